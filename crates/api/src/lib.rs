@@ -1,0 +1,340 @@
+//! The JSON that the HTTP API speaks.
+//!
+//! One set of types for both ends, so they cannot drift apart; with the feature `openapi` they describe
+//! themselves. Ids and digests are strings here, times are milliseconds since the Unix epoch.
+
+use serde::{Deserialize, Serialize};
+
+use manyhands_model::{Codec, Digest, JobName, Limits, RunId, Timestamp, Verdict, Version, WorkerId};
+use manyhands_signing::Fingerprint;
+
+macro_rules! schema {
+    ($($item:item)*) => { $(
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        $item
+    )* };
+}
+
+/// Media type of a sequence of byte strings: each a little-endian `u32` length, then the bytes.
+pub const FRAMES: &str = "application/vnd.manyhands.frames";
+/// Media type of JSON lines.
+pub const NDJSON: &str = "application/x-ndjson";
+/// Request header of a publication: base64 of the postcard bytes of `Signed<Publication>`.
+pub const PUBLICATION_HEADER: &str = "manyhands-publication";
+/// Header of every POST that must not happen twice (IETF draft-ietf-httpapi-idempotency-key-header).
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+schema! {
+    /// A problem document (RFC 9457).
+    pub struct Problem {
+        /// Which problem: `/problems/` and a code that never changes its meaning.
+        #[serde(rename = "type")]
+        pub kind: String,
+        /// The problem in a few words, the same for every occurrence.
+        pub title: String,
+        /// The HTTP status.
+        pub status: u16,
+        /// This occurrence: what happened, whose fault it is, what to do.
+        pub detail: String,
+        /// When to try again, in seconds; the header `Retry-After` says the same.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub retry_after_seconds: Option<u64>,
+    }
+
+    /// A published job.
+    pub struct JobView {
+        /// Its name.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub name: JobName,
+        /// Its version.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub version: Version,
+        /// Number of this release at this coordinator.
+        pub serial: u64,
+        /// One sentence about it.
+        pub description: String,
+        /// How inputs and outputs are written down.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub codec: Codec,
+        /// Whether it has a reduce step.
+        pub reduces: bool,
+        /// What one execution may use.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub limits: Limits,
+        /// SHA-256 of the module as published.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub source: Digest,
+        /// SHA-256 of the sealed module.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub module: Digest,
+        /// Length of the sealed module.
+        pub module_bytes: u64,
+        /// Who published it.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub publisher: Fingerprint,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub published_at: Timestamp,
+    }
+
+    /// All published jobs, newest version of each.
+    pub struct JobList {
+        /// The jobs.
+        pub jobs: Vec<JobView>,
+    }
+
+    /// How many units are where.
+    #[derive(Copy, Default)]
+    pub struct UnitCounts {
+        /// All units, reduction included.
+        pub total: u64,
+        /// Not executed by anybody yet, or waiting for another replica.
+        pub waiting: u64,
+        /// At least one replica is being executed.
+        pub running: u64,
+        /// Agreed: an output.
+        pub done: u64,
+        /// Agreed: the job fails on this input; or no agreement was found.
+        pub failed: u64,
+        /// Cancelled before there was an answer.
+        pub cancelled: u64,
+    }
+
+    /// Where a run stands.
+    #[derive(Copy, PartialEq, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum RunState {
+        /// Units are open.
+        Active,
+        /// Every unit has its answer; some may have failed.
+        Finished,
+        /// Cancelled by its owner.
+        Cancelled,
+    }
+
+    /// A run.
+    pub struct RunView {
+        /// Its id.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub id: RunId,
+        /// The job.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub job: JobName,
+        /// The job's version.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub version: Version,
+        /// Name of the token that submitted it.
+        pub owner: String,
+        /// Where it stands.
+        pub state: RunState,
+        /// Higher goes first among the owner's runs.
+        pub priority: i8,
+        /// Equal outcomes that make an answer.
+        pub replicas: u8,
+        /// Outcomes after which a unit without an answer fails.
+        pub replicas_max: u8,
+        /// Whether the outputs are reduced to one.
+        pub reduce: bool,
+        /// How many inputs it has.
+        pub inputs: u64,
+        /// Its units.
+        pub units: UnitCounts,
+        /// Reports that contradicted an answer.
+        pub dissents: u64,
+        /// When it was submitted.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub submitted_at: Timestamp,
+        /// When its last unit got its answer.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub finished_at: Option<Timestamp>,
+    }
+
+    /// A page of runs, newest first.
+    pub struct RunList {
+        /// The runs.
+        pub runs: Vec<RunView>,
+        /// Pass as `after` for the next page; absent on the last.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        pub next: Option<RunId>,
+    }
+
+    /// One line of a run's results.
+    pub struct ResultLine {
+        /// The unit's number; inputs come first.
+        pub unit: u32,
+        /// `ok`, or the word for how it failed: `aborted`, `trap`, `out_of_fuel`, `out_of_stack`,
+        /// `undecided`, `cancelled`.
+        pub status: String,
+        /// The output, where it is JSON.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub output: Option<Box<serde_json::value::RawValue>>,
+        /// The output in base64, where it is not JSON.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub output_base64: Option<String>,
+        /// Why it failed, in a sentence.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub error: Option<String>,
+        /// Fuel used by one replica.
+        pub fuel: u64,
+        /// How many workers agreed.
+        pub replicas: u32,
+    }
+
+    /// Why units have no answer yet.
+    pub struct Why {
+        /// Where the run stands.
+        pub run: RunView,
+        /// Each reason with how many units it holds up, most first.
+        pub reasons: Vec<ReasonCount>,
+        /// The first units without an answer, at most 100.
+        pub units: Vec<UnitWhy>,
+    }
+
+    /// A reason and how many units it holds up.
+    pub struct ReasonCount {
+        /// The machine-readable reason.
+        pub reason: String,
+        /// A unit's sentence as an example.
+        pub sentence: String,
+        /// How many units.
+        pub units: u64,
+    }
+
+    /// Why one unit has no answer yet.
+    pub struct UnitWhy {
+        /// The unit's number.
+        pub unit: u32,
+        /// The machine-readable reason.
+        pub reason: String,
+        /// The same for a person, with what would help.
+        pub sentence: String,
+    }
+
+    /// One unit with everything that is known about it.
+    pub struct UnitView {
+        /// Its number.
+        pub unit: u32,
+        /// The machine-readable state: a reason, or how it ended.
+        pub state: String,
+        /// The same for a person.
+        pub sentence: String,
+        /// The replicas that reported.
+        pub replicas: Vec<ReplicaView>,
+    }
+
+    /// One worker's report.
+    pub struct ReplicaView {
+        /// Who.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub worker: WorkerId,
+        /// What came out.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub verdict: Verdict,
+        /// Fuel used.
+        pub fuel: u64,
+        /// Whether it is what the quorum accepted; absent while there is no answer.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub agrees: Option<bool>,
+    }
+
+    /// A worker as operators see it.
+    pub struct WorkerView {
+        /// Its id.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub id: WorkerId,
+        /// Whether it is connected.
+        pub connected: bool,
+        /// The engine it executes with.
+        pub engine: String,
+        /// How many units it executes at once.
+        pub slots: u16,
+        /// Leases that it holds.
+        pub leases: u64,
+        /// Reports that counted.
+        pub agreed: u64,
+        /// Reports that contradicted an answer, each with the worker's signature under it.
+        pub dissents: u64,
+        /// Leases that ran out or that its machine failed.
+        pub lost: u64,
+        /// Whether it gets no more work, because it contradicted too often.
+        pub banned: bool,
+    }
+
+    /// All workers.
+    pub struct WorkerList {
+        /// The workers.
+        pub workers: Vec<WorkerView>,
+    }
+
+    /// What a bearer of a token may do.
+    #[derive(Copy, PartialEq, Eq, PartialOrd, Ord)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Role {
+        /// Submit runs and read their own results.
+        Requester,
+        /// That, and publish jobs.
+        Developer,
+        /// Everything.
+        Operator,
+    }
+
+    /// A new token, please.
+    #[serde(deny_unknown_fields)]
+    pub struct NewToken {
+        /// Whose it is: 1 to 64 characters, shown as the owner of runs.
+        pub name: String,
+        /// What it permits.
+        pub role: Role,
+    }
+
+    /// A token was created. The secret is shown this once.
+    pub struct CreatedToken {
+        /// Names the token, for revoking it.
+        pub id: String,
+        /// Whose it is.
+        pub name: String,
+        /// What it permits.
+        pub role: Role,
+        /// The bearer token itself.
+        pub token: String,
+    }
+
+    /// A token, without its secret.
+    pub struct TokenView {
+        /// Names the token, for revoking it.
+        pub id: String,
+        /// Whose it is.
+        pub name: String,
+        /// What it permits.
+        pub role: Role,
+        /// When it was created.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub created_at: Timestamp,
+    }
+
+    /// All tokens.
+    pub struct TokenList {
+        /// The tokens.
+        pub tokens: Vec<TokenView>,
+    }
+
+    /// The coordinator's keys.
+    pub struct KeysView {
+        /// The root key that workers pin.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub root: Fingerprint,
+        /// The key that signs today.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub current: Fingerprint,
+        /// Keys that do not count any more.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+        pub revoked: Vec<Fingerprint>,
+        /// Version of the trust list.
+        pub trust_version: u64,
+        /// What a volunteer needs: `manyhands-runner JOIN`.
+        pub join: String,
+    }
+}

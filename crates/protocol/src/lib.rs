@@ -1,0 +1,30 @@
+//! What workers and the coordinator say to each other.
+//!
+//! [`statement`] holds what is signed and kept as evidence; [`message`] holds what travels over one
+//! WebSocket connection, one postcard message a binary frame. The version of both is in the WebSocket
+//! subprotocol [`SUBPROTOCOL`]; a side that does not know it does not connect.
+//!
+//! ```text
+//! worker                                   coordinator
+//!   │ ◀─ Challenge: nonce, trust list ────────── │
+//!   │ ── Hello: key, signed nonce, slots ──────▶ │
+//!   │ ◀─ Welcome (or Refused: why, when again) ─ │
+//!   │ ── Want n ───────────────────────────────▶ │
+//!   │ ◀─ Grants: signed leases, inputs ───────── │
+//!   │ ── Done: signed report, output ──────────▶ │
+//!   │ ◀─ Receipt, once it is on disk ─────────── │
+//! ```
+
+pub mod message;
+pub mod statement;
+
+pub use crate::message::{
+    Body, Challenge, ClientMessage, DecodeError, Grant, Hello, Receipt, ServerMessage, Welcome, decode, encode,
+};
+pub use crate::statement::{Entry, Greeting, Lease, Publication, Release, Report};
+
+/// The WebSocket subprotocol (RFC 6455, 1.9) of this version.
+pub const SUBPROTOCOL: &str = "manyhands.worker.v1";
+
+/// The longest frame that either side accepts: the largest input or output with its envelope.
+pub const FRAME_BYTES_MAX: usize = (16 << 20) + (64 << 10);

@@ -1,0 +1,196 @@
+//! What travels over one connection.
+
+use core::time::Duration;
+
+use manyhands_model::{LeaseId, Timestamp};
+use manyhands_signing::{PublicKey, Signed, TrustList};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::FRAME_BYTES_MAX;
+use crate::statement::{Greeting, Lease, Release, Report};
+
+/// The coordinator's first words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// To be signed by the worker.
+    pub nonce: [u8; 32],
+    /// The coordinator's root key; the worker knows its fingerprint from the join link.
+    pub root: PublicKey,
+    /// Whom to believe from now on.
+    pub trust: Signed<TrustList>,
+    /// The coordinator's clock, for a worker that wants to say that its own is wrong.
+    pub now: Timestamp,
+}
+
+/// What kind of body a worker has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// The engine that executes, such as `wasmtime 48`.
+    pub engine: String,
+    /// The runtime around it, such as `manyhands-runner 0.1.0`.
+    pub runtime: String,
+}
+
+/// A worker's first words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Proof that the worker holds its key.
+    pub greeting: Signed<Greeting>,
+    /// What it is.
+    pub body: Body,
+    /// How many units it executes at once.
+    pub slots: u16,
+}
+
+/// The coordinator takes the worker on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Send something, at least a ping, this often; three times silent means gone.
+    pub heartbeat: Duration,
+}
+
+/// A unit to execute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Permission, for this worker alone.
+    pub lease: Signed<Lease>,
+    /// The module's release, once per connection and job. The module itself is at
+    /// `/v1/modules/{digest}`, for anybody to cache.
+    pub release: Option<Signed<Release>>,
+    /// The input.
+    pub input: Vec<u8>,
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Receipt {
+    /// It is on disk and counts. The worker may forget it.
+    Recorded,
+    /// It arrived before, and counts once. The worker may forget it.
+    AlreadyRecorded,
+    /// It counts for nothing, for this reason. The worker may forget it.
+    Refused(String),
+}
+
+/// From a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// Answer to the challenge.
+    Hello(Hello),
+    /// The worker has room for this many more leases. Replaces what it said before.
+    Want(u16),
+    /// A unit is executed.
+    Done {
+        /// Under which lease, for the receipt.
+        lease: LeaseId,
+        /// The worker's word.
+        report: Signed<Report>,
+        /// The output; empty unless the verdict is `Ok`.
+        output: Vec<u8>,
+    },
+    /// The machine, not the job, failed. Nothing is compared; the unit goes to somebody else.
+    Failed {
+        /// Which lease.
+        lease: LeaseId,
+        /// Why, for the operator; at most 1,000 characters are kept.
+        reason: String,
+    },
+    /// A hint for people who watch.
+    Progress {
+        /// Which lease.
+        lease: LeaseId,
+        /// 0 to 1000.
+        permille: u16,
+    },
+    /// The worker will not execute these after all.
+    GiveBack(Vec<LeaseId>),
+    /// Still here.
+    Ping,
+}
+
+/// From the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// Prove who you are.
+    Challenge(Challenge),
+    /// You are in.
+    Welcome(Welcome),
+    /// You are not, or not any more.
+    Refused {
+        /// Why, in a sentence.
+        reason: String,
+        /// When to try again; never, if nothing is said.
+        retry_after: Option<Duration>,
+    },
+    /// Units to execute.
+    Grants(Vec<Grant>),
+    /// What became of a report.
+    Receipt {
+        /// Which lease it was under.
+        lease: LeaseId,
+        /// The answer.
+        receipt: Receipt,
+    },
+    /// These need not be executed any more.
+    Cancel(Vec<LeaseId>),
+    /// Whom to believe from now on.
+    Trust(Signed<TrustList>),
+    /// Still here.
+    Pong,
+}
+
+/// Why a frame is not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than [`FRAME_BYTES_MAX`].
+    #[error("frame of {0} bytes; at most {FRAME_BYTES_MAX} are accepted")]
+    TooLong(usize),
+    /// Not a message of this version.
+    #[error("frame is not a message of protocol {protocol}", protocol = crate::SUBPROTOCOL)]
+    Malformed,
+}
+
+/// The bytes of `message`.
+#[expect(clippy::expect_used, reason = "postcard writes any message to a vector; there is nothing to handle")]
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    postcard::to_allocvec(message).expect("a message has a length known in advance")
+}
+
+/// The message in `frame`, which must hold nothing else. Allocates at most a small multiple of the frame.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, DecodeError> {
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(DecodeError::TooLong(frame.len()));
+    }
+    match postcard::take_from_bytes(frame) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(DecodeError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_and_a_tail_or_a_cut_does_not() {
+        let message = ClientMessage::Failed { lease: LeaseId([3; 16]), reason: "no memory".into() };
+        let bytes = encode(&message);
+        assert_eq!(decode(&bytes), Ok(message));
+        assert_eq!(decode::<ClientMessage>(&[&bytes[..], b"x"].concat()), Err(DecodeError::Malformed));
+        for cut in 0..bytes.len() {
+            assert_eq!(decode::<ClientMessage>(&bytes[..cut]), Err(DecodeError::Malformed));
+        }
+    }
+
+    #[test]
+    fn attack_27_a_length_that_lies_allocates_nothing() {
+        // GiveBack with a claimed 2^60 leases.
+        let mut frame = vec![5, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10];
+        frame.push(0);
+        assert_eq!(decode::<ClientMessage>(&frame), Err(DecodeError::Malformed));
+    }
+}

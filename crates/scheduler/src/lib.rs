@@ -1,0 +1,27 @@
+//! Decides which worker executes which unit, and when an outcome counts.
+//!
+//! Sans-IO: no socket, clock, disk or random source lives here. Feed it what happened with
+//! [`Scheduler::handle`], then drain what should happen next with [`Scheduler::poll_effect`]; wake it
+//! with [`Input::TimePassed`] at [`Scheduler::wake_at`]. Same seed and same inputs, same effects.
+//!
+//! What must survive a crash leaves as [`Effect::Record`]; a shell makes the records of one drain durable
+//! before it performs the effects that follow them, and hands everything back to [`Scheduler::restore`].
+//! Leases are not recorded: each is signed and complete, so its result is recognised even by a
+//! coordinator that has forgotten giving it out.
+//!
+//! Start reading at [`unit`] (the life of one unit), then [`reduction`] (the shape of a run), then
+//! [`Scheduler`].
+
+pub mod reason;
+pub mod record;
+pub mod reduction;
+pub mod unit;
+
+mod queue;
+mod scheduler;
+
+pub use crate::reason::Reason;
+pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+pub use crate::reduction::Reduction;
+pub use crate::scheduler::{Answer, Effect, Input, LeaseDraft, Policy, RunSummary, Scheduler, UnitSummary, WorkerSummary};
+pub use crate::unit::{Counts, End, Quorum};

@@ -1,0 +1,116 @@
+//! What must survive a crash.
+
+use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Version, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::reduction::Reduction;
+use crate::unit::{Counts, End, Quorum};
+
+/// What somebody submitted. Never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Its id.
+    pub id: RunId,
+    /// Whose it is; owners share the workers evenly.
+    pub owner: String,
+    /// The job's name.
+    pub job: JobName,
+    /// The job's version.
+    pub version: Version,
+    /// Serial of the release that it executes.
+    pub serial: u64,
+    /// The sealed module.
+    pub module: Digest,
+    /// How long one execution may take, in milliseconds.
+    pub wall_ms: u64,
+    /// When an outcome counts.
+    pub quorum: Quorum,
+    /// Higher goes first among its owner's runs.
+    pub priority: i8,
+    /// Whether outputs are reduced to one.
+    pub reduce: bool,
+    /// How many inputs there are. At least 1.
+    pub inputs: u32,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+}
+
+impl RunSpec {
+    /// The run's shape.
+    pub fn reduction(&self) -> Reduction {
+        if self.reduce { Reduction::tree(self.inputs) } else { Reduction::none(self.inputs) }
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunStatus {
+    /// Some units have not ended.
+    Active,
+    /// All units have ended.
+    Finished,
+    /// Its owner cancelled it.
+    Cancelled,
+}
+
+/// A run with where it stood when it was last recorded. Counts of an active run are those of its units'
+/// records; they are not recorded with every step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// What was submitted.
+    pub spec: RunSpec,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Its units.
+    pub counts: Counts,
+    /// Reports that contradicted an answer.
+    pub dissents: u64,
+    /// When its last unit ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// One worker's word about a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Who.
+    pub worker: WorkerId,
+    /// What came out.
+    pub outcome: Outcome,
+}
+
+/// A unit of which something is known. A unit without a record has no report yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitRecord {
+    /// How it ended, if it has.
+    pub end: Option<End>,
+    /// The accepted outcome, if workers agreed.
+    pub accepted: Option<Outcome>,
+    /// All reports, accepted or not.
+    pub replicas: Vec<Replica>,
+}
+
+/// What is known of a worker beyond its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// Reports that were part of a quorum.
+    pub agreed: u64,
+    /// Reports that contradicted one.
+    pub dissents: u64,
+    /// Leases that ran out, or that its machine failed.
+    pub lost: u64,
+    /// Whether it gets no more work.
+    pub banned: bool,
+}
+
+/// Something to be made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Where a run stands.
+    Run(Box<RunRecord>),
+    /// Where a unit stands.
+    Unit(UnitId, UnitRecord),
+    /// A worker's signed report, as evidence.
+    Evidence(UnitId, WorkerId, Vec<u8>),
+    /// What is known of a worker.
+    Worker(WorkerId, WorkerRecord),
+}

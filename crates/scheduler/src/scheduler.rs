@@ -1,0 +1,941 @@
+//! The scheduler itself.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_protocol::{Entry, Lease, Receipt};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+use crate::queue::{Look, Queue};
+use crate::reason::Reason;
+use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+use crate::reduction::Reduction;
+use crate::unit::{Counts, End, Open, State, Tally};
+
+/// What an operator can set.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Added to a job's wall time, for the way there and back and for units that wait at the worker.
+    pub lease_margin: Duration,
+    /// How long the leases of a worker stay its own when its connection breaks.
+    pub absence: Duration,
+    /// Leases that one worker may hold, whatever it asks for.
+    pub leases_per_worker_max: usize,
+    /// Contradictions after which a worker gets no more work.
+    pub dissents_max: u64,
+    /// Machines that may fail on one unit before it ends undecided.
+    pub machine_failures_max: u8,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            lease_margin: Duration::from_secs(60),
+            absence: Duration::from_secs(15),
+            leases_per_worker_max: 256,
+            dissents_max: 3,
+            machine_failures_max: 16,
+        }
+    }
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A run and all its inputs are on disk.
+    Submitted(RunSpec),
+    /// Its owner does not want it any more.
+    Cancel(RunId),
+    /// Its owner wants everything again that ended without an output.
+    Retry(RunId),
+    /// The input of a reduce step is on disk.
+    InputReady(UnitId),
+    /// A worker connected, or connected anew.
+    Connected {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// Its connection is gone.
+    Disconnected {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// It has room for so many more leases; replaces what it said before.
+    Wants {
+        /// Who.
+        worker: WorkerId,
+        /// So many.
+        count: u16,
+    },
+    /// It executed a unit. The shell has verified both signatures, that the lease names this worker, and
+    /// that the output fits its digest and is on disk.
+    Reported {
+        /// The lease.
+        lease: Lease,
+        /// What came out.
+        outcome: Outcome,
+        /// The signed report.
+        evidence: Vec<u8>,
+    },
+    /// Its machine failed.
+    MachineFailed {
+        /// Who.
+        worker: WorkerId,
+        /// Under which lease.
+        lease: LeaseId,
+    },
+    /// It will not execute this after all, and that is fine.
+    GaveBack {
+        /// Who.
+        worker: WorkerId,
+        /// Which leases.
+        leases: Vec<LeaseId>,
+    },
+    /// How far an execution is.
+    Progress {
+        /// Who.
+        worker: WorkerId,
+        /// Under which lease.
+        lease: LeaseId,
+        /// 0 to 1000.
+        permille: u16,
+    },
+    /// [`Scheduler::wake_at`] has come.
+    TimePassed,
+}
+
+/// Something should happen, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make this durable before anything that follows.
+    Record(Record),
+    /// Sign this lease and send it, with the unit's input, to its worker.
+    Grant(LeaseDraft),
+    /// Tell a worker what became of its report.
+    Receipt {
+        /// Whom.
+        worker: WorkerId,
+        /// Under which lease it was.
+        lease: LeaseId,
+        /// What became of it.
+        receipt: Receipt,
+    },
+    /// Tell a worker that these need not be executed any more.
+    Withdraw {
+        /// Whom.
+        worker: WorkerId,
+        /// Which leases.
+        leases: Vec<LeaseId>,
+    },
+    /// Put together the outputs of these units as the input of a reduce step, make it durable, then say
+    /// [`Input::InputReady`].
+    Assemble {
+        /// The reduce step.
+        unit: UnitId,
+        /// The units whose outputs it combines, in order, with the digests of their outputs.
+        parts: core::ops::Range<u32>,
+    },
+    /// A unit ended, for those who wait for it.
+    Ended(UnitId, End),
+    /// A worker's report contradicts the answer. The evidence is recorded.
+    Dissent {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        unit: UnitId,
+        /// Whether it gets no more work.
+        banned: bool,
+    },
+    /// A run ended.
+    RunEnded(RunId),
+}
+
+/// A lease before the shell signs it: the shell adds the digest of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseDraft {
+    /// The lease, but for `input`.
+    pub id: LeaseId,
+    /// Whom it is for.
+    pub worker: WorkerId,
+    /// What is to be executed.
+    pub unit: UnitId,
+    /// Which function of the module.
+    pub entry: Entry,
+    /// The seed.
+    pub seed: [u8; 32],
+    /// From when.
+    pub issued_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// What a query about a run says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSummary {
+    /// Where it stands.
+    pub record: RunRecord,
+}
+
+/// What a query about a worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerSummary {
+    /// Who.
+    pub id: WorkerId,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Leases that it holds.
+    pub leases: usize,
+    /// What is known of it.
+    pub record: WorkerRecord,
+}
+
+/// What a query about a unit says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitSummary {
+    /// Its number.
+    pub index: u32,
+    /// Why it is where it is.
+    pub reason: Reason,
+}
+
+/// How an ended unit ended, with the outcome that workers agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// How it ended.
+    pub end: End,
+    /// The accepted outcome.
+    pub accepted: Option<Outcome>,
+}
+
+struct Run {
+    spec: RunSpec,
+    shape: Reduction,
+    units: Vec<State>,
+    queue: Queue,
+    counts: Counts,
+    dissents: u64,
+    /// Leases given out, for fairness among runs of one owner.
+    served: u64,
+}
+
+#[derive(Default)]
+struct Worker {
+    connected: bool,
+    wants: u16,
+    leases: BTreeSet<LeaseId>,
+    /// Units that have not ended and that it reported on.
+    open_reports: BTreeSet<UnitId>,
+    record: WorkerRecord,
+}
+
+struct Held {
+    unit: UnitId,
+    worker: WorkerId,
+    expires_at: Timestamp,
+    permille: u16,
+}
+
+/// The coordinator's mind.
+pub struct Scheduler {
+    policy: Policy,
+    random: ChaCha20Rng,
+    runs: BTreeMap<RunId, Run>,
+    workers: BTreeMap<WorkerId, Worker>,
+    leases: BTreeMap<LeaseId, Held>,
+    deadlines: BTreeSet<(Timestamp, LeaseId)>,
+    /// Leases given to each owner with open runs; the least served goes first.
+    served: BTreeMap<String, u64>,
+    /// Connected workers that want leases, and where the next round begins.
+    hungry: BTreeSet<WorkerId>,
+    next_hungry: Option<WorkerId>,
+    /// Whether a unit or a worker became available since the last dispatch.
+    stirred: bool,
+    effects: VecDeque<Effect>,
+}
+
+impl Scheduler {
+    /// A scheduler with nothing to do. `seed` comes from the operating system, or from a test.
+    pub fn new(policy: Policy, seed: [u8; 32]) -> Self {
+        Self {
+            policy,
+            random: ChaCha20Rng::from_seed(seed),
+            runs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            served: BTreeMap::new(),
+            hungry: BTreeSet::new(),
+            next_hungry: None,
+            stirred: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes back what is known of a worker.
+    pub fn restore_worker(&mut self, id: WorkerId, record: WorkerRecord) {
+        self.workers.entry(id).or_default().record = record;
+    }
+
+    /// Takes back an active run with the units of which something is known. `has_input` says whether the
+    /// input of a reduce step is on disk.
+    pub fn restore_run(
+        &mut self,
+        now: Timestamp,
+        record: RunRecord,
+        units: impl IntoIterator<Item = (u32, UnitRecord)>,
+        has_input: impl Fn(u32) -> bool,
+    ) {
+        let id = record.spec.id;
+        let mut run = Run::new(record.spec);
+        run.dissents = record.dissents;
+        // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
+        let mut known = Vec::new();
+        for (index, unit) in units {
+            let Some(state) = run.units.get_mut(index as usize) else { continue };
+            if let Some(end) = unit.end {
+                *state = State::Ended(end);
+            } else if !unit.replicas.is_empty() {
+                known.push(index);
+                for replica in &unit.replicas {
+                    self.workers.entry(replica.worker).or_default().open_reports.insert(UnitId { run: id, index });
+                }
+                *state = State::Open(Box::new(Open { reports: unit.replicas, ..Open::default() }));
+            }
+        }
+        for unit in run.shape.inputs()..run.shape.units() {
+            if matches!(run.units[unit as usize], State::Blocked { .. }) {
+                let missing = run.missing(unit);
+                let ready = missing == 0 && has_input(unit);
+                run.units[unit as usize] = if ready { State::Fresh } else { State::Blocked { missing } };
+                if ready {
+                    run.queue.push(unit, false);
+                } else if missing == 0 {
+                    self.effects.push_back(Effect::Assemble {
+                        unit: UnitId { run: id, index: unit },
+                        parts: run.shape.parts(unit),
+                    });
+                }
+            }
+        }
+        run.recount();
+        self.served.entry(run.spec.owner.clone()).or_insert(0);
+        self.runs.insert(id, run);
+        for index in known {
+            self.judge(now, UnitId { run: id, index });
+        }
+        self.finish_if_done(now, id);
+        self.stirred = true;
+    }
+
+    /// Takes note of what happened at `now`.
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        match input {
+            Input::Submitted(spec) => self.submit(spec),
+            Input::Cancel(run) => self.cancel(now, run),
+            Input::Retry(run) => self.retry(run),
+            Input::InputReady(unit) => self.input_ready(unit),
+            Input::Connected { worker } => {
+                let entry = self.workers.entry(worker).or_default();
+                entry.connected = true;
+                entry.wants = 0;
+            }
+            Input::Disconnected { worker } => self.disconnected(now, worker),
+            Input::Wants { worker, count } => self.wants(worker, count),
+            Input::Reported { lease, outcome, evidence } => self.reported(now, &lease, outcome, evidence),
+            Input::MachineFailed { worker, lease } => {
+                if self.holds(worker, lease) {
+                    self.lose(now, lease, true);
+                }
+            }
+            Input::GaveBack { worker, leases } => {
+                for lease in leases {
+                    if self.holds(worker, lease) {
+                        self.release(lease);
+                    }
+                }
+            }
+            Input::Progress { worker, lease, permille } => {
+                if let Some(held) = self.leases.get_mut(&lease).filter(|held| held.worker == worker) {
+                    held.permille = permille.min(1000);
+                }
+            }
+            Input::TimePassed => {}
+        }
+        self.expire(now);
+        self.dispatch(now);
+    }
+
+    /// What should happen next; empty the queue before waiting for the next input.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to say [`Input::TimePassed`], if nothing happens before.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    // ── Runs ──
+
+    fn submit(&mut self, spec: RunSpec) {
+        if self.runs.contains_key(&spec.id) {
+            return;
+        }
+        // An owner who comes back does not make up for the time away.
+        let least = self.served.values().min().copied().unwrap_or(0);
+        self.served.entry(spec.owner.clone()).or_insert(least);
+        self.runs.insert(spec.id, Run::new(spec));
+        self.stirred = true;
+    }
+
+    fn cancel(&mut self, now: Timestamp, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        for index in 0..run.shape.units() {
+            self.end(now, UnitId { run: id, index }, End::Cancelled, None);
+        }
+        self.close(now, id, RunStatus::Cancelled);
+    }
+
+    /// The run must have been restored if it was not active.
+    fn retry(&mut self, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        for index in 0..run.shape.units() {
+            if !matches!(run.units[index as usize], State::Ended(end) if end != End::Done) {
+                continue;
+            }
+            if run.shape.is_reduce(index) {
+                let missing = run.missing(index);
+                run.units[index as usize] = State::Blocked { missing };
+                if missing == 0 {
+                    let (unit, parts) = (UnitId { run: id, index }, run.shape.parts(index));
+                    self.effects.push_back(Effect::Assemble { unit, parts });
+                }
+            } else {
+                run.units[index as usize] = State::Fresh;
+                run.queue.push(index, false);
+            }
+            self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index }, UnitRecord::default())));
+        }
+        run.recount();
+        let record = run.record(RunStatus::Active, None);
+        self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
+        self.stirred = true;
+    }
+
+    fn input_ready(&mut self, unit: UnitId) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        if let Some(state @ State::Blocked { missing: 0 }) = run.units.get_mut(unit.index as usize) {
+            *state = State::Fresh;
+            run.queue.push(unit.index, false);
+            self.stirred = true;
+        }
+    }
+
+    // ── Workers ──
+
+    fn wants(&mut self, worker: WorkerId, count: u16) {
+        let Some(entry) = self.workers.get_mut(&worker).filter(|entry| entry.connected) else { return };
+        entry.wants = count;
+        if count > 0 && !entry.record.banned {
+            self.hungry.insert(worker);
+            self.stirred = true;
+        } else {
+            self.hungry.remove(&worker);
+        }
+    }
+
+    fn disconnected(&mut self, now: Timestamp, worker: WorkerId) {
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        entry.connected = false;
+        entry.wants = 0;
+        self.hungry.remove(&worker);
+        let until = now.after(self.policy.absence);
+        for id in &entry.leases {
+            if let Some(held) = self.leases.get_mut(id).filter(|held| held.expires_at > until) {
+                self.deadlines.remove(&(held.expires_at, *id));
+                held.expires_at = until;
+                self.deadlines.insert((until, *id));
+            }
+        }
+    }
+
+    fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
+        self.leases.get(&lease).is_some_and(|held| held.worker == worker)
+    }
+
+    // ── Reports ──
+
+    fn reported(&mut self, now: Timestamp, lease: &Lease, outcome: Outcome, evidence: Vec<u8>) {
+        let receipt = match self.count(lease, outcome) {
+            Ok(()) => {
+                self.effects.push_back(Effect::Record(Record::Evidence(lease.unit, lease.worker, evidence)));
+                self.release(lease.id);
+                self.judge(now, lease.unit);
+                Receipt::Recorded
+            }
+            Err(receipt) => {
+                self.release(lease.id);
+                receipt
+            }
+        };
+        self.effects.push_back(Effect::Receipt { worker: lease.worker, lease: lease.id, receipt });
+    }
+
+    fn count(&mut self, lease: &Lease, outcome: Outcome) -> Result<(), Receipt> {
+        let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
+        let Some(worker) = self.workers.get_mut(&lease.worker) else {
+            return refuse("this worker never connected");
+        };
+        if worker.record.banned {
+            return refuse("this worker contradicted verified answers too often; its reports do not count any more");
+        }
+        let Some(run) = self.runs.get_mut(&lease.unit.run) else {
+            return refuse("the run has ended; nothing was needed any more");
+        };
+        if run.spec.module != lease.module {
+            return refuse("the lease is for another module than the run's");
+        }
+        match run.units.get_mut(lease.unit.index as usize) {
+            None => refuse("the run has no such unit"),
+            Some(State::Blocked { .. }) => refuse("the unit has no input yet"),
+            Some(State::Ended(End::Done | End::Failed)) => refuse("the unit already has its answer"),
+            Some(State::Ended(_)) => refuse("the unit has ended without needing this"),
+            Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == lease.worker) => {
+                Err(Receipt::AlreadyRecorded)
+            }
+            // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
+            Some(state) => {
+                let open = open(state, &mut run.counts);
+                open.reports.push(Replica { worker: lease.worker, outcome });
+                worker.open_reports.insert(lease.unit);
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the votes of an open unit and does what they ask for.
+    fn judge(&mut self, now: Timestamp, unit: UnitId) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
+        match run.spec.quorum.tally(&open.reports) {
+            Tally::Agreed(outcome) => {
+                let outcome = outcome.clone();
+                let end = if outcome.verdict.is_ok() { End::Done } else { End::Failed };
+                self.end(now, unit, end, Some(outcome));
+            }
+            Tally::Hopeless => self.end(now, unit, End::Undecided, None),
+            Tally::Needs(_) => {
+                let record = UnitRecord { end: None, accepted: None, replicas: open.reports.clone() };
+                self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+                self.enqueue(unit);
+            }
+        }
+    }
+
+    /// Ends a unit that has not ended, with all that follows from it.
+    fn end(&mut self, now: Timestamp, unit: UnitId, end: End, accepted: Option<Outcome>) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let Some(state) = run.units.get_mut(unit.index as usize) else { return };
+        if matches!(state, State::Ended(_)) {
+            return;
+        }
+        *run.counts.of(state) -= 1;
+        let open = match core::mem::replace(state, State::Ended(end)) {
+            State::Open(open) => *open,
+            State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
+        };
+        *run.counts.of(state) += 1;
+        let dissenters: Vec<WorkerId> = accepted.iter().flat_map(|accepted| {
+            open.reports.iter().filter(move |replica| replica.outcome != *accepted).map(|replica| replica.worker)
+        }).collect();
+        run.dissents += dissenters.len() as u64;
+        let parent = run.shape.parent(unit.index);
+
+        let record = UnitRecord { end: Some(end), accepted: accepted.clone(), replicas: open.reports.clone() };
+        self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        for replica in &open.reports {
+            let Some(worker) = self.workers.get_mut(&replica.worker) else { continue };
+            worker.open_reports.remove(&unit);
+            if accepted.as_ref() == Some(&replica.outcome) {
+                worker.record.agreed += 1;
+                self.effects.push_back(Effect::Record(Record::Worker(replica.worker, worker.record)));
+            }
+        }
+        for (lease, worker) in open.leases {
+            self.forget(lease);
+            self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+        }
+        self.effects.push_back(Effect::Ended(unit, end));
+        for worker in dissenters {
+            self.dissent(now, worker, unit);
+        }
+        if let Some(parent) = parent {
+            self.part_ended(now, UnitId { run: unit.run, index: parent }, end);
+        }
+        self.finish_if_done(now, unit.run);
+    }
+
+    fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
+        let Some(run) = self.runs.get_mut(&parent.run) else { return };
+        let Some(State::Blocked { missing }) = run.units.get_mut(parent.index as usize) else { return };
+        match end {
+            End::Done => {
+                *missing = missing.saturating_sub(1);
+                if *missing == 0 {
+                    let parts = run.shape.parts(parent.index);
+                    self.effects.push_back(Effect::Assemble { unit: parent, parts });
+                }
+            }
+            End::Cancelled => {}
+            End::Failed | End::Undecided | End::Skipped => self.end(now, parent, End::Skipped, None),
+        }
+    }
+
+    /// A worker's signature stands under a wrong answer.
+    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.record.dissents += 1;
+        let newly_banned = !worker.record.banned && worker.record.dissents >= self.policy.dissents_max;
+        worker.record.banned |= newly_banned;
+        let (record, banned) = (worker.record, worker.record.banned);
+        self.effects.push_back(Effect::Record(Record::Worker(id, record)));
+        self.effects.push_back(Effect::Dissent { worker: id, unit, banned });
+        if newly_banned {
+            self.discard(now, id);
+        }
+    }
+
+    /// Takes everything back that a banned worker holds or said where there is no answer yet.
+    fn discard(&mut self, now: Timestamp, id: WorkerId) {
+        self.hungry.remove(&id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.wants = 0;
+        let leases: Vec<LeaseId> = worker.leases.iter().copied().collect();
+        let units = core::mem::take(&mut worker.open_reports);
+        for lease in &leases {
+            self.release(*lease);
+        }
+        if !leases.is_empty() {
+            self.effects.push_back(Effect::Withdraw { worker: id, leases });
+        }
+        for unit in units {
+            if let Some(open) = self.open_mut(unit) {
+                open.reports.retain(|replica| replica.worker != id);
+                self.judge(now, unit);
+            }
+        }
+    }
+
+    fn finish_if_done(&mut self, now: Timestamp, id: RunId) {
+        if self.runs.get(&id).is_some_and(|run| run.counts.open() == 0) {
+            self.close(now, id, RunStatus::Finished);
+        }
+    }
+
+    fn close(&mut self, now: Timestamp, id: RunId, status: RunStatus) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        self.effects.push_back(Effect::Record(Record::Run(Box::new(run.record(status, Some(now))))));
+        self.effects.push_back(Effect::RunEnded(id));
+        if !self.runs.values().any(|other| other.spec.owner == run.spec.owner) {
+            self.served.remove(&run.spec.owner);
+        }
+    }
+
+    // ── Leases ──
+
+    /// A lease ended without a report: the unit wants another one.
+    fn lose(&mut self, now: Timestamp, lease: LeaseId, machine: bool) {
+        let Some(held) = self.leases.get(&lease) else { return };
+        let (unit, id) = (held.unit, held.worker);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.record.lost += 1;
+        }
+        self.release(lease);
+        let most = self.policy.machine_failures_max;
+        if let (true, Some(open)) = (machine, self.open_mut(unit)) {
+            open.machine_failures += 1;
+            if open.machine_failures >= most {
+                self.end(now, unit, End::Undecided, None);
+            }
+        }
+    }
+
+    /// Takes a lease back and puts its unit in line again if it wants one.
+    fn release(&mut self, lease: LeaseId) {
+        let Some(held) = self.forget(lease) else { return };
+        if let Some(run) = self.runs.get_mut(&held.unit.run) {
+            let state = &mut run.units[held.unit.index as usize];
+            *run.counts.of(state) -= 1;
+            if let State::Open(open) = state {
+                open.leases.retain(|(id, _)| *id != lease);
+            }
+            *run.counts.of(state) += 1;
+        }
+        self.enqueue(held.unit);
+    }
+
+    fn forget(&mut self, lease: LeaseId) -> Option<Held> {
+        let held = self.leases.remove(&lease)?;
+        self.deadlines.remove(&(held.expires_at, lease));
+        if let Some(worker) = self.workers.get_mut(&held.worker) {
+            worker.leases.remove(&lease);
+        }
+        Some(held)
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        while let Some((at, lease)) = self.deadlines.first().copied() {
+            if at > now {
+                break;
+            }
+            let worker = self.leases.get(&lease).map(|held| held.worker);
+            self.lose(now, lease, false);
+            if let Some(worker) = worker {
+                self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+            }
+        }
+    }
+
+    fn enqueue(&mut self, unit: UnitId) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
+        if !open.queued && open.wanted(run.spec.quorum) > 0 {
+            open.queued = true;
+            run.queue.push(unit.index, true);
+            self.stirred = true;
+        }
+    }
+
+    /// Gives leases to those who want some, one each a round, until nobody can take any.
+    fn dispatch(&mut self, now: Timestamp) {
+        if !core::mem::take(&mut self.stirred) {
+            return;
+        }
+        loop {
+            let first = self.next_hungry.unwrap_or(WorkerId([0; 32]));
+            let round: Vec<WorkerId> = self.hungry.range(first..).chain(self.hungry.range(..first)).copied().collect();
+            let mut granted = false;
+            for worker in round {
+                if self.runs.values().all(|run| run.queue.is_empty()) {
+                    return;
+                }
+                if self.grant(now, worker) {
+                    granted = true;
+                    self.next_hungry = Some(worker);
+                }
+            }
+            if !granted {
+                return;
+            }
+        }
+    }
+
+    fn grant(&mut self, now: Timestamp, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get(&id) else { return false };
+        if worker.wants == 0 || worker.leases.len() >= self.policy.leases_per_worker_max {
+            self.hungry.remove(&id);
+            return false;
+        }
+        let mut order: Vec<_> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| !run.queue.is_empty())
+            .map(|(run_id, run)| {
+                let owner = self.served.get(&run.spec.owner).copied().unwrap_or(0);
+                ((owner, &run.spec.owner, core::cmp::Reverse(run.spec.priority), run.served), *run_id)
+            })
+            .collect();
+        order.sort_unstable();
+        let order: Vec<RunId> = order.into_iter().map(|(_, run)| run).collect();
+        order.into_iter().any(|run| self.grant_from(now, id, run))
+    }
+
+    fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
+        let Some(run) = self.runs.get_mut(&run_id) else { return false };
+        let (units, quorum) = (&mut run.units, run.spec.quorum);
+        let index = run.queue.take(|index| match &mut units[index as usize] {
+            State::Fresh => Look::Fits,
+            State::Open(open) if open.wanted(quorum) == 0 => {
+                open.queued = false;
+                Look::Gone
+            }
+            State::Open(open) if open.knows(id) => Look::NotThisWorker,
+            State::Open(_) => Look::Fits,
+            State::Blocked { .. } | State::Ended(_) => Look::Gone,
+        });
+        let Some(index) = index else { return false };
+        run.served += 1;
+        if let Some(served) = self.served.get_mut(&run.spec.owner) {
+            *served += 1;
+        }
+        let unit = UnitId { run: run_id, index };
+        let mut lease = [0; 16];
+        self.random.fill_bytes(&mut lease);
+        let lease = LeaseId(lease);
+        let wall = Duration::from_millis(run.spec.wall_ms);
+        let expires_at = now.after(wall.saturating_mul(2)).after(self.policy.lease_margin);
+        let entry = if run.shape.is_reduce(index) { Entry::Reduce } else { Entry::Run };
+
+        let state = &mut run.units[index as usize];
+        let open = open(state, &mut run.counts);
+        open.queued = false;
+        let was_running = !open.leases.is_empty();
+        open.leases.push((lease, id));
+        if !was_running {
+            run.counts.waiting -= 1;
+            run.counts.running += 1;
+        }
+        self.leases.insert(lease, Held { unit, worker: id, expires_at, permille: 0 });
+        self.deadlines.insert((expires_at, lease));
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.leases.insert(lease);
+            worker.wants -= 1;
+        }
+        self.effects.push_back(Effect::Grant(LeaseDraft {
+            id: lease,
+            worker: id,
+            unit,
+            entry,
+            seed: Digest::of_parts([&b"manyhands:seed\0"[..], run_id.as_bytes(), &index.to_le_bytes()]).0,
+            issued_at: now,
+            expires_at,
+        }));
+        self.enqueue(unit);
+        true
+    }
+
+    fn open_mut(&mut self, unit: UnitId) -> Option<&mut Open> {
+        match self.runs.get_mut(&unit.run)?.units.get_mut(unit.index as usize)? {
+            State::Open(open) => Some(open),
+            State::Blocked { .. } | State::Fresh | State::Ended(_) => None,
+        }
+    }
+
+    // ── Questions ──
+
+    /// An active run.
+    pub fn run(&self, id: RunId) -> Option<RunSummary> {
+        self.runs.get(&id).map(|run| RunSummary { record: run.record(RunStatus::Active, None) })
+    }
+
+    /// Units of all active runs that have not ended.
+    pub fn open_units(&self) -> u64 {
+        self.runs.values().map(|run| u64::from(run.counts.open())).sum()
+    }
+
+    /// Units of all active runs, by where they are.
+    pub fn counts(&self) -> Counts {
+        self.runs.values().fold(Counts::default(), |sum, run| Counts {
+            waiting: sum.waiting + run.counts.waiting,
+            running: sum.running + run.counts.running,
+            done: sum.done + run.counts.done,
+            failed: sum.failed + run.counts.failed,
+            cancelled: sum.cancelled + run.counts.cancelled,
+        })
+    }
+
+    /// Serials that active runs of `job` execute; the lowest must stay permitted.
+    pub fn serials<'a>(&'a self, job: &'a manyhands_model::JobName) -> impl Iterator<Item = u64> + 'a {
+        self.runs.values().filter(move |run| run.spec.job == *job).map(|run| run.spec.serial)
+    }
+
+    /// All workers that ever reported or are connected.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerSummary> + '_ {
+        self.workers.iter().map(|(id, worker)| WorkerSummary {
+            id: *id,
+            connected: worker.connected,
+            leases: worker.leases.len(),
+            record: worker.record,
+        })
+    }
+
+    /// Why a unit of an active run is where it is.
+    pub fn why(&self, now: Timestamp, unit: UnitId) -> Option<UnitSummary> {
+        let run = self.runs.get(&unit.run)?;
+        let state = run.units.get(unit.index as usize)?;
+        Some(UnitSummary { index: unit.index, reason: self.reason(now, run, state) })
+    }
+
+    /// Why the units of an active run that have not ended are where they are.
+    pub fn why_all(&self, now: Timestamp, id: RunId) -> impl Iterator<Item = UnitSummary> + '_ {
+        self.runs.get(&id).into_iter().flat_map(move |run| {
+            run.units.iter().enumerate().filter(|(_, state)| !matches!(state, State::Ended(_))).map(
+                move |(index, state)| UnitSummary { index: index as u32, reason: self.reason(now, run, state) },
+            )
+        })
+    }
+
+    fn reason(&self, now: Timestamp, run: &Run, state: &State) -> Reason {
+        let nobody = Open::default();
+        let open = match state {
+            State::Blocked { missing: 0 } => return Reason::AssemblingInput,
+            State::Blocked { missing } => return Reason::NeedsParts { missing: *missing },
+            State::Ended(end) => return Reason::Ended(*end),
+            State::Fresh => &nobody,
+            State::Open(open) => open,
+        };
+        let more = open.wanted(run.spec.quorum);
+        let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
+        let connected = self.workers.values().filter(|worker| worker.connected && !worker.record.banned).count();
+        let eligible = self
+            .workers
+            .iter()
+            .filter(|(id, worker)| worker.connected && !worker.record.banned && !open.knows(**id))
+            .count();
+        match held.iter().map(|held| held.expires_at).min() {
+            Some(first) if more == 0 || eligible == 0 => Reason::Running {
+                by: held.len(),
+                permille: held.iter().map(|held| held.permille).max().unwrap_or(0),
+                lease_ends_in: first.since(now),
+            },
+            _ if connected == 0 => Reason::NoWorker,
+            _ if eligible == 0 => Reason::NeedsIndependentWorker { more, connected },
+            _ => Reason::Queued { eligible },
+        }
+    }
+}
+
+/// The open unit behind `state`; a fresh one becomes open. Both count as waiting.
+fn open<'a>(state: &'a mut State, counts: &mut Counts) -> &'a mut Open {
+    if !matches!(state, State::Open(_)) {
+        debug_assert!(matches!(state, State::Fresh), "only fresh units are opened");
+        *counts.of(state) -= 1;
+        *state = State::Open(Box::default());
+        *counts.of(state) += 1;
+    }
+    match state {
+        State::Open(open) => open,
+        State::Fresh | State::Blocked { .. } | State::Ended(_) => unreachable!("it was made open above"),
+    }
+}
+
+impl Run {
+    fn new(spec: RunSpec) -> Self {
+        let shape = spec.reduction();
+        let state = |unit| match shape.parts(unit).len() {
+            0 => State::Fresh,
+            parts => State::Blocked { missing: parts as u32 },
+        };
+        let units: Vec<State> = (0..shape.units()).map(state).collect();
+        let counts = Counts { waiting: shape.units(), ..Counts::default() };
+        Self { queue: Queue::fresh(shape.inputs()), spec, shape, units, counts, dissents: 0, served: 0 }
+    }
+
+    fn missing(&self, unit: u32) -> u32 {
+        let done = |part: &u32| matches!(self.units[*part as usize], State::Ended(End::Done));
+        self.shape.parts(unit).filter(|part| !done(part)).count() as u32
+    }
+
+    fn recount(&mut self) {
+        self.counts = Counts::default();
+        for state in &self.units {
+            *self.counts.of(state) += 1;
+        }
+    }
+
+    fn record(&self, status: RunStatus, finished_at: Option<Timestamp>) -> RunRecord {
+        RunRecord { spec: self.spec.clone(), status, counts: self.counts, dissents: self.dissents, finished_at }
+    }
+}

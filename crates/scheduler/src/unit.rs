@@ -1,0 +1,187 @@
+//! The life of one unit.
+//!
+//! ```text
+//!            parts done          lease                 quorum
+//! Blocked ───────────────▶ Open ───────▶ Open, leased ────────▶ Ended(Done | Failed)
+//!    │                      ▲  ◀───────────────┤
+//!    │ a part ended badly   │   expiry, machine failure, dissent
+//!    ▼                      │                  │ replicas_max outcomes, no quorum
+//! Ended(Skipped)            └── retry ── Ended(Undecided | Failed | Skipped | Cancelled)
+//! ```
+//!
+//! | state ↓ · event → | lease asked | outcome arrives | lease ends without one | parts done | cancel | retry |
+//! |---|---|---|---|---|---|---|
+//! | Blocked | – | refused | – | Open | Cancelled | – |
+//! | Open | Open, leased | counted: Open or Ended | Open, wanted again | – | Cancelled | – |
+//! | Ended(Done) | – | refused: has its answer | – | – | – | – |
+//! | Ended(other) | – | refused: has ended | – | – | – | Open or Blocked |
+
+use manyhands_model::{LeaseId, Outcome, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::record::Replica;
+
+/// The rule by which outcomes become the answer: so many equal ones, among at most so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// Equal outcomes from different workers that make an answer. At least 1.
+    pub agree: u8,
+    /// Outcomes after which a unit without an answer ends undecided. At least `agree`.
+    pub most: u8,
+}
+
+/// How a unit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// Workers agreed on an output.
+    Done,
+    /// Workers agreed that the job fails on this input.
+    Failed,
+    /// The most replicas reported and too few agreed, or too many machines failed.
+    Undecided,
+    /// A unit whose output it needs did not end with one.
+    Skipped,
+    /// The run was cancelled first.
+    Cancelled,
+}
+
+/// What the votes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tally<'a> {
+    /// This outcome is the answer.
+    Agreed(&'a Outcome),
+    /// No outcome can be, any more.
+    Hopeless,
+    /// So many more replicas would do, if they agree with the largest group.
+    Needs(u8),
+}
+
+impl Quorum {
+    /// Counts the votes. Pure: same reports, same answer, in whatever order they came.
+    pub(crate) fn tally<'a>(&self, reports: &'a [Replica]) -> Tally<'a> {
+        let votes = |outcome: &Outcome| reports.iter().filter(|replica| replica.outcome == *outcome).count();
+        let best = reports.iter().map(|replica| (votes(&replica.outcome), &replica.outcome)).max_by_key(|best| best.0);
+        let (count, outcome) = match best {
+            None => return Tally::Needs(self.agree),
+            Some(best) => best,
+        };
+        let missing = usize::from(self.agree).saturating_sub(count);
+        if missing == 0 {
+            Tally::Agreed(outcome)
+        } else if reports.len() + missing > usize::from(self.most) {
+            Tally::Hopeless
+        } else {
+            Tally::Needs(u8::try_from(missing).unwrap_or(u8::MAX))
+        }
+    }
+}
+
+/// A unit that has not ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Open {
+    pub(crate) reports: Vec<Replica>,
+    pub(crate) leases: Vec<(LeaseId, WorkerId)>,
+    pub(crate) machine_failures: u8,
+    /// Whether it stands in its run's queue.
+    pub(crate) queued: bool,
+}
+
+impl Open {
+    /// Whether this worker has had its say, or is about to.
+    pub(crate) fn knows(&self, worker: WorkerId) -> bool {
+        self.reports.iter().any(|replica| replica.worker == worker) || self.leases.iter().any(|lease| lease.1 == worker)
+    }
+
+    /// Leases to be given out now.
+    pub(crate) fn wanted(&self, quorum: Quorum) -> usize {
+        match quorum.tally(&self.reports) {
+            Tally::Needs(more) => usize::from(more).saturating_sub(self.leases.len()),
+            Tally::Agreed(_) | Tally::Hopeless => 0,
+        }
+    }
+}
+
+/// Where a unit stands.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// A reduce step that waits for so many parts, and then for its input to be put together.
+    Blocked {
+        /// Parts without an output.
+        missing: u32,
+    },
+    /// Boxed: most units of a large run have ended or not begun.
+    Open(Box<Open>),
+    /// No replica was ever leased.
+    Fresh,
+    Ended(End),
+}
+
+/// How many units are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Not ended and not leased.
+    pub waiting: u32,
+    /// Leased to at least one worker.
+    pub running: u32,
+    /// Ended with an output.
+    pub done: u32,
+    /// Ended otherwise, but not by a cancellation.
+    pub failed: u32,
+    /// Cancelled.
+    pub cancelled: u32,
+}
+
+impl Counts {
+    pub(crate) fn of(&mut self, state: &State) -> &mut u32 {
+        match state {
+            State::Open(open) if !open.leases.is_empty() => &mut self.running,
+            State::Blocked { .. } | State::Fresh | State::Open(_) => &mut self.waiting,
+            State::Ended(End::Done) => &mut self.done,
+            State::Ended(End::Cancelled) => &mut self.cancelled,
+            State::Ended(End::Failed | End::Undecided | End::Skipped) => &mut self.failed,
+        }
+    }
+
+    /// Units that have not ended.
+    pub const fn open(&self) -> u32 {
+        self.waiting + self.running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manyhands_model::{Fuel, Verdict};
+
+    fn votes(letters: &str) -> Vec<Replica> {
+        let outcome = |letter: u8| Outcome { verdict: Verdict::Trap, fuel: Fuel(u64::from(letter)) };
+        letters
+            .bytes()
+            .enumerate()
+            .map(|(i, letter)| Replica { worker: WorkerId([i as u8; 32]), outcome: outcome(letter) })
+            .collect()
+    }
+
+    #[test]
+    fn two_of_up_to_four_as_a_table() {
+        let quorum = Quorum { agree: 2, most: 4 };
+        let line = |letters: &str| match quorum.tally(&votes(letters)) {
+            Tally::Agreed(outcome) => format!("{letters} agreed {}", char::from(outcome.fuel.0 as u8)),
+            Tally::Hopeless => format!("{letters} hopeless"),
+            Tally::Needs(more) => format!("{letters} needs {more}"),
+        };
+        let table = ["", "a", "aa", "ab", "aba", "abb", "abc", "abca", "abcd"].map(line).join("\n");
+        assert_eq!(
+            table,
+            " needs 2\na needs 1\naa agreed a\nab needs 1\naba agreed a\nabb agreed b\nabc needs 1\nabca agreed a\nabcd hopeless"
+        );
+    }
+
+    #[test]
+    fn three_of_four_is_hopeless_as_soon_as_it_is() {
+        let quorum = Quorum { agree: 3, most: 4 };
+        assert_eq!(quorum.tally(&votes("ab")), Tally::Needs(2));
+        assert_eq!(quorum.tally(&votes("aabb")), Tally::Hopeless);
+        assert_eq!(quorum.tally(&votes("abc")), Tally::Hopeless);
+    }
+}

@@ -1,0 +1,174 @@
+//! Keys, signatures and the short names that people compare.
+
+use core::fmt;
+use core::str::FromStr;
+
+use data_encoding::BASE32_NOPAD;
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use manyhands_model::{Digest, WorkerId};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// An ed25519 public key, as it travels; whether its bytes are a usable key shows when it verifies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl PublicKey {
+    /// The short name that people compare and that join links carry.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut short = [0; 16];
+        short.copy_from_slice(&Digest::of_parts([&b"manyhands:key\0"[..], &self.0]).0[..16]);
+        Fingerprint(short)
+    }
+
+    /// Whether `signature` is this key's over `message`, strictly.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.to_bytes());
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fingerprint().fmt(f)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fingerprint().fmt(f)
+    }
+}
+
+impl From<PublicKey> for WorkerId {
+    fn from(key: PublicKey) -> Self {
+        Self(key.0)
+    }
+}
+
+impl From<WorkerId> for PublicKey {
+    fn from(worker: WorkerId) -> Self {
+        Self(worker.0)
+    }
+}
+
+/// The first 128 bits of a key's SHA-256: finding another key with the same one takes 2^128 tries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 16]);
+
+/// Why a text is not a fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a key fingerprint: expected `key_` and 26 of a-z and 2-7")]
+pub struct ParseFingerprintError;
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key_{}", BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFingerprintError> {
+        text.strip_prefix("key_")
+            .filter(|rest| rest.bytes().all(|b| !b.is_ascii_uppercase()))
+            .and_then(|rest| BASE32_NOPAD.decode(rest.to_ascii_uppercase().as_bytes()).ok())
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(ParseFingerprintError)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = ParseFingerprintError;
+
+    fn try_from(text: String) -> Result<Self, ParseFingerprintError> {
+        text.parse()
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+/// An ed25519 signature: R and s (RFC 8032, 5.1.6).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Signature([u8; 32], [u8; 32]);
+
+impl Signature {
+    fn to_bytes(self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&self.0);
+        bytes[32..].copy_from_slice(&self.1);
+        bytes
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(..)")
+    }
+}
+
+/// A secret key with its public half. Wiped from memory when dropped; never printed.
+pub struct Keypair(SigningKey);
+
+impl Keypair {
+    /// The key of a 32-byte seed (RFC 8032, 5.1.5). The shell draws it from the operating system.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, to be written to a file that its owner alone can read.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The half that everybody may know.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Signature {
+        let bytes = self.0.sign(message).to_bytes();
+        let mut halves = Signature([0; 32], [0; 32]);
+        halves.0.copy_from_slice(&bytes[..32]);
+        halves.1.copy_from_slice(&bytes[32..]);
+        halves
+    }
+}
+
+impl fmt::Debug for Keypair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keypair({})", self.public())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_survives_text_and_a_wrong_one_is_refused() {
+        let fingerprint = Keypair::from_seed(&[1; 32]).public().fingerprint();
+        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        assert_eq!("key_abc".parse::<Fingerprint>(), Err(ParseFingerprintError));
+        assert_eq!(fingerprint.to_string().to_uppercase().parse::<Fingerprint>(), Err(ParseFingerprintError));
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let text = format!("{:?}", Keypair::from_seed(&[1; 32]));
+        assert!(text.starts_with("Keypair(key_") && text.len() < 50, "{text}");
+    }
+}

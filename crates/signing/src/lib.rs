@@ -1,0 +1,18 @@
+//! Who said it, and may we believe it.
+//!
+//! [`Signed<T>`] is a statement as it travels; [`Verified<T>`] is one that somebody checked, and the only
+//! way from the first to the second is a check. Code that forgot to check does not compile.
+//!
+//! Signatures are ed25519 (RFC 8032), always verified strictly: no small-order keys, no malleable
+//! signatures, so that every implementation accepts the same set. Each kind of statement signs under its
+//! own domain, so a signature never counts for another kind.
+//!
+//! Random bytes and the time are arguments. Start at [`signed`], then [`trust`].
+
+pub mod key;
+pub mod signed;
+pub mod trust;
+
+pub use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
+pub use crate::signed::{Signed, Statement, Untrusted, Verified};
+pub use crate::trust::{Dated, KeyRing, TrustList, TrustedKey, Validity};

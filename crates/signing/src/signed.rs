@@ -1,0 +1,277 @@
+//! Statements with a signature under them.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use manyhands_model::{Digest, Timestamp};
+
+use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
+
+/// Something that can be signed: data with a domain of its own.
+pub trait Statement: Serialize + DeserializeOwned {
+    /// Separates the signatures of this kind from those of every other; carries the version of the form.
+    const DOMAIN: &'static str;
+}
+
+/// A statement as it travels. Nothing in it can be read before it is verified.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Signed<T> {
+    signer: PublicKey,
+    payload: Vec<u8>,
+    signature: Signature,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> T>,
+}
+
+/// A statement that `signer` really made. Only a check creates one.
+pub struct Verified<T> {
+    statement: T,
+    signer: PublicKey,
+}
+
+/// Why a statement is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// Another key than the expected one signed.
+    #[error("{what}: signed by {signer}, expected {expected}")]
+    WrongSigner {
+        /// The statement's domain.
+        what: &'static str,
+        /// Who signed.
+        signer: Fingerprint,
+        /// Who should have.
+        expected: Fingerprint,
+    },
+    /// The key is not among the coordinator's keys.
+    #[error("{what}: {signer} is not a key of this coordinator")]
+    UnknownKey {
+        /// The statement's domain.
+        what: &'static str,
+        /// Who signed.
+        signer: Fingerprint,
+    },
+    /// The key was revoked.
+    #[error("{what}: the key {signer} was revoked")]
+    RevokedKey {
+        /// The statement's domain.
+        what: &'static str,
+        /// Who signed.
+        signer: Fingerprint,
+    },
+    /// The signature does not fit the bytes.
+    #[error("{what}: the signature does not fit; the bytes were changed on the way")]
+    BadSignature {
+        /// The statement's domain.
+        what: &'static str,
+    },
+    /// The bytes are signed, and yet not a statement of this kind.
+    #[error("{what}: signed, but not readable by this version; upgrade the older side")]
+    Unreadable {
+        /// The statement's domain.
+        what: &'static str,
+    },
+    /// It is too late, or the clock is wrong.
+    #[error("{what}: expired at {expired_at:?}, now is {now:?}; if that is wrong, set this computer's clock")]
+    Expired {
+        /// The statement's domain.
+        what: &'static str,
+        /// When it lost its force.
+        expired_at: Timestamp,
+        /// The reader's clock.
+        now: Timestamp,
+    },
+    /// It is too early, or the clock is wrong.
+    #[error("{what}: valid from {issued_at:?}, now is {now:?}; set this computer's clock")]
+    NotYetValid {
+        /// The statement's domain.
+        what: &'static str,
+        /// When it gains its force.
+        issued_at: Timestamp,
+        /// The reader's clock.
+        now: Timestamp,
+    },
+    /// Somebody replays an older trust list.
+    #[error("trust list version {got} is older than version {known}, which was seen before; somebody replays the past")]
+    Rollback {
+        /// Its version.
+        got: u64,
+        /// The highest seen.
+        known: u64,
+    },
+}
+
+impl<T: Statement> Signed<T> {
+    /// Signs `statement` with `keypair`.
+    #[expect(clippy::expect_used, reason = "postcard writes any statement to a vector; there is nothing to handle")]
+    pub fn new(keypair: &Keypair, statement: &T) -> Self {
+        let payload = postcard::to_allocvec(statement).expect("a statement has a length known in advance");
+        let signature = keypair.sign(&message::<T>(&payload));
+        Self { signer: keypair.public(), payload, signature, kind: PhantomData }
+    }
+
+    /// Believes the statement if `expected` made it.
+    ///
+    /// # Errors
+    /// [`Untrusted::WrongSigner`], [`Untrusted::BadSignature`] or [`Untrusted::Unreadable`].
+    pub fn verify(&self, expected: PublicKey) -> Result<Verified<T>, Untrusted> {
+        let what = T::DOMAIN;
+        if self.signer != expected {
+            let (signer, expected) = (self.signer.fingerprint(), expected.fingerprint());
+            return Err(Untrusted::WrongSigner { what, signer, expected });
+        }
+        if !self.signer.verifies(&message::<T>(&self.payload), &self.signature) {
+            return Err(Untrusted::BadSignature { what });
+        }
+        match postcard::take_from_bytes(&self.payload) {
+            Ok((statement, [])) => Ok(Verified { statement, signer: self.signer }),
+            _ => Err(Untrusted::Unreadable { what }),
+        }
+    }
+
+    /// Believes the statement of whoever signed it. For statements where the signer is the question.
+    ///
+    /// # Errors
+    /// [`Untrusted::BadSignature`] or [`Untrusted::Unreadable`].
+    pub fn verify_any(&self) -> Result<Verified<T>, Untrusted> {
+        self.verify(self.signer)
+    }
+}
+
+impl<T> Signed<T> {
+    /// Who claims to have signed. A claim until it is verified.
+    pub const fn signer(&self) -> PublicKey {
+        self.signer
+    }
+
+    /// Names this statement together with its signature.
+    pub fn digest(&self) -> Digest {
+        let signature = postcard::to_allocvec(&self.signature).unwrap_or_default();
+        Digest::of_parts([&self.signer.0[..], &signature, &self.payload])
+    }
+}
+
+/// What is really signed: domain and payload, unambiguously joined.
+fn message<T: Statement>(payload: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(T::DOMAIN.len() + 1 + payload.len());
+    message.extend_from_slice(T::DOMAIN.as_bytes());
+    message.push(0);
+    message.extend_from_slice(payload);
+    message
+}
+
+impl<T> Clone for Signed<T> {
+    fn clone(&self) -> Self {
+        Self { signer: self.signer, payload: self.payload.clone(), signature: self.signature, kind: PhantomData }
+    }
+}
+
+impl<T> PartialEq for Signed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.signer, &self.payload, self.signature) == (other.signer, &other.payload, other.signature)
+    }
+}
+
+impl<T> Eq for Signed<T> {}
+
+impl<T: Statement> fmt::Debug for Signed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signed<{}>(by {}, {})", T::DOMAIN, self.signer, self.digest().short())
+    }
+}
+
+impl<T> Verified<T> {
+    /// Who signed.
+    pub const fn signer(&self) -> PublicKey {
+        self.signer
+    }
+
+    /// The statement alone.
+    pub fn into_inner(self) -> T {
+        self.statement
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.statement
+    }
+}
+
+impl<T: Clone> Clone for Verified<T> {
+    fn clone(&self) -> Self {
+        Self { statement: self.statement.clone(), signer: self.signer }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Verified<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verified({:?}, by {})", self.statement, self.signer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Note(String, u64);
+    impl Statement for Note {
+        const DOMAIN: &'static str = "test note";
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct OtherNote(String, u64);
+    impl Statement for OtherNote {
+        const DOMAIN: &'static str = "other note";
+    }
+
+    #[test]
+    fn what_was_signed_is_what_is_read() {
+        let key = Keypair::from_seed(&[1; 32]);
+        let signed = Signed::new(&key, &Note("hello".into(), 7));
+        assert_eq!(*signed.verify(key.public()).expect("verifies"), Note("hello".into(), 7));
+        let stranger = Keypair::from_seed(&[2; 32]).public();
+        assert!(matches!(signed.verify(stranger), Err(Untrusted::WrongSigner { .. })));
+    }
+
+    #[test]
+    fn a_signature_never_counts_for_another_kind_of_statement() {
+        let key = Keypair::from_seed(&[1; 32]);
+        let note = postcard::to_allocvec(&Signed::new(&key, &Note("hello".into(), 7))).expect("serialises");
+        let other: Signed<OtherNote> = postcard::from_bytes(&note).expect("same shape");
+        assert!(matches!(other.verify(key.public()), Err(Untrusted::BadSignature { .. })));
+    }
+
+    #[test]
+    fn attack_38_flipping_any_one_bit_is_refused() {
+        let key = Keypair::from_seed(&[1; 32]);
+        let bytes = postcard::to_allocvec(&Signed::new(&key, &Note("hello".into(), 7))).expect("serialises");
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let believed = postcard::from_bytes::<Signed<Note>>(&bad).ok().and_then(|s| s.verify(key.public()).ok());
+            assert!(believed.is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn attack_40_a_small_order_key_signs_nothing() {
+        // The neutral element: under lax verification R = 0·B, s = 0 would fit every message.
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let forged: Signed<Note> = Signed {
+            signer: PublicKey(neutral),
+            payload: postcard::to_allocvec(&Note("x".into(), 1)).expect("serialises"),
+            signature: postcard::from_bytes(&[&neutral[..], &[0; 32]].concat()).expect("64 bytes"),
+            kind: PhantomData,
+        };
+        assert!(matches!(forged.verify_any(), Err(Untrusted::BadSignature { .. })));
+    }
+}

@@ -1,0 +1,471 @@
+//! Every command line that `manyhands` understands.
+
+use core::str::FromStr;
+use core::time::Duration;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use manyhands_model::{JobName, RunId, Version};
+
+/// The coordinator on this machine, as it starts without any configuration.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6174";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  all went well
+   1  the job is at fault: does not build, is refused, failed on an input
+   2  the command line or a file that it names is at fault
+   3  replicas disagree
+   4  timed out
+   5  the coordinator cannot be reached
+   6  not allowed with this token
+  69  a program that is needed is missing
+  70  a bug in manyhands
+
+Data goes to stdout, everything else to stderr. The server is --server, else $MANYHANDS_SERVER, else that of
+`manyhands login`, else http://127.0.0.1:6174; the token is --token-file, else $MANYHANDS_TOKEN, else that of
+`manyhands login` if it was for the same server.";
+
+/// Many hands make light work: write a job, run it on machines that you need not trust.
+#[derive(Debug, Parser)]
+#[command(name = "manyhands", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What all commands share.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// What all commands share.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Address of the coordinator
+    #[arg(long, global = true, value_name = "URL", env = "MANYHANDS_SERVER", value_hint = ValueHint::Url)]
+    pub server: Option<String>,
+    /// File with the bearer token; `-` for stdin
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a new job's crate
+    New(New),
+    /// Compile a job's crate to one file that can be published
+    Build(Build),
+    /// Say what a module is, or why no coordinator would take it
+    Check(Check),
+    /// Execute a module here, without a coordinator, in several replicas that are compared
+    Run(Run),
+    /// Remember a coordinator and its token
+    Login(Login),
+    /// Sign a module and publish it
+    Publish(Publish),
+    /// Submit a run: one job over one or many inputs
+    Submit(Submit),
+    /// Follow a run until it ends
+    Watch(Watch),
+    /// Get a run's results; follows the run until it ends
+    Results(Results),
+    /// Say why a run, or one of its units, has no answer yet
+    Why(Why),
+    /// List runs, newest first
+    Runs(Runs),
+    /// List published jobs
+    Jobs,
+    /// List workers
+    Workers,
+    /// Cancel a run
+    Cancel(RunOnly),
+    /// Try a run's failed units again
+    Retry(RunOnly),
+    /// Get one verified answer: an input in, its output out
+    Invoke(Invoke),
+    /// Create, list and revoke tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Show or rotate the coordinator's keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+/// `manyhands new`
+#[derive(Debug, Args)]
+pub struct New {
+    /// The job's name, and that of its folder
+    pub name: JobName,
+    /// What to start from
+    #[arg(long, value_enum, default_value_t)]
+    pub template: Template,
+    /// Depend on the SDK in this folder instead of a published version
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub sdk_path: Option<PathBuf>,
+}
+
+/// What a new job starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// One function from an input to an output
+    #[default]
+    Hello,
+    /// The same, and a function that combines outputs into one
+    MapReduce,
+}
+
+/// `manyhands build`
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The crate's Cargo.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub manifest_path: Option<PathBuf>,
+    /// Which package of the workspace
+    #[arg(short, long)]
+    pub package: Option<String>,
+}
+
+/// `manyhands check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The module
+    #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub module: PathBuf,
+}
+
+/// Where the inputs come from.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Inputs {
+    /// Each file is one input; `-` is stdin
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub input: Vec<PathBuf>,
+    /// Each line of the file is one input; `-` is stdin
+    #[arg(long, value_name = "FILE.jsonl", value_hint = ValueHint::FilePath)]
+    pub inputs: Option<PathBuf>,
+}
+
+/// `manyhands run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The module
+    #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub module: PathBuf,
+    /// Where the inputs come from.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Write outputs as frames: for each a little-endian u32 length, then its bytes
+    #[arg(long, conflicts_with = "json")]
+    pub frames: bool,
+    /// How often each input is executed, each time in a process of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
+    pub replicas: u8,
+    /// Combine the outputs; the default for jobs that can
+    #[arg(long, overrides_with = "no_reduce")]
+    pub reduce: bool,
+    /// Do not combine the outputs
+    #[arg(long)]
+    pub no_reduce: bool,
+}
+
+/// `manyhands login`
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Address of the coordinator
+    #[arg(value_hint = ValueHint::Url)]
+    pub url: String,
+}
+
+/// `manyhands publish`
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// The module
+    #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub module: PathBuf,
+    /// The publisher's key; created where it does not exist [default: in the user's data folder]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+    /// Makes it safe to try again: a second request with the same key does nothing new
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// `manyhands submit`
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// The job: NAME or NAME@VERSION
+    pub job: JobRef,
+    /// Where the inputs come from.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Equal outcomes that make an answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub replicas: Option<u8>,
+    /// Outcomes after which a unit without an answer fails
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u8).range(1..))]
+    pub replicas_max: Option<u8>,
+    /// Higher goes first among your own runs
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub priority: Option<i8>,
+    /// Do not combine the outputs
+    #[arg(long)]
+    pub no_reduce: bool,
+    /// Follow the run until it ends
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: for at most so many seconds; the run goes on
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Makes it safe to try again: a second request with the same key does nothing new
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// `manyhands watch`
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// The run's id, or `last`
+    pub run: RunRef,
+    /// For at most so many seconds; the run goes on
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+}
+
+/// `manyhands results`
+#[derive(Debug, Args)]
+pub struct Results {
+    /// The run's id, or `last`
+    pub run: RunRef,
+    /// In the order of the inputs, or as answers are accepted
+    #[arg(long, value_enum, default_value_t)]
+    pub order: Order,
+    /// Write to this file, which appears when it is complete
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+    /// One JSON object a line, or bare outputs as frames
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The outputs of the inputs, or the one they were combined into [default: the latter where there is one]
+    #[arg(long, value_enum)]
+    pub which: Option<Which>,
+}
+
+/// In what order results come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// The order of the inputs
+    #[default]
+    Input,
+    /// The order in which answers were accepted
+    Accepted,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    #[default]
+    Ndjson,
+    /// For each output a little-endian u32 length, then its bytes
+    Frames,
+}
+
+/// Which results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// One for each input
+    Inputs,
+    /// The one they were combined into
+    Reduced,
+}
+
+/// `manyhands why`
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The run's id, or `last`
+    pub run: RunRef,
+    /// The number of one of its units
+    pub unit: Option<u32>,
+}
+
+/// `manyhands runs`
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// A command about one run.
+#[derive(Debug, Args)]
+pub struct RunOnly {
+    /// The run's id, or `last`
+    pub run: RunRef,
+}
+
+/// `manyhands invoke`
+#[derive(Debug, Args)]
+pub struct Invoke {
+    /// The job: NAME or NAME@VERSION
+    pub job: JobRef,
+    /// The input; `-` is stdin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub input: PathBuf,
+    /// Equal outcomes that make an answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub replicas: Option<u8>,
+    /// Wait at most so many seconds for the answer
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+/// `manyhands token`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Create a token; its secret is shown this once, on stdout
+    Create {
+        /// Whose it is, shown as the owner of runs
+        name: String,
+        /// What it permits
+        #[arg(long, value_enum, default_value_t)]
+        role: RoleArg,
+    },
+    /// List tokens, without their secrets
+    List,
+    /// Revoke a token
+    Revoke {
+        /// Its id, from `token list`
+        id: String,
+    },
+}
+
+/// What a token permits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Submit runs and read their results
+    #[default]
+    Requester,
+    /// That, and publish jobs
+    Developer,
+    /// Everything
+    Operator,
+}
+
+/// `manyhands keys`
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Show the coordinator's keys and the join link for volunteers
+    Show,
+    /// Sign with a new key from now on
+    Rotate,
+}
+
+/// `manyhands completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// A run, as people name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunRef {
+    /// The newest that the token may see.
+    Last,
+    /// This one.
+    Id(RunId),
+}
+
+impl FromStr for RunRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "last" => Ok(Self::Last),
+            id => id.parse().map(Self::Id).map_err(|error| format!("{error}; or `last` for the newest run")),
+        }
+    }
+}
+
+/// A job, as people name it: `NAME` or `NAME@VERSION`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRef {
+    /// Its name.
+    pub name: JobName,
+    /// Its version; without one, the newest.
+    pub version: Option<Version>,
+}
+
+impl FromStr for JobRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let version = version.map(|text| text.parse().map_err(|error| format!("`{text}` is not a version: {error}")));
+        Ok(Self { name: name.parse().map_err(|error| format!("{error}"))?, version: version.transpose()? })
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a number of seconds above zero".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definitions_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn runs_and_jobs_are_named_as_people_do() {
+        assert_eq!("last".parse(), Ok(RunRef::Last));
+        assert_eq!(RunId([7; 16]).to_string().parse(), Ok(RunRef::Id(RunId([7; 16]))));
+        assert!("lst".parse::<RunRef>().expect_err("refused").contains("or `last`"));
+        let job: JobRef = "mandelbrot@1.2.3".parse().expect("parses");
+        assert_eq!((job.name.as_str(), job.version), ("mandelbrot", Some(Version::new(1, 2, 3))));
+        assert!("mandelbrot@1".parse::<JobRef>().is_err());
+    }
+
+    #[test]
+    fn inputs_come_from_one_place() {
+        assert!(parse("manyhands run a.wasm --input a b c").is_ok());
+        assert!(parse("manyhands run a.wasm --inputs a.jsonl").is_ok());
+        assert!(parse("manyhands run a.wasm").is_err());
+        assert!(parse("manyhands run a.wasm --input a --inputs b").is_err());
+        assert!(parse("manyhands submit a --inputs - --priority -3 --wait --timeout 2.5").is_ok());
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        use crate::fault::Exit::*;
+        for code in [Ok, JobFailed, Usage, Disagree, TimedOut, Unreachable, NotAllowed, MissingTool, Bug] {
+            assert!(EXIT_CODES.contains(&format!("\n  {:2}  ", code as u8)), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The coordinator.
+
+pub mod log;
+pub mod settings;

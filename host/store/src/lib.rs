@@ -1,0 +1,27 @@
+//! The coordinator's memory on a disk.
+//!
+//! ```text
+//! DIR/LOCK                     one process at a time
+//! DIR/log/00000001.log …       the truth: every commit, checksummed, fsynced before it is acknowledged
+//! DIR/snapshot/….snapshot      all records at one moment; what the log before it is no longer needed for
+//! DIR/index/00000001/          sled: the same records, quick to find; rebuilt from the above whenever in doubt
+//! DIR/{index,log}.discarded    what the last repair moved aside
+//! ```
+//! Two copies of every record exist, log and index, and each can replace the other: sled may refuse
+//! to open after one flipped bit, and a log cannot be searched. Blobs are files named by their digest.
+//!
+//! Absent on purpose: decisions. What a commit comes to is settled in `manyhands-state`.
+//! Start at [`SledStore::open`]; then the private modules `log`, `snapshot` and `index`; [`Blobs`] stands alone.
+
+mod blobs;
+mod disk;
+mod index;
+mod log;
+mod report;
+mod snapshot;
+mod store;
+
+pub use crate::blobs::{BlobError, Blobs};
+pub use crate::disk::LogFile;
+pub use crate::report::{OpenError, Opened, Repair};
+pub use crate::store::{Options, SledStore};

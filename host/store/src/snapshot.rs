@@ -1,0 +1,170 @@
+//! Snapshots: all records in one file, so that the log before them can go.
+//!
+//! ```text
+//! snapshot = "MHsnp\0\0\1" | start: u64 | crc32c: u32 | chunk*
+//! chunk    = payload bytes: u32 | crc32c: u32 | postcard of [`Chunk`]
+//! ```
+//! A snapshot is taken while commits go on: it starts at one revision, is read page by page, and its
+//! end names the revision at which the last page was read. Its records alone are of no single
+//! moment, but with the log from `start` to at least `complete_at` replayed over them they are:
+//! whatever changed meanwhile is changed again to the same end.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use manyhands_state::{Key, Record, Revision};
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::log::{Blob, checksum, u32_at, u64_at};
+
+const MAGIC: &[u8; 8] = b"MHsnp\0\0\x01";
+const HEADER_BYTES: usize = 20;
+/// Far more than a page of the largest records needs; a longer length is damage.
+const CHUNK_BYTES_MAX: u32 = 512 * 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+enum Chunk<'a> {
+    /// Key, version, value.
+    #[serde(borrow)]
+    Records(Vec<(Blob<'a>, u64, Blob<'a>)>),
+    End {
+        complete_at: u64,
+        records: u64,
+    },
+}
+
+/// A page of records, and the revision at which it was read.
+pub(crate) type Page = (Vec<(Key, Record)>, Revision);
+
+/// Writes a snapshot from `start` on; `pages` gives the records page by page, an empty one at the
+/// end. Durable when it returns, and only then are older ones removed. Returns the number of records.
+pub(crate) fn write<E: From<(PathBuf, io::Error)>>(
+    dir: &Path,
+    start: Revision,
+    mut pages: impl FnMut() -> Result<Page, E>,
+) -> Result<u64, E> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| E::from((path, error))
+    };
+    disk::create_dir(dir).map_err(at(dir))?;
+    let path = dir.join(format!("{:020}.snapshot", start.0));
+    let partial = path.with_extension("partial");
+    let mut file = BufWriter::new(File::create(&partial).map_err(at(&partial))?);
+
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&start.0.to_le_bytes());
+    let crc = checksum(&[&header[..16]]);
+    header[16..].copy_from_slice(&crc.to_le_bytes());
+    file.write_all(&header).map_err(at(&partial))?;
+
+    let mut records = 0;
+    loop {
+        let (page, read_at) = pages()?;
+        records += page.len() as u64;
+        let chunk = if page.is_empty() {
+            Chunk::End { complete_at: read_at.0, records }
+        } else {
+            let row = |(key, record): &'_ (Key, Record)| -> u64 { (key.encoded().len() + record.value.len()) as u64 };
+            debug_assert!(page.iter().map(row).sum::<u64>() < u64::from(CHUNK_BYTES_MAX));
+            let rows = page.iter().map(|(key, record)| (Blob(key.encoded()), record.version.0, Blob(&record.value)));
+            Chunk::Records(rows.collect())
+        };
+        put(&mut file, &chunk).map_err(at(&partial))?;
+        if page.is_empty() {
+            break;
+        }
+    }
+    let file = file.into_inner().map_err(|error| at(&partial)(error.into_error()))?;
+    file.sync_all().map_err(at(&partial))?;
+    fs::rename(&partial, &path).and_then(|()| disk::sync_dir(dir)).map_err(at(&path))?;
+    for (revision, old) in disk::numbered(dir, "snapshot").map_err(at(dir))? {
+        if revision < start.0 {
+            fs::remove_file(&old).map_err(at(&old))?;
+        }
+    }
+    Ok(records)
+}
+
+fn put(file: &mut impl Write, chunk: &Chunk<'_>) -> io::Result<()> {
+    let payload = postcard::to_stdvec(chunk).map_err(io::Error::other)?;
+    let length = u32::try_from(payload.len()).map_err(io::Error::other)?.to_le_bytes();
+    file.write_all(&length)?;
+    file.write_all(&checksum(&[&length, &payload]).to_le_bytes())?;
+    file.write_all(&payload)
+}
+
+/// The newest snapshot, by its name.
+pub(crate) fn newest(dir: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(disk::numbered(dir, "snapshot")?.pop().map(|(_, path)| path))
+}
+
+/// What a snapshot covers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extent {
+    /// The log is needed from here.
+    pub(crate) start: Revision,
+    /// And at least to here.
+    pub(crate) complete_at: Revision,
+}
+
+/// Reads the snapshot in `path` and hands its pages to `visit`. `Ok(Err(what))` when it is damaged.
+pub(crate) fn read<E: From<(PathBuf, io::Error)>>(
+    path: &Path,
+    mut visit: impl FnMut(Vec<(Key, Record)>) -> Result<(), E>,
+) -> Result<Result<Extent, String>, E> {
+    let io = |error: io::Error| E::from((path.to_owned(), error));
+    let mut file = BufReader::new(File::open(path).map_err(io)?);
+    let mut header = [0; HEADER_BYTES];
+    if !fill(&mut file, &mut header).map_err(io)? || header[..8] != MAGIC[..] {
+        return Ok(Err("not a snapshot, or its header is damaged".to_owned()));
+    }
+    if u32_at(&header, 16) != Some(checksum(&[&header[..16]])) {
+        return Ok(Err("the header is damaged".to_owned()));
+    }
+    let start = Revision(u64_at(&header, 8).unwrap_or_default());
+    let mut seen = 0;
+    loop {
+        let damaged = Ok(Err(format!("damaged after {seen} records")));
+        let mut prefix = [0; 8];
+        if !fill(&mut file, &mut prefix).map_err(io)? {
+            return damaged;
+        }
+        let length = u32_at(&prefix, 0).unwrap_or_default();
+        if length > CHUNK_BYTES_MAX {
+            return damaged;
+        }
+        let mut payload = Vec::new();
+        (&mut file).take(length.into()).read_to_end(&mut payload).map_err(io)?;
+        if payload.len() != length as usize || u32_at(&prefix, 4) != Some(checksum(&[&prefix[..4], &payload])) {
+            return damaged;
+        }
+        match postcard::from_bytes(&payload) {
+            Ok(Chunk::Records(rows)) => {
+                let row = |(key, version, value): (Blob<'_>, u64, Blob<'_>)| {
+                    let record = Record { version: Revision(version), value: value.0.to_vec() };
+                    Some((Key::decode(key.0.to_vec())?, record))
+                };
+                let Some(rows) = rows.into_iter().map(row).collect::<Option<Vec<_>>>() else { return damaged };
+                seen += rows.len() as u64;
+                visit(rows)?;
+            }
+            Ok(Chunk::End { complete_at, records }) if records == seen => {
+                return Ok(Ok(Extent { start, complete_at: Revision(complete_at) }));
+            }
+            Ok(Chunk::End { .. }) | Err(_) => return damaged,
+        }
+    }
+}
+
+/// Fills `buffer`; `false` if the file ends before.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
