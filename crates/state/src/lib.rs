@@ -3,7 +3,7 @@
 //! A change of state is a [`Commit`]: plain data that says what must hold, what changes and which
 //! request it answers. No closure and no open transaction crosses [`StateStore`], so an embedded
 //! index, a database server and a test model can all carry out the same commit and agree on the
-//! result. What a commit comes to is decided in one place, [`resolve`]; engines only make it durable.
+//! result. What a commit comes to is decided in one place, [`resolve()`]; engines only make it durable.
 //!
 //! Deliberately absent: files and threads (an engine's business), expiry by time (no clock lives
 //! here), and a list of events beside the records: nothing would read it yet, and an engine's own

@@ -156,6 +156,7 @@ pub struct Inputs {
 
 /// `manyhands run`
 #[derive(Debug, Args)]
+#[command(override_usage = "manyhands run <FILE.wasm> (--input <FILE>... | --inputs <FILE.jsonl>) [OPTIONS]")]
 pub struct Run {
     /// The module
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
@@ -201,6 +202,7 @@ pub struct Publish {
 
 /// `manyhands submit`
 #[derive(Debug, Args)]
+#[command(override_usage = "manyhands submit <JOB> (--input <FILE>... | --inputs <FILE.jsonl>) [OPTIONS]")]
 pub struct Submit {
     /// The job: NAME or NAME@VERSION
     pub job: JobRef,

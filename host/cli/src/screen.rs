@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn quantities_are_readable() {
-        assert_eq!((grouped(999), grouped(1_000), grouped(12_345_678)), ("999".into(), "1,000".into(), "12,345,678".into()));
+        assert_eq!(
+            (grouped(999), grouped(1_000), grouped(12_345_678)),
+            ("999".into(), "1,000".into(), "12,345,678".into())
+        );
         assert_eq!((bytes(12), bytes(64 << 20), bytes(1 << 30)), ("12 B".into(), "64.0 MiB".into(), "1.0 GiB".into()));
     }
 

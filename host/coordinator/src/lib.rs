@@ -1,4 +1,30 @@
-//! The coordinator.
+//! The coordinator: gives work to computers that it does not trust, and serves the HTTP API.
+//!
+//! A shell around `manyhands-scheduler`, which decides, and `manyhands-store`, which remembers.
+//! [`start`] puts everything together; [`core`] drives the scheduler; [`workers`] talks to workers and
+//! [`api`] to everybody else. Below them: [`records`], what is kept; [`authority`], what is signed;
+//! [`serve`], how slow a client may be.
 
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod authority;
+pub mod catalogue;
+pub mod clock;
+pub mod core;
+pub mod hub;
+pub mod idempotency;
+pub mod inputs;
+pub mod keys;
 pub mod log;
+pub mod metrics;
+pub mod private_file;
+pub mod problem;
+pub mod records;
+pub mod serve;
 pub mod settings;
+pub mod workers;
+
+mod start;
+
+pub use crate::start::{Running, StartError, start};

@@ -262,7 +262,8 @@ impl Layers {
                 return;
             }
         };
-        // Sections are one level deep, so anything deeper arrives at `apply` as a key that nobody knows.
+        let earlier = self.mistakes.len();
+        // Sections are one level deep, so anything deeper arrives at `apply` as a value of the wrong type.
         for (name, value) in &table {
             let section = name.get_ref();
             match value.get_ref() {
@@ -278,6 +279,12 @@ impl Layers {
                 value => self.apply(section, Raw::Toml(value), origin(name.span().start), str::to_owned),
             }
         }
+        // The parser sorts by name; a reader goes by line.
+        self.mistakes[earlier..].sort_by_key(|mistake| match mistake {
+            Mistake::UnknownKey { origin: Origin::File { line, .. }, .. }
+            | Mistake::BadValue { origin: Origin::File { line, .. }, .. } => *line,
+            _ => 0,
+        });
     }
 
     fn variables(&mut self, variables: &BTreeMap<String, String>) {
@@ -372,7 +379,7 @@ impl fmt::Display for Raw<'_> {
             Self::Toml(DeValue::String(text)) => write!(f, "{text:?}"),
             Self::Toml(DeValue::Integer(number)) => f.write_str(number.as_str()),
             Self::Toml(DeValue::Boolean(value)) => value.fmt(f),
-            Self::Toml(other) => write!(f, "a {}", other.type_str()),
+            Self::Toml(other) => write!(f, "of type {}", other.type_str()),
         }
     }
 }
@@ -853,7 +860,7 @@ mod tests {
                 "c.toml:2: `public_url` is \"ftp://x\", expected http:// or https://, a host and perhaps a port, \
                  such as https://work.example.org; empty for none",
                 "c.toml:4: `limits.module_bytes_max` is \"4096\", expected a whole number from 1024 to 16777216",
-                "c.toml:6: `scheduling.replicas` is a array, expected a whole number from 1 to 16",
+                "c.toml:6: `scheduling.replicas` is of type array, expected a whole number from 1 to 16",
                 "environment variable MANYHANDS_COORDINATOR__LIMITS__WORKERS_MAX: `limits.workers_max` is \"0\", \
                  expected a whole number from 1 to 1000000",
                 "flag --set: `log.format` is \"xml\", expected auto, text or json",

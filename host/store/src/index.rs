@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use manyhands_state::{Key, Problem, Record, Revision};
 
@@ -20,6 +21,10 @@ const SCHEMA: u8 = 1;
 const ENVELOPE_BYTES: usize = 13;
 const MARK: &[u8] = b"\0m";
 const CHECKPOINT: &[u8] = b"\0c";
+
+/// How long to wait for sled to let go of its file; milliseconds suffice.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// The index does not say, or does not say it rightly. The cure is always the same: build it anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,10 +77,7 @@ fn wrap(key: &[u8], record: &Record) -> Vec<u8> {
 
 fn unwrap(key: &[u8], envelope: &[u8]) -> Option<Record> {
     let schema = *envelope.first()?;
-    let record = Record {
-        version: Revision(u64_at(envelope, 1)?),
-        value: envelope.get(ENVELOPE_BYTES..)?.to_vec(),
-    };
+    let record = Record { version: Revision(u64_at(envelope, 1)?), value: envelope.get(ENVELOPE_BYTES..)?.to_vec() };
     (schema == SCHEMA && u32_at(envelope, 9)? == seal(key, &record)).then_some(record)
 }
 
@@ -85,8 +87,8 @@ pub(crate) struct Index {
     db: sled::Db,
     /// The last commit it holds.
     pub(crate) applied: Revision,
-    /// The last commit it certainly still holds after a power cut.
-    pub(crate) checkpoint: Revision,
+    /// The last commit it certainly still holds after a power cut; `None` while it is being built.
+    pub(crate) checkpoint: Option<Revision>,
     pub(crate) live: Live,
 }
 
@@ -95,16 +97,26 @@ impl Index {
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Rot> {
         let place = dir.display().to_string();
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
-        let db = guarded(&place, || config.open())?;
-        let mut index =
-            Self { dir: dir.to_owned(), db, applied: Revision(0), checkpoint: Revision(0), live: Live::default() };
+        let mut patience = LOCK_PATIENCE;
+        let db = loop {
+            match guarded(&place, || config.open()) {
+                // The directory is ours alone, so this is an earlier opening in this very process:
+                // sled's threads let go of the file only a moment after the last handle is dropped.
+                Err(rot) if rot.what.contains("could not acquire lock") && !patience.is_zero() => {
+                    std::thread::sleep(LOCK_PAUSE);
+                    patience = patience.saturating_sub(LOCK_PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
+        let mut index = Self { dir: dir.to_owned(), db, applied: Revision(0), checkpoint: None, live: Live::default() };
         if let Some(mark) = index.read(MARK)? {
             let field = |at: usize| u64_at(&mark.value, at).unwrap_or_default();
             index.live = Live { records: field(0), bytes: field(8), sum: field(16) };
             index.applied = mark.version;
         }
         if let Some(mark) = index.read(CHECKPOINT)? {
-            index.checkpoint = mark.version;
+            index.checkpoint = Some(mark.version);
         }
         Ok(index)
     }
@@ -143,7 +155,7 @@ impl Index {
         Ok(rows)
     }
 
-    /// Carries out `changes` at once. Not durable before the next [`checkpoint`](Self::flusher).
+    /// Carries out `changes` at once. Not durable before the next [`flush`](Self::flush).
     pub(crate) fn apply(
         &mut self,
         changes: impl IntoIterator<Item = (Key, Option<Record>)>,
@@ -194,7 +206,7 @@ impl Index {
 
     /// Makes everything applied so far durable.
     pub(crate) fn flush(&mut self) -> Result<(), Rot> {
-        self.checkpoint = self.flusher()()?;
+        self.checkpoint = Some(self.flusher()()?);
         Ok(())
     }
 
@@ -221,9 +233,18 @@ impl Index {
             }
         }
         if problems.is_empty() && found != self.live {
-            problems.push(problem(format!("{} records, {} expected, or not the same", found.records, self.live.records)));
+            problems
+                .push(problem(format!("{} records, {} expected, or not the same", found.records, self.live.records)));
         }
         (found.records, problems)
+    }
+
+    /// Turns one bit of the value stored at `key`, as a bad disk would.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, key: &Key) {
+        let mut envelope = self.db.get(key.encoded()).unwrap().unwrap().to_vec();
+        *envelope.last_mut().unwrap() ^= 1;
+        self.db.insert(key.encoded(), envelope).unwrap();
     }
 
     /// Bytes on disk.

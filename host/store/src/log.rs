@@ -10,7 +10,7 @@
 //! acknowledged, and a bad frame with nothing behind it is a write that a crash cut short.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use manyhands_state::{Change, Key, Revision};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::disk::{self, LogFile};
+use crate::report::OpenError;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"MHlog\0\0\x01";
 const SEGMENT_HEADER_BYTES: usize = 20;
@@ -52,7 +53,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    fn last(&self) -> Revision {
+    pub(crate) fn last(&self) -> Revision {
         Revision(self.first.0 + self.commits.len() as u64 - 1)
     }
 }
@@ -147,15 +148,12 @@ pub(crate) struct Survey {
 /// Reads every frame that holds something after `after` and hands it to `visit`.
 ///
 /// Segments entirely before are left unread; their damage is for a check to find.
-pub(crate) fn read<E: From<(PathBuf, io::Error)>>(
+pub(crate) fn read(
     dir: &Path,
     after: Revision,
-    mut visit: impl FnMut(Frame) -> Result<(), E>,
-) -> Result<Survey, E> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |error| E::from((path, error))
-    };
+    mut visit: impl FnMut(Frame) -> Result<(), OpenError>,
+) -> Result<Survey, OpenError> {
+    let at = OpenError::io;
     let segments = disk::numbered(dir, "log").map_err(at(dir))?;
     let mut first = 0;
     for (position, (_, path)) in segments.iter().enumerate() {
@@ -240,7 +238,6 @@ fn missing(file: &Path, offset: usize, from: Revision, through: Revision) -> Dam
 
 /// Reads only the header of a segment.
 fn header(path: &Path) -> io::Result<Option<Revision>> {
-    use std::io::Read as _;
     let mut header = Vec::with_capacity(SEGMENT_HEADER_BYTES);
     File::open(path)?.take(SEGMENT_HEADER_BYTES as u64).read_to_end(&mut header)?;
     Ok(base_of(&header))
@@ -276,19 +273,12 @@ pub(crate) enum AppendError {
 
 impl Log {
     /// Opens the end of the log in `dir`, where everything after `revision` was cut off; makes a first segment if there is none.
-    pub(crate) fn open(
-        dir: &Path,
-        revision: Revision,
-        segment_bytes: u64,
-        files: LogFiles,
-    ) -> Result<Self, (PathBuf, io::Error)> {
-        let fail = |path: &Path| {
-            let path = path.to_owned();
-            move |error| (path, error)
-        };
+    pub(crate) fn open(dir: &Path, revision: Revision, segment_bytes: u64, files: LogFiles) -> Result<Self, OpenError> {
+        let fail = OpenError::io;
         disk::create_dir(dir).map_err(fail(dir))?;
         let segments = disk::numbered(dir, "log").map_err(fail(dir))?;
-        let closed_bytes = segments.iter().rev().skip(1).map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len()));
+        let closed_bytes =
+            segments.iter().rev().skip(1).map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len()));
         let closed_bytes = closed_bytes.sum();
         let (number, path, file, len) = match segments.last() {
             Some((number, path)) => {

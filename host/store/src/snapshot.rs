@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::log::{Blob, checksum, u32_at, u64_at};
+use crate::report::OpenError;
 
 const MAGIC: &[u8; 8] = b"MHsnp\0\0\x01";
 const HEADER_BYTES: usize = 20;
@@ -40,15 +41,12 @@ pub(crate) type Page = (Vec<(Key, Record)>, Revision);
 
 /// Writes a snapshot from `start` on; `pages` gives the records page by page, an empty one at the
 /// end. Durable when it returns, and only then are older ones removed. Returns the number of records.
-pub(crate) fn write<E: From<(PathBuf, io::Error)>>(
+pub(crate) fn write(
     dir: &Path,
     start: Revision,
-    mut pages: impl FnMut() -> Result<Page, E>,
-) -> Result<u64, E> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |error| E::from((path, error))
-    };
+    mut pages: impl FnMut() -> Result<Page, OpenError>,
+) -> Result<u64, OpenError> {
+    let at = OpenError::io;
     disk::create_dir(dir).map_err(at(dir))?;
     let path = dir.join(format!("{:020}.snapshot", start.0));
     let partial = path.with_extension("partial");
@@ -68,8 +66,6 @@ pub(crate) fn write<E: From<(PathBuf, io::Error)>>(
         let chunk = if page.is_empty() {
             Chunk::End { complete_at: read_at.0, records }
         } else {
-            let row = |(key, record): &'_ (Key, Record)| -> u64 { (key.encoded().len() + record.value.len()) as u64 };
-            debug_assert!(page.iter().map(row).sum::<u64>() < u64::from(CHUNK_BYTES_MAX));
             let rows = page.iter().map(|(key, record)| (Blob(key.encoded()), record.version.0, Blob(&record.value)));
             Chunk::Records(rows.collect())
         };
@@ -81,8 +77,9 @@ pub(crate) fn write<E: From<(PathBuf, io::Error)>>(
     let file = file.into_inner().map_err(|error| at(&partial)(error.into_error()))?;
     file.sync_all().map_err(at(&partial))?;
     fs::rename(&partial, &path).and_then(|()| disk::sync_dir(dir)).map_err(at(&path))?;
-    for (revision, old) in disk::numbered(dir, "snapshot").map_err(at(dir))? {
-        if revision < start.0 {
+    // Older ones, and those that a crash left unfinished.
+    for extension in ["snapshot", "partial"] {
+        for (_, old) in disk::numbered(dir, extension).map_err(at(dir))?.into_iter().filter(|(_, old)| *old != path) {
             fs::remove_file(&old).map_err(at(&old))?;
         }
     }
@@ -112,11 +109,11 @@ pub(crate) struct Extent {
 }
 
 /// Reads the snapshot in `path` and hands its pages to `visit`. `Ok(Err(what))` when it is damaged.
-pub(crate) fn read<E: From<(PathBuf, io::Error)>>(
+pub(crate) fn read(
     path: &Path,
-    mut visit: impl FnMut(Vec<(Key, Record)>) -> Result<(), E>,
-) -> Result<Result<Extent, String>, E> {
-    let io = |error: io::Error| E::from((path.to_owned(), error));
+    mut visit: impl FnMut(Vec<(Key, Record)>) -> Result<(), OpenError>,
+) -> Result<Result<Extent, String>, OpenError> {
+    let io = |error: io::Error| OpenError::io(path)(error);
     let mut file = BufReader::new(File::open(path).map_err(io)?);
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut file, &mut header).map_err(io)? || header[..8] != MAGIC[..] {

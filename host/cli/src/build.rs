@@ -1,0 +1,263 @@
+//! `manyhands build`: a job's crate to the one file that can be published.
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cargo_metadata::{CrateType, Message, Metadata, MetadataCommand, Package, TargetKind};
+use manyhands_abi::{CODEC_SECTION, MANIFEST_SECTION};
+use manyhands_model::{Codec, Digest, JobName, Manifest};
+use manyhands_sealer::Sealed;
+use serde::Serialize;
+
+use crate::args::Build;
+use crate::fault::{Exit, Fault, Result};
+use crate::metadata::JobMetadata;
+use crate::screen::{Screen, bytes};
+use crate::section;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// How jobs are compiled, whatever the crate's own profile says. A panic ends the execution, so unwinding
+/// is dead weight; one code unit and full LTO make the module small and the same on every machine.
+const PROFILE: &[&str] = &[
+    "profile.release.panic=\"abort\"",
+    "profile.release.opt-level=3",
+    "profile.release.lto=true",
+    "profile.release.codegen-units=1",
+    "profile.release.debug=false",
+    "profile.release.strip=\"debuginfo\"",
+];
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Built<'a> {
+    path: &'a Path,
+    manifest: &'a Manifest,
+    reduces: bool,
+    module_bytes: u64,
+    source: Digest,
+}
+
+/// Builds and prints the path of the module.
+///
+/// # Errors
+/// Cargo, rustup or the target is missing; the crate does not build; its metadata is wrong; the sealer refuses.
+pub fn build(args: &Build, screen: Screen) -> Result<()> {
+    let metadata = read_metadata(args)?;
+    let package = pick(&metadata, args)?;
+    let job = JobMetadata::read(&package.metadata)?;
+    let name: JobName =
+        package.name.parse().map_err(|error| Fault::usage(format!("Cargo.toml: package name: {error}")))?;
+    let folder = package.manifest_path.parent().map_or(Path::new("."), |folder| folder.as_std_path());
+
+    add_target_if_missing(folder, screen)?;
+    let artifact = compile(package, folder, screen)?;
+    let raw = std::fs::read(&artifact).map_err(|error| Fault::file("read", &artifact, &error))?;
+
+    let manifest = Manifest {
+        name,
+        version: package.version.clone(),
+        abi: manyhands_abi::VERSION,
+        description: job.description.or_else(|| package.description.clone()).unwrap_or_default(),
+        codec: codec(&raw)?,
+        limits: job.limits,
+    };
+    let (module, sealed) = pack(&raw, &manifest)?;
+    let path = write(metadata.target_directory.as_std_path(), &manifest.name, &module)?;
+
+    let (size, sealed_size) = (module.len() as u64, sealed.bytes.len() as u64);
+    screen.note(format_args!("{}@{}: {}, {} sealed", manifest.name, manifest.version, bytes(size), bytes(sealed_size)));
+    if screen.json {
+        let (reduces, source) = (sealed.reduces, Digest::of(&module));
+        screen.json(&Built { path: &path, manifest: &manifest, reduces, module_bytes: size, source })
+    } else {
+        screen.line(path.display())
+    }
+}
+
+/// Puts the manifest into a module, and asks the sealer whether a coordinator would take it.
+///
+/// # Errors
+/// The bytes are no module, or the sealer refuses it.
+pub fn pack(raw: &[u8], manifest: &Manifest) -> Result<(Vec<u8>, Sealed)> {
+    let json =
+        serde_json::to_vec(manifest).map_err(|error| Fault::bug(format!("cannot write the manifest: {error}")))?;
+    let module = section::replace(raw, &[CODEC_SECTION, MANIFEST_SECTION], MANIFEST_SECTION, &json)
+        .map_err(|error| Fault::bug(format!("cargo built what is no module: {}", error.reason)))?;
+    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::job(refusal.to_string()))?;
+    Ok((module, sealed))
+}
+
+/// How the SDK notes that inputs and outputs are written down. Jobs without the SDK have raw bytes.
+fn codec(raw: &[u8]) -> Result<Codec> {
+    let sections = section::read(raw, CODEC_SECTION)
+        .map_err(|error| Fault::bug(format!("cargo built what is no module: {}", error.reason)))?;
+    match sections.as_slice() {
+        [] => Ok(Codec::Raw),
+        [b"json"] => Ok(Codec::Json),
+        [b"postcard"] => Ok(Codec::Postcard),
+        [b"raw"] => Ok(Codec::Raw),
+        // The linker joins sections of one name, so two jobs in one crate show here as one long word.
+        _ => Err(Fault::job("the crate has more than one #[manyhands::job]; a module is one job")
+            .help("put each into a crate of its own")),
+    }
+}
+
+fn read_metadata(args: &Build) -> Result<Metadata> {
+    let mut command = MetadataCommand::new();
+    command.no_deps();
+    if let Some(path) = &args.manifest_path {
+        command.manifest_path(path);
+    }
+    command.exec().map_err(|error| match error {
+        cargo_metadata::Error::CargoMetadata { stderr } => {
+            Fault::usage(stderr.trim().trim_start_matches("error: ").to_owned())
+        }
+        cargo_metadata::Error::Io(error) => missing_cargo(&error),
+        other => Fault::bug(format!("cannot read `cargo metadata`: {other}")),
+    })
+}
+
+/// The package that is meant: named, or at the place of the Cargo.toml, or the only job of the workspace.
+fn pick<'a>(metadata: &'a Metadata, args: &Build) -> Result<&'a Package> {
+    let members = metadata.workspace_packages();
+    let is_job =
+        |package: &Package| package.targets.iter().any(|target| target.crate_types.contains(&CrateType::CDyLib));
+    let not_a_job = |package: &Package| {
+        Fault::usage(format!("package `{}` is not a job: it builds no cdylib", package.name))
+            .help("its Cargo.toml needs:  [lib] crate-type = [\"cdylib\", \"rlib\"]")
+    };
+    let chosen = match &args.package {
+        Some(name) => {
+            let found = members.iter().find(|package| package.name.as_str() == name);
+            Some(*found.ok_or_else(|| {
+                let names: Vec<&str> = members.iter().map(|package| package.name.as_str()).collect();
+                Fault::usage(format!("there is no package `{name}` in this workspace; there is {}", names.join(", ")))
+            })?)
+        }
+        None => metadata.root_package(),
+    };
+    if let Some(package) = chosen {
+        return if is_job(package) { Ok(package) } else { Err(not_a_job(package)) };
+    }
+    let jobs: Vec<&Package> = members.into_iter().filter(|package| is_job(package)).collect();
+    match jobs.as_slice() {
+        [job] => Ok(job),
+        [] => Err(Fault::usage("no package of this workspace is a job: none builds a cdylib")),
+        jobs => {
+            let names: Vec<&str> = jobs.iter().map(|package| package.name.as_str()).collect();
+            Err(Fault::usage(format!("this workspace has several jobs; choose with -p: {}", names.join(", "))))
+        }
+    }
+}
+
+/// Runs cargo, with its messages on stderr, and returns the module that it made.
+fn compile(package: &Package, folder: &Path, screen: Screen) -> Result<PathBuf> {
+    let mut command = cargo();
+    command
+        .args(["build", "--release", "--lib", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        .arg("--manifest-path")
+        .arg(&package.manifest_path);
+    for setting in PROFILE {
+        command.args(["--config", setting]);
+    }
+    if screen.quiet {
+        command.arg("--quiet");
+    }
+    let mut child = command
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| missing_cargo(&error))?;
+    let mut artifact = None;
+    if let Some(stdout) = child.stdout.take() {
+        for message in Message::parse_stream(BufReader::new(stdout)) {
+            if let Ok(Message::CompilerArtifact(built)) = message
+                && built.package_id == package.id
+                && built.target.kind.contains(&TargetKind::CDyLib)
+            {
+                artifact = built.filenames.into_iter().find(|path| path.extension() == Some("wasm"));
+            }
+        }
+    }
+    let status = child.wait().map_err(|error| Fault::bug(format!("cannot wait for cargo: {error}")))?;
+    if !status.success() {
+        return Err(Fault::job(format!("`{}` does not build; cargo says why above", package.name)));
+    }
+    let artifact = artifact.ok_or_else(|| Fault::bug("cargo built no .wasm file"))?;
+    Ok(artifact.into_std_path_buf())
+}
+
+fn write(target: &Path, name: &JobName, module: &[u8]) -> Result<PathBuf> {
+    let folder = target.join("manyhands");
+    std::fs::create_dir_all(&folder).map_err(|error| Fault::file("create", &folder, &error))?;
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, module).map_err(|error| Fault::file("write", &path, &error))?;
+    Ok(path)
+}
+
+/// Cargo, or the one that runs this process.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn missing_cargo(error: &std::io::Error) -> Fault {
+    Fault::new(Exit::MissingTool, format!("cannot start cargo: {error}")).help("install Rust from https://rustup.rs")
+}
+
+/// Looks for the target's standard library, and has rustup install it where it is missing.
+fn add_target_if_missing(folder: &Path, screen: Screen) -> Result<()> {
+    if has_target(folder)? {
+        return Ok(());
+    }
+    screen.note(format_args!("the target {TARGET} is missing; adding it with rustup"));
+    let by_hand = format!(
+        "install it by hand, `rustup target add {TARGET}`, or with your system's package of Rust for WebAssembly"
+    );
+    let missing = |reason: String| {
+        Fault::new(Exit::MissingTool, format!("the target {TARGET} is missing and rustup could not add it: {reason}"))
+            .help(by_hand.clone())
+    };
+    // stdout is for data; rustup has none.
+    let output =
+        Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(missing(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        Err(error) => Err(missing(error.to_string())),
+    }
+}
+
+fn has_target(folder: &Path) -> Result<bool> {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(folder)
+        .output()
+        .map_err(|error| {
+            Fault::new(Exit::MissingTool, format!("cannot start rustc: {error}"))
+                .help("install Rust from https://rustup.rs")
+        })?;
+    let library = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let Ok(entries) = library.read_dir() else { return Ok(false) };
+    Ok(entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(sections: &str) -> Vec<u8> {
+        wat::parse_str(format!("(module {sections})")).expect("parses")
+    }
+
+    #[test]
+    fn the_codec_is_what_the_sdk_noted() {
+        assert_eq!(codec(&module("")), Ok(Codec::Raw));
+        assert_eq!(codec(&module("(@custom \"manyhands.codec\" \"json\")")), Ok(Codec::Json));
+        assert_eq!(codec(&module("(@custom \"manyhands.codec\" \"postcard\")")), Ok(Codec::Postcard));
+        let two = codec(&module("(@custom \"manyhands.codec\" \"jsonjson\")")).expect_err("refused");
+        assert!(two.message.contains("more than one"), "{two}");
+    }
+}

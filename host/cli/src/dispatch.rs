@@ -1,0 +1,68 @@
+//! From a parsed command line to the function that does it.
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+use crate::fault::{Fault, Result};
+use crate::profile::Access;
+use crate::screen::Screen;
+use crate::{build, check, local, profile, remote, scaffold};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// The command's fault, with its exit code.
+pub fn dispatch(cli: &Cli) -> Result<()> {
+    let screen = Screen { json: cli.global.json, quiet: cli.global.quiet };
+    match &cli.command {
+        Command::New(args) => scaffold::new(args, screen),
+        Command::Build(args) => build::build(args, screen),
+        Command::Check(args) => check::check(args, screen),
+        Command::Run(args) => asynchronous(local::run(args, screen)),
+        Command::Completions(args) => {
+            // Into memory first: clap_complete panics where stdout has gone away.
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "manyhands", &mut script);
+            screen.bytes(&script)
+        }
+        Command::Login(args) => asynchronous(profile::login(args, &cli.global, screen)),
+        _ => asynchronous(with_coordinator(cli, screen)),
+    }
+}
+
+async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
+    let client = Client::new(&Access::resolve(&cli.global)?)?;
+    match &cli.command {
+        Command::Publish(args) => remote::publish(&client, args, screen).await,
+        Command::Submit(args) => remote::submit(&client, args, screen).await,
+        Command::Watch(args) => remote::watch(&client, args, screen).await,
+        Command::Results(args) => remote::results(&client, args, screen).await,
+        Command::Why(args) => remote::why(&client, args, screen).await,
+        Command::Runs(args) => remote::runs(&client, args, screen).await,
+        Command::Jobs => remote::jobs(&client, screen).await,
+        Command::Workers => remote::workers(&client, screen).await,
+        Command::Cancel(args) => remote::change(&client, args, "cancel", screen).await,
+        Command::Retry(args) => remote::change(&client, args, "retry", screen).await,
+        Command::Invoke(args) => remote::invoke(&client, args, screen).await,
+        Command::Token(command) => remote::token(&client, command, screen).await,
+        Command::Keys(command) => remote::keys(&client, command, screen).await,
+        Command::New(_)
+        | Command::Build(_)
+        | Command::Check(_)
+        | Command::Run(_)
+        | Command::Login(_)
+        | Command::Completions(_) => Ok(()), // Done without a coordinator, in `dispatch`.
+    }
+}
+
+fn asynchronous(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::bug(format!("cannot start the runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    // Whatever still blocks (a read from a terminal) must not keep the process alive.
+    runtime.shutdown_background();
+    done
+}

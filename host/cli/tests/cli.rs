@@ -1,0 +1,362 @@
+//! The tool from outside: command lines in, exit codes and texts out. Where a coordinator is needed, a
+//! scripted one answers; the real one is in the system tests.
+#![allow(missing_docs, reason = "a test")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
+
+const RUN: &str = "run_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// A person's account: an empty home and the tool.
+struct Person {
+    home: tempfile::TempDir,
+}
+
+/// How a command went.
+struct Said {
+    exit: i32,
+    out: String,
+    err: String,
+}
+
+impl Person {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manyhands"));
+        command.args(line.split_whitespace()).current_dir(&self.home).stdin(Stdio::null());
+        for variable in ["MANYHANDS_SERVER", "MANYHANDS_TOKEN", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
+            command.env_remove(variable);
+        }
+        command.env("HOME", self.home.path());
+        command
+    }
+
+    fn says(&self, line: &str) -> Said {
+        told(self.command(line).output().expect("starts"))
+    }
+
+    fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        std::fs::write(self.home.path().join(name), contents).expect("written");
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join(name)
+    }
+}
+
+fn told(output: Output) -> Said {
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Said { exit: output.status.code().expect("an exit code"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Answers one request after the other, each on a connection of its own, and tells what was asked.
+struct Scripted {
+    url: String,
+    asked: JoinHandle<Vec<String>>,
+}
+
+impl Scripted {
+    fn new<const N: usize>(answers: [(&'static str, &'static str, String); N]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let serve = move || {
+            let answer = |(status, kind, body): (&str, &str, String)| {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let request = read_request(&mut stream);
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all((head + &body).as_bytes()).expect("written");
+                request
+            };
+            answers.map(answer).into()
+        };
+        Self { url, asked: std::thread::spawn(serve) }
+    }
+
+    fn asked(self) -> Vec<String> {
+        self.asked.join().expect("no panic")
+    }
+}
+
+/// The head and, behind an empty line, the body with its framing taken off.
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).expect("a line"), 0, "the head ends");
+    }
+    let head = head.to_ascii_lowercase();
+    let mut body = Vec::new();
+    if head.contains("transfer-encoding: chunked") {
+        loop {
+            let mut size = String::new();
+            reader.read_line(&mut size).expect("a line");
+            let size = usize::from_str_radix(size.trim(), 16).expect("a size");
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk).expect("a chunk");
+            if size == 0 {
+                break;
+            }
+            body.extend_from_slice(&chunk[..size]);
+        }
+    } else if let Some((_, rest)) = head.split_once("content-length: ") {
+        body.resize(rest.split("\r\n").next().expect("a number").parse().expect("a number"), 0);
+        reader.read_exact(&mut body).expect("a body");
+    }
+    head + &String::from_utf8_lossy(&body)
+}
+
+fn run_view(state: &str, done: u32, failed: u32) -> String {
+    format!(
+        r#"{{"id":"{RUN}","job":"hello","version":"0.1.0","owner":"ada","state":"{state}","priority":0,"replicas":2,
+        "replicas_max":4,"reduce":false,"inputs":3,"units":{{"total":3,"waiting":0,"running":0,"done":{done},
+        "failed":{failed},"cancelled":0}},"dissents":1,"submitted_at":1000,"finished_at":3500}}"#
+    )
+    .replace('\n', "")
+}
+
+fn events(states: &[(&str, u32, u32)], ends: bool) -> String {
+    let progress = states
+        .iter()
+        .map(|(state, done, failed)| format!("event: progress\ndata: {}\n\n", run_view(state, *done, *failed)));
+    progress.chain(ends.then(|| "event: end\ndata:\n\n".to_owned())).collect()
+}
+
+#[test]
+fn a_wrong_command_line_is_the_users_fault() {
+    let ada = Person::new();
+    for line in [
+        "",
+        "frobnicate",
+        "run a.wasm",
+        "run a.wasm --input a --inputs b",
+        "why lst",
+        "new Bad_Name",
+        "watch last --timeout 0",
+    ] {
+        let said = ada.says(line);
+        assert_eq!((said.exit, said.out.as_str()), (2, ""), "{line}: {}", said.err);
+    }
+    assert_eq!(ada.says("--help").exit, 0);
+    assert_eq!(ada.says("check no-such.wasm").exit, 2);
+}
+
+#[test]
+fn nobody_at_the_other_end_is_said_with_what_to_do() {
+    let ada = Person::new();
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let mut jobs = ada.command(&format!("jobs --server http://127.0.0.1:{port}"));
+    // A bare machine has no certificates, and needs none for this.
+    jobs.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    let said = told(jobs.output().expect("starts"));
+    assert_eq!((said.exit, said.out.as_str()), (5, ""), "{}", said.err);
+    assert!(said.err.contains("manyhands-coordinator") && said.err.contains("--server"), "{}", said.err);
+}
+
+#[test]
+fn broken_modules_are_refused_with_a_reason() {
+    let ada = Person::new();
+    let whole =
+        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "manyhands_run")))"#).expect("parses");
+    let foreign = wat::parse_str(
+        r#"(module (import "env" "time" (func)) (memory (export "memory") 1) (func (export "manyhands_run")))"#,
+    );
+    ada.write("text.wasm", "hello");
+    ada.write("empty.wasm", "");
+    ada.write("truncated.wasm", &whole[..whole.len() - 3]);
+    ada.write("foreign.wasm", foreign.expect("parses"));
+    ada.write("no-manifest.wasm", whole);
+    for file in ["text", "empty", "truncated", "foreign", "no-manifest"] {
+        let said = ada.says(&format!("check {file}.wasm"));
+        assert_eq!((said.exit, said.out.as_str()), (1, ""), "{file}: {}", said.err);
+        assert!(said.err.starts_with("error: ") && said.err.len() > 20, "{file}: {}", said.err);
+    }
+    assert!(ada.says("check foreign.wasm").err.contains("env"));
+}
+
+#[test]
+fn a_new_job_is_there_and_is_never_overwritten() {
+    let ada = Person::new();
+    let said = ada.says("new hello --json");
+    assert_eq!((said.exit, said.out.trim()), (0, r#"{"path":"hello"}"#), "{}", said.err);
+    assert!(ada.path("hello/src/lib.rs").is_file() && ada.path("hello/.gitignore").is_file());
+    assert_eq!(ada.says("new hello").exit, 2);
+    assert_eq!(ada.says("new other --template map-reduce --sdk-path nowhere").exit, 2);
+    assert!(!ada.path("other").exists(), "nothing half-made stays behind");
+}
+
+#[test]
+fn a_typing_error_in_the_manifest_is_named_before_anything_is_built() {
+    let ada = Person::new();
+    assert_eq!(ada.says("new hello").exit, 0);
+    let cargo = std::fs::read_to_string(ada.path("hello/Cargo.toml")).expect("read").replace("fuel =", "fule =");
+    ada.write("hello/Cargo.toml", cargo);
+    // Cargo and rustup live in the real home.
+    let mut build = ada.command("build --manifest-path hello/Cargo.toml");
+    build.env("HOME", std::env::var_os("HOME").expect("a home"));
+    let said = told(build.output().expect("starts"));
+    assert_eq!((said.exit, said.out.as_str()), (2, ""), "{}", said.err);
+    assert!(said.err.contains("`fule`") && said.err.contains("did you mean `fuel`?"), "{}", said.err);
+}
+
+#[test]
+fn completions_are_written_for_every_shell() {
+    let ada = Person::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = ada.says(&format!("completions {shell}"));
+        assert!(said.exit == 0 && said.out.contains("manyhands"), "{shell}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_login_is_remembered_for_its_server_and_for_no_other() {
+    let ada = Person::new();
+    let jobs = || ("200 OK", "application/json", r#"{"jobs":[]}"#.to_owned());
+    let (home, elsewhere) = (Scripted::new([jobs(), jobs()]), Scripted::new([jobs()]));
+    ada.write("token", "mh_secret\n");
+    let said = ada.says(&format!("login {} --token-file token", home.url));
+    assert_eq!(said.exit, 0, "{}", said.err);
+    assert!(!said.err.contains("mh_secret"));
+    let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&path.metadata().expect("exists")) & 0o777;
+    assert_eq!(mode(&ada.path(".config/manyhands/profile.toml")), 0o600);
+
+    assert_eq!(ada.says("jobs --json").out.trim(), r#"{"jobs":[]}"#);
+    assert_eq!(ada.says(&format!("jobs --server {}", elsewhere.url)).exit, 0);
+    for request in home.asked() {
+        assert!(request.contains("authorization: bearer mh_secret"), "{request}");
+    }
+    assert!(!elsewhere.asked()[0].contains("authorization"), "the token stays at home");
+}
+
+#[test]
+fn a_refused_login_is_not_remembered() {
+    let ada = Person::new();
+    let problem =
+        r#"{"type":"/problems/bad-token","title":"Not allowed","status":401,"detail":"This token is unknown."}"#;
+    let server = Scripted::new([("401 Unauthorized", "application/problem+json", problem.to_owned())]);
+    ada.write("token", "mh_wrong");
+    let said = ada.says(&format!("login {} --token-file token", server.url));
+    assert_eq!(said.exit, 6, "{}", said.err);
+    assert!(said.err.starts_with("error: This token is unknown.\n  Not allowed (401)"), "{}", said.err);
+    assert!(!ada.path(".config/manyhands/profile.toml").exists());
+}
+
+#[test]
+fn lines_travel_as_they_are_and_the_run_id_comes_back() {
+    let ada = Person::new();
+    let server = Scripted::new([("201 Created", "application/json", run_view("active", 0, 0))]);
+    ada.write("inputs.jsonl", "{\"name\":\"ada\"}\n{\"name\":\"grace\"}\n");
+    let said = ada.says(&format!("submit hello@0.1.0 --inputs inputs.jsonl --replicas 3 --server {}", server.url));
+    assert_eq!((said.exit, said.out.trim()), (0, RUN), "{}", said.err);
+    let request = server.asked().remove(0);
+    assert!(request.starts_with("post /v1/runs?job=hello&version=0.1.0&replicas=3 "), "{request}");
+    assert!(
+        request.contains("idempotency-key: ") && request.contains("content-type: application/x-ndjson"),
+        "{request}"
+    );
+    assert!(request.ends_with("\r\n\r\n{\"name\":\"ada\"}\n{\"name\":\"grace\"}\n"), "{request}");
+}
+
+#[test]
+fn a_file_that_is_missing_breaks_the_upload_off_and_is_named() {
+    let ada = Person::new();
+    let server = Scripted::new([("201 Created", "application/json", run_view("active", 0, 0))]);
+    ada.write("a", "one");
+    let said = ada.says(&format!("submit hello --input a missing --server {}", server.url));
+    assert_eq!((said.exit, said.out.as_str()), (2, ""), "{}", said.err);
+    assert!(said.err.contains("`missing`"), "{}", said.err);
+    assert!(server.asked.join().is_err(), "the coordinator never saw the end of the upload");
+}
+
+#[test]
+fn files_travel_as_frames() {
+    let ada = Person::new();
+    let server = Scripted::new([("201 Created", "application/json", run_view("active", 0, 0))]);
+    ada.write("a", "one");
+    ada.write("b", "");
+    let said = ada.says(&format!("submit hello --input a b --idempotency-key k --server {}", server.url));
+    assert_eq!(said.exit, 0, "{}", said.err);
+    let request = server.asked().remove(0);
+    assert!(request.contains("idempotency-key: k\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\n\u{3}\0\0\0one\0\0\0\0"), "{request:?}");
+}
+
+#[test]
+fn a_watcher_comes_back_after_a_lost_connection() {
+    let ada = Person::new();
+    let sse = "text/event-stream";
+    let server = Scripted::new([
+        ("200 OK", sse, events(&[("active", 1, 0)], false)),
+        ("200 OK", sse, events(&[("active", 2, 0), ("finished", 3, 0)], true)),
+        ("200 OK", "application/json", run_view("finished", 3, 0)),
+    ]);
+    let said = ada.says(&format!("watch {RUN} --server {}", server.url));
+    assert_eq!((said.exit, said.out.as_str()), (0, ""), "{}", said.err);
+    assert!(said.err.contains("3 of 3 units done, 1 wrong answers caught, 2.5 s"), "{}", said.err);
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[test]
+fn a_run_with_failed_units_is_no_success() {
+    let reasons = |word: &str| {
+        format!(
+            r#"{{"run":{},"reasons":[{{"reason":"{word}","sentence":"s","units":1}}],"units":[]}}"#,
+            run_view("finished", 2, 1)
+        )
+    };
+    for (word, exit) in [("failed", 1), ("undecided", 3)] {
+        let ada = Person::new();
+        let server = Scripted::new([
+            ("200 OK", "text/event-stream", events(&[("finished", 2, 1)], true)),
+            ("200 OK", "application/json", run_view("finished", 2, 1)),
+            ("200 OK", "application/json", reasons(word)),
+        ]);
+        let said = ada.says(&format!("watch {RUN} --json --server {}", server.url));
+        assert_eq!(said.exit, exit, "{word}: {}", said.err);
+        assert!(said.out.lines().all(|line| line.starts_with("{\"id\"")), "{}", said.out);
+    }
+}
+
+#[test]
+fn results_pass_through_and_a_failure_among_them_is_told() {
+    let ada = Person::new();
+    let lines = "{\"unit\":0,\"status\":\"ok\",\"output\":1,\"fuel\":5,\"replicas\":2}\n{\"unit\":1,\"status\":\"trap\",\"fuel\":5,\"replicas\":2}\n";
+    let server = Scripted::new([("200 OK", "application/x-ndjson", lines.to_owned())]);
+    let said = ada.says(&format!("results {RUN} --order accepted --out r.jsonl --server {}", server.url));
+    assert_eq!((said.exit, said.out.as_str()), (1, ""), "{}", said.err);
+    assert!(said.err.contains("1 of 2 results"), "{}", said.err);
+    assert_eq!(std::fs::read_to_string(ada.path("r.jsonl")).expect("written"), lines);
+    assert!(server.asked()[0].starts_with(&format!("get /v1/runs/{RUN}/results?order=accepted&format=ndjson ")));
+}
+
+#[test]
+fn a_verified_failure_of_the_job_is_the_jobs_fault() {
+    let ada = Person::new();
+    let problem = r#"{"type":"/problems/job-failed","title":"The job failed","status":422,"detail":"the job returned an error: no name"}"#;
+    let server = Scripted::new([("422 Unprocessable Content", "application/problem+json", problem.to_owned())]);
+    ada.write("input", "{}");
+    let said = ada.says(&format!("invoke hello --input input --server {}", server.url));
+    assert_eq!((said.exit, said.out.as_str()), (1, ""), "{}", said.err);
+    assert!(said.err.contains("no name"), "{}", said.err);
+}
+
+#[test]
+fn a_stranger_on_the_port_is_not_taken_for_a_coordinator() {
+    let ada = Person::new();
+    let server = Scripted::new([
+        ("200 OK", "text/html", "<html>".to_owned()),
+        ("404 Not Found", "text/html", "<html>".to_owned()),
+    ]);
+    let said = ada.says(&format!("jobs --server {}", server.url));
+    assert!(said.exit == 70 && said.err.contains("is it a coordinator"), "{}", said.err);
+    let said = ada.says(&format!("jobs --server {}", server.url));
+    assert!(said.exit == 2 && said.err.contains("is it a coordinator"), "{}", said.err);
+}

@@ -1,0 +1,84 @@
+//! The HTTP API. Each handler checks who asks, asks the core or the records, and answers.
+
+mod admin;
+mod jobs;
+mod results;
+mod runs;
+mod submit;
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::problem;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Manyhands coordinator", description = "Verified work on computers that nobody needs to trust."),
+    components(schemas(manyhands_api::Problem)),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().security_schemes.insert("bearer".into(), bearer);
+    }
+}
+
+/// All routes, with what every response goes through.
+pub fn router(app: App) -> Router {
+    let (documented, document) = documented();
+    let text = document.to_json().unwrap_or_default();
+    documented
+        .route(
+            "/openapi.json",
+            get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text) }),
+        )
+        .route("/v1/worker", get(admin::worker_socket))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(axum::middleware::from_fn(problem::no_plain_errors))
+        .layer(axum::middleware::from_fn_with_state(app.metrics.clone(), crate::metrics::count))
+        .with_state(app)
+}
+
+/// The document that describes the API, for the guides.
+pub fn document() -> utoipa::openapi::OpenApi {
+    documented().1
+}
+
+fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let posts = OpenApiRouter::new()
+        .routes(routes!(jobs::list, jobs::publish))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::module))
+        .routes(routes!(submit::invoke))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::retry))
+        .routes(routes!(admin::tokens, admin::create_token))
+        .routes(routes!(admin::revoke_token))
+        .routes(routes!(admin::rotate_keys));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(posts)
+        .routes(routes!(runs::list, submit::submit))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::events))
+        .routes(routes!(runs::why))
+        .routes(routes!(runs::unit))
+        .routes(routes!(results::results))
+        .routes(routes!(results::output))
+        .routes(routes!(admin::workers))
+        .routes(routes!(admin::keys))
+        .routes(routes!(admin::livez))
+        .routes(routes!(admin::readyz))
+        .routes(routes!(admin::metrics))
+        .split_for_parts()
+}

@@ -1,0 +1,126 @@
+//! For operators: workers, tokens, keys, health; and the door for workers.
+
+use std::net::SocketAddr;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use manyhands_api::{CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
+use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::problem::{Answer, ApiError, Json, Kind, Path};
+
+/// All workers that are connected or ever reported.
+#[utoipa::path(get, path = "/v1/workers", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = WorkerList)))]
+pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Json<WorkerList>> {
+    caller.need(Role::Operator)?;
+    let summaries = app.core.ask(|scheduler, _| scheduler.workers().collect::<Vec<_>>()).await?;
+    let sessions = app.hub.workers();
+    let view = |worker: manyhands_scheduler::WorkerSummary| {
+        let session = sessions.get(&worker.id);
+        WorkerView {
+            id: worker.id,
+            connected: worker.connected,
+            engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
+            slots: session.map_or(0, |session| session.slots),
+            leases: worker.leases as u64,
+            agreed: worker.record.agreed,
+            dissents: worker.record.dissents,
+            lost: worker.record.lost,
+            banned: worker.record.banned,
+        }
+    };
+    Ok(Json(WorkerList { workers: summaries.into_iter().map(view).collect() }))
+}
+
+/// All tokens, without their secrets.
+#[utoipa::path(get, path = "/v1/tokens", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = TokenList)))]
+pub(super) async fn tokens(State(app): State<App>, caller: Caller) -> Answer<Json<TokenList>> {
+    caller.need(Role::Operator)?;
+    Ok(Json(app.tokens.list()))
+}
+
+/// Creates a token. Its secret is shown this once.
+#[utoipa::path(post, path = "/v1/tokens", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), request_body = NewToken,
+    responses((status = 201, body = CreatedToken)))]
+pub(super) async fn create_token(
+    State(app): State<App>,
+    caller: Caller,
+    Json(new): Json<NewToken>,
+) -> Answer<(StatusCode, Json<CreatedToken>)> {
+    caller.need(Role::Operator)?;
+    Ok((StatusCode::CREATED, Json(app.tokens.create(new, app.clock.now()).await?)))
+}
+
+/// Revokes a token at once.
+#[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn revoke_token(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    app.tokens.revoke(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The coordinator's keys, by fingerprint, and the link for volunteers.
+#[utoipa::path(get, path = "/v1/keys", tag = "operators", security(("bearer" = [])), responses((status = 200, body = KeysView)))]
+pub(super) async fn keys(State(app): State<App>, caller: Caller) -> Answer<Json<KeysView>> {
+    caller.need(Role::Operator)?;
+    Ok(Json(app.authority.keys().view(app.join.clone())))
+}
+
+/// Replaces the signing key. Leases that are out are lost; their units are given out again.
+#[utoipa::path(post, path = "/v1/keys/rotate", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), responses((status = 200, body = KeysView)))]
+pub(super) async fn rotate_keys(State(app): State<App>, caller: Caller) -> Answer<Json<KeysView>> {
+    caller.need(Role::Operator)?;
+    let (authority, now) = (app.authority.clone(), app.clock.now());
+    let rotated = tokio::task::spawn_blocking(move || authority.rotate(now)).await;
+    let trust = rotated.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))?;
+    app.hub.send_all(&ServerMessage::Trust(trust));
+    tracing::info!("the signing key was rotated");
+    Ok(Json(app.authority.keys().view(app.join.clone())))
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/livez", tag = "operators", responses((status = 200, body = String)))]
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The coordinator takes work: its scheduler answers and it is not stopping.
+#[utoipa::path(get, path = "/readyz", tag = "operators",
+    responses((status = 200, body = String), (status = 503, body = manyhands_api::Problem)))]
+pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
+    if app.stop.is_cancelled() {
+        return Err(crate::core::Stopping.into());
+    }
+    app.core.ask(|_, _| ()).await?;
+    Ok("ok\n")
+}
+
+/// Counters for Prometheus, as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics", tag = "operators", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
+}
+
+/// Where workers come in, by WebSocket.
+pub(super) async fn worker_socket(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Answer<Response> {
+    let upgrade = upgrade.map_err(|error| ApiError::new(Kind::UpgradeRequired, format!("this path is for workers: {error}")))?;
+    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
+    if upgrade.selected_protocol().is_none() {
+        let detail = format!("this coordinator speaks `{SUBPROTOCOL}`, the worker does not; upgrade the older side");
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    Ok(upgrade.on_upgrade(move |socket| crate::workers::serve(app, socket, peer)))
+}

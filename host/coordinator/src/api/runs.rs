@@ -1,0 +1,280 @@
+//! Following, explaining and steering runs.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use futures::Stream;
+use manyhands_api::{
+    ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why,
+};
+use manyhands_model::{RunId, UnitId};
+use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
+use serde::Deserialize;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::core::{Event, ready_inputs};
+use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
+
+/// Followers are told at most this often.
+const EVENTS_EVERY: Duration = Duration::from_millis(100);
+/// Units that one explanation lists.
+const WHY_UNITS: usize = 100;
+
+/// As the HTTP API shows a run.
+pub(super) fn view(record: &RunRecord) -> RunView {
+    let RunRecord { spec, status, counts, dissents, finished_at } = record;
+    RunView {
+        id: spec.id,
+        job: spec.job.clone(),
+        version: spec.version.clone(),
+        owner: spec.owner.clone(),
+        state: match status {
+            RunStatus::Active => RunState::Active,
+            RunStatus::Finished => RunState::Finished,
+            RunStatus::Cancelled => RunState::Cancelled,
+        },
+        priority: spec.priority,
+        replicas: spec.quorum.agree,
+        replicas_max: spec.quorum.most,
+        reduce: spec.reduce,
+        inputs: spec.inputs.into(),
+        units: UnitCounts {
+            total: spec.reduction().units().into(),
+            waiting: counts.waiting.into(),
+            running: counts.running.into(),
+            done: counts.done.into(),
+            failed: counts.failed.into(),
+            cancelled: counts.cancelled.into(),
+        },
+        dissents: *dissents,
+        submitted_at: spec.submitted_at,
+        finished_at: *finished_at,
+    }
+}
+
+/// The run as it stands now, if the caller may see it.
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Answer<RunRecord> {
+    let id: RunId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
+    let record = current(app, id).await?;
+    // Somebody else's run looks like none: ids are not to be tried out.
+    match record {
+        Some(record) if caller.role == Role::Operator || record.spec.owner == caller.name => Ok(record),
+        Some(_) | None => Err(ApiError::not_found("run of yours", id)),
+    }
+}
+
+/// The run as it stands now: an active one as the scheduler sees it.
+pub(super) async fn current(app: &App, id: RunId) -> Answer<Option<RunRecord>> {
+    if let Some(summary) = app.core.ask(move |scheduler, _| scheduler.run(id)).await? {
+        return Ok(Some(summary.record));
+    }
+    app.blocking(move |records| records.run(id)).await
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// How many, at most 1,000; 50 if nothing is said.
+    limit: Option<usize>,
+    /// Those before this run.
+    #[param(value_type = Option<String>)]
+    after: Option<RunId>,
+}
+
+/// The caller's runs, newest first; an operator sees all.
+#[utoipa::path(get, path = "/v1/runs", tag = "runs", security(("bearer" = [])), params(ListQuery),
+    responses((status = 200, body = RunList)))]
+pub(super) async fn list(State(app): State<App>, caller: Caller, Query(query): Query<ListQuery>) -> Answer<Json<RunList>> {
+    let limit = query.limit.unwrap_or(50).clamp(1, 1_000);
+    let (mut after, mut found) = (query.after, Vec::new());
+    loop {
+        let page = app.blocking(move |records| records.runs(after, limit)).await?;
+        let last_page = page.len() < limit;
+        after = page.last().map(|run| run.spec.id);
+        let visible = |run: &RunRecord| caller.role == Role::Operator || run.spec.owner == caller.name;
+        found.extend(page.into_iter().filter(visible));
+        if last_page || found.len() >= limit {
+            let more = !last_page || found.len() > limit;
+            found.truncate(limit);
+            let next = found.last().map(|run| run.spec.id).filter(|_| more);
+            let mut runs = Vec::with_capacity(found.len());
+            for record in found {
+                let active = record.status == RunStatus::Active;
+                let fresh = if active { current(&app, record.spec.id).await? } else { None };
+                runs.push(view(&fresh.unwrap_or(record)));
+            }
+            return Ok(Json(RunList { runs, next }));
+        }
+    }
+}
+
+/// One run.
+#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
+    Ok(Json(view(&find(&app, &caller, &id).await?)))
+}
+
+/// Progress as server-sent events: `progress` with a run, and `end` as the last one.
+#[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, content_type = "text/event-stream"), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn events(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>> {
+    let id = find(&app, &caller, &id).await?.spec.id;
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    tokio::spawn(async move {
+        let mut feed = app.hub.follow(id);
+        loop {
+            feed.mark_unchanged();
+            let Ok(Some(record)) = current(&app, id).await else { return };
+            let event = SseEvent::default().event("progress").json_data(view(&record));
+            let Ok(event) = event else { return };
+            if sender.send(Ok(event)).await.is_err() {
+                return;
+            }
+            if record.status != RunStatus::Active {
+                let _gone = sender.send(Ok(SseEvent::default().event("end").data("end"))).await;
+                return;
+            }
+            tokio::time::sleep(EVENTS_EVERY).await;
+            tokio::select! {
+                changed = feed.changed() => if changed.is_err() { return },
+                () = sender.closed() => return,
+                () = app.stop.cancelled() => return,
+            }
+        }
+    });
+    Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::default()))
+}
+
+/// Why units have no answer yet, and what would help.
+#[utoipa::path(get, path = "/v1/runs/{id}/why", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = Why), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn why(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Why>> {
+    let record = find(&app, &caller, &id).await?;
+    let id = record.spec.id;
+    let summaries: Vec<(u32, Reason)> = if record.status == RunStatus::Active {
+        let all = move |scheduler: &manyhands_scheduler::Scheduler, now| {
+            scheduler.why_all(now, id).map(|unit| (unit.index, unit.reason)).collect()
+        };
+        app.core.ask(all).await?
+    } else {
+        let units = app.blocking(move |records| records.units(id)).await?;
+        let ended = |(index, unit): (u32, manyhands_scheduler::UnitRecord)| Some((index, Reason::Ended(unit.end?)));
+        units.into_iter().filter_map(ended).filter(|(_, reason)| *reason != Reason::Ended(End::Done)).collect()
+    };
+    let mut reasons: BTreeMap<&str, ReasonCount> = BTreeMap::new();
+    for (_, reason) in &summaries {
+        let count = reasons.entry(reason.word()).or_insert_with(|| ReasonCount {
+            reason: reason.word().to_owned(),
+            sentence: reason.to_string(),
+            units: 0,
+        });
+        count.units += 1;
+    }
+    let mut reasons: Vec<ReasonCount> = reasons.into_values().collect();
+    reasons.sort_by_key(|count| std::cmp::Reverse(count.units));
+    let units = summaries.iter().take(WHY_UNITS).map(|(unit, reason)| UnitWhy {
+        unit: *unit,
+        reason: reason.word().to_owned(),
+        sentence: reason.to_string(),
+    });
+    Ok(Json(Why { run: view(&record), reasons, units: units.collect() }))
+}
+
+/// One unit: where it stands, and what each worker reported.
+#[utoipa::path(get, path = "/v1/runs/{id}/units/{unit}", tag = "runs", security(("bearer" = [])),
+    params(("id" = String, Path), ("unit" = u32, Path)),
+    responses((status = 200, body = UnitView), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn unit(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, index)): Path<(String, u32)>,
+) -> Answer<Json<UnitView>> {
+    let run = find(&app, &caller, &id).await?;
+    if index >= run.spec.reduction().units() {
+        return Err(ApiError::not_found("unit of this run", index));
+    }
+    let unit = UnitId { run: run.spec.id, index };
+    let record = app.blocking(move |records| records.unit(unit)).await?.unwrap_or_default();
+    let asked = app.core.ask(move |scheduler, now| scheduler.why(now, unit)).await?;
+    let reason = match (record.end, asked) {
+        (Some(end), _) => Reason::Ended(end),
+        (None, Some(summary)) => summary.reason,
+        (None, None) => Reason::Ended(End::Cancelled),
+    };
+    let accepted = record.accepted.as_ref();
+    let sentence = match accepted {
+        Some(outcome) if !outcome.verdict.is_ok() => outcome.verdict.to_string(),
+        Some(_) | None => reason.to_string(),
+    };
+    let replicas = record.replicas.iter().map(|replica| ReplicaView {
+        worker: replica.worker,
+        verdict: replica.outcome.verdict.clone(),
+        fuel: replica.outcome.fuel.0,
+        agrees: accepted.map(|accepted| *accepted == replica.outcome),
+    });
+    Ok(Json(UnitView { unit: index, state: reason.word().to_owned(), sentence, replicas: replicas.collect() }))
+}
+
+/// Cancels a run. What has an answer keeps it.
+#[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
+    let record = find(&app, &caller, &id).await?;
+    if record.status != RunStatus::Active {
+        return Ok(Json(view(&record)));
+    }
+    let id = record.spec.id;
+    app.core.tell(Input::Cancel(id)).await?;
+    Ok(Json(view(&until(&app, id, |run| run.status != RunStatus::Active).await?)))
+}
+
+/// Tries everything again that ended without an output.
+#[utoipa::path(post, path = "/v1/runs/{id}/retry", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn retry(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
+    let record = find(&app, &caller, &id).await?;
+    let (id, finished_at) = (record.spec.id, record.finished_at);
+    if record.status == RunStatus::Active {
+        app.core.tell(Input::Retry(id)).await?;
+    } else if record.counts.failed + record.counts.cancelled > 0 {
+        let spec = record.spec.clone();
+        let known = app.blocking(move |records| Ok((records.units(id)?, ready_inputs(records, &spec)?))).await?;
+        app.core.send(Event::Reopen(Box::new(record), known.0, known.1, Input::Retry(id))).await?;
+    } else {
+        return Ok(Json(view(&record)));
+    }
+    // It may have ended again by now.
+    let retried = |run: &RunRecord| run.status == RunStatus::Active || run.finished_at != finished_at;
+    Ok(Json(view(&until(&app, id, retried).await?)))
+}
+
+/// Waits until the run, as recorded on disk, is as it was asked to be.
+async fn until(app: &App, id: RunId, reached: impl Fn(&RunRecord) -> bool) -> Answer<RunRecord> {
+    let mut feed = app.hub.follow(id);
+    loop {
+        feed.mark_unchanged();
+        let recorded = app.blocking(move |records| records.run(id)).await?;
+        match recorded {
+            Some(record) if reached(&record) => {
+                return Ok(current(app, id).await?.unwrap_or(record));
+            }
+            Some(_) => {}
+            None => return Err(ApiError::not_found("run", id)),
+        }
+        tokio::select! {
+            changed = feed.changed() => if changed.is_err() { return Err(crate::core::Stopping.into()) },
+            () = app.stop.cancelled() => return Err(crate::core::Stopping.into()),
+        }
+    }
+}

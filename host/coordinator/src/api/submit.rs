@@ -1,0 +1,401 @@
+//! Submitting runs, and invoking a job like a function.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use manyhands_api::{FRAMES, IDEMPOTENCY_HEADER, NDJSON, RunView};
+use manyhands_model::{Codec, Digest, RunId, Timestamp, UnitId, Version};
+use manyhands_scheduler::{Counts, End, Input, Quorum, RunRecord, RunSpec, RunStatus, UnitRecord};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::jobs;
+use super::runs::view;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::catalogue::Job;
+use crate::inputs::{BadBody, Framing, Splitter};
+use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
+use crate::records::{SubmitRecord, Writes};
+
+/// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
+const GROUP_BYTES: usize = 1 << 20;
+/// When those who meet a full queue may come again.
+const QUEUE_RETRY: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubmitQuery {
+    /// The job's name.
+    job: String,
+    /// Its version; the newest if none is named.
+    #[param(value_type = Option<String>)]
+    version: Option<Version>,
+    /// Equal outcomes that make an answer, 1 to 16.
+    replicas: Option<u8>,
+    /// Outcomes after which a unit without an answer fails, 1 to 16.
+    replicas_max: Option<u8>,
+    /// Higher goes first among the owner's runs.
+    priority: Option<i8>,
+    /// Whether outputs are reduced to one; by default if the job can.
+    reduce: Option<bool>,
+}
+
+/// Submits a run. The body holds its inputs, one a line or framed; it may be long and is taken as it
+/// arrives. Answered once everything is on disk.
+#[utoipa::path(post, path = "/v1/runs", tag = "runs", security(("bearer" = [])),
+    params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses(
+        (status = 201, body = RunView),
+        (status = 200, description = "the same was submitted before, with this idempotency key", body = RunView),
+        (status = 404, body = manyhands_api::Problem),
+        (status = 422, body = manyhands_api::Problem),
+        (status = 429, body = manyhands_api::Problem),
+    ))]
+pub(super) async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<SubmitQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<(StatusCode, Json<RunView>)> {
+    let job = jobs::find(&app, &query.job, query.version.as_ref())?;
+    let quorum = quorum(&app, query.replicas, query.replicas_max)?;
+    let reduce = query.reduce.unwrap_or(job.record.reduces);
+    if reduce && !job.record.reduces {
+        let detail = format!("{} has no reduce step: it does not export `manyhands_reduce`", job.manifest.name);
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    let framing = framing(&headers)?;
+    let wish = Wish { job, quorum, reduce, priority: query.priority.unwrap_or(0) };
+    let once = Once::of(&app, &caller, &headers)?;
+    let (status, record) = Submission::new(&app, &caller, wish).take(body, framing, once).await?;
+    Ok((status, Json(view(&record))))
+}
+
+/// What somebody wants to have run, without the inputs.
+struct Wish {
+    job: Arc<Job>,
+    quorum: Quorum,
+    reduce: bool,
+    priority: i8,
+}
+
+fn quorum(app: &App, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
+    let scheduling = &app.settings.scheduling;
+    let agree = agree.unwrap_or(scheduling.replicas);
+    let most = most.unwrap_or(scheduling.replicas_max.max(agree));
+    if agree == 0 || most < agree || most > 16 {
+        let detail = format!("replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16");
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    Ok(Quorum { agree, most })
+}
+
+fn framing(headers: &HeaderMap) -> Answer<Framing> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or(NDJSON);
+    match kind.split(';').next().unwrap_or_default().trim() {
+        NDJSON | "application/jsonl" => Ok(Framing::Lines),
+        FRAMES => Ok(Framing::Frames),
+        other => {
+            let detail = format!("the body is `{other}`; send inputs as `{NDJSON}` or `{FRAMES}`");
+            Err(ApiError::new(Kind::UnsupportedMediaType, detail))
+        }
+    }
+}
+
+/// A submission's idempotency key, held while the submission arrives.
+struct Once {
+    app: App,
+    key: Digest,
+}
+
+impl Once {
+    fn of(app: &App, caller: &Caller, headers: &HeaderMap) -> Answer<Option<Self>> {
+        let Some(key) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
+        if key.is_empty() || key.len() > 255 {
+            let detail = format!("header {IDEMPOTENCY_HEADER}: expected 1 to 255 characters");
+            return Err(ApiError::new(Kind::Malformed, detail));
+        }
+        let key = Digest::of_parts([caller.token.as_bytes(), &[0], key.as_bytes()]);
+        if !app.submitting.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            let detail = "a submission with this idempotency key is arriving at this moment";
+            return Err(ApiError::new(Kind::RequestInFlight, detail).retry_after(Duration::from_secs(1)));
+        }
+        Ok(Some(Self { app: app.clone(), key }))
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        self.app.submitting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// A run while its inputs arrive.
+struct Submission<'a> {
+    app: &'a App,
+    wish: Wish,
+    owner: String,
+    id: RunId,
+    now: Timestamp,
+    inputs: u32,
+    /// Names all inputs so far and what is to be done with them.
+    fingerprint: Digest,
+    writes: Writes,
+    /// Whether anything is on disk that has to go if the submission breaks off.
+    written: bool,
+}
+
+impl<'a> Submission<'a> {
+    fn new(app: &'a App, caller: &Caller, wish: Wish) -> Self {
+        let now = app.clock.now();
+        let Quorum { agree, most } = wish.quorum;
+        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0]];
+        Self {
+            fingerprint: Digest::of_parts([&wish.job.record.module.0[..], &options]),
+            id: app.new_run_id(now),
+            owner: caller.name.clone(),
+            inputs: 0,
+            writes: Writes::default(),
+            written: false,
+            app,
+            wish,
+            now,
+        }
+    }
+
+    async fn take(mut self, body: Body, framing: Framing, once: Option<Once>) -> Answer<(StatusCode, RunRecord)> {
+        let before = match &once {
+            Some(once) => {
+                let key = once.key;
+                self.app.blocking(move |records| records.submission(key)).await?
+            }
+            None => None,
+        };
+        let result = match self.read(body, framing, before.is_none()).await {
+            Ok(()) => match before {
+                None => self.finish(once).await.map(|record| (StatusCode::CREATED, record)),
+                Some(before) => self.repeat(before).await.map(|record| (StatusCode::OK, record)),
+            },
+            Err(error) => Err(error),
+        };
+        if result.is_err() && self.written {
+            let id = self.id;
+            if let Err(error) = self.app.blocking(move |records| records.remove_inputs(id)).await {
+                tracing::warn!(%error, "inputs of a broken submission stay until the next start");
+            }
+        }
+        result
+    }
+
+    async fn read(&mut self, body: Body, framing: Framing, keep: bool) -> Answer<()> {
+        let limits = &self.app.settings.limits;
+        let mut splitter = Splitter::new(framing, usize::try_from(limits.input_bytes_max).unwrap_or(usize::MAX));
+        let mut stream = body.into_data_stream();
+        let mut length = 0u64;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| ApiError::of_body(&error))?;
+            length += chunk.len() as u64;
+            if length > limits.run_body_bytes_max {
+                let detail = format!("a submission's body may have {} bytes; split the run", limits.run_body_bytes_max);
+                return Err(ApiError::new(Kind::TooLarge, detail));
+            }
+            splitter.push(&chunk);
+            while let Some(input) = splitter.next().map_err(bad_body)? {
+                self.input(input, keep).await?;
+            }
+        }
+        if let Some(input) = splitter.finish().map_err(bad_body)? {
+            self.input(input, keep).await?;
+        }
+        if self.inputs == 0 {
+            let detail = "the body holds no input; a run needs at least one";
+            return Err(ApiError::new(Kind::Invalid, detail));
+        }
+        Ok(())
+    }
+
+    async fn input(&mut self, input: Bytes, keep: bool) -> Answer<()> {
+        let number = u64::from(self.inputs) + 1;
+        check_input(self.wish.job.manifest.codec, &input)
+            .map_err(|why| ApiError::new(Kind::Invalid, format!("input {number}: {why}")))?;
+        let most = self.app.settings.limits.units_per_run_max;
+        if number > most {
+            return Err(ApiError::new(Kind::TooLarge, format!("a run may have {most} inputs; split it")));
+        }
+        if keep {
+            let content = self.app.records.content(input).await?;
+            self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &content.digest.0]);
+            self.writes.input(UnitId { run: self.id, index: self.inputs }, &content);
+            if self.writes.0.bytes() > GROUP_BYTES {
+                self.flush().await?;
+            }
+        } else {
+            self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &Digest::of(&input).0]);
+        }
+        self.inputs += 1;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Answer<()> {
+        self.written = true;
+        let writes = std::mem::take(&mut self.writes);
+        self.app.blocking(move |records| records.commit(writes)).await
+    }
+
+    /// Makes the run durable, then known to the scheduler.
+    async fn finish(&mut self, once: Option<Once>) -> Answer<RunRecord> {
+        let most = self.app.settings.limits.queued_units_max;
+        let open = self.app.core.ask(|scheduler, _| scheduler.open_units()).await?;
+        if open + u64::from(self.inputs) > most {
+            let detail = format!("{open} units are waiting already, and at most {most} may; come again later");
+            return Err(ApiError::new(Kind::QueueFull, detail).retry_after(QUEUE_RETRY));
+        }
+        let Job { manifest, record } = &*self.wish.job;
+        let spec = RunSpec {
+            id: self.id,
+            owner: self.owner.clone(),
+            job: manifest.name.clone(),
+            version: manifest.version.clone(),
+            serial: record.serial,
+            module: record.module,
+            wall_ms: manifest.limits.wall_ms,
+            quorum: self.wish.quorum,
+            priority: self.wish.priority,
+            reduce: self.wish.reduce,
+            inputs: self.inputs,
+            submitted_at: self.now,
+        };
+        let counts = Counts { waiting: spec.reduction().units(), ..Counts::default() };
+        let record = RunRecord { spec, status: RunStatus::Active, counts, dissents: 0, finished_at: None };
+        self.writes.run(&record);
+        if let Some(once) = &once {
+            self.writes.submission(once.key, &SubmitRecord { run: self.id, fingerprint: self.fingerprint });
+        }
+        self.flush().await?;
+        // From here on the run exists, whatever happens.
+        self.written = false;
+        self.app.core.tell(Input::Submitted(record.spec.clone())).await?;
+        Ok(record)
+    }
+
+    async fn repeat(&self, before: SubmitRecord) -> Answer<RunRecord> {
+        if before.fingerprint != self.fingerprint {
+            let detail = "this idempotency key was used for another submission; use a new key";
+            return Err(ApiError::new(Kind::KeyReused, detail));
+        }
+        super::runs::current(self.app, before.run).await?.ok_or_else(|| ApiError::not_found("run", before.run))
+    }
+}
+
+fn bad_body(error: BadBody) -> ApiError {
+    let kind = match error {
+        BadBody::TooLong { .. } => Kind::TooLarge,
+        BadBody::CutOff { .. } => Kind::Malformed,
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+/// Checks what can be checked without executing the job.
+fn check_input(codec: Codec, input: &[u8]) -> Result<(), String> {
+    match codec {
+        Codec::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(input) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("not JSON, which this job reads: {error}")),
+        },
+        Codec::Postcard | Codec::Raw => Ok(()),
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InvokeQuery {
+    /// Which version; the newest if none is named.
+    #[param(value_type = Option<String>)]
+    version: Option<Version>,
+    /// Equal outcomes that make an answer, 1 to 16.
+    replicas: Option<u8>,
+    /// How long to wait, in milliseconds; 30,000 if nothing is said.
+    timeout_ms: Option<u64>,
+}
+
+/// Executes a job on one input and waits for the verified answer.
+#[utoipa::path(post, path = "/v1/jobs/{name}/invoke", tag = "jobs", security(("bearer" = [])),
+    params(("name" = String, Path), InvokeQuery, ("idempotency-key" = Option<String>, Header)),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "the output"),
+        (status = 422, description = "the job fails on this input", body = manyhands_api::Problem),
+        (status = 504, description = "no answer yet; the run goes on", body = manyhands_api::Problem),
+    ))]
+pub(super) async fn invoke(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Query(query): Query<InvokeQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Response> {
+    let most = app.settings.limits.invoke_timeout_ms_max;
+    let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
+    let job = jobs::find(&app, &name, query.version.as_ref())?;
+    let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
+    let codec = wish.job.manifest.codec;
+    let once = Once::of(&app, &caller, &headers)?;
+    let frame = [&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()[..], &body].concat();
+    let (_, record) = Submission::new(&app, &caller, wish).take(frame.into(), Framing::Frames, once).await?;
+    let unit = UnitId { run: record.spec.id, index: 0 };
+    let answered = tokio::time::timeout(patience, answer(&app, unit)).await;
+    let Ok(answered) = answered else {
+        let detail = format!("no verified answer within {} ms; {} goes on: ask for its results", patience.as_millis(), unit.run);
+        return Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)));
+    };
+    respond(&app, unit, codec, answered?).await
+}
+
+/// Waits until a unit has ended, on disk.
+async fn answer(app: &App, unit: UnitId) -> Answer<UnitRecord> {
+    let mut feed = app.hub.follow(unit.run);
+    loop {
+        feed.mark_unchanged();
+        let record = app.blocking(move |records| records.unit(unit)).await?;
+        if let Some(record) = record.filter(|record| record.end.is_some()) {
+            return Ok(record);
+        }
+        tokio::select! {
+            changed = feed.changed() => if changed.is_err() { return Err(crate::core::Stopping.into()) },
+            () = app.stop.cancelled() => return Err(crate::core::Stopping.into()),
+        }
+    }
+}
+
+async fn respond(app: &App, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
+    let accepted = match (record.end, record.accepted) {
+        (Some(End::Done | End::Failed), Some(accepted)) => accepted,
+        (end, _) => {
+            let reason = manyhands_scheduler::Reason::Ended(end.unwrap_or(End::Undecided));
+            return Err(ApiError::new(Kind::Conflict, format!("{}: {reason}", unit.run)));
+        }
+    };
+    let manyhands_model::Verdict::Ok { output, .. } = accepted.verdict else {
+        return Err(ApiError::new(Kind::JobFailed, accepted.verdict.to_string()));
+    };
+    let agreed = record.replicas.iter().filter(|replica| replica.outcome == accepted).count();
+    let bytes = app.records.output(output).await?;
+    let kind = if codec == Codec::Json { "application/json" } else { "application/octet-stream" };
+    let headers = [
+        ("content-type", kind.to_owned()),
+        ("manyhands-run", unit.run.to_string()),
+        ("manyhands-fuel", accepted.fuel.0.to_string()),
+        ("manyhands-replicas", agreed.to_string()),
+    ];
+    Ok((headers, bytes).into_response())
+}

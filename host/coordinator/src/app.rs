@@ -1,0 +1,168 @@
+//! What every request handler can reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use manyhands_model::{Digest, RunId, Timestamp};
+use manyhands_protocol::ServerMessage;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Tokens;
+use crate::authority::Authority;
+use crate::catalogue::Catalogue;
+use crate::clock::Clock;
+use crate::core::{Core, Stopping};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::problem::{ApiError, Kind};
+use crate::records::{RecordError, Records};
+use crate::settings::Settings;
+
+/// The coordinator as its request handlers see it. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+/// See [`App`].
+pub struct Inner {
+    /// What the operator set.
+    pub settings: Settings,
+    /// The clock.
+    pub clock: Clock,
+    /// The memory.
+    pub records: Records,
+    /// The published jobs.
+    pub catalogue: Arc<Catalogue>,
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// The scheduler.
+    pub core: Core,
+    /// Who listens.
+    pub hub: Hub,
+    /// Who may call.
+    pub tokens: Tokens,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Cancelled when the coordinator stops.
+    pub stop: CancellationToken,
+    /// What volunteers are given.
+    pub join: String,
+    /// Publishing is rare and decides over names: one at a time.
+    pub publishing: tokio::sync::Mutex<()>,
+    /// Submissions with an idempotency key that are arriving now.
+    pub submitting: Mutex<BTreeSet<Digest>>,
+    random: Mutex<ChaCha20Rng>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together; `entropy` comes from the operating system.
+    #[expect(clippy::too_many_arguments, reason = "called once, by the assembly of the whole")]
+    pub fn new(
+        settings: Settings,
+        clock: Clock,
+        records: Records,
+        catalogue: Arc<Catalogue>,
+        authority: Arc<Authority>,
+        core: Core,
+        hub: Hub,
+        tokens: Tokens,
+        metrics: Metrics,
+        stop: CancellationToken,
+        join: String,
+        entropy: [u8; 32],
+    ) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            clock,
+            records,
+            catalogue,
+            authority,
+            core,
+            hub,
+            tokens,
+            metrics,
+            stop,
+            join,
+            publishing: tokio::sync::Mutex::default(),
+            submitting: Mutex::default(),
+            random: Mutex::new(ChaCha20Rng::from_seed(entropy)),
+        }))
+    }
+
+    /// Fills `bytes` unpredictably.
+    pub fn random(&self, bytes: &mut [u8]) {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
+    }
+
+    /// A new run's id: the time first, so that ids sort by age, then 80 random bits.
+    pub fn new_run_id(&self, now: Timestamp) -> RunId {
+        let mut id = [0; 16];
+        self.random(&mut id);
+        id[..6].copy_from_slice(&now.0.to_be_bytes()[2..]);
+        RunId(id)
+    }
+
+    /// Reads or writes records on a thread that may block.
+    ///
+    /// # Errors
+    /// A problem of the kind `internal`, or `storage-full`.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Records) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let records = self.records.clone();
+        match tokio::task::spawn_blocking(move || work(&records)).await {
+            Ok(result) => result.map_err(ApiError::from),
+            Err(error) => Err(ApiError::internal(&error)),
+        }
+    }
+
+    /// Signs the trust list anew and sends it to all workers: of each job with more than one release,
+    /// those are withdrawn that are older than the newest and that no active run executes.
+    ///
+    /// # Errors
+    /// Problems with the disk, or [`Stopping`].
+    pub async fn renew_trust(&self) -> Result<(), ApiError> {
+        let newest: Vec<_> = self.catalogue.newest();
+        let floors = self
+            .core
+            .ask(move |scheduler, _| {
+                let floor = |name, serial: u64| scheduler.serials(name).fold(serial, u64::min);
+                newest
+                    .iter()
+                    .map(|job| (job.manifest.name.clone(), floor(&job.manifest.name, job.record.serial)))
+                    .collect::<BTreeMap<_, _>>()
+            })
+            .await?;
+        let trust = self.authority.renew(self.clock.now(), floors).map_err(|error| ApiError::internal(&error))?;
+        self.hub.send_all(&ServerMessage::Trust(trust));
+        Ok(())
+    }
+}
+
+impl From<Stopping> for ApiError {
+    fn from(stopping: Stopping) -> Self {
+        Self::new(Kind::Unavailable, stopping.to_string()).retry_after(std::time::Duration::from_secs(2))
+    }
+}
+
+impl From<RecordError> for ApiError {
+    fn from(error: RecordError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl axum::extract::FromRef<App> for Tokens {
+    fn from_ref(app: &App) -> Self {
+        app.tokens.clone()
+    }
+}

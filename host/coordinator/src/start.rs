@@ -1,0 +1,229 @@
+//! Puts the coordinator together and takes it apart again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use manyhands_scheduler::{Policy, Scheduler};
+use manyhands_store::{Blobs, Options, SledStore};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::app::App;
+use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
+use crate::authority::Authority;
+use crate::catalogue::Catalogue;
+use crate::clock::Clock;
+use crate::core::{self, Parts};
+use crate::hub::Hub;
+use crate::keys::{KeyStore, KeysError, system_entropy};
+use crate::metrics::Metrics;
+use crate::records::{RecordError, Records};
+use crate::serve::Server;
+use crate::settings::Settings;
+
+/// How often a trust list is looked at that may have grown old.
+const TRUST_LOOK: Duration = Duration::from_secs(3600);
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be made.
+    #[error("{dir}: cannot be made: {error}; choose another with --data-dir")]
+    DataDir {
+        /// The directory.
+        dir: String,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// The address is not free.
+    #[error("{address}: cannot listen: {error}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Store(#[from] manyhands_store::OpenError),
+    /// The blobs cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] manyhands_store::BlobError),
+    /// The records cannot be read.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    /// The keys cannot be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The tokens cannot be read or made.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// No random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A coordinator that serves.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What volunteers are given.
+    pub join: String,
+    /// Cancel it to stop.
+    pub stop: CancellationToken,
+    server: JoinHandle<crate::serve::Drained>,
+    hand: JoinHandle<Result<(), RecordError>>,
+}
+
+impl Running {
+    /// Waits until the coordinator has stopped, and says whether it could write to the end.
+    ///
+    /// # Errors
+    /// The [`RecordError`] for which it stopped.
+    pub async fn ended(self) -> Result<(), RecordError> {
+        self.stop.cancelled().await;
+        if let Ok(drained) = self.server.await
+            && drained.cut > 0
+        {
+            warn!(connections = drained.cut, "connections were still busy and were cut");
+        }
+        match self.hand.await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+/// Starts a coordinator; it serves when this returns.
+///
+/// # Errors
+/// [`StartError`], before anything is served.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    let (opened, settings) = blocking(move || Ok((open(&settings)?, settings))).await?;
+    let Opened { clock, records, catalogue, keys, tokens, scheduler } = opened;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| StartError::Listen { address: settings.listen, error })?;
+    let address = listener.local_addr().unwrap_or(settings.listen);
+    let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
+
+    let (metrics, hub, stop) = (Metrics::new(), Hub::default(), CancellationToken::new());
+    let authority = Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
+    let (core, hand) = core::start(Parts {
+        scheduler,
+        records: records.clone(),
+        authority: Arc::clone(&authority),
+        hub: hub.clone(),
+        metrics: metrics.clone(),
+        clock,
+        queue: settings.limits.core_queue_max as usize,
+        stop: stop.clone(),
+    });
+    let data_dir = settings.data_dir.clone();
+    let limits = settings.limits.clone();
+    let app = App::new(
+        settings,
+        clock,
+        records,
+        catalogue,
+        authority,
+        core,
+        hub,
+        tokens,
+        metrics.clone(),
+        stop.clone(),
+        join.clone(),
+        entropy()?,
+    );
+    tokio::spawn(keep_trust_fresh(app.clone()));
+    let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
+    let server = tokio::spawn(server.run());
+    note(&data_dir, "address", &format!("http://{address}"));
+    note(&data_dir, "join", &join);
+    Ok(Running { address, join, stop, server, hand })
+}
+
+async fn keep_trust_fresh(app: App) {
+    let mut every = tokio::time::interval(TRUST_LOOK);
+    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        if let Err(error) = app.renew_trust().await {
+            warn!(%error, "the trust list could not be renewed; trying again in an hour");
+        }
+    }
+}
+
+struct Opened {
+    clock: Clock,
+    records: Records,
+    catalogue: Arc<Catalogue>,
+    keys: KeyStore,
+    tokens: Tokens,
+    scheduler: Scheduler,
+}
+
+/// Opens everything that is on disk.
+fn open(settings: &Settings) -> Result<Opened, StartError> {
+    let clock = Clock::start();
+    let dir = &settings.data_dir;
+    std::fs::create_dir_all(dir).map_err(|error| StartError::DataDir { dir: dir.display().to_string(), error })?;
+    let (store, opened) = SledStore::open(&dir.join("state"), Options::default())?;
+    for repair in &opened.repairs {
+        warn!(%repair, "the store was repaired");
+    }
+    let store = Arc::new(store);
+    let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy)?;
+    let tokens = Tokens::open(store.clone())?;
+    if tokens.ensure_operator(dir, clock.now())? {
+        info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
+    }
+    let records = Records::new(store, Blobs::local(&dir.join("blobs"))?);
+    let swept = records.sweep_broken_submissions()?;
+    if swept > 0 {
+        info!(inputs = swept, "inputs of submissions that broke off were removed");
+    }
+    let catalogue = Arc::new(Catalogue::load(&records)?);
+    let policy = Policy { lease_margin: Duration::from_millis(settings.scheduling.lease_ms), ..Policy::default() };
+    let mut scheduler = Scheduler::new(policy, entropy()?);
+    let restored = core::restore(&mut scheduler, &records, clock.now())?;
+    if restored > 0 {
+        info!(runs = restored, "runs go on where they were");
+    }
+    Ok(Opened { clock, records, catalogue, keys, tokens, scheduler })
+}
+
+fn floors(catalogue: &Catalogue, scheduler: &Scheduler) -> BTreeMap<manyhands_model::JobName, u64> {
+    let floor = |job: Arc<crate::catalogue::Job>| {
+        let name = job.manifest.name.clone();
+        let lowest = scheduler.serials(&name).fold(job.record.serial, u64::min);
+        (name, lowest)
+    };
+    catalogue.newest().into_iter().map(floor).collect()
+}
+
+fn entropy() -> Result<[u8; 32], getrandom::Error> {
+    let mut seed = [0; 32];
+    system_entropy(&mut seed)?;
+    Ok(seed)
+}
+
+/// Leaves a line for those on this computer: scripts and tools. Not needed to serve.
+fn note(dir: &Path, name: &str, line: &str) {
+    if let Err(error) = std::fs::write(dir.join(name), format!("{line}\n")) {
+        warn!(%error, file = %dir.join(name).display(), "cannot be written");
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,234 @@
+//! One worker's connection: greets it, checks what it says, and passes it on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bytes::Bytes;
+use manyhands_model::{Digest, LeaseId, Verdict, WorkerId};
+use manyhands_protocol::{
+    Challenge, ClientMessage, FRAME_BYTES_MAX, Greeting, Hello, Lease, Receipt, Report, ServerMessage, Welcome, decode,
+    encode,
+};
+use manyhands_scheduler::Input;
+use manyhands_signing::Signed;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use crate::app::App;
+use crate::core::{Event, Stopping};
+use crate::hub::Session;
+
+/// How often a worker must say something; three times silent means gone.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Time for a worker to prove who it is.
+const HELLO_TIME: Duration = Duration::from_secs(10);
+/// Time for a worker to take one frame.
+const SEND_TIME: Duration = Duration::from_secs(30);
+/// When those who are refused for lack of room may come again; each adds a part of its own.
+const RETRY: Duration = Duration::from_secs(30);
+/// Longest text a worker can put into the log.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// Why a connection ends.
+enum Leave {
+    /// It is gone, or silent, or the coordinator stops.
+    Quietly,
+    /// With a reason that the worker is told.
+    Refused(String, Option<Duration>),
+}
+
+impl From<Stopping> for Leave {
+    fn from(stopping: Stopping) -> Self {
+        Self::Refused(stopping.to_string(), Some(Duration::from_secs(2)))
+    }
+}
+
+/// Talks to one worker until it leaves.
+pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
+    let (id, hello) = match greet(&app, &mut socket).await {
+        Ok(greeted) => greeted,
+        Err(leave) => return part(socket, leave).await,
+    };
+    let (session, outbox) = app.hub.join(id, hello.body, hello.slots);
+    app.metrics.workers_connected(app.hub.connected());
+    info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
+    let leave = match talk(&app, &mut socket, id, &session, outbox).await {
+        Ok(()) => Leave::Quietly,
+        Err(leave) => leave,
+    };
+    // A newer connection of the same worker may have taken over; then it is still there.
+    if app.hub.leave(id, &session) {
+        let _stopping = app.core.tell(Input::Disconnected { worker: id }).await;
+    }
+    app.metrics.workers_connected(app.hub.connected());
+    info!(worker = %id, "worker left");
+    part(socket, leave).await;
+}
+
+async fn part(mut socket: WebSocket, leave: Leave) {
+    if let Leave::Refused(reason, retry_after) = leave {
+        debug!(reason, "worker refused");
+        let _gone = send(&mut socket, &ServerMessage::Refused { reason, retry_after }).await;
+    }
+    let _gone = timeout(SEND_TIME, socket.send(Message::Close(None::<CloseFrame>))).await;
+}
+
+async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), Leave> {
+    if app.hub.connected() >= app.settings.limits.workers_max as usize {
+        return Err(Leave::Refused("the coordinator has all the workers it can take".into(), Some(RETRY)));
+    }
+    let mut nonce = [0; 32];
+    app.random(&mut nonce);
+    let now = app.clock.now();
+    let challenge = Challenge { nonce, root: app.authority.root(), trust: app.authority.trust(), now };
+    send(socket, &ServerMessage::Challenge(challenge)).await?;
+    let message = timeout(HELLO_TIME, receive(socket)).await.map_err(|_| Leave::Quietly)??;
+    let ClientMessage::Hello(hello) = message else {
+        return Err(Leave::Refused("expected a hello first".into(), None));
+    };
+    let refuse = |reason: &str| Leave::Refused(reason.into(), None);
+    let greeting = hello.greeting.verify_any().map_err(|error| refuse(&error.to_string()))?;
+    if *greeting != (Greeting { nonce, coordinator: app.authority.root() }) {
+        return Err(refuse("the greeting answers another challenge"));
+    }
+    let cut = |text: &str| text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect::<String>();
+    let mut hello = hello;
+    (hello.body.engine, hello.body.runtime) = (cut(&hello.body.engine), cut(&hello.body.runtime));
+    Ok((greeting.signer().into(), hello))
+}
+
+async fn talk(
+    app: &App,
+    socket: &mut WebSocket,
+    worker: WorkerId,
+    session: &Arc<Session>,
+    mut outbox: mpsc::Receiver<ServerMessage>,
+) -> Result<(), Leave> {
+    app.core.tell(Input::Connected { worker }).await?;
+    send(socket, &ServerMessage::Welcome(Welcome { heartbeat: HEARTBEAT })).await?;
+    let mut last_heard = tokio::time::Instant::now();
+    loop {
+        tokio::select! {
+            () = app.stop.cancelled() => return Err(Stopping.into()),
+            () = session.closed.cancelled() => {
+                return Err(Leave::Refused("another connection of this worker took over, or it reads too slowly".into(), None));
+            }
+            () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => return Err(Leave::Quietly),
+            message = outbox.recv() => match message {
+                Some(message) => send(socket, &message).await?,
+                None => return Ok(()),
+            },
+            message = receive(socket) => {
+                last_heard = tokio::time::Instant::now();
+                hear(app, socket, worker, message?).await?;
+            }
+        }
+    }
+}
+
+async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: ClientMessage) -> Result<(), Leave> {
+    match message {
+        ClientMessage::Hello(_) => return Err(Leave::Refused("said hello twice".into(), None)),
+        ClientMessage::Want(count) => app.core.tell(Input::Wants { worker, count }).await?,
+        ClientMessage::Done { lease, report, output } => match check(app, worker, lease, &report, &output) {
+            Ok((lease, outcome)) => {
+                let output = match app.records.content(output.into()).await {
+                    Ok(content) => content.inline.is_some().then_some(content),
+                    Err(error) => {
+                        tracing::error!(%error, "an output cannot be kept");
+                        return Err(Leave::Refused("the coordinator cannot keep outputs now".into(), Some(RETRY)));
+                    }
+                };
+                let output = output.filter(|_| outcome.verdict.is_ok());
+                let evidence = encode(&report);
+                app.core.send(Event::Reported(Input::Reported { lease, outcome, evidence }, output)).await?;
+            }
+            Err(reason) => {
+                debug!(%worker, %lease, reason, "report refused");
+                app.metrics.report(crate::metrics::ReportResult::Refused);
+                send(socket, &ServerMessage::Receipt { lease, receipt: Receipt::Refused(reason) }).await?;
+            }
+        },
+        ClientMessage::Failed { lease, reason } => {
+            let reason: String = reason.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
+            info!(%worker, %lease, reason, "a worker's machine failed");
+            app.metrics.report(crate::metrics::ReportResult::Failed);
+            app.core.tell(Input::MachineFailed { worker, lease }).await?;
+        }
+        ClientMessage::Progress { lease, permille } => {
+            app.core.tell(Input::Progress { worker, lease, permille }).await?;
+        }
+        ClientMessage::GiveBack(leases) => app.core.tell(Input::GaveBack { worker, leases }).await?,
+        ClientMessage::Ping => send(socket, &ServerMessage::Pong).await?,
+    }
+    Ok(())
+}
+
+/// Checks everything about a report that needs no memory of the lease: both signatures, whom the lease is
+/// for, and that the output is the one that was signed.
+fn check(
+    app: &App,
+    worker: WorkerId,
+    id: LeaseId,
+    report: &Signed<Report>,
+    output: &[u8],
+) -> Result<(Lease, manyhands_model::Outcome), String> {
+    let report = report.verify(worker.into()).map_err(|error| error.to_string())?.into_inner();
+    let lease = app.authority.own_lease(&report.lease).map_err(|error| error.to_string())?;
+    if lease.worker != worker {
+        return Err(format!("the lease belongs to {}, not to {worker}; drop the result", lease.worker));
+    }
+    if lease.id != id {
+        return Err(format!("the report is about {}, not {id}", lease.id));
+    }
+    match &report.outcome.verdict {
+        Verdict::Ok { output: digest, output_bytes } => {
+            if Digest::of(output) != *digest || output.len() as u64 != *output_bytes {
+                return Err("the output is not the one that was signed".into());
+            }
+            let releases = app.catalogue.releases(&lease.job);
+            let release = releases.iter().find(|job| job.record.serial == lease.serial);
+            let most = release.map_or(0, |job| job.manifest.limits.output_bytes);
+            if *output_bytes > most {
+                return Err(format!("the output is longer than the {most} bytes that the job may write"));
+            }
+        }
+        Verdict::Aborted { message, .. } if message.len() > manyhands_abi::ABORT_MESSAGE_BYTES_MAX => {
+            return Err("the message is longer than a runtime keeps".into());
+        }
+        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => {
+            if !output.is_empty() {
+                return Err("a failed execution has no output".into());
+            }
+        }
+    }
+    Ok((lease, report.outcome))
+}
+
+async fn send(socket: &mut WebSocket, message: &ServerMessage) -> Result<(), Leave> {
+    let frame = Message::Binary(Bytes::from(encode(message)));
+    match timeout(SEND_TIME, socket.send(frame)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Leave::Quietly),
+    }
+}
+
+async fn receive(socket: &mut WebSocket) -> Result<ClientMessage, Leave> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Binary(frame))) => {
+                return decode(&frame).map_err(|error| Leave::Refused(error.to_string(), None));
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(ClientMessage::Ping),
+            Some(Ok(Message::Text(_))) => return Err(Leave::Refused("expected binary frames".into(), None)),
+            Some(Ok(Message::Close(_))) | None => return Err(Leave::Quietly),
+            Some(Err(error)) => {
+                debug!(%error, bytes_max = FRAME_BYTES_MAX, "a worker's frame cannot be read");
+                return Err(Leave::Quietly);
+            }
+        }
+    }
+}
