@@ -52,6 +52,8 @@ pub enum Input {
     Retry(RunId),
     /// The input of a reduce step is on disk.
     InputReady(UnitId),
+    /// The input of a reduce step can never be: the outputs are too long together, or lost.
+    InputImpossible(UnitId),
     /// A worker connected, or connected anew.
     Connected {
         /// Who.
@@ -336,6 +338,7 @@ impl Scheduler {
             Input::Cancel(run) => self.cancel(now, run),
             Input::Retry(run) => self.retry(run),
             Input::InputReady(unit) => self.input_ready(unit),
+            Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None),
             Input::Connected { worker } => {
                 let entry = self.workers.entry(worker).or_default();
                 entry.connected = true;

@@ -1,0 +1,18 @@
+//! A worker's mind, one for both runtimes.
+//!
+//! Sans-IO: no socket, clock, disk, engine or random source lives here. Feed it what happened with
+//! [`Worker::handle`], then carry out what [`Worker::poll_effect`] asks for; wake it with
+//! [`Input::TimePassed`] at [`Worker::wake_at`].
+//!
+//! It believes nothing that is not signed: the root key has to fit the fingerprint that the volunteer was
+//! given, the trust list has to be signed by it and no older than one seen before, releases and leases by
+//! a key on that list. A report leaves only after it is saved, and is forgotten only when the coordinator
+//! says that it is on disk there.
+//!
+//! Start at [`Input`] and [`Effect`], then [`Worker`].
+
+mod event;
+mod worker;
+
+pub use crate::event::{Event, Refusal};
+pub use crate::worker::{Config, Effect, Input, Order, Saved, Worker};

@@ -85,7 +85,7 @@ pub fn pack(raw: &[u8], manifest: &Manifest) -> Result<(Vec<u8>, Sealed)> {
         serde_json::to_vec(manifest).map_err(|error| Fault::bug(format!("cannot write the manifest: {error}")))?;
     let module = section::replace(raw, &[CODEC_SECTION, MANIFEST_SECTION], MANIFEST_SECTION, &json)
         .map_err(|error| Fault::bug(format!("cargo built what is no module: {}", error.reason)))?;
-    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::job(refusal.to_string()))?;
+    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
     Ok((module, sealed))
 }
 
@@ -162,6 +162,9 @@ fn compile(package: &Package, folder: &Path, screen: Screen) -> Result<PathBuf> 
     for setting in PROFILE {
         command.args(["--config", setting]);
     }
+    if let Some(remap) = anonymous_paths() {
+        command.arg("--config").arg(remap);
+    }
     if screen.quiet {
         command.arg("--quiet");
     }
@@ -188,6 +191,20 @@ fn compile(package: &Package, folder: &Path, screen: Screen) -> Result<PathBuf> 
     }
     let artifact = artifact.ok_or_else(|| Fault::bug("cargo built no .wasm file"))?;
     Ok(artifact.into_std_path_buf())
+}
+
+/// A setting that keeps the author's folders out of the module: panics of dependencies carry the path of
+/// their source, which would tell who built the module and make it another one on every machine.
+fn anonymous_paths() -> Option<String> {
+    let home = PathBuf::from(std::env::var_os("HOME")?);
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    // The last prefix that fits counts, so the more special one comes last.
+    let flags = [(home, "~"), (cargo_home, "cargo")].map(|(path, short)| match path.to_str() {
+        Some(path) if path != "/" => Some(toml::Value::String(format!("--remap-path-prefix={path}={short}"))),
+        _ => None,
+    });
+    let flags: Vec<toml::Value> = flags.into_iter().flatten().collect();
+    Some(format!("target.{TARGET}.rustflags={}", toml::Value::Array(flags)))
 }
 
 fn write(target: &Path, name: &JobName, module: &[u8]) -> Result<PathBuf> {

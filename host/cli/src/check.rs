@@ -3,7 +3,6 @@
 use manyhands_model::{Digest, Manifest};
 use manyhands_sealer::Sealed;
 use serde::Serialize;
-use wasmparser::{Parser, Payload};
 
 use crate::args::Check;
 use crate::fault::{Fault, Result};
@@ -18,6 +17,12 @@ pub struct Report {
     pub reduces: bool,
     /// What it imports from the runtime.
     pub imports: Vec<String>,
+    /// How many functions it defines.
+    pub functions: u32,
+    /// Bytes of their code.
+    pub code_bytes: u64,
+    /// Bytes of linear memory that it starts with.
+    pub memory_bytes: u64,
     /// SHA-256 of the file.
     pub source: Digest,
     /// Length of the file.
@@ -34,7 +39,7 @@ pub struct Report {
 /// The file cannot be read, or the sealer refuses it.
 pub fn check(args: &Check, screen: Screen) -> Result<()> {
     let source = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
-    let sealed = manyhands_sealer::seal(&source).map_err(|refusal| Fault::job(printable(&refusal.to_string())))?;
+    let sealed = manyhands_sealer::seal(&source).map_err(|refusal| Fault::refused(&refusal))?;
     screen.show(&report(&source, &sealed), text)
 }
 
@@ -43,7 +48,10 @@ pub fn report(source: &[u8], sealed: &Sealed) -> Report {
     Report {
         manifest: sealed.manifest.clone(),
         reduces: sealed.reduces,
-        imports: imports(&sealed.bytes),
+        imports: sealed.report.imports.clone(),
+        functions: sealed.report.functions,
+        code_bytes: sealed.report.code_bytes,
+        memory_bytes: sealed.report.memory_bytes,
         source: Digest::of(source),
         source_bytes: source.len() as u64,
         module: Digest::of(&sealed.bytes),
@@ -51,18 +59,8 @@ pub fn report(source: &[u8], sealed: &Sealed) -> Report {
     }
 }
 
-fn imports(module: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    for payload in Parser::new(0).parse_all(module).flatten() {
-        if let Payload::ImportSection(section) = payload {
-            names.extend(section.into_imports().flatten().map(|import| import.name.to_owned()));
-        }
-    }
-    names
-}
-
 fn text(report: &Report) -> String {
-    let Report { manifest, reduces, imports, source, source_bytes, module, module_bytes } = report;
+    let Report { manifest, reduces, imports, functions, source, source_bytes, module, module_bytes, .. } = report;
     let limits = &manifest.limits;
     let mut lines = vec![format!("job       {} {}", manifest.name, manifest.version)];
     if !manifest.description.is_empty() {
@@ -79,22 +77,15 @@ fn text(report: &Report) -> String {
             limits.wall().as_secs_f64()
         ),
         format!("imports   {}", if imports.is_empty() { "nothing".to_owned() } else { imports.join(", ") }),
+        format!(
+            "code      {} functions, {}; starts with {} of memory",
+            grouped(u64::from(*functions)),
+            bytes(report.code_bytes),
+            bytes(report.memory_bytes)
+        ),
         format!("file      {}, sha256 {}", bytes(*source_bytes), source.short()),
         format!("sealed    {}, sha256 {}", bytes(*module_bytes), module.short()),
         "verdict   a coordinator takes it".to_owned(),
     ]);
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn imports_are_listed_by_name() {
-        let module = wat::parse_str(
-            r#"(module (import "manyhands_v1" "input_len" (func (result i32))) (import "manyhands_v1" "log" (func)))"#,
-        );
-        assert_eq!(imports(&module.expect("parses")), ["input_len", "log"]);
-    }
 }

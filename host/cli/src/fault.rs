@@ -4,6 +4,10 @@ use core::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use manyhands_sealer::Refusal;
+
+use crate::screen::printable;
+
 /// The exit codes of `manyhands`. They never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -72,6 +76,13 @@ impl Fault {
     /// A file could not be read or written.
     pub fn file(verb: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::usage(format!("cannot {verb} `{}`: {error}", path.display()))
+    }
+
+    /// The sealer refuses the job's module.
+    pub fn refused(refusal: &Refusal) -> Self {
+        // Names in a module are the module's; they must not steer the terminal.
+        let message = printable(&format!("{}: {}", refusal.place, refusal.reason));
+        Self::job(message).help(refusal.cure)
     }
 
     /// Adds what would help.

@@ -30,7 +30,7 @@ use replicas::{Answer, Job};
 /// execution takes too long. Outputs of other inputs are printed all the same.
 pub async fn run(args: &Run, screen: Screen) -> Result<()> {
     let module = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
-    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::job(printable(&refusal.to_string())))?;
+    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
     let reduces = sealed.reduces && !args.no_reduce;
     if args.reduce && !sealed.reduces {
         return Err(Fault::usage(format!("`{}` has no reduce step", sealed.manifest.name)));
@@ -44,7 +44,7 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
     let mut outputs = Vec::new();
     // As many units at once as there are cores, started and printed in order: a long file of inputs is
     // read as it is used up.
-    let at_once = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
+    let at_once = job.units_at_once();
     let mut started = FuturesOrdered::new();
     let mut next = 0;
     let mut ended = 0;
@@ -159,8 +159,8 @@ struct Printer {
 impl Printer {
     /// Logs, failures and counts of a unit whose output is not a result of the run.
     fn remember(&mut self, unit: u32, answer: &Answer) {
-        for log in answer.logs() {
-            self.screen.note(format_args!("unit {unit} {}: {}", log.0, printable(&log.1)));
+        for (level, text) in answer.logs() {
+            self.screen.note(format_args!("unit {unit} {level}: {}", printable(text)));
         }
         self.tally.units += 1;
         self.tally.fuel = self.tally.fuel.saturating_add(answer.fuel());

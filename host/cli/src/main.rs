@@ -11,7 +11,9 @@ use manyhands_cli::fault::Exit;
 
 fn main() -> ExitCode {
     // `manyhands run` starts this program again as the process in which a job executes.
-    manyhands_runner::sandbox::run_if_child();
+    if let Some(code) = manyhands_runner::sandbox::run_if_child() {
+        return code;
+    }
     let cli = Cli::parse();
     // Fails only where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();

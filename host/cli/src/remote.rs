@@ -40,7 +40,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub async fn publish(client: &Client, args: &Publish, screen: Screen) -> Result<()> {
     let module = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     // Sealing here costs milliseconds, and a refusal is clearer without a coordinator in between.
-    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::job(refusal.to_string()))?;
+    let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
     let key = publisher::key(args.key.as_deref(), screen)?;
     let publication = Publication {
         name: sealed.manifest.name,

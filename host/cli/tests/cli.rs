@@ -161,25 +161,92 @@ fn nobody_at_the_other_end_is_said_with_what_to_do() {
     assert!(said.err.contains("manyhands-coordinator") && said.err.contains("--server"), "{}", said.err);
 }
 
+/// A job that answers every input with the output `true`.
+fn module(body: &str) -> Vec<u8> {
+    let manifest = r#"{\"name\":\"yes\",\"version\":\"1.0.0\",\"abi\":1,\"description\":\"Says yes.\",\"limits\":{\"fuel\":1000000}}"#;
+    let text = format!(
+        r#"(module
+            (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 0) "true")
+            (func (export "manyhands_run") {body})
+            (@custom "manyhands.manifest" "{manifest}"))"#
+    );
+    wat::parse_str(text).expect("parses")
+}
+
+const SAYS_YES: &str = "(call $output_write (i32.const 0) (i32.const 4))";
+
+#[test]
+fn a_good_module_is_told_about() {
+    let ada = Person::new();
+    ada.write("yes.wasm", module(SAYS_YES));
+    let said = ada.says("check yes.wasm");
+    assert_eq!((said.exit, said.err.as_str()), (0, ""));
+    for part in ["yes 1.0.0", "Says yes.", "output_write", "64.0 MiB of memory"] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    let said = ada.says("check yes.wasm --json");
+    assert!(said.out.starts_with(r#"{"manifest":{"name":"yes","version":"1.0.0""#), "{}", said.out);
+}
+
 #[test]
 fn broken_modules_are_refused_with_a_reason() {
     let ada = Person::new();
-    let whole =
-        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "manyhands_run")))"#).expect("parses");
-    let foreign = wat::parse_str(
-        r#"(module (import "env" "time" (func)) (memory (export "memory") 1) (func (export "manyhands_run")))"#,
-    );
+    let whole = module(SAYS_YES);
+    let replaced = |from: &str, to: &str| {
+        let at = whole.windows(from.len()).position(|window| window == from.as_bytes()).expect("is there");
+        [&whole[..at], to.as_bytes(), &whole[at + from.len()..]].concat()
+    };
     ada.write("text.wasm", "hello");
     ada.write("empty.wasm", "");
-    ada.write("truncated.wasm", &whole[..whole.len() - 3]);
-    ada.write("foreign.wasm", foreign.expect("parses"));
-    ada.write("no-manifest.wasm", whole);
-    for file in ["text", "empty", "truncated", "foreign", "no-manifest"] {
+    ada.write("truncated.wasm", &whole[..whole.len() / 2]);
+    ada.write("foreign.wasm", replaced("manyhands_v1", "wasi_preview"));
+    ada.write("no-entry.wasm", replaced("manyhands_run", "manyhands_ran"));
+    ada.write("no-manifest.wasm", replaced("manyhands.manifest", "manyhands.menifest"));
+    for file in ["text", "empty", "truncated", "foreign", "no-entry", "no-manifest"] {
         let said = ada.says(&format!("check {file}.wasm"));
         assert_eq!((said.exit, said.out.as_str()), (1, ""), "{file}: {}", said.err);
-        assert!(said.err.starts_with("error: ") && said.err.len() > 20, "{file}: {}", said.err);
+        assert!(said.err.starts_with("error: ") && said.err.lines().count() >= 2, "{file}: {}", said.err);
     }
-    assert!(ada.says("check foreign.wasm").err.contains("env"));
+    assert!(ada.says("check foreign.wasm").err.contains("wasi_preview"));
+    assert!(ada.says("check no-entry.wasm").err.contains("manyhands_run"));
+}
+
+#[test]
+fn a_job_runs_here_in_replicas_that_agree() {
+    let ada = Person::new();
+    ada.write("yes.wasm", module(SAYS_YES));
+    ada.write("inputs.jsonl", "1\n2\n3\n");
+    let said = ada.says("run yes.wasm --inputs inputs.jsonl --replicas 3");
+    assert_eq!((said.exit, said.out.as_str()), (0, "true\ntrue\ntrue\n"), "{}", said.err);
+    assert!(said.err.contains("3 units × 3 replicas"), "{}", said.err);
+
+    let said = ada.says("run yes.wasm --inputs inputs.jsonl --json --quiet");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert!(lines.len() == 3 && lines[2].starts_with(r#"{"unit":2,"status":"ok","output":true,"#), "{}", said.out);
+    assert_eq!(said.err, "");
+    let said = ada.says("run yes.wasm --input yes.wasm --frames");
+    assert_eq!((said.exit, said.out.as_str()), (0, "\u{4}\0\0\0true"), "{}", said.err);
+    assert_eq!(ada.says("run yes.wasm --input yes.wasm --reduce").exit, 2, "it has no reduce step");
+    ada.write("none.jsonl", "\n");
+    assert_eq!(ada.says("run yes.wasm --inputs none.jsonl").exit, 2, "a run has an input");
+}
+
+#[test]
+fn a_job_that_fails_here_says_how() {
+    let ada = Person::new();
+    ada.write("input", "");
+    for (body, exit, why) in [
+        ("unreachable", 1, "trap"),
+        ("(loop (br 0))", 1, "out of fuel"),
+        ("(call $output_write (i32.const -1) (i32.const 4))", 1, "trap"),
+    ] {
+        ada.write("bad.wasm", module(body));
+        let said = ada.says("run bad.wasm --input input");
+        assert_eq!((said.exit, said.out.as_str()), (exit, ""), "{body}: {}", said.err);
+        assert!(said.err.contains(why), "{body}: {}", said.err);
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl utoipa::Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
         let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        document.components.get_or_insert_default().security_schemes.insert("bearer".into(), bearer);
+        document.components.get_or_insert_default().security_schemes.insert("bearer".into(), bearer.into());
     }
 }
 
@@ -45,7 +45,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/worker", get(admin::worker_socket))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(axum::middleware::from_fn(problem::no_plain_errors))
+        .layer(axum::middleware::map_response(problem::no_plain_errors))
         .layer(axum::middleware::from_fn_with_state(app.metrics.clone(), crate::metrics::count))
         .with_state(app)
 }

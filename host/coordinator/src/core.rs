@@ -34,7 +34,7 @@ const BATCH_EVENTS: usize = 512;
 /// Batches that may wait for the hand; then the mind waits.
 const BATCHES: usize = 16;
 /// Commits stay well below the store's largest.
-const COMMIT_BYTES: usize = manyhands_state::COMMIT_BYTES_MAX / 2;
+const COMMIT_BYTES: usize = manyhands_state::commit::COMMIT_BYTES_MAX / 2;
 
 /// Something for the mind.
 pub enum Event {

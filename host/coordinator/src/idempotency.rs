@@ -61,7 +61,7 @@ const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 pub struct ShownOnce;
 
 /// Names a request with an idempotency key: the same for each repetition. Found in the extensions of a
-/// request that carries a key; goes into `Commit::idempotency` of what it effects.
+/// request that carries a key; goes into `Commit::idempotency` of what it effects, as its 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestName(pub Digest);
 
@@ -262,6 +262,10 @@ impl Idempotency {
                     let dead = postcard::from_bytes::<Kept>(&record.value).map_or(true, |kept| kept.expires_at <= now);
                     expired = dead.then(|| key.clone());
                     purged += usize::from(dead);
+                    if dead {
+                        // The engine's own mark of the effect goes with the response.
+                        commit = commit.delete((Table::Idempotency, &key[PREFIX.len()..]));
+                    }
                 }
                 if expired.as_ref().is_some_and(|head| key.starts_with(head)) {
                     commit = commit.delete((TABLE, key));

@@ -19,7 +19,7 @@ use manyhands_model::{Digest, JobName, Manifest, RunId, Timestamp, UnitId, Worke
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
-use manyhands_state::{Commit, CommitError, INLINE_BYTES_MAX, ReadError, StateStore, Table};
+use manyhands_state::{Commit, CommitError, ReadError, StateStore, Table, commit::INLINE_BYTES_MAX};
 use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,18 +1,26 @@
 //! One unit in several processes, and whether they agree.
 
-use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use manyhands_model::{Limits, Outcome};
+use futures::future::join_all;
+use manyhands_model::{Digest, Limits};
 use manyhands_protocol::Entry;
-use manyhands_runner::engine::{Executed, Execution};
+use manyhands_runner::engine::{Executed, Execution, Infrastructure};
+use manyhands_runner::sandbox::{Compiled, Program, Slot, compile};
 use manyhands_sealer::Sealed;
 
 use crate::fault::{Fault, Result};
 
-/// A sealed module, ready to be executed.
+/// A compiled module and the processes that execute it.
 pub(super) struct Job {
     limits: Limits,
     replicas: usize,
+    compiled: Compiled,
+    program: Program,
+    /// Slots that nobody uses now. A process serves one replica after the other, as it does with volunteers,
+    /// and never two of the same unit.
+    idle: Mutex<Vec<Slot>>,
 }
 
 /// What the replicas of one unit say.
@@ -36,31 +44,134 @@ pub(super) enum Answer {
         sentence: String,
     },
 }
+
 impl Answer {
+    /// The output that the replicas agree on.
     pub(super) fn output(&self) -> Option<&[u8]> {
         match self {
             Self::Agreed { executed, .. } if executed.outcome.verdict.is_ok() => Some(&executed.output),
             _ => None,
         }
     }
+
+    /// Fuel that one replica used.
     pub(super) fn fuel(&self) -> u64 {
         match self {
             Self::Agreed { executed, .. } => executed.outcome.fuel.0,
-            _ => 0,
+            Self::Disagreed { .. } | Self::Overtime { .. } => 0,
         }
     }
-    pub(super) fn logs(&self) -> impl Iterator<Item = (String, String)> {
-        core::iter::empty()
+
+    /// What the job logged in one replica: level and text.
+    pub(super) fn logs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        const LEVELS: [&str; 5] = ["error", "warning", "info", "debug", "trace"];
+        let logs = match self {
+            Self::Agreed { executed, .. } => executed.logs.as_slice(),
+            Self::Disagreed { .. } | Self::Overtime { .. } => &[],
+        };
+        logs.iter().map(|line| (LEVELS.get(usize::from(line.level)).copied().unwrap_or("log"), line.text.as_str()))
     }
 }
+
+/// What one replica says.
+enum Said {
+    Something(Executed),
+    /// It did not end within the job's wall time.
+    Nothing(Infrastructure),
+}
+
 impl Job {
+    /// Compiles the module, in a process of its own.
+    ///
+    /// # Errors
+    /// The machine's: a sealed module always compiles.
     pub(super) async fn open(sealed: Sealed, replicas: usize) -> Result<Self> {
-        Ok(Self { limits: sealed.manifest.limits, replicas })
+        let program =
+            Program::current().map_err(|error| Fault::bug(format!("cannot find this very program: {error}")))?;
+        let (module, limits) = (Digest::of(&sealed.bytes), sealed.manifest.limits);
+        let code = compile(&program, sealed.bytes).await.map_err(|error| machine(&error))?;
+        let compiled = Compiled { module, code: Arc::from(code) };
+        Ok(Self { limits, replicas, compiled, program, idle: Mutex::default() })
     }
+
+    /// How many units fill this machine.
+    pub(super) fn units_at_once(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
+        (cores / self.replicas).max(1)
+    }
+
+    /// Executes all replicas of one unit at once and compares them.
+    ///
+    /// # Errors
+    /// The machine's.
     pub(super) async fn execute(&self, entry: Entry, input: Vec<u8>, seed: [u8; 32]) -> Result<Answer> {
-        let _ = Execution { entry, input, seed, limits: self.limits };
-        let _: (Option<Outcome>, Duration);
-        let _ = self.replicas;
-        Err(Fault::bug("x"))
+        let execution = Execution { entry, input, seed, limits: self.limits };
+        let replicas = (0..self.replicas).map(|_| self.replica(execution.clone()));
+        let mut executed = Vec::with_capacity(self.replicas);
+        for said in join_all(replicas).await {
+            match said? {
+                Said::Something(one) => executed.push(one),
+                Said::Nothing(error) => return Ok(Answer::Overtime { sentence: error.to_string() }),
+            }
+        }
+        Ok(compare(executed))
+    }
+
+    async fn replica(&self, execution: Execution) -> Result<Said> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = idle().pop();
+        let mut slot = taken.unwrap_or_else(|| Slot::new(self.program.clone()));
+        let started = Instant::now();
+        let executed = slot.execute(&self.compiled, execution, &mut |_| ()).await;
+        idle().push(slot);
+        match executed {
+            Ok(executed) => Ok(Said::Something(executed)),
+            Err(error) if started.elapsed() >= self.limits.wall() => Ok(Said::Nothing(error)),
+            Err(error) => Err(machine(&error)),
+        }
+    }
+}
+
+fn machine(error: &Infrastructure) -> Fault {
+    Fault::bug(format!("this machine could not execute the job: {error}"))
+}
+
+/// Whether all replicas gave the same outcome, fuel included, as a coordinator's quorum asks.
+fn compare(executed: Vec<Executed>) -> Answer {
+    let count = executed.len();
+    let mut executed = executed.into_iter();
+    let Some(first) = executed.next() else {
+        return Answer::Disagreed { sentence: "there were no replicas".to_owned() };
+    };
+    match executed.find(|other| other.outcome != first.outcome) {
+        None => Answer::Agreed { executed: first, replicas: u32::try_from(count).unwrap_or(u32::MAX) },
+        Some(other) => {
+            let [a, b] = [&first.outcome, &other.outcome].map(|outcome| format!("{} ({})", outcome.verdict, outcome.fuel));
+            Answer::Disagreed { sentence: format!("replicas disagree: one says {a}; another says {b}") }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manyhands_model::{Fuel, Outcome, Verdict};
+
+    use super::*;
+
+    fn said(output: &[u8], fuel: u64) -> Executed {
+        let verdict = Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 };
+        let outcome = Outcome { verdict, fuel: Fuel(fuel) };
+        Executed { outcome, output: output.to_vec(), logs: vec![], wall_us: 0 }
+    }
+
+    #[test]
+    fn replicas_agree_on_output_and_fuel_or_not_at_all() {
+        let agreed = compare(vec![said(b"a", 5), said(b"a", 5), said(b"a", 5)]);
+        assert!(matches!(agreed, Answer::Agreed { replicas: 3, .. }) && agreed.output() == Some(b"a"));
+        for other in [said(b"b", 5), said(b"a", 6)] {
+            let answer = compare(vec![said(b"a", 5), said(b"a", 5), other]);
+            assert!(matches!(&answer, Answer::Disagreed { sentence } if sentence.contains("replicas disagree")));
+            assert_eq!(answer.output(), None);
+        }
     }
 }

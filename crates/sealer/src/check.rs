@@ -1,0 +1,371 @@
+//! What a module must and must not hold.
+//!
+//! The set of features is closed: whatever is not named here is refused, so that a new proposal in the
+//! parser never becomes a new ability of jobs. The caps lie far below those of every engine (JS API
+//! limits of the WebAssembly specification; V8's `br_table` limit of 65,520), so that no engine's own
+//! limit is ever the first to be met.
+
+use manyhands_abi::{IMPORTS, MEMORY, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
+use manyhands_model::Manifest;
+use wasmparser::{
+    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind, FuncType,
+    FunctionBody, Import, MemoryType, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures,
+};
+
+use crate::refusal::{Place, Refusal};
+
+/// Longest body of one function, in bytes.
+const BODY_BYTES_MAX: usize = 256 << 10;
+/// Most functions, imports included.
+const FUNCTIONS_MAX: u32 = 50_000;
+/// Most parameters, and most results, of a function or block.
+const PARAMS_MAX: usize = 100;
+/// Most function types.
+const TYPES_MAX: u32 = 50_000;
+/// Most parameters and locals of a function.
+const LOCALS_MAX: u64 = 1_000;
+/// Most targets of a `br_table`.
+const BR_TABLE_MAX: u32 = 10_000;
+/// Deepest nesting of blocks.
+const NESTING_MAX: u32 = 250;
+/// Most globals.
+const GLOBALS_MAX: u32 = 1_000;
+/// Most data segments.
+const DATA_SEGMENTS_MAX: u32 = 10_000;
+/// Most elements of a table.
+const TABLE_ELEMENTS_MAX: u64 = 10_000;
+/// Bytes of a page of linear memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// What current Rust and C compilers emit by default, and SIMD.
+fn features() -> WasmFeatures {
+    WasmFeatures::FLOATS
+        | WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::SIMD
+        // The types of tables; the instructions on references are refused below.
+        | WasmFeatures::GC_TYPES
+}
+
+/// What was found in a module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it exports the reduce step.
+    pub reduces: bool,
+    /// The host functions that it imports.
+    pub imports: Vec<String>,
+    /// How many functions it defines.
+    pub functions: u32,
+    /// Bytes of their code.
+    pub code_bytes: u64,
+    /// Bytes of linear memory that it starts with.
+    pub memory_bytes: u64,
+}
+
+/// Refuses what is not worth parsing: too long, or something else altogether.
+pub(crate) fn looks_like_a_module(module: &[u8]) -> Result<(), Refusal> {
+    const CURE: &str = "give the .wasm file that `manyhands build` writes";
+    if !module.starts_with(b"\0asm") {
+        return Err(Refusal::new(Place::Module, "not WebAssembly", CURE));
+    }
+    if let Some(Ok(Payload::Version { encoding: Encoding::Component, .. })) = Parser::new(0).parse_all(module).next() {
+        return Err(Refusal::new(Place::Module, "a component, not a core module", CURE));
+    }
+    if module.len() > MODULE_BYTES_MAX {
+        let reason = format!("{} bytes long; at most {MODULE_BYTES_MAX} are accepted", module.len());
+        return Err(Refusal::new(Place::Module, reason, "leave out what is not needed, or move data into the inputs"));
+    }
+    Ok(())
+}
+
+/// Checks a module against everything that this page names.
+///
+/// # Errors
+/// [`Refusal`] for the first thing that is wrong.
+pub fn check(module: &[u8], manifest: &Manifest) -> Result<Report, Refusal> {
+    let mut checker = Checker::default();
+    // Shape first: its refusals say more than a validator's.
+    for payload in Parser::new(0).parse_all(module) {
+        checker.payload(&payload.map_err(|error| Refusal::invalid(&error))?)?;
+    }
+    Validator::new_with_features(features()).validate_all(module).map_err(|error| Refusal::invalid(&error))?;
+    checker.finish(manifest)
+}
+
+#[derive(Default)]
+struct Checker {
+    report: Report,
+    types: Vec<Option<FuncType>>,
+    /// Type of each function, imports first.
+    functions: Vec<u32>,
+    bodies: u32,
+    imported: u32,
+    memory: Option<MemoryType>,
+    table_elements: u64,
+    globals: Vec<ValType>,
+    exports: Vec<(String, ExternalKind, u32)>,
+}
+
+impl Checker {
+    fn payload(&mut self, payload: &Payload<'_>) -> Result<(), Refusal> {
+        let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
+        match payload {
+            Payload::TypeSection(section) => {
+                if section.count() > TYPES_MAX {
+                    return Err(too_many("types", section.count().into(), TYPES_MAX.into()));
+                }
+                for group in section.clone() {
+                    for ty in group.map_err(invalid)?.into_types() {
+                        let func = match ty.composite_type.inner {
+                            CompositeInnerType::Func(func) => Some(func),
+                            _ => None,
+                        };
+                        let longest = func.as_ref().map_or(0, |func| func.params().len().max(func.results().len()));
+                        if longest > PARAMS_MAX {
+                            let reason = format!("{longest} parameters or results; at most {PARAMS_MAX} are accepted");
+                            let place = Place::Type(self.types.len() as u32);
+                            return Err(Refusal::new(place, reason, "pass them through memory"));
+                        }
+                        self.types.push(func);
+                    }
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    self.import(&import.map_err(invalid)?)?;
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section.clone() {
+                    self.functions.push(ty.map_err(invalid)?);
+                }
+                if self.functions.len() as u64 > u64::from(FUNCTIONS_MAX) {
+                    return Err(too_many("functions", self.functions.len() as u64, FUNCTIONS_MAX.into()));
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section.clone() {
+                    let ty = table.map_err(invalid)?.ty;
+                    if ty.initial > TABLE_ELEMENTS_MAX {
+                        return Err(too_many("table elements", ty.initial, TABLE_ELEMENTS_MAX));
+                    }
+                    self.table_elements = ty.initial;
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section.clone() {
+                    let memory = memory.map_err(invalid)?;
+                    if memory.shared || memory.memory64 || memory.page_size_log2.is_some() {
+                        let cure = "build for wasm32-unknown-unknown without atomics";
+                        return Err(Refusal::new(Place::Module, "shared, 64-bit or odd-sized memory", cure));
+                    }
+                    if self.memory.replace(memory).is_some() {
+                        return Err(Refusal::new(Place::Module, "two memories", "define one memory"));
+                    }
+                }
+            }
+            Payload::GlobalSection(section) => {
+                if section.count() > GLOBALS_MAX {
+                    return Err(too_many("globals", section.count().into(), GLOBALS_MAX.into()));
+                }
+                for global in section.clone() {
+                    self.globals.push(global.map_err(invalid)?.ty.content_type);
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section.clone() {
+                    let Export { name, kind, index } = export.map_err(invalid)?;
+                    self.exports.push((name.to_owned(), kind, index));
+                }
+            }
+            Payload::StartSection { func, .. } => {
+                let place = Place::function(*func);
+                let cure = "run initialisers from the exported function, where fuel counts";
+                return Err(Refusal::new(place, "a start function, which would run before fuel counts", cure));
+            }
+            Payload::ElementSection(section) => {
+                for (index, segment) in section.clone().into_iter().enumerate() {
+                    let segment = segment.map_err(invalid)?;
+                    if let ElementKind::Active { offset_expr, .. } = &segment.kind {
+                        let length = match &segment.items {
+                            ElementItems::Functions(items) => items.count(),
+                            ElementItems::Expressions(_, items) => items.count(),
+                        };
+                        fits("element", index, offset_expr, length.into(), self.table_elements)?;
+                    }
+                }
+            }
+            Payload::DataSection(section) => {
+                if section.count() > DATA_SEGMENTS_MAX {
+                    return Err(too_many("data segments", section.count().into(), DATA_SEGMENTS_MAX.into()));
+                }
+                let bytes = self.memory.map_or(0, |memory| memory.initial.saturating_mul(PAGE_BYTES));
+                for (index, segment) in section.clone().into_iter().enumerate() {
+                    let segment = segment.map_err(invalid)?;
+                    if let DataKind::Active { offset_expr, .. } = &segment.kind {
+                        fits("data", index, offset_expr, segment.data.len() as u64, bytes)?;
+                    }
+                }
+            }
+            Payload::CodeSectionEntry(body) => self.body(body)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, import: &Import<'_>) -> Result<(), Refusal> {
+        let place = || Place::Import(format!("{}.{}", import.module, import.name));
+        let TypeRef::Func(ty) = import.ty else {
+            let cure = "define memories, tables and globals inside the module";
+            return Err(Refusal::new(place(), "not a function", cure));
+        };
+        let known = IMPORTS.iter().find(|known| import.module == NAMESPACE && import.name == known.name);
+        let Some(known) = known else {
+            return Err(Refusal::new(
+                place(),
+                format!("unknown; jobs import nothing but the functions of `{NAMESPACE}`"),
+                "remove what needs a clock, files, randomness, JavaScript or WASI",
+            ));
+        };
+        let func = self.types.get(ty as usize).and_then(Option::as_ref);
+        let all_i32 = |types: &[ValType], count| types.len() == count && types.iter().all(|ty| *ty == ValType::I32);
+        if !func.is_some_and(|func| all_i32(func.params(), known.params) && all_i32(func.results(), known.results)) {
+            let reason = format!("wrong type; expected {} i32 parameters and {} i32 results", known.params, known.results);
+            return Err(Refusal::new(place(), reason, "see docs/abi.md"));
+        }
+        self.report.imports.push(import.name.to_owned());
+        self.functions.push(ty);
+        self.imported += 1;
+        Ok(())
+    }
+
+    fn function_type(&self, index: u32) -> Option<&FuncType> {
+        self.types.get(*self.functions.get(index as usize)? as usize)?.as_ref()
+    }
+
+    fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), Refusal> {
+        let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
+        let index = self.imported + self.bodies;
+        self.bodies += 1;
+        let length = body.range().len();
+        self.report.code_bytes += length as u64;
+        if length > BODY_BYTES_MAX {
+            return Err(too_much(index, "bytes", length as u64, BODY_BYTES_MAX as u64));
+        }
+        let mut locals = self.function_type(index).map_or(0, |func| func.params().len() as u64);
+        for local in body.get_locals_reader().map_err(invalid)? {
+            locals += u64::from(local.map_err(invalid)?.0);
+        }
+        if locals > LOCALS_MAX {
+            return Err(too_much(index, "locals", locals, LOCALS_MAX));
+        }
+        let mut nesting = 0u32;
+        let mut operators = body.get_operators_reader().map_err(invalid)?;
+        while !operators.eof() {
+            let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
+            match operator {
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                    nesting += 1;
+                    if nesting > NESTING_MAX {
+                        return Err(too_much(index, "nested blocks", nesting.into(), NESTING_MAX.into()));
+                    }
+                }
+                Operator::End => nesting = nesting.saturating_sub(1),
+                Operator::BrTable { ref targets } if targets.len() > BR_TABLE_MAX => {
+                    return Err(too_much(index, "branch targets", targets.len().into(), BR_TABLE_MAX.into()));
+                }
+                Operator::TableGrow { .. }
+                | Operator::TableFill { .. }
+                | Operator::TableSet { .. }
+                | Operator::TableGet { .. }
+                | Operator::TableSize { .. }
+                | Operator::RefFunc { .. }
+                | Operator::RefNull { .. }
+                | Operator::RefIsNull => {
+                    let cure = "build without reference-type instructions, as compilers do by default";
+                    let place = Place::Function { index, name: None, offset: Some(offset) };
+                    return Err(Refusal::new(place, "an instruction that works with references or tables", cure));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, manifest: &Manifest) -> Result<Report, Refusal> {
+        let memory = self.memory.ok_or_else(|| {
+            Refusal::new(Place::Export(MEMORY.to_owned()), "the module has no memory", "define and export one memory")
+        })?;
+        let bytes = memory.initial.saturating_mul(PAGE_BYTES);
+        if bytes > manifest.limits.memory_bytes {
+            let reason = format!("it starts with {bytes} bytes, the manifest grants {}", manifest.limits.memory_bytes);
+            return Err(Refusal::new(Place::Export(MEMORY.to_owned()), reason, "raise `limits.memory_bytes` in Cargo.toml"));
+        }
+        self.report.memory_bytes = bytes;
+        self.report.functions = self.bodies;
+        if !self.exports.iter().any(|(name, kind, _)| name == MEMORY && *kind == ExternalKind::Memory) {
+            return Err(Refusal::new(Place::Export(MEMORY.to_owned()), "missing", "export the memory under this name"));
+        }
+        if !self.exports_entry(RUN)? {
+            let cure = "mark one function with #[manyhands::job], and build a cdylib";
+            return Err(Refusal::new(Place::Export(RUN.to_owned()), "missing", cure));
+        }
+        self.report.reduces = self.exports_entry(REDUCE)?;
+        let float = |ty: &ValType| matches!(ty, ValType::F32 | ValType::F64 | ValType::V128);
+        for (name, kind, index) in &self.exports {
+            let floats = match kind {
+                ExternalKind::Func => {
+                    self.function_type(*index).is_some_and(|func| func.params().iter().chain(func.results()).any(float))
+                }
+                ExternalKind::Global => self.globals.get(*index as usize).is_some_and(float),
+                _ => false,
+            };
+            if floats {
+                let reason = "its type holds floats or vectors, whose bits may change at the border of an engine";
+                return Err(Refusal::new(Place::Export(name.clone()), reason, "pass bytes through memory instead"));
+            }
+        }
+        Ok(self.report)
+    }
+
+    fn exports_entry(&self, name: &str) -> Result<bool, Refusal> {
+        let Some((_, kind, index)) = self.exports.iter().find(|(export, ..)| export == name) else { return Ok(false) };
+        let func = self.function_type(*index);
+        let fits = func.is_some_and(|func| func.params().is_empty() && func.results().is_empty());
+        if *kind == ExternalKind::Func && fits {
+            Ok(true)
+        } else {
+            let reason = "not a function without parameters and results";
+            Err(Refusal::new(Place::Export(name.to_owned()), reason, "see docs/abi.md"))
+        }
+    }
+}
+
+/// Whether an active segment lies inside. One that does not would trap before the first instruction.
+fn fits(kind: &'static str, index: usize, offset: &ConstExpr<'_>, length: u64, room: u64) -> Result<(), Refusal> {
+    let start = match offset.get_operators_reader().read() {
+        Ok(Operator::I32Const { value }) => u64::from(value.cast_unsigned()),
+        // Imported globals are refused, so what is valid is a constant.
+        _ => 0,
+    };
+    if start + length > room {
+        let reason = format!("it ends at {}, beyond the initial size of {room}", start + length);
+        let place = Place::Segment { kind, index: index as u32 };
+        return Err(Refusal::new(place, reason, "make the initial memory or table hold what is put there"));
+    }
+    Ok(())
+}
+
+fn too_many(what: &str, there: u64, most: u64) -> Refusal {
+    let reason = format!("{there} {what}; at most {most} are accepted");
+    Refusal::new(Place::Module, reason, "split the job, or leave out dependencies")
+}
+
+fn too_much(index: u32, what: &str, there: u64, most: u64) -> Refusal {
+    let reason = format!("{there} {what}; at most {most} are accepted");
+    Refusal::new(Place::function(index), reason, "split the function")
+}

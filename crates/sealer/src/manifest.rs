@@ -1,0 +1,46 @@
+//! The manifest in the module.
+
+use manyhands_abi::{MANIFEST_SECTION, VERSION};
+use manyhands_model::Manifest;
+use wasmparser::{Parser, Payload};
+
+use crate::refusal::{Place, Refusal};
+
+/// Longest manifest, in bytes. A long one says a thousand.
+const BYTES_MAX: usize = 64 << 10;
+/// Longest description, in characters: one sentence.
+const DESCRIPTION_CHARS_MAX: usize = 500;
+
+const PLACE: Place = Place::Section(MANIFEST_SECTION);
+const CURE: &str = "build with `manyhands build`, which writes it from Cargo.toml";
+
+/// Reads and checks the manifest.
+///
+/// # Errors
+/// [`Refusal`] when there is none or more than one, or when what it says is not acceptable.
+pub fn read(module: &[u8]) -> Result<Manifest, Refusal> {
+    let mut found = None;
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::CustomSection(section) = payload.map_err(|error| Refusal::invalid(&error))?
+            && section.name() == MANIFEST_SECTION
+            && found.replace(section.data()).is_some()
+        {
+            return Err(Refusal::new(PLACE, "there are two", "keep one"));
+        }
+    }
+    let bytes = found.ok_or_else(|| Refusal::new(PLACE, "missing", CURE))?;
+    if bytes.len() > BYTES_MAX {
+        return Err(Refusal::new(PLACE, format!("{} bytes long, at most {BYTES_MAX} are read", bytes.len()), CURE));
+    }
+    let manifest: Manifest =
+        serde_json::from_slice(bytes).map_err(|error| Refusal::new(PLACE, format!("not readable: {error}"), CURE))?;
+    if manifest.abi != VERSION {
+        let reason = format!("ABI {} is declared, this coordinator speaks {VERSION}", manifest.abi);
+        return Err(Refusal::new(PLACE, reason, "build with an SDK of the coordinator's version"));
+    }
+    if manifest.description.chars().count() > DESCRIPTION_CHARS_MAX {
+        return Err(Refusal::new(PLACE, "the description is longer than 500 characters", "say it in a sentence"));
+    }
+    manifest.limits.check().map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;
+    Ok(manifest)
+}

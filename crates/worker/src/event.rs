@@ -1,0 +1,106 @@
+//! What a volunteer might want to know.
+
+use core::fmt;
+use core::time::Duration;
+
+use manyhands_model::{JobName, UnitId, Verdict};
+use manyhands_signing::Untrusted;
+
+/// Why the worker does not execute what it was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A signature, a date or a key is not believed.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// The lease is for another worker.
+    #[error("the lease is for another worker")]
+    NotOurs,
+    /// No release came with the lease or before it.
+    #[error("the lease names a module without a release")]
+    NoRelease,
+    /// Lease and release do not belong together.
+    #[error("lease and release do not belong together")]
+    Mismatch,
+    /// The release was withdrawn.
+    #[error("the release was withdrawn by the coordinator's trust list")]
+    Withdrawn,
+    /// The input is not the one that the lease names.
+    #[error("the input is not the one that the lease names")]
+    WrongInput,
+    /// The module is not the one that the release names.
+    #[error("the module is not the one that the release names")]
+    WrongModule,
+}
+
+/// Something that a volunteer might want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The coordinator took the worker on.
+    Joined,
+    /// The connection is gone; the next try comes after this long.
+    Lost {
+        /// Why.
+        reason: String,
+        /// When the next try comes.
+        retry_in: Duration,
+    },
+    /// A unit begins.
+    Started {
+        /// Which.
+        unit: UnitId,
+        /// Of which job.
+        job: JobName,
+    },
+    /// A unit was executed.
+    Executed {
+        /// Which.
+        unit: UnitId,
+        /// How it ended.
+        verdict: Verdict,
+    },
+    /// The coordinator has a report on disk.
+    Recorded,
+    /// The coordinator does not count a report.
+    NotCounted {
+        /// Why.
+        reason: String,
+    },
+    /// Something was not executed.
+    Refused(Refusal),
+    /// This machine could not execute a unit.
+    MachineFailed {
+        /// Why.
+        reason: String,
+    },
+    /// No new work is taken.
+    Paused,
+    /// New work is taken again.
+    Resumed,
+    /// What was begun is finished, then the worker ends.
+    Draining {
+        /// Units that are being executed.
+        units: usize,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined => f.write_str("joined the coordinator"),
+            Self::Lost { reason, retry_in } => {
+                write!(f, "no connection ({reason}); trying again in {:.1} s", retry_in.as_secs_f64())
+            }
+            Self::Started { unit, job } => write!(f, "{job}: unit {} of {} started", unit.index, unit.run.short()),
+            Self::Executed { unit, verdict } => {
+                write!(f, "unit {} of {} executed: {verdict}", unit.index, unit.run.short())
+            }
+            Self::Recorded => f.write_str("a result was recorded"),
+            Self::NotCounted { reason } => write!(f, "a result does not count: {reason}"),
+            Self::Refused(refusal) => write!(f, "refused to execute a unit: {refusal}"),
+            Self::MachineFailed { reason } => write!(f, "this machine could not execute a unit: {reason}"),
+            Self::Paused => f.write_str("paused; no new work is taken"),
+            Self::Resumed => f.write_str("resumed"),
+            Self::Draining { units } => write!(f, "finishing {units} units, then leaving"),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The border to the runtime: the imported functions in a sandbox, stand-ins everywhere else.
+
+#[cfg(target_arch = "wasm32")]
+mod guest;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use guest::{abort, input, log, output, progress, seed};
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::{abort, log, progress, seed, with_seed};

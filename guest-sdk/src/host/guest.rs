@@ -1,0 +1,53 @@
+//! Inside the sandbox: the functions of `manyhands_v1` behind safe signatures.
+#![allow(unsafe_code, reason = "calling an import is unsafe; nothing else in the SDK is")]
+
+use manyhands_abi::SEED_BYTES;
+
+use crate::Level;
+
+/// As in `manyhands_abi::IMPORTS`. On this target addresses and lengths are `i32` in WebAssembly's eyes.
+mod import {
+    #[link(wasm_import_module = "manyhands_v1")]
+    unsafe extern "C" {
+        pub(super) safe fn input_len() -> usize;
+        pub(super) fn input_read(to: *mut u8, offset: usize, bytes: usize);
+        pub(super) fn seed_read(to: *mut u8);
+        pub(super) fn output_write(from: *const u8, bytes: usize);
+        pub(super) fn log(level: u32, from: *const u8, bytes: usize);
+        pub(super) safe fn progress(permille: u32);
+        pub(super) fn abort(code: u32, from: *const u8, bytes: usize) -> !;
+    }
+}
+
+pub(crate) fn input() -> Vec<u8> {
+    let mut input = vec![0; import::input_len()];
+    // SAFETY: the runtime writes exactly `input.len()` bytes, and `input` has that many.
+    unsafe { import::input_read(input.as_mut_ptr(), 0, input.len()) };
+    input
+}
+
+pub(crate) fn seed() -> [u8; SEED_BYTES] {
+    let mut seed = [0; SEED_BYTES];
+    // SAFETY: the runtime writes exactly `SEED_BYTES` bytes.
+    unsafe { import::seed_read(seed.as_mut_ptr()) };
+    seed
+}
+
+pub(crate) fn output(bytes: &[u8]) {
+    // SAFETY: the runtime only reads, and only `bytes`.
+    unsafe { import::output_write(bytes.as_ptr(), bytes.len()) };
+}
+
+pub(crate) fn log(level: Level, text: &str) {
+    // SAFETY: the runtime only reads, and only `text`.
+    unsafe { import::log(level as u32, text.as_ptr(), text.len()) };
+}
+
+pub(crate) fn progress(permille: u32) {
+    import::progress(permille);
+}
+
+pub(crate) fn abort(code: u32, message: &str) -> ! {
+    // SAFETY: the runtime only reads, and only `message`; it ends the execution instead of returning.
+    unsafe { import::abort(code, message.as_ptr(), message.len()) }
+}

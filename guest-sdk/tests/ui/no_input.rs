@@ -1,0 +1,6 @@
+#[manyhands::job]
+fn answer() -> u32 {
+    42
+}
+
+fn main() {}

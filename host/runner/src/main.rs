@@ -1,0 +1,202 @@
+//! `manyhands-runner`: see `--help`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use manyhands_protocol::Body;
+use manyhands_runner::cache::Cache;
+use manyhands_runner::identity::DataDir;
+use manyhands_runner::link::JoinLink;
+use manyhands_runner::outbox::Outbox;
+use manyhands_runner::sandbox::{self, Program, parent};
+use manyhands_runner::session::{Command, End, Session};
+use manyhands_runner::{engine, session};
+use manyhands_worker::{Config, Event, Worker};
+use tokio::sync::mpsc;
+
+/// How long finishing may take after the first signal; a second one ends at once.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// Lends this computer's spare time to a Manyhands coordinator.
+///
+/// Jobs are WebAssembly modules without network, files or clock; each runs in a process of its own that
+/// the operating system locks down. Ctrl-C finishes what was begun and leaves; twice leaves at once.
+/// SIGUSR1 pauses and resumes.
+#[derive(Parser)]
+#[command(version, after_help = "Exit codes: 0 left as asked, 2 wrong usage, 69 cannot work here, 77 not wanted or not believed.")]
+struct Arguments {
+    /// The join link that the coordinator's operator gave you; put it in quotes
+    #[arg(value_name = "JOIN_LINK", required_unless_present = "fingerprint")]
+    link: Option<JoinLink>,
+    /// Units to execute at once [default: half of the processors]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    slots: Option<u16>,
+    /// Where the key, finished work and compiled modules are kept
+    #[arg(long, value_name = "DIR", env = "MANYHANDS_RUNNER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print this worker's id and end
+    #[arg(long)]
+    fingerprint: bool,
+    /// Log as JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = sandbox::run_if_child() {
+        return code;
+    }
+    let arguments = Arguments::parse();
+    log(arguments.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(69, &error),
+    };
+    let code = runtime.block_on(run(arguments));
+    // What still executes is killed with its processes; nothing waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(arguments: Arguments) -> ExitCode {
+    let dir = arguments.data_dir.unwrap_or_else(default_data_dir);
+    let data = match DataDir::open(&dir) {
+        Ok(data) => Arc::new(data),
+        Err(error) => return fail(69, &error),
+    };
+    let key = match data.key() {
+        Ok(key) => key,
+        Err(error) => return fail(69, &error),
+    };
+    let id = manyhands_model::WorkerId::from(key.public());
+    let Some(link) = arguments.link.filter(|_| !arguments.fingerprint) else {
+        let _closed = writeln!(std::io::stdout(), "{id}");
+        return ExitCode::SUCCESS;
+    };
+    let slots = arguments.slots.unwrap_or_else(half_of_the_processors);
+    match prepare(link, data, key, slots).await {
+        Ok((session, left)) => {
+            tracing::info!(worker = %id, slots, "ready");
+            let commands = commands();
+            match session.run(commands, left).await {
+                End::Drained => ExitCode::SUCCESS,
+                End::Fatal(reason) => fail(77, &reason),
+            }
+        }
+        Err(error) => fail(69, &format!("{error:#}")),
+    }
+}
+
+async fn prepare(
+    link: JoinLink,
+    data: Arc<DataDir>,
+    key: manyhands_signing::Keypair,
+    slots: u16,
+) -> anyhow::Result<(Session, Vec<manyhands_worker::Saved>)> {
+    // A second call only says that the provider is there already.
+    let _there = rustls::crypto::ring::default_provider().install_default();
+    let program = Program::current()?;
+    let (lockdown, fingerprint) = parent::survey(&program).await?;
+    if lockdown.is_complete() {
+        tracing::info!(%lockdown, "jobs run in locked-down processes");
+    } else {
+        tracing::warn!(%lockdown, "jobs run in processes that are locked down in part");
+    }
+    let (outbox, left) = Outbox::open(&data.join("outbox"))?;
+    if !left.is_empty() {
+        tracing::info!(results = left.len(), "results from before wait to be sent");
+    }
+    let cache = Cache::open(&data.join("cache"), *data.secret("cache.key")?, fingerprint)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    let worker = Worker::new(Config {
+        pinned: link.fingerprint,
+        key,
+        body: Body {
+            engine: engine::NAME.to_owned(),
+            runtime: format!("manyhands-runner {}", env!("CARGO_PKG_VERSION")),
+        },
+        slots,
+        trust_version: data.trust_version(&link.fingerprint.to_string()),
+        seed,
+    });
+    let session =
+        Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(say) };
+    Ok((session, left))
+}
+
+fn say(event: &Event) {
+    match event {
+        Event::Joined | Event::Paused | Event::Resumed | Event::Draining { .. } => tracing::info!("{event}"),
+        Event::Started { .. } | Event::Executed { .. } | Event::Recorded => tracing::debug!("{event}"),
+        Event::Lost { .. } | Event::NotCounted { .. } | Event::Refused(_) | Event::MachineFailed { .. } => {
+            tracing::warn!("{event}");
+        }
+    }
+}
+
+/// Turns signals into commands.
+fn commands() -> mpsc::Receiver<session::Command> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (sender, receiver) = mpsc::channel(4);
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut user)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::user_defined1()))
+    else {
+        // Without handlers the signals end the process, and saved work is sent at the next start. The
+        // sender stays alive, or the session would take its end for a command.
+        std::mem::forget(sender);
+        return receiver;
+    };
+    tokio::spawn(async move {
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = user.recv() => {
+                    let _ended = sender.send(Command::TogglePause).await;
+                    continue;
+                }
+            }
+            if std::mem::replace(&mut draining, true) {
+                std::process::exit(130);
+            }
+            let _ended = sender.send(Command::Drain).await;
+            tokio::spawn(async {
+                tokio::time::sleep(DRAIN_TIME).await;
+                tracing::warn!("what was begun is not finished yet; leaving all the same");
+                std::process::exit(0);
+            });
+        }
+    });
+    receiver
+}
+
+fn half_of_the_processors() -> u16 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(processors / 2).unwrap_or(u16::MAX).max(1)
+}
+
+fn default_data_dir() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home);
+    base.unwrap_or_else(std::env::temp_dir).join("manyhands-runner")
+}
+
+fn log(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MANYHANDS_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
+    if json { lines.json().flatten_event(true).init() } else { lines.compact().init() }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    // Nobody left to tell if this fails.
+    let _closed = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}

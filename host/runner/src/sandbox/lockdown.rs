@@ -1,0 +1,192 @@
+//! Takes away from a process everything that executing a guest does not need.
+//!
+//! On Linux: no new privileges; limits on files, processes and core dumps; lowest priority; death with
+//! its parent; Landlock (no file, no TCP); and a list of the system calls that are left (seccomp). What
+//! the system does not offer is left out and said in one sentence: WebAssembly itself is the first wall,
+//! these are the second.
+
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// What a child is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Compiles one module.
+    Compiler,
+    /// Executes units.
+    Slot,
+}
+
+/// How far a wall stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wall {
+    /// As far as it was asked to.
+    Enforced,
+    /// An older kernel knows only a part of it.
+    Partial,
+    /// Not at all, for this reason.
+    Missing(String),
+}
+
+/// What was enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lockdown {
+    /// No files, no TCP.
+    pub landlock: Wall,
+    /// Few system calls.
+    pub seccomp: Wall,
+}
+
+impl Lockdown {
+    /// Whether everything is enforced that was asked for.
+    pub fn is_complete(&self) -> bool {
+        self.landlock == Wall::Enforced && self.seccomp == Wall::Enforced
+    }
+}
+
+impl fmt::Display for Lockdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let say = |f: &mut fmt::Formatter<'_>, name: &str, wall: &Wall| match wall {
+            Wall::Enforced => write!(f, "{name} enforced"),
+            Wall::Partial => write!(f, "{name} enforced in part (an older kernel)"),
+            Wall::Missing(why) => write!(f, "{name} missing ({why}); jobs are held by WebAssembly and the other walls alone"),
+        };
+        say(f, "Landlock", &self.landlock)?;
+        f.write_str(", ")?;
+        say(f, "seccomp", &self.seccomp)
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::enter;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeMap;
+
+    use landlock::{
+        ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus,
+    };
+    use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+    use super::{Lockdown, Role, Wall, io};
+
+    /// Address space of a compiler: what the engine reserves (one memory with its guards, about 8 GiB)
+    /// and 4 GiB to compile in.
+    const COMPILER_ADDRESS_BYTES: u64 = 12 << 30;
+    /// Processor time of a compiler, in seconds.
+    const COMPILER_SECONDS: u64 = 120;
+
+    /// Locks this process down, for good.
+    ///
+    /// # Errors
+    /// When a limit that every system has cannot be set.
+    pub fn enter(role: Role) -> io::Result<Lockdown> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Already as nice as can be is nice enough.
+        let _already = nice(19);
+        limit(Resource::Core, 0)?;
+        limit(Resource::Fsize, 0)?;
+        if role == Role::Compiler {
+            limit(Resource::As, COMPILER_ADDRESS_BYTES)?;
+            limit(Resource::Cpu, COMPILER_SECONDS)?;
+        }
+        let landlock = landlock().unwrap_or_else(|error| Wall::Missing(error.to_string()));
+        let seccomp = match seccomp() {
+            Ok(()) => Wall::Enforced,
+            Err(error) => Wall::Missing(error.to_string()),
+        };
+        Ok(Lockdown { landlock, seccomp })
+    }
+
+    fn limit(resource: Resource, most: u64) -> io::Result<()> {
+        Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+    }
+
+    /// Handles every access there is and allows none.
+    fn landlock() -> Result<Wall, landlock::RulesetError> {
+        let abi = ABI::V5;
+        let status = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(abi))?
+            .handle_access(AccessNet::from_all(abi))?
+            .create()?
+            .restrict_self()?;
+        Ok(match status.ruleset {
+            RulesetStatus::FullyEnforced => Wall::Enforced,
+            RulesetStatus::PartiallyEnforced => Wall::Partial,
+            RulesetStatus::NotEnforced => Wall::Missing("this kernel has no Landlock".into()),
+        })
+    }
+
+    /// Memory, its own signals, time, and the pipes that are open already. No other process, no file, no
+    /// socket. Anything else fails as not permitted.
+    fn seccomp() -> Result<(), Box<dyn std::error::Error>> {
+        const ALLOWED: &[libc::c_long] = &[
+            libc::SYS_read,
+            libc::SYS_write,
+            libc::SYS_readv,
+            libc::SYS_writev,
+            libc::SYS_close,
+            libc::SYS_mmap,
+            libc::SYS_munmap,
+            libc::SYS_mprotect,
+            libc::SYS_mremap,
+            libc::SYS_madvise,
+            libc::SYS_brk,
+            libc::SYS_membarrier,
+            libc::SYS_futex,
+            libc::SYS_sched_yield,
+            libc::SYS_sched_getaffinity,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_rt_sigreturn,
+            libc::SYS_sigaltstack,
+            libc::SYS_getpid,
+            libc::SYS_gettid,
+            libc::SYS_getrandom,
+            libc::SYS_clock_gettime,
+            libc::SYS_restart_syscall,
+            libc::SYS_exit,
+            libc::SYS_exit_group,
+        ];
+        let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = ALLOWED.iter().map(|call| (*call, vec![])).collect();
+        let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+        let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let filter: BpfProgram = SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?.try_into()?;
+        seccompiler::apply_filter(&filter)?;
+        Ok(())
+    }
+}
+
+/// Elsewhere, WebAssembly and the process border have to do.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn enter(_role: Role) -> io::Result<Lockdown> {
+    let missing = || Wall::Missing("only Linux has it".into());
+    Ok(Lockdown { landlock: missing(), seccomp: missing() })
+}
+
+/// Tries what is forbidden and lists what was possible all the same. Run by the tests in a real child.
+pub(super) fn probe() -> Vec<String> {
+    let mut possible = Vec::new();
+    let mut note = |what: &str, worked: bool| {
+        if worked {
+            possible.push(what.to_owned());
+        }
+    };
+    note("read /etc/passwd", std::fs::read("/etc/passwd").is_ok());
+    note("list /", std::fs::read_dir("/").is_ok());
+    note("write a file", std::fs::write("sandbox-probe", b"x").is_ok());
+    note("open a TCP socket", std::net::TcpListener::bind("127.0.0.1:0").is_ok());
+    note("open a UDP socket", std::net::UdpSocket::bind("127.0.0.1:0").is_ok());
+    note("connect a Unix socket", std::os::unix::net::UnixStream::pair().is_ok());
+    note("start a process", std::process::Command::new("/bin/true").spawn().is_ok());
+    note("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok());
+    possible
+}

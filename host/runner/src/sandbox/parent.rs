@@ -1,0 +1,211 @@
+//! Starts children and holds them to their limits.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use manyhands_model::Digest;
+use tokio::io::BufReader;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::engine::{Executed, Execution, Infrastructure};
+use crate::sandbox::CHILD_ARGUMENT;
+use crate::sandbox::lockdown::Lockdown;
+use crate::sandbox::wire::{Request, Response, receive, send};
+
+/// Time for a child to lock itself down.
+const START_TIME: Duration = Duration::from_secs(30);
+/// Time to compile one module.
+const COMPILE_TIME: Duration = Duration::from_secs(180);
+/// Added to a job's wall time before its child is killed: for the pipes and a busy machine.
+const WALL_GRACE: Duration = Duration::from_secs(2);
+/// Modules that are known to be loaded in a child, fewer than the child keeps.
+const LOADED_MAX: usize = 8;
+
+/// The executable whose children these are.
+#[derive(Clone, Debug)]
+pub struct Program(PathBuf);
+
+impl Program {
+    /// This executable itself. Its `main` calls [`run_if_child`](crate::sandbox::run_if_child) first.
+    ///
+    /// # Errors
+    /// When the operating system does not say where it is.
+    pub fn current() -> io::Result<Self> {
+        // On Linux the link names the very file that runs, even after an upgrade replaced it on disk.
+        let link = PathBuf::from("/proc/self/exe");
+        if link.exists() { Ok(Self(link)) } else { std::env::current_exe().map(Self) }
+    }
+
+    /// Another executable whose `main` does so.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+}
+
+/// Machine code of one module. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// SHA-256 of the sealed module that it was made from.
+    pub module: Digest,
+    /// The machine code.
+    pub code: Arc<[u8]>,
+}
+
+/// A child process. Killed when dropped.
+struct Process {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    lockdown: Lockdown,
+    fingerprint: Digest,
+}
+
+impl Process {
+    async fn start(program: &Program, role: &str) -> Result<Self, Infrastructure> {
+        let failed = |error: &dyn std::fmt::Display| Infrastructure(format!("the sandbox process does not start: {error}"));
+        let arguments: [OsString; 2] = [CHILD_ARGUMENT.into(), role.into()];
+        let mut child = Command::new(&program.0)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed(&"it has no pipes"));
+        };
+        let mut from = BufReader::new(from);
+        match timeout(START_TIME, receive(&mut from)).await {
+            Ok(Ok(Response::Ready(lockdown, fingerprint))) => Ok(Self { child, to, from, lockdown, fingerprint }),
+            Ok(Ok(Response::Failed(error))) => Err(error),
+            Ok(Ok(_)) => Err(failed(&"it said something unexpected")),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(&"it took too long")),
+        }
+    }
+
+    /// Sends a request and waits for its response, telling `progress` what comes before.
+    async fn ask(&mut self, request: &Request, progress: &mut (dyn FnMut(u16) + Send)) -> Result<Response, Infrastructure> {
+        let talk = async {
+            send(&mut self.to, request).await?;
+            loop {
+                match receive(&mut self.from).await? {
+                    Response::Progress(permille) => progress(permille),
+                    response => return io::Result::Ok(response),
+                }
+            }
+        };
+        match talk.await {
+            Ok(Response::Failed(error)) => Err(error),
+            Ok(response) => Ok(response),
+            Err(_) => {
+                let status = timeout(Duration::from_secs(1), self.child.wait()).await;
+                let how = status.ok().and_then(Result::ok).map_or("unknown".to_owned(), |status| status.to_string());
+                Err(Infrastructure(format!("the sandbox process ended before it answered ({how})")))
+            }
+        }
+    }
+}
+
+fn unexpected() -> Infrastructure {
+    Infrastructure("the sandbox process said something unexpected".into())
+}
+
+/// Compiles a sealed module in a process of its own, which never runs guest code.
+///
+/// # Errors
+/// [`Infrastructure`], also when it takes more time or memory than a sealed module needs.
+pub async fn compile(program: &Program, module: Vec<u8>) -> Result<Vec<u8>, Infrastructure> {
+    let mut process = Process::start(program, "compile").await?;
+    let request = Request::Compile(module);
+    match timeout(COMPILE_TIME, process.ask(&request, &mut |_| ())).await {
+        Ok(Ok(Response::Compiled(code))) => Ok(code),
+        Ok(Ok(_)) => Err(unexpected()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Infrastructure("compiling the module took too long".into())),
+    }
+}
+
+/// What a child on this machine would enforce, and the fingerprint of its engine.
+///
+/// # Errors
+/// [`Infrastructure`] when no child can be started.
+pub async fn survey(program: &Program) -> Result<(Lockdown, Digest), Infrastructure> {
+    let process = Process::start(program, "compile").await?;
+    Ok((process.lockdown.clone(), process.fingerprint))
+}
+
+/// Runs the forbidden in a slot's process and lists what was possible.
+///
+/// # Errors
+/// [`Infrastructure`] when the child does not answer.
+pub async fn probe(program: &Program) -> Result<Vec<String>, Infrastructure> {
+    let mut process = Process::start(program, "slot").await?;
+    match process.ask(&Request::Probe, &mut |_| ()).await? {
+        Response::Probed(possible) => Ok(possible),
+        _ => Err(unexpected()),
+    }
+}
+
+/// A place for one execution at a time.
+pub struct Slot {
+    program: Program,
+    running: Option<(Process, BTreeSet<Digest>)>,
+}
+
+impl Slot {
+    /// A slot; its process starts when it is needed.
+    pub fn new(program: Program) -> Self {
+        Self { program, running: None }
+    }
+
+    /// Executes one unit. The process is killed when it exceeds the job's wall time, and when this future
+    /// is dropped; the next execution gets a new one.
+    ///
+    /// # Errors
+    /// [`Infrastructure`].
+    pub async fn execute(
+        &mut self,
+        module: &Compiled,
+        execution: Execution,
+        progress: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<Executed, Infrastructure> {
+        // Taken out, so that a failure or a dropped future leaves no process in an unknown state.
+        let (mut process, mut loaded) = match self.running.take() {
+            Some(running) => running,
+            None => (Process::start(&self.program, "slot").await?, BTreeSet::new()),
+        };
+        if !loaded.contains(&module.module) {
+            if loaded.len() >= LOADED_MAX {
+                (process, loaded) = (Process::start(&self.program, "slot").await?, BTreeSet::new());
+            }
+            match process.ask(&Request::Load(module.module, module.code.to_vec()), &mut |_| ()).await? {
+                Response::Loaded => loaded.insert(module.module),
+                _ => return Err(unexpected()),
+            };
+        }
+        let wall = execution.limits.wall();
+        let request = Request::Execute(module.module, execution);
+        match timeout(wall + WALL_GRACE, process.ask(&request, progress)).await {
+            Ok(Ok(Response::Executed(executed))) => {
+                self.running = Some((process, loaded));
+                Ok(*executed)
+            }
+            Ok(Ok(_)) => Err(unexpected()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let reason = format!("the job ran for longer than its wall time of {} ms on this machine", wall.as_millis());
+                Err(Infrastructure(reason))
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+# The same verbs as `cargo xtask`; `just` alone lists them.
+
+[private]
+default:
+    @just --list
+
+# Add the wasm32 target and look for what a build needs
+setup:
+    cargo xtask setup
+
+# Start a coordinator, three runners and a liar, and run real jobs over real data
+demo:
+    cargo xtask demo
+
+# Check everything: format, lints, licences, the pure core, all tests, documentation
+test:
+    cargo xtask test
+
+# Format everything
+fmt:
+    cargo fmt --all

@@ -1,0 +1,95 @@
+//! Small jobs written as text, with what they should answer.
+
+use manyhands_model::{Codec, Limits, Manifest, Version};
+
+/// A module and its manifest.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What is published.
+    pub module: Vec<u8>,
+    /// What the module's own section says.
+    pub manifest: Manifest,
+}
+
+/// Rounds of [`hash`], so that a unit takes a moment: long enough to be interrupted, short enough to wait for.
+const ROUNDS: u32 = 20_000;
+
+/// A manifest for a job of that name.
+pub fn manifest(name: &str, codec: Codec) -> Manifest {
+    let name = name.to_owned().try_into().expect("a job name");
+    let limits = Limits::default();
+    Manifest { name, version: Version::new(1, 0, 0), abi: 1, description: "A test.".into(), codec, limits }
+}
+
+/// The module of `body` with `manifest` in its section.
+///
+/// # Panics
+/// When the text is no WebAssembly.
+pub fn assemble(manifest: &Manifest, body: &str) -> Vec<u8> {
+    let json = serde_json::to_string(manifest).expect("serialises").replace('"', "\\\"");
+    let text = format!(r#"(module {body} (@custom "manyhands.manifest" "{json}"))"#);
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A raw job: FNV-1a over its input, many times over. Its answers are those of [`hash`].
+pub fn hasher() -> Job {
+    let manifest = manifest("hasher", Codec::Raw);
+    let body = format!(
+        r#"
+        (import "manyhands_v1" "input_len" (func $input_len (result i32)))
+        (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
+        (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+        (memory (export "memory") 2)
+        (func (export "manyhands_run") (local $len i32) (local $at i32) (local $round i32) (local $hash i64)
+          (local.set $len (call $input_len))
+          (call $input_read (i32.const 16) (i32.const 0) (local.get $len))
+          (local.set $hash (i64.const 0xcbf29ce484222325))
+          (loop $rounds
+            (local.set $at (i32.const 0))
+            (block $end
+              (loop $bytes
+                (br_if $end (i32.ge_u (local.get $at) (local.get $len)))
+                (local.set $hash (i64.mul (i64.const 0x100000001b3)
+                  (i64.xor (local.get $hash) (i64.load8_u offset=16 (local.get $at)))))
+                (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                (br $bytes)))
+            (local.set $round (i32.add (local.get $round) (i32.const 1)))
+            (br_if $rounds (i32.lt_u (local.get $round) (i32.const {ROUNDS}))))
+          (i64.store (i32.const 0) (local.get $hash))
+          (call $output_write (i32.const 0) (i32.const 8)))"#
+    );
+    Job { module: assemble(&manifest, &body), manifest }
+}
+
+/// What [`hasher`] answers.
+pub fn hash(input: &[u8]) -> Vec<u8> {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for _ in 0..ROUNDS {
+        hash = input.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    }
+    hash.to_le_bytes().to_vec()
+}
+
+/// `count` inputs for [`hasher`], none like another.
+pub fn texts(count: u32) -> Vec<Vec<u8>> {
+    (0..count).map(|number| format!("the text number {number}").into_bytes()).collect()
+}
+
+/// A JSON job that answers with its input, unless the input is one byte long: then it gives up and says why.
+pub fn parrot() -> Job {
+    let manifest = manifest("parrot", Codec::Json);
+    let body = r#"
+        (import "manyhands_v1" "input_len" (func $input_len (result i32)))
+        (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
+        (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+        (import "manyhands_v1" "abort" (func $abort (param i32 i32 i32)))
+        (memory (export "memory") 2)
+        (data (i32.const 0) "too short")
+        (func (export "manyhands_run") (local $len i32)
+          (local.set $len (call $input_len))
+          (if (i32.eq (local.get $len) (i32.const 1))
+            (then (call $abort (i32.const 1) (i32.const 0) (i32.const 9))))
+          (call $input_read (i32.const 16) (i32.const 0) (local.get $len))
+          (call $output_write (i32.const 16) (local.get $len)))"#;
+    Job { module: assemble(&manifest, body), manifest }
+}

@@ -1,0 +1,149 @@
+//! The worker's side of the protocol without a runner around it: it executes nothing and says what it is told to.
+
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use manyhands_model::{Digest, Fuel, Outcome, Verdict, WorkerId};
+use manyhands_protocol::{
+    Body, ClientMessage, FRAME_BYTES_MAX, Grant, Greeting, Hello, Lease, Report, SUBPROTOCOL, ServerMessage, decode,
+    encode,
+};
+use manyhands_signing::{Keypair, PublicKey, Signed, TrustList};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+/// Why there is no connection (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The coordinator said no.
+    #[error("refused: {reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+        /// When to come again.
+        retry_after: Option<Duration>,
+    },
+    /// The line broke, or never was.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// A connection that was greeted as a worker.
+pub struct Worker {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    key: Keypair,
+    /// The coordinator's root key.
+    pub root: PublicKey,
+    /// Whom the coordinator says to believe.
+    pub trust: Signed<TrustList>,
+}
+
+impl Worker {
+    /// A key that nobody had before.
+    pub fn new_key() -> Keypair {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).expect("the operating system gives random bytes");
+        Keypair::from_seed(&seed)
+    }
+
+    /// Connects to the coordinator of a join link and introduces itself.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn connect(join: &str, key: Keypair) -> Result<Self, Lost> {
+        let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
+        let base = join.split("/join#").next().unwrap_or_default().replacen("http", "ws", 1);
+        let uri = format!("{base}/v1/worker").parse().map_err(|error| broken(&error))?;
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let config =
+            WebSocketConfig::default().max_frame_size(Some(FRAME_BYTES_MAX)).max_message_size(Some(FRAME_BYTES_MAX));
+        let connected = connect_async_with_config(request, Some(config), true).await;
+        let (mut socket, _) = connected.map_err(|error| broken(&error))?;
+        let ServerMessage::Challenge(challenge) = receive(&mut socket).await? else {
+            return Err(Lost::Broken("expected a challenge first".into()));
+        };
+        let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
+        let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
+        let hello = Hello { greeting: Signed::new(&key, &greeting), body, slots: 2 };
+        let mut worker = Self { socket, key, root: challenge.root, trust: challenge.trust };
+        worker.send(&ClientMessage::Hello(hello)).await?;
+        match worker.receive().await? {
+            ServerMessage::Welcome(_) => Ok(worker),
+            other => Err(Lost::Broken(format!("expected a welcome, got {other:?}"))),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> WorkerId {
+        self.key.public().into()
+    }
+
+    /// Its key.
+    pub const fn key(&self) -> &Keypair {
+        &self.key
+    }
+
+    /// Says something.
+    ///
+    /// # Errors
+    /// [`Lost::Broken`].
+    pub async fn send(&mut self, message: &ClientMessage) -> Result<(), Lost> {
+        self.send_bytes(encode(message)).await
+    }
+
+    /// Says anything at all.
+    ///
+    /// # Errors
+    /// [`Lost::Broken`].
+    pub async fn send_bytes(&mut self, frame: Vec<u8>) -> Result<(), Lost> {
+        let sent = self.socket.send(Message::Binary(Bytes::from(frame))).await;
+        sent.map_err(|error| Lost::Broken(error.to_string()))
+    }
+
+    /// Hears the next message.
+    ///
+    /// # Errors
+    /// [`Lost`]; a refusal is one.
+    pub async fn receive(&mut self) -> Result<ServerMessage, Lost> {
+        receive(&mut self.socket).await
+    }
+
+    /// Asks for `count` units and waits for the first that are granted.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn grants(&mut self, count: u16) -> Result<Vec<Grant>, Lost> {
+        self.send(&ClientMessage::Want(count)).await?;
+        loop {
+            if let ServerMessage::Grants(grants) = self.receive().await? {
+                return Ok(grants);
+            }
+        }
+    }
+
+    /// A signed report that `lease` gave `output`, whether it did or not.
+    pub fn report(&self, lease: &Signed<Lease>, output: &[u8], fuel: u64) -> Signed<Report> {
+        let verdict = Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 };
+        let outcome = Outcome { verdict, fuel: Fuel(fuel) };
+        Signed::new(&self.key, &Report { lease: lease.clone(), outcome })
+    }
+}
+
+async fn receive(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Result<ServerMessage, Lost> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(frame))) => {
+                return match decode(&frame).map_err(|error| Lost::Broken(error.to_string()))? {
+                    ServerMessage::Refused { reason, retry_after } => Err(Lost::Refused { reason, retry_after }),
+                    message => Ok(message),
+                };
+            }
+            Some(Ok(Message::Close(_))) | None => return Err(Lost::Broken("the coordinator closed the line".into())),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Lost::Broken(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole, from outside: real coordinators, real runners, a liar, and the repository itself.
+//!
+//! A test waits for what it needs to see and never for a length of time; a test that fails shows the last
+//! lines of every process it started.
+
+mod bad_input;
+mod crash;
+mod forgery;
+mod runs;
+mod strangers;
+mod tidy;

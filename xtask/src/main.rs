@@ -1,0 +1,75 @@
+//! `cargo xtask`: what a person who works on this project does with one command.
+
+mod check;
+mod demo;
+mod font;
+mod font;
+mod map;
+mod picture;
+mod process;
+mod setup;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Add the wasm32 target and look for what a build needs
+    Setup,
+    /// Start a coordinator, three runners and a liar, and run real jobs over real data
+    Demo,
+    /// Check everything: format, lints, licences, the pure core, all tests, documentation
+    Test,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let task = Arguments::parse().task;
+    // Whatever is dropped when this ends, by itself or by a signal, takes its child processes with it.
+    let result = tokio::select! {
+        result = run(task) => result,
+        signal = stop_asked() => Err(anyhow::anyhow!("stopped by {signal}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Setup => setup::run().await,
+        Task::Demo => demo::run().await,
+        Task::Test => check::run().await,
+    }
+}
+
+async fn stop_asked() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "Ctrl-C",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hang_up.recv() => "SIGHUP",
+    }
+}
+
+/// The root of the repository.
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
