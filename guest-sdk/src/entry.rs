@@ -159,6 +159,21 @@ impl<T> Plain<T> for Returned<T> {
     }
 }
 
+/// The type of a part, which is that of the output too.
+pub struct Part<T>(PhantomData<T>);
+
+impl<T> Part<T> {
+    /// The type of some parts.
+    pub fn of(_: &Vec<T>) -> Self {
+        Self(PhantomData)
+    }
+
+    /// The answer, of the same type.
+    pub fn same(self, answer: T) -> T {
+        answer
+    }
+}
+
 /// Executes one unit: reads the input, writes the output, or ends with the reason why there is none.
 #[cfg(target_arch = "wasm32")]
 pub fn execute(entry: fn(&[u8]) -> Result<Vec<u8>, Failure>) {

@@ -52,6 +52,7 @@ pub fn progress(done: u64, total: u64) {
 ///
 /// # Panics
 /// When `code` is below [`ABORT_CODE_MIN`]; smaller ones have a meaning already.
+#[track_caller]
 pub fn abort(code: u32, message: &str) -> ! {
     assert!(code >= ABORT_CODE_MIN, "abort code {code} is reserved; use {ABORT_CODE_MIN} or above");
     host::abort(code, message)

@@ -3,21 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
-pub struct Borrowed<'a> {
-    pub name: &'a str,
+struct Borrowed<'a> {
+    name: &'a str,
 }
 
 /// Input types may borrow from the input.
 #[manyhands::job(codec = "postcard", reduce = steps::longest)]
-pub fn shout(input: Borrowed<'_>) -> String {
+fn shout(input: Borrowed<'_>) -> String {
     manyhands::info!("shouting {} bytes", input.name.len());
     manyhands::progress(1, 2);
     input.name.to_uppercase()
 }
 
 mod steps {
-    pub(super) fn longest(parts: Vec<String>) -> Option<String> {
-        parts.into_iter().max_by_key(String::len)
+    pub(super) fn longest(parts: Vec<String>) -> Result<String, &'static str> {
+        parts.into_iter().max_by_key(String::len).ok_or("no parts")
     }
 }
 
@@ -60,7 +60,7 @@ mod dice {
 fn a_job_is_a_plain_function() {
     assert_eq!(shout(Borrowed { name: "ada" }), "ADA");
     assert_eq!(raw::increment(b"41\n"), Ok(b"42".to_vec()));
-    assert_eq!(steps::longest(vec!["a".to_owned(), "bcd".to_owned()]), Some("bcd".to_owned()));
+    assert_eq!(steps::longest(vec!["a".to_owned(), "bcd".to_owned()]), Ok("bcd".to_owned()));
     assert!(dice::throw(0).is_err());
 }
 

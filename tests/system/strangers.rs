@@ -59,7 +59,7 @@ async fn results_count_once_and_only_for_whom_the_lease_is() {
     invented.id = LeaseId([9; 16]);
     invented.worker = stranger.id();
     let forged = Signed::new(stranger.key(), &invented);
-    assert_refused(report(&mut stranger, invented.id, &forged, &output).await, "not a key of this coordinator");
+    assert_refused(report(&mut stranger, invented.id, &forged, &output).await, "signed by");
     // Another output than the one that was signed.
     let mismatch = honest.report(signed, &output, 7);
     let message = ClientMessage::Done { lease: id, report: mismatch, output: b"else".to_vec() };

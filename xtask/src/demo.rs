@@ -45,7 +45,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let began = Instant::now();
     let stage = Stage::open().await?;
     for module in &modules {
-        stage.tool(["publish", "--key"]).arg(stage.path("publisher.key")).arg(module).status().await?;
+        let mut publish = stage.tool(["publish", "--key"]);
+        publish.arg(stage.path("publisher.key")).arg(module);
+        ensure!(process::run(&mut publish).await?.success(), "{} is not published", module.display());
     }
     let folder = workspace().join("target/demo");
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;

@@ -3,7 +3,6 @@
 mod check;
 mod demo;
 mod font;
-mod font;
 mod map;
 mod picture;
 mod process;

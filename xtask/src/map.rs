@@ -29,8 +29,8 @@ const RAMP: &[Colour] = &[
     [240, 249, 33],
 ];
 /// Where the ramp ends. Unit: kilometres.
-const FAR_KM: f64 = 200.0;
-const TICKS_KM: &[u32] = &[0, 5, 10, 20, 50, 100, 200];
+const FAR_KM: f64 = 100.0;
+const TICKS_KM: &[u32] = &[0, 5, 10, 20, 50, 100];
 
 /// A part of the map: an Albers equal-area conic projection (Snyder, *Map Projections*, 14) on a place of
 /// the picture. Angles in degrees.
@@ -52,7 +52,7 @@ const FRAMES: &[Frame] = &[
         parallels: [29.5, 45.5],
         origin: [38.5, -96.0],
         scale: 1970.0,
-        middle: [800.0, 505.0],
+        middle: [800.0, 555.0],
     },
     // Alaska at a third of the scale, and Hawaii, where atlases put them.
     Frame {
@@ -61,7 +61,7 @@ const FRAMES: &[Frame] = &[
         parallels: [55.0, 65.0],
         origin: [63.0, -154.0],
         scale: 640.0,
-        middle: [175.0, 850.0],
+        middle: [175.0, 890.0],
     },
     Frame {
         latitudes: [18.0, 23.0],
@@ -69,7 +69,7 @@ const FRAMES: &[Frame] = &[
         parallels: [8.0, 18.0],
         origin: [20.5, -157.5],
         scale: 1970.0,
-        middle: [460.0, 905.0],
+        middle: [460.0, 945.0],
     },
 ];
 
@@ -93,7 +93,7 @@ impl Frame {
 
 /// Where on the ramp a distance is: logarithmic, because most people live near an airport.
 fn share(distance_km: f64) -> f64 {
-    let knee_km = 8.0;
+    let knee_km = 10.0;
     ((1.0 + distance_km / knee_km).ln() / (1.0 + FAR_KM / knee_km).ln()).clamp(0.0, 1.0)
 }
 
@@ -106,7 +106,7 @@ fn colour(share: f64) -> Colour {
 
 /// Draws the map.
 pub(crate) fn draw(places: &[Place]) -> Picture {
-    let mut picture = Picture::new(1600, 1000, BACKGROUND);
+    let mut picture = Picture::new(1600, 1040, BACKGROUND);
     // Far ones last, so that a lonely place is not hidden by its neighbours.
     let mut places: Vec<_> = places.iter().collect();
     places.sort_by(|a, b| a.distance_km.total_cmp(&b.distance_km));
@@ -115,15 +115,15 @@ pub(crate) fn draw(places: &[Place]) -> Picture {
             picture.disc(at, 2.2, colour(share(place.distance_km)));
         }
     }
-    picture.text((40, 32), 4, INK, "Distance to the nearest airport");
-    picture.text((40, 74), 2, FAINT, "US postal codes, computed and verified by many hands");
+    picture.text((40, 30), 4, INK, "Distance to the nearest airport");
+    picture.text((40, 70), 2, FAINT, "US postal codes, computed and verified by many hands");
     legend(&mut picture);
     picture
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the legend")]
 fn legend(picture: &mut Picture) {
-    let (width, height, left, top) = (520, 18, picture.width() - 600, picture.height() - 80);
+    let (width, height, left, top) = (360, 16, 800, picture.height() - 80);
     for x in 0..width {
         let colour = colour(x as f64 / (width - 1) as f64);
         (0..height).for_each(|y| picture.set(left + x, top + y, colour));

@@ -823,6 +823,11 @@ impl Scheduler {
         self.runs.get(&id).map(|run| RunSummary { record: run.record(RunStatus::Active, None) })
     }
 
+    /// How many runs are active.
+    pub fn active_runs(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Units of all active runs that have not ended.
     pub fn open_units(&self) -> u64 {
         self.runs.values().map(|run| u64::from(run.counts.open())).sum()

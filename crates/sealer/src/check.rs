@@ -234,7 +234,8 @@ impl Checker {
         let func = self.types.get(ty as usize).and_then(Option::as_ref);
         let all_i32 = |types: &[ValType], count| types.len() == count && types.iter().all(|ty| *ty == ValType::I32);
         if !func.is_some_and(|func| all_i32(func.params(), known.params) && all_i32(func.results(), known.results)) {
-            let reason = format!("wrong type; expected {} i32 parameters and {} i32 results", known.params, known.results);
+            let reason =
+                format!("wrong type; expected {} i32 parameters and {} i32 results", known.params, known.results);
             return Err(Refusal::new(place(), reason, "see docs/abi.md"));
         }
         self.report.imports.push(import.name.to_owned());
@@ -303,7 +304,11 @@ impl Checker {
         let bytes = memory.initial.saturating_mul(PAGE_BYTES);
         if bytes > manifest.limits.memory_bytes {
             let reason = format!("it starts with {bytes} bytes, the manifest grants {}", manifest.limits.memory_bytes);
-            return Err(Refusal::new(Place::Export(MEMORY.to_owned()), reason, "raise `limits.memory_bytes` in Cargo.toml"));
+            return Err(Refusal::new(
+                Place::Export(MEMORY.to_owned()),
+                reason,
+                "raise `limits.memory_bytes` in Cargo.toml",
+            ));
         }
         self.report.memory_bytes = bytes;
         self.report.functions = self.bodies;

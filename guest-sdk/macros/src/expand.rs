@@ -65,19 +65,28 @@ pub(crate) fn reduce(options: TokenStream, function: TokenStream) -> syn::Result
 fn entry(export: &str, function: &impl ToTokens, codec: &Ident, argument: &TokenStream, answer: Span) -> TokenStream {
     let settle = quote_spanned!(answer=> sdk::Returned::of(&answer).settle(answer));
     let write = quote_spanned!(answer=> sdk::#codec::encode(answer));
+    // A reduce step's output is a part of the next one. Without this check a mistake shows only in runs
+    // of so many inputs that there is a next one.
+    let (remember, compare) = if export == REDUCE {
+        let same = quote_spanned!(answer=> part.same(answer));
+        (quote!(let part = sdk::Part::of(&input);), quote!(let answer = #same;))
+    } else {
+        Default::default()
+    };
     quote! {
         const _: () = {
             use ::manyhands::__private as sdk;
 
-            #[allow(dead_code)]
+            // Answers may be `()`.
+            #[allow(dead_code, clippy::let_unit_value, clippy::unit_arg)]
             fn entry(input: &[u8]) -> ::core::result::Result<::std::vec::Vec<u8>, sdk::Failure> {
                 #[allow(unused_imports)]
                 use sdk::Plain as _;
-                #[allow(clippy::let_unit_value)]
-                let answer = #function(#argument?);
-                #[allow(clippy::let_unit_value, clippy::unit_arg)]
+                let input = #argument?;
+                #remember
+                let answer = #function(input);
                 let answer = #settle?;
-                #[allow(clippy::unit_arg)]
+                #compare
                 sdk::output(#write)
             }
 

@@ -7,12 +7,16 @@ mod runs;
 mod submit;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::idempotency::{self, Remember};
 use crate::problem;
 
 #[derive(OpenApi)]
@@ -35,39 +39,47 @@ impl utoipa::Modify for Bearer {
 
 /// All routes, with what every response goes through.
 pub fn router(app: App) -> Router {
-    let (documented, document) = documented();
+    let limits = &app.settings.limits;
+    let longest = usize::try_from(limits.module_bytes_max.max(limits.input_bytes_max)).unwrap_or(usize::MAX);
+    let remember = Remember {
+        tokens: app.tokens.clone(),
+        idempotency: app.idempotency.clone(),
+        body_bytes_max: longest,
+    };
+    let (documented, document) = documented(|posts| posts.layer(from_fn_with_state(remember, idempotency::remember)));
     let text = document.to_json().unwrap_or_default();
     documented
-        .route(
-            "/openapi.json",
-            get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text) }),
-        )
+        .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], text) }))
         .route("/v1/worker", get(admin::worker_socket))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(axum::middleware::map_response(problem::no_plain_errors))
-        .layer(axum::middleware::from_fn_with_state(app.metrics.clone(), crate::metrics::count))
+        .layer(DefaultBodyLimit::max(longest))
+        .layer(map_response(problem::no_plain_errors))
+        .layer(from_fn_with_state(app.metrics.clone(), crate::metrics::count))
         .with_state(app)
 }
 
 /// The document that describes the API, for the guides.
 pub fn document() -> utoipa::openapi::OpenApi {
-    documented().1
+    documented(|posts| posts).1
 }
 
-fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
+/// The routes and their document. `remembered` goes around those whose requests must not happen twice;
+/// submitting a run is not among them, because its body is too long to be held: it remembers by itself.
+fn documented(
+    remembered: impl FnOnce(OpenApiRouter<App>) -> OpenApiRouter<App>,
+) -> (Router<App>, utoipa::openapi::OpenApi) {
     let posts = OpenApiRouter::new()
         .routes(routes!(jobs::list, jobs::publish))
-        .routes(routes!(jobs::show))
-        .routes(routes!(jobs::module))
         .routes(routes!(submit::invoke))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))
         .routes(routes!(admin::tokens, admin::create_token))
-        .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::rotate_keys));
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(posts)
+        .merge(remembered(posts))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::module))
         .routes(routes!(runs::list, submit::submit))
         .routes(routes!(runs::show))
         .routes(routes!(runs::events))
@@ -76,6 +88,7 @@ fn documented() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(results::results))
         .routes(routes!(results::output))
         .routes(routes!(admin::workers))
+        .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))

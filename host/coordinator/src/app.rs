@@ -15,6 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::core::{Core, Stopping};
 use crate::hub::Hub;
+use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
@@ -42,6 +43,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Who may call.
     pub tokens: Tokens,
+    /// Which requests were answered before.
+    pub idempotency: Idempotency,
     /// What is counted.
     pub metrics: Metrics,
     /// Cancelled when the coordinator stops.
@@ -75,6 +78,7 @@ impl App {
         core: Core,
         hub: Hub,
         tokens: Tokens,
+        idempotency: Idempotency,
         metrics: Metrics,
         stop: CancellationToken,
         join: String,
@@ -89,6 +93,7 @@ impl App {
             core,
             hub,
             tokens,
+            idempotency,
             metrics,
             stop,
             join,

@@ -98,7 +98,9 @@ impl Caller {
             return Ok(());
         }
         let (name, needed, has) = (&self.name, word(role), word(self.role));
-        let detail = format!("this needs the role {needed}; the token of `{name}` has the role {has}. An operator can create another");
+        let detail = format!(
+            "this needs the role {needed}; the token of `{name}` has the role {has}. An operator can create another"
+        );
         Err(ApiError::new(Kind::Forbidden, detail))
     }
 
@@ -201,8 +203,12 @@ impl Tokens {
     /// [`Kind::Invalid`] for a bad name, [`Kind::Conflict`] when there are too many, or what the store says.
     pub async fn create(&self, new: NewToken, now: Timestamp) -> Answer<CreatedToken> {
         let length = new.name.chars().count();
-        if !(1..=NAME_CHARS_MAX).contains(&length) || new.name.chars().any(char::is_control) || new.name.trim() != new.name {
-            let detail = format!("`name` has to be 1 to {NAME_CHARS_MAX} printable characters without space at its ends");
+        if !(1..=NAME_CHARS_MAX).contains(&length)
+            || new.name.chars().any(char::is_control)
+            || new.name.trim() != new.name
+        {
+            let detail =
+                format!("`name` has to be 1 to {NAME_CHARS_MAX} printable characters without space at its ends");
             return Err(ApiError::new(Kind::Invalid, detail));
         }
         self.change(move |tokens| {
@@ -228,9 +234,8 @@ impl Tokens {
     pub async fn revoke(&self, id: &str) -> Answer<()> {
         let id = id.to_owned();
         self.change(move |tokens| {
-            let found = tokens.read(|known| {
-                known.iter().find(|(_, kept)| kept.id == id).map(|(digest, kept)| (*digest, kept.role))
-            });
+            let found = tokens
+                .read(|known| known.iter().find(|(_, kept)| kept.id == id).map(|(digest, kept)| (*digest, kept.role)));
             let Some((digest, role)) = found else { return Err(ApiError::not_found("token", id)) };
             let operators = tokens.read(|known| known.values().filter(|kept| kept.role == Role::Operator).count());
             if role == Role::Operator && operators == 1 {
@@ -266,17 +271,22 @@ impl Tokens {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = match (values.next(), values.next()) {
             (Some(value), None) => value,
-            (None, _) => return Err(refuse("send the header `authorization: Bearer mht_…`; an operator gives tokens out")),
+            (None, _) => {
+                return Err(refuse("send the header `authorization: Bearer mht_…`; an operator gives tokens out"));
+            }
             (Some(_), Some(_)) => return Err(refuse("send the header `authorization` once")),
         };
         let presented = value.to_str().ok().and_then(|text| text.split_once(' '));
         let secret = presented
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .and_then(|(_, token)| Secret::parse(token.trim()))
-            .ok_or_else(|| refuse("the header `authorization` has to be `Bearer mht_…`, with the 52 characters of a token"))?;
+            .ok_or_else(|| {
+                refuse("the header `authorization` has to be `Bearer mht_…`, with the 52 characters of a token")
+            })?;
         let digest = secret.digest();
-        self.read(|known| known.get(&digest).map(Caller::from))
-            .ok_or_else(|| refuse("this token is not known here; perhaps it was revoked, or belongs to another coordinator"))
+        self.read(|known| known.get(&digest).map(Caller::from)).ok_or_else(|| {
+            refuse("this token is not known here; perhaps it was revoked, or belongs to another coordinator")
+        })
     }
 
     fn read<T>(&self, look: impl FnOnce(&BTreeMap<Digest, Kept>) -> T) -> T {

@@ -8,10 +8,6 @@ use manyhands_protocol::{Body, ServerMessage};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Messages that may wait for one worker. One that reads so slowly is cut off; it connects anew and
-/// loses nothing.
-const WORKER_QUEUE: usize = 1024;
-
 /// One worker's connection.
 #[derive(Debug)]
 pub struct Session {
@@ -40,9 +36,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    /// A worker connected. An older connection of the same worker ends.
-    pub fn join(&self, worker: WorkerId, body: Body, slots: u16) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
-        let (sender, receiver) = mpsc::channel(WORKER_QUEUE);
+    /// A worker connected. An older connection of the same worker ends. At most `queue` messages wait for
+    /// it: one that reads so slowly is cut off, connects anew and loses nothing.
+    pub fn join(&self, worker: WorkerId, body: Body, slots: u16, queue: usize) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
+        let (sender, receiver) = mpsc::channel(queue);
         let session = Arc::new(Session { sender, closed: CancellationToken::new(), body, slots });
         if let Some(older) = lock(&self.0.workers).insert(worker, Arc::clone(&session)) {
             older.closed.cancel();

@@ -142,11 +142,14 @@ impl ApiError {
         // Without a number the log line is found by its time; that is no reason to fail twice.
         let _unnumbered = getrandom::fill(&mut number);
         let incident = HEXLOWER.encode(&number);
-        let causes: Vec<_> = std::iter::successors(cause.source(), |&cause| cause.source()).map(ToString::to_string).collect();
+        let causes: Vec<_> =
+            std::iter::successors(cause.source(), |&cause| cause.source()).map(ToString::to_string).collect();
         tracing::error!(incident, cause = %cause, causes = causes.join(": "), "a request failed inside");
         Self::new(
             Kind::Internal,
-            format!("something failed inside the coordinator; nothing in the request is at fault. The operator finds it in the log as incident {incident}"),
+            format!(
+                "something failed inside the coordinator; nothing in the request is at fault. The operator finds it in the log as incident {incident}"
+            ),
         )
     }
 
@@ -358,7 +361,8 @@ mod tests {
             let response = router().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
             let (status, headers) = (response.status(), response.headers().clone());
             assert_eq!(headers[CONTENT_TYPE], PROBLEM_JSON, "{method} {path} {body}");
-            let document: Problem = serde_json::from_slice(&to_bytes(response.into_body(), 9999).await.unwrap()).unwrap();
+            let document: Problem =
+                serde_json::from_slice(&to_bytes(response.into_body(), 9999).await.unwrap()).unwrap();
             assert_eq!(document.kind, format!("/problems/{code}"), "{method} {path} {body}: {}", document.detail);
             assert_eq!(document.status, status.as_u16());
             assert!(!document.detail.is_empty());

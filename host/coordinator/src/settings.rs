@@ -273,9 +273,11 @@ impl Layers {
                         self.apply(&key, Raw::Toml(value.get_ref()), origin(name.span().start), str::to_owned);
                     }
                 }
-                DeValue::Table(_) => self.unknown(origin(name.span().start), section, SECTIONS.iter().copied(), |name| {
-                    format!("[{name}]")
-                }),
+                DeValue::Table(_) => {
+                    self.unknown(origin(name.span().start), section, SECTIONS.iter().copied(), |name| {
+                        format!("[{name}]")
+                    })
+                }
                 value => self.apply(section, Raw::Toml(value), origin(name.span().start), str::to_owned),
             }
         }
@@ -354,13 +356,21 @@ impl Layers {
         if settings.data_dir.as_os_str().is_empty() {
             self.mistakes.push(Mistake::NoHome);
         }
-        let value = |name: &str| KEYS.iter().find(|key| key.name == name).map(|key| (key.show)(settings)).unwrap_or_default();
+        let value =
+            |name: &str| KEYS.iter().find(|key| key.name == name).map(|key| (key.show)(settings)).unwrap_or_default();
         for (low, high) in AT_MOST {
             let (low_value, high_value) = (value(low), value(high));
             let (low_number, high_number) = (low_value.parse::<u64>(), high_value.parse::<u64>());
             if low_number.is_ok_and(|low| high_number.is_ok_and(|high| low > high)) {
                 let (low_origin, high_origin) = (settings.origin(low), settings.origin(high));
-                self.mistakes.push(Mistake::Contradiction { low, low_value, low_origin, high, high_value, high_origin });
+                self.mistakes.push(Mistake::Contradiction {
+                    low,
+                    low_value,
+                    low_origin,
+                    high,
+                    high_value,
+                    high_origin,
+                });
             }
         }
     }
@@ -878,9 +888,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_toml_or_not_there_is_named() {
-        Machine::new().file("a = 1\nb = = 2").complains(&[
-            "c.toml:2: not TOML: extra `=`, expected nothing",
-        ]);
+        Machine::new().file("a = 1\nb = = 2").complains(&["c.toml:2: not TOML: extra `=`, expected nothing"]);
         let mut machine = Machine::new();
         machine.flags.config = Some(machine.dir.path().join("gone.toml"));
         machine.complains(&["gone.toml: cannot be read: No such file or directory (os error 2)"]);
@@ -899,7 +907,8 @@ mod tests {
 
     #[test]
     fn variables_of_others_are_none_of_our_business() {
-        let machine = Machine::new().variable("MANYHANDS_COORDINATOR_PORT", "tcp://10.0.0.1:80").variable("MANYHANDS_TOKEN", "x");
+        let machine =
+            Machine::new().variable("MANYHANDS_COORDINATOR_PORT", "tcp://10.0.0.1:80").variable("MANYHANDS_TOKEN", "x");
         assert!(machine.load().is_ok());
     }
 }

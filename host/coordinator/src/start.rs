@@ -20,14 +20,15 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::core::{self, Parts};
 use crate::hub::Hub;
+use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::Metrics;
 use crate::records::{RecordError, Records};
 use crate::serve::Server;
 use crate::settings::Settings;
 
-/// How often a trust list is looked at that may have grown old.
-const TRUST_LOOK: Duration = Duration::from_secs(3600);
+/// How often is looked at what grows old.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +126,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         queue: settings.limits.core_queue_max as usize,
         stop: stop.clone(),
     });
+    let idempotency = Idempotency::new(Arc::clone(records.store()), move || clock.now());
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let app = App::new(
@@ -136,12 +138,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         core,
         hub,
         tokens,
+        idempotency,
         metrics.clone(),
         stop.clone(),
         join.clone(),
         entropy()?,
     );
-    tokio::spawn(keep_trust_fresh(app.clone()));
+    tokio::spawn(every_hour(app.clone()));
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
     note(&data_dir, "address", &format!("http://{address}"));
@@ -149,11 +152,18 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     Ok(Running { address, join, stop, server, hand })
 }
 
-async fn keep_trust_fresh(app: App) {
-    let mut every = tokio::time::interval(TRUST_LOOK);
+/// What grows old: the trust list, and answers kept for those who ask twice.
+async fn every_hour(app: App) {
+    let mut every = tokio::time::interval(HOUR);
     while app.stop.run_until_cancelled(every.tick()).await.is_some() {
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; trying again in an hour");
+        }
+        let idempotency = app.idempotency.clone();
+        match tokio::task::spawn_blocking(move || idempotency.purge()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(%error, "old answers could not be removed; trying again in an hour"),
+            Err(error) => warn!(%error, "old answers could not be removed; trying again in an hour"),
         }
     }
 }

@@ -52,7 +52,7 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         Ok(greeted) => greeted,
         Err(leave) => return part(socket, leave).await,
     };
-    let (session, outbox) = app.hub.join(id, hello.body, hello.slots);
+    let (session, outbox) = app.hub.join(id, hello.body, hello.slots, app.settings.limits.worker_queue_max as usize);
     app.metrics.workers_connected(app.hub.connected());
     info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
     let leave = match talk(&app, &mut socket, id, &session, outbox).await {

@@ -146,7 +146,8 @@ fn compare(executed: Vec<Executed>) -> Answer {
     match executed.find(|other| other.outcome != first.outcome) {
         None => Answer::Agreed { executed: first, replicas: u32::try_from(count).unwrap_or(u32::MAX) },
         Some(other) => {
-            let [a, b] = [&first.outcome, &other.outcome].map(|outcome| format!("{} ({})", outcome.verdict, outcome.fuel));
+            let [a, b] =
+                [&first.outcome, &other.outcome].map(|outcome| format!("{} ({})", outcome.verdict, outcome.fuel));
             Answer::Disagreed { sentence: format!("replicas disagree: one says {a}; another says {b}") }
         }
     }

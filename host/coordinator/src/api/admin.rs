@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::ws::WebSocketUpgrade;
+use axum::Extension;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage};
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::idempotency::ShownOnce;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 
 /// All workers that are connected or ever reported.
@@ -53,9 +55,9 @@ pub(super) async fn create_token(
     State(app): State<App>,
     caller: Caller,
     Json(new): Json<NewToken>,
-) -> Answer<(StatusCode, Json<CreatedToken>)> {
+) -> Answer<(StatusCode, Extension<ShownOnce>, Json<CreatedToken>)> {
     caller.need(Role::Operator)?;
-    Ok((StatusCode::CREATED, Json(app.tokens.create(new, app.clock.now()).await?)))
+    Ok((StatusCode::CREATED, Extension(ShownOnce), Json(app.tokens.create(new, app.clock.now()).await?)))
 }
 
 /// Revokes a token at once.

@@ -254,7 +254,13 @@ impl<'a> Submission<'a> {
     /// Makes the run durable, then known to the scheduler.
     async fn finish(&mut self, once: Option<Once>) -> Answer<RunRecord> {
         let most = self.app.settings.limits.queued_units_max;
-        let open = self.app.core.ask(|scheduler, _| scheduler.open_units()).await?;
+        let asked = self.app.core.ask(|scheduler, _| (scheduler.open_units(), scheduler.active_runs())).await?;
+        let (open, runs) = asked;
+        let runs_max = self.app.settings.limits.active_runs_max;
+        if runs as u64 >= runs_max {
+            let detail = format!("{runs} runs are active already, and at most {runs_max} may be; come again later");
+            return Err(ApiError::new(Kind::QueueFull, detail).retry_after(QUEUE_RETRY));
+        }
         if open + u64::from(self.inputs) > most {
             let detail = format!("{open} units are waiting already, and at most {most} may; come again later");
             return Err(ApiError::new(Kind::QueueFull, detail).retry_after(QUEUE_RETRY));
@@ -341,7 +347,6 @@ pub(super) async fn invoke(
     caller: Caller,
     Path(name): Path<String>,
     Query(query): Query<InvokeQuery>,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Answer<Response> {
     let most = app.settings.limits.invoke_timeout_ms_max;
@@ -349,9 +354,8 @@ pub(super) async fn invoke(
     let job = jobs::find(&app, &name, query.version.as_ref())?;
     let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
     let codec = wish.job.manifest.codec;
-    let once = Once::of(&app, &caller, &headers)?;
     let frame = [&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()[..], &body].concat();
-    let (_, record) = Submission::new(&app, &caller, wish).take(frame.into(), Framing::Frames, once).await?;
+    let (_, record) = Submission::new(&app, &caller, wish).take(frame.into(), Framing::Frames, None).await?;
     let unit = UnitId { run: record.spec.id, index: 0 };
     let answered = tokio::time::timeout(patience, answer(&app, unit)).await;
     let Ok(answered) = answered else {
