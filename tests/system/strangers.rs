@@ -43,14 +43,15 @@ async fn results_count_once_and_only_for_whom_the_lease_is() {
     let coordinator = Coordinator::start().await;
     let job = jobs::hasher();
     coordinator.publish(&job.module, &job.manifest).await.expect("published");
-    let input = b"one".to_vec();
-    let run = coordinator.submit("hasher&replicas=1", std::slice::from_ref(&input)).await.expect("submitted");
-    let output = jobs::hash(&input);
+    // A second unit keeps the run open: of one that has ended, nothing is remembered.
+    let inputs = jobs::texts(2);
+    let run = coordinator.submit("hasher&replicas=1", &inputs).await.expect("submitted");
 
     let mut honest = worker(&coordinator).await;
     let mut stranger = worker(&coordinator).await;
     let grants = honest.grants(1).await.expect("granted");
     let (signed, id) = (&grants[0].lease, lease(&grants[0]).id);
+    let output = jobs::hash(&grants[0].input);
 
     // Leased to another.
     assert_refused(report(&mut stranger, id, signed, &output).await, "belongs to");
@@ -71,8 +72,13 @@ async fn results_count_once_and_only_for_whom_the_lease_is() {
     assert_eq!(report(&mut honest, id, signed, &output).await, Receipt::Recorded);
     assert_eq!(report(&mut honest, id, signed, &output).await, Receipt::AlreadyRecorded);
     let view = coordinator.done(run.id, 1).await;
-    assert_eq!((view.state, view.units.done), (RunState::Finished, 1));
-    assert_eq!(coordinator.outputs(run.id).await, [output]);
+    assert_eq!((view.state, view.units.done), (RunState::Active, 1));
+
+    let grants = honest.grants(1).await.expect("granted");
+    let (signed, id) = (&grants[0].lease, lease(&grants[0]).id);
+    assert_eq!(report(&mut honest, id, signed, &jobs::hash(&grants[0].input)).await, Receipt::Recorded);
+    let right: Vec<_> = inputs.iter().map(|input| jobs::hash(input)).collect();
+    assert_eq!(coordinator.outputs(run.id).await, right);
 }
 
 #[tokio::test]

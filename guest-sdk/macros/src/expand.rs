@@ -23,7 +23,7 @@ pub(crate) fn job(options: TokenStream, function: TokenStream) -> syn::Result<To
     let read = quote_spanned!(input.span()=> sdk::#module::decode(input));
     let run = entry(RUN, &function.sig.ident, &module, &quote!(sdk::input(#read)), answer_span(&function));
     let reduce = options.reduce.map(|path| {
-        let parts = quote_spanned!(path.span()=> sdk::parts(input, |part| sdk::#module::decode(part)));
+        let parts = quote_spanned!(path.span()=> sdk::parts(input, sdk::#module::decode));
         entry(REDUCE, &path, &module, &parts, path.span())
     });
     let word = LitByteStr::new(codec.word().as_bytes(), Span::call_site());
@@ -55,7 +55,7 @@ pub(crate) fn reduce(options: TokenStream, function: TokenStream) -> syn::Result
     let input = only_argument(&function, "a reduce step takes exactly one argument, the outputs: `Vec<Output>`")?;
 
     let module = Ident::new(options.codec.unwrap_or_default().word(), Span::call_site());
-    let parts = quote_spanned!(input.span()=> sdk::parts(input, |part| sdk::#module::decode(part)));
+    let parts = quote_spanned!(input.span()=> sdk::parts(input, sdk::#module::decode));
     let reduce = entry(REDUCE, &function.sig.ident, &module, &parts, answer_span(&function));
     Ok(quote!(#function #reduce))
 }

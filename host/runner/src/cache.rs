@@ -23,6 +23,7 @@ pub struct Cache {
     dir: PathBuf,
     key: [u8; 32],
     engine: Digest,
+    bytes_max: u64,
 }
 
 impl Cache {
@@ -32,7 +33,7 @@ impl Cache {
     /// When the directory cannot be made.
     pub fn open(dir: &Path, key: [u8; 32], engine: Digest) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), key, engine })
+        Ok(Self { dir: dir.to_owned(), key, engine, bytes_max: BYTES_MAX })
     }
 
     /// Machine code of a module, if this runner compiled it for this engine before.
@@ -87,7 +88,7 @@ impl Cache {
         entries.sort();
         let mut total: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
         for (_, bytes, path) in entries {
-            if total <= BYTES_MAX {
+            if total <= self.bytes_max {
                 break;
             }
             fs::remove_file(path)?;
@@ -123,5 +124,21 @@ mod tests {
         assert_eq!(stranger.get(module), None, "another key");
         let upgraded = Cache::open(dir.path(), [1; 32], Digest::of(b"newer")).unwrap();
         assert_eq!(upgraded.get(module), None, "another engine");
+    }
+
+    #[test]
+    fn the_entry_that_was_not_used_for_longest_leaves() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = Cache::open(dir.path(), [1; 32], Digest::of(b"engine")).unwrap();
+        cache.bytes_max = 3 * (100 + TAG_BYTES as u64);
+        let modules = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
+        for (age, module) in [30, 20, 10].into_iter().zip(modules) {
+            cache.put(module, &[0; 100]).unwrap();
+            let file = fs::File::options().append(true).open(cache.path(module)).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        }
+        assert!(cache.get(modules[0]).is_some(), "used again, so it is not the next to leave");
+        cache.put(modules[3], &[0; 100]).unwrap();
+        assert_eq!(modules.map(|module| cache.get(module).is_some()), [true, false, true, true]);
     }
 }

@@ -25,6 +25,8 @@ const STACK_BYTES: usize = 512 << 10;
 const COPY_BYTES_PER_FUEL: u64 = 8;
 /// Table elements that one instance may have; the sealer's cap.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
+/// What the engine keeps of one instance, in bytes: about 40 for each of the sealer's 50,000 functions.
+const INSTANCE_BYTES_MAX: usize = 4 << 20;
 
 /// What is to be executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,14 +159,19 @@ impl Wasm {
         }
         let verdict = verdict(ended, &host.output)?;
         let output = if verdict.is_ok() { host.output } else { Vec::new() };
-        let fuel = Fuel(limits.fuel.0.saturating_sub(left));
+        let fuel = match verdict {
+            // How far below zero the last block went is the engine's affair.
+            Verdict::OutOfFuel => limits.fuel,
+            _ => Fuel(limits.fuel.0.saturating_sub(left)),
+        };
         Ok(Executed { outcome: Outcome { verdict, fuel }, output, logs: host.logs, wall_us })
     }
 }
 
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_core_instances(1).total_memories(1).total_tables(4).table_elements(TABLE_ELEMENTS_MAX);
+    pool.total_core_instances(1).total_memories(1).total_tables(1).table_elements(TABLE_ELEMENTS_MAX);
+    pool.max_core_instance_size(INSTANCE_BYTES_MAX);
     pool.max_memory_size(usize::try_from(Limits::MAX.memory_bytes).unwrap_or(usize::MAX));
     pool.linear_memory_keep_resident(1 << 20);
     let mut config = Config::new();
@@ -217,8 +224,10 @@ struct Growth {
 }
 
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _most: Option<usize>) -> Result<bool, wasmtime::Error> {
-        self.memory.allowed = desired as u64 <= self.limits.memory_bytes;
+    fn memory_growing(&mut self, _current: usize, desired: usize, most: Option<usize>) -> Result<bool, wasmtime::Error> {
+        // Beyond the maximum that the module itself declares the engine would refuse, and call it a failure.
+        let declared = most.is_none_or(|most| desired <= most);
+        self.memory.allowed = declared && desired as u64 <= self.limits.memory_bytes;
         Ok(self.memory.allowed)
     }
 

@@ -71,8 +71,9 @@ impl Child {
                 Some(module) => {
                     let mut last = 0;
                     let progress = move |permille: u16| {
-                        // A guest may say so a million times; a percent is enough for people.
-                        if permille.abs_diff(last) >= 10 {
+                        // A guest may say so a million times; a percent more is enough for people, and backwards
+                        // never is, so that there are at most a hundred of these.
+                        if permille >= last + 10 {
                             last = permille;
                             let _parent_gone = write(&mut io::stdout(), &Response::Progress(permille));
                         }

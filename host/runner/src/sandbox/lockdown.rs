@@ -70,13 +70,14 @@ mod linux {
         ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus,
     };
     use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+    use rustix::thread::set_no_new_privs;
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
     use super::{Lockdown, Role, Wall, io};
 
-    /// Address space of a compiler: what the engine reserves (one memory with its guards, about 8 GiB)
-    /// and 4 GiB to compile in.
-    const COMPILER_ADDRESS_BYTES: u64 = 12 << 30;
+    /// Address space of a child: what the engine reserves (one memory with its guards, about 8 GiB) and
+    /// 4 GiB to compile or to pass messages in.
+    const ADDRESS_BYTES: u64 = 12 << 30;
     /// Processor time of a compiler, in seconds.
     const COMPILER_SECONDS: u64 = 120;
 
@@ -85,21 +86,36 @@ mod linux {
     /// # Errors
     /// When a limit that every system has cannot be set.
     pub fn enter(role: Role) -> io::Result<Lockdown> {
+        close_what_was_inherited();
+        // Tied to the thread that started this process: the parent starts its children from threads that
+        // live as long as its runtime. When it is too late, reading from the parent ends this process.
         set_parent_process_death_signal(Some(Signal::KILL))?;
+        set_no_new_privs(true)?;
         // Already as nice as can be is nice enough.
         let _already = nice(19);
         limit(Resource::Core, 0)?;
         limit(Resource::Fsize, 0)?;
+        limit(Resource::As, ADDRESS_BYTES)?;
         if role == Role::Compiler {
-            limit(Resource::As, COMPILER_ADDRESS_BYTES)?;
             limit(Resource::Cpu, COMPILER_SECONDS)?;
         }
         let landlock = landlock().unwrap_or_else(|error| Wall::Missing(error.to_string()));
+        // After Landlock, which needs a descriptor itself. Those that are open stay usable.
+        limit(Resource::Nofile, 0)?;
         let seccomp = match seccomp() {
             Ok(()) => Wall::Enforced,
             Err(error) => Wall::Missing(error.to_string()),
         };
         Ok(Lockdown { landlock, seccomp })
+    }
+
+    /// Closes every descriptor but the three standard ones. Rust marks its own as not to be inherited; this
+    /// is for those that the runner's parent left open.
+    #[expect(unsafe_code, reason = "no safe interface closes what the standard library does not own")]
+    fn close_what_was_inherited() {
+        // SAFETY: takes numbers only. First thing in the process, before anything in it owns a descriptor.
+        // Kernels before 5.9 do not know the call, and then nothing is closed.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     }
 
     fn limit(resource: Resource, most: u64) -> io::Result<()> {
@@ -187,6 +203,8 @@ pub(super) fn probe() -> Vec<String> {
     note("open a UDP socket", std::net::UdpSocket::bind("127.0.0.1:0").is_ok());
     note("connect a Unix socket", std::os::unix::net::UnixStream::pair().is_ok());
     note("start a process", std::process::Command::new("/bin/true").spawn().is_ok());
+    #[cfg(target_os = "linux")]
+    note("signal its parent", rustix::process::getppid().is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()));
     note("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok());
     possible
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manyhands_model::Digest;
+use manyhands_model::{Digest, Limits, Verdict};
 use tokio::io::BufReader;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::engine::{Executed, Execution, Infrastructure};
 use crate::sandbox::CHILD_ARGUMENT;
 use crate::sandbox::lockdown::Lockdown;
-use crate::sandbox::wire::{Request, Response, receive, send};
+use crate::sandbox::wire::{MESSAGE_BYTES_MAX, Request, Response, receive, send};
 
 /// Time for a child to lock itself down.
 const START_TIME: Duration = Duration::from_secs(30);
@@ -24,6 +24,10 @@ const START_TIME: Duration = Duration::from_secs(30);
 const COMPILE_TIME: Duration = Duration::from_secs(180);
 /// Added to a job's wall time before its child is killed: for the pipes and a busy machine.
 const WALL_GRACE: Duration = Duration::from_secs(2);
+/// Time for a child to make machine code ready, which is reading it.
+const LOAD_TIME: Duration = Duration::from_secs(30);
+/// Longest message of a slot's process beside the output: the logs, an abort's text, the frame.
+const MESSAGE_BESIDE_OUTPUT_BYTES: usize = 1 << 20;
 /// Modules that are known to be loaded in a child, fewer than the child keeps.
 const LOADED_MAX: usize = 8;
 
@@ -84,7 +88,7 @@ impl Process {
             return Err(failed(&"it has no pipes"));
         };
         let mut from = BufReader::new(from);
-        match timeout(START_TIME, receive(&mut from)).await {
+        match timeout(START_TIME, receive(&mut from, MESSAGE_BESIDE_OUTPUT_BYTES)).await {
             Ok(Ok(Response::Ready(lockdown, fingerprint))) => Ok(Self { child, to, from, lockdown, fingerprint }),
             Ok(Ok(Response::Failed(error))) => Err(error),
             Ok(Ok(_)) => Err(failed(&"it said something unexpected")),
@@ -93,13 +97,19 @@ impl Process {
         }
     }
 
-    /// Sends a request and waits for its response, telling `progress` what comes before.
-    async fn ask(&mut self, request: &Request, progress: &mut (dyn FnMut(u16) + Send)) -> Result<Response, Infrastructure> {
+    /// Sends a request and waits for its response of at most `most` bytes, telling `progress` what comes
+    /// before.
+    async fn ask(
+        &mut self,
+        request: &Request,
+        most: usize,
+        progress: &mut (dyn FnMut(u16) + Send),
+    ) -> Result<Response, Infrastructure> {
         let talk = async {
             send(&mut self.to, request).await?;
             loop {
-                match receive(&mut self.from).await? {
-                    Response::Progress(permille) => progress(permille),
+                match receive(&mut self.from, most).await? {
+                    Response::Progress(permille) => progress(permille.min(1000)),
                     response => return io::Result::Ok(response),
                 }
             }
@@ -116,6 +126,23 @@ impl Process {
     }
 }
 
+/// Whether the parts of an answer fit each other and what was granted. A process that a guest broke out of
+/// its walls in may say anything; what it says is at least something that an execution could have ended as.
+fn is_consistent(executed: &Executed, limits: &Limits) -> bool {
+    let fits = match &executed.outcome.verdict {
+        Verdict::Ok { output, output_bytes } => {
+            *output_bytes == executed.output.len() as u64
+                && *output_bytes <= limits.output_bytes
+                && *output == Digest::of(&executed.output)
+        }
+        Verdict::Aborted { message, .. } => {
+            executed.output.is_empty() && message.len() <= manyhands_abi::ABORT_MESSAGE_BYTES_MAX
+        }
+        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap => executed.output.is_empty(),
+    };
+    fits && executed.outcome.fuel <= limits.fuel
+}
+
 fn unexpected() -> Infrastructure {
     Infrastructure("the sandbox process said something unexpected".into())
 }
@@ -127,7 +154,7 @@ fn unexpected() -> Infrastructure {
 pub async fn compile(program: &Program, module: Vec<u8>) -> Result<Vec<u8>, Infrastructure> {
     let mut process = Process::start(program, "compile").await?;
     let request = Request::Compile(module);
-    match timeout(COMPILE_TIME, process.ask(&request, &mut |_| ())).await {
+    match timeout(COMPILE_TIME, process.ask(&request, MESSAGE_BYTES_MAX, &mut |_| ())).await {
         Ok(Ok(Response::Compiled(code))) => Ok(code),
         Ok(Ok(_)) => Err(unexpected()),
         Ok(Err(error)) => Err(error),
@@ -150,7 +177,7 @@ pub async fn survey(program: &Program) -> Result<(Lockdown, Digest), Infrastruct
 /// [`Infrastructure`] when the child does not answer.
 pub async fn probe(program: &Program) -> Result<Vec<String>, Infrastructure> {
     let mut process = Process::start(program, "slot").await?;
-    match process.ask(&Request::Probe, &mut |_| ()).await? {
+    match process.ask(&Request::Probe, MESSAGE_BESIDE_OUTPUT_BYTES, &mut |_| ()).await? {
         Response::Probed(possible) => Ok(possible),
         _ => Err(unexpected()),
     }
@@ -188,15 +215,20 @@ impl Slot {
             if loaded.len() >= LOADED_MAX {
                 (process, loaded) = (Process::start(&self.program, "slot").await?, BTreeSet::new());
             }
-            match process.ask(&Request::Load(module.module, module.code.to_vec()), &mut |_| ()).await? {
-                Response::Loaded => loaded.insert(module.module),
-                _ => return Err(unexpected()),
+            let request = Request::Load(module.module, module.code.to_vec());
+            match timeout(LOAD_TIME, process.ask(&request, MESSAGE_BESIDE_OUTPUT_BYTES, &mut |_| ())).await {
+                Ok(Ok(Response::Loaded)) => loaded.insert(module.module),
+                Ok(Ok(_)) => return Err(unexpected()),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Infrastructure("loading the module took too long".into())),
             };
         }
-        let wall = execution.limits.wall();
+        let limits = execution.limits;
+        let wall = limits.wall();
+        let most = usize::try_from(limits.output_bytes).unwrap_or(usize::MAX).saturating_add(MESSAGE_BESIDE_OUTPUT_BYTES);
         let request = Request::Execute(module.module, execution);
-        match timeout(wall + WALL_GRACE, process.ask(&request, progress)).await {
-            Ok(Ok(Response::Executed(executed))) => {
+        match timeout(wall + WALL_GRACE, process.ask(&request, most, progress)).await {
+            Ok(Ok(Response::Executed(executed))) if is_consistent(&executed, &limits) => {
                 self.running = Some((process, loaded));
                 Ok(*executed)
             }

@@ -11,7 +11,7 @@ use crate::engine::{Executed, Execution, Infrastructure};
 use crate::sandbox::lockdown::Lockdown;
 
 /// Longest message: the machine code of the largest module.
-const MESSAGE_BYTES_MAX: usize = 512 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 512 << 20;
 
 /// From the parent.
 #[derive(Serialize, Deserialize)]
@@ -51,9 +51,9 @@ fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &bytes].concat())
 }
 
-fn length(head: [u8; 4]) -> io::Result<usize> {
+fn length(head: [u8; 4], most: usize) -> io::Result<usize> {
     let length = u32::from_le_bytes(head) as usize;
-    if length > MESSAGE_BYTES_MAX { Err(io::ErrorKind::InvalidData.into()) } else { Ok(length) }
+    if length > most { Err(io::ErrorKind::InvalidData.into()) } else { Ok(length) }
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
@@ -73,7 +73,7 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    let mut bytes = vec![0; length(head)?];
+    let mut bytes = vec![0; length(head, MESSAGE_BYTES_MAX)?];
     from.read_exact(&mut bytes)?;
     decode(&bytes).map(Some)
 }
@@ -83,12 +83,13 @@ pub(super) async fn send<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), messa
     to.flush().await
 }
 
-pub(super) async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+/// The next message, of at most `most` bytes.
+pub(super) async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<T> {
     let mut head = [0; 4];
     from.read_exact(&mut head).await?;
     // Grows with what arrives: a child that lies about the length gets nothing for it.
     let mut bytes = Vec::new();
-    let expected = length(head)?;
+    let expected = length(head, most)?;
     from.take(expected as u64).read_to_end(&mut bytes).await?;
     if bytes.len() < expected {
         return Err(io::ErrorKind::UnexpectedEof.into());
