@@ -45,8 +45,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let began = Instant::now();
     let stage = Stage::open().await?;
     for module in &modules {
-        let mut publish = stage.tool(["publish", "--key"]);
-        publish.arg(stage.path("publisher.key")).arg(module);
+        let mut publish = stage.tool(["publish", "--quiet"]);
+        publish.arg("--key").arg(stage.path("publisher.key")).arg(module);
         ensure!(process::run(&mut publish).await?.success(), "{} is not published", module.display());
     }
     let folder = workspace().join("target/demo");
@@ -83,8 +83,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 async fn build_jobs() -> anyhow::Result<Vec<PathBuf>> {
     let mut modules = Vec::new();
     for job in ["nearest-airport", "mandelbrot", "text-index"] {
-        let mut build = Command::new(program("manyhands"));
-        build.current_dir(workspace()).args(["build", "--package", job]);
+        let mut build = process::command(program("manyhands"));
+        build.args(["build", "--package", job]);
         modules.push(PathBuf::from(process::read(&mut build).await?.trim()));
     }
     Ok(modules)
@@ -193,7 +193,8 @@ impl Stage {
         let file = self.path("inputs.jsonl");
         let lines: String = inputs.iter().map(|input| format!("{input}\n")).collect();
         std::fs::write(&file, lines)?;
-        let answer = process::read(self.tool(["submit", job, "--json", "--quiet", "--inputs"]).arg(&file)).await?;
+        let mut submit = self.tool(["submit", job, "--json", "--quiet"]);
+        let answer = process::read(submit.arg("--inputs").arg(&file)).await?;
         let run: Run = serde_json::from_str(&answer)?;
         eprintln!("{job}: {} inputs submitted as {}", inputs.len(), run.id);
         Ok(run.id)
@@ -371,7 +372,7 @@ fn tile_inputs() -> Vec<serde_json::Value> {
     let tile = |x: usize, y: usize| {
         json!({
             "width": width, "height": height, "x": x, "y": y, "w": TILE, "h": TILE,
-            "center": [-0.745, 0.1], "scale": 0.028, "max_iterations": 2000,
+            "center": [-0.743_64, 0.131_35], "scale": 0.003, "max_iterations": 3000,
         })
     };
     let rows = (0..height).step_by(TILE);

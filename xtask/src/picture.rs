@@ -23,10 +23,6 @@ impl Picture {
         Self { width, height, pixels: vec![background; width * height] }
     }
 
-    pub(crate) const fn width(&self) -> usize {
-        self.width
-    }
-
     pub(crate) const fn height(&self) -> usize {
         self.height
     }

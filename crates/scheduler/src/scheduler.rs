@@ -218,6 +218,8 @@ struct Run {
     queue: Queue,
     counts: Counts,
     dissents: u64,
+    /// Whether its owner does not want it any more.
+    cancelled: bool,
     /// Leases given out, for fairness among runs of one owner.
     served: u64,
 }
@@ -280,7 +282,8 @@ impl Scheduler {
         self.workers.entry(id).or_default().record = record;
     }
 
-    /// Takes back an active run with the units of which something is known. `has_input` says whether the
+    /// Takes back a run with the units of which something is known: an active one, or one that has ended and
+    /// is about to be retried. `has_input` says whether the
     /// input of a reduce step is on disk.
     pub fn restore_run(
         &mut self,
@@ -290,6 +293,7 @@ impl Scheduler {
         has_input: impl Fn(u32) -> bool,
     ) {
         let id = record.spec.id;
+        let was_active = record.status == RunStatus::Active;
         let mut run = Run::new(record.spec);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
@@ -327,7 +331,11 @@ impl Scheduler {
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
-        self.finish_if_done(now, id);
+        // A crash may have come between the end of its last unit and its own. A run that had ended is here
+        // to be retried.
+        if was_active {
+            self.finish_if_done(now, id);
+        }
         self.stirred = true;
     }
 
@@ -336,7 +344,7 @@ impl Scheduler {
         match input {
             Input::Submitted(spec) => self.submit(spec),
             Input::Cancel(run) => self.cancel(now, run),
-            Input::Retry(run) => self.retry(run),
+            Input::Retry(run) => self.retry(now, run),
             Input::InputReady(unit) => self.input_ready(unit),
             Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None),
             Input::Connected { worker } => {
@@ -394,15 +402,16 @@ impl Scheduler {
     }
 
     fn cancel(&mut self, now: Timestamp, id: RunId) {
-        let Some(run) = self.runs.get(&id) else { return };
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.cancelled = true;
+        // The run ends with its last unit.
         for index in 0..run.shape.units() {
             self.end(now, UnitId { run: id, index }, End::Cancelled, None);
         }
-        self.close(now, id, RunStatus::Cancelled);
     }
 
     /// The run must have been restored if it was not active.
-    fn retry(&mut self, id: RunId) {
+    fn retry(&mut self, now: Timestamp, id: RunId) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         for index in 0..run.shape.units() {
             if !matches!(run.units[index as usize], State::Ended(end) if end != End::Done) {
@@ -425,6 +434,7 @@ impl Scheduler {
         let record = run.record(RunStatus::Active, None);
         self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
         self.stirred = true;
+        self.finish_if_done(now, id);
     }
 
     fn input_ready(&mut self, unit: UnitId) {
@@ -632,13 +642,11 @@ impl Scheduler {
     }
 
     fn finish_if_done(&mut self, now: Timestamp, id: RunId) {
-        if self.runs.get(&id).is_some_and(|run| run.counts.open() == 0) {
-            self.close(now, id, RunStatus::Finished);
+        if self.runs.get(&id).is_none_or(|run| run.counts.open() > 0) {
+            return;
         }
-    }
-
-    fn close(&mut self, now: Timestamp, id: RunId, status: RunStatus) {
         let Some(run) = self.runs.remove(&id) else { return };
+        let status = if run.cancelled { RunStatus::Cancelled } else { RunStatus::Finished };
         self.effects.push_back(Effect::Record(Record::Run(Box::new(run.record(status, Some(now))))));
         self.effects.push_back(Effect::RunEnded(id));
         if !self.runs.values().any(|other| other.spec.owner == run.spec.owner) {
@@ -928,7 +936,7 @@ impl Run {
         };
         let units: Vec<State> = (0..shape.units()).map(state).collect();
         let counts = Counts { waiting: shape.units(), ..Counts::default() };
-        Self { queue: Queue::fresh(shape.inputs()), spec, shape, units, counts, dissents: 0, served: 0 }
+        Self { queue: Queue::fresh(shape.inputs()), spec, shape, units, counts, dissents: 0, cancelled: false, served: 0 }
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -86,7 +86,10 @@ impl Refusal {
     pub(crate) fn invalid(error: &BinaryReaderError) -> Self {
         let reason = error.message().lines().next().unwrap_or("not WebAssembly").to_owned();
         // The parser's texts are all there is to tell these apart by, and only the cure depends on it.
-        let cure = if reason.contains("enabled") || reason.contains("without the") || reason.contains("multiple memories") {
+        let cure = if reason.contains("enabled")
+            || reason.contains("without the")
+            || reason.contains("multiple memories")
+        {
             "build for wasm32-unknown-unknown with the target's own features, as `manyhands build` does; threads, relaxed SIMD, reference types, exceptions, GC, tail calls, several or 64-bit memories are not accepted"
         } else if reason.contains("end-of-file") {
             "the file is cut short; copy or build it again"

@@ -231,7 +231,10 @@ fn what_engines_do_differently_is_refused() {
         &format!("function 0 `loop` at offset 0x39: tail calls support is not enabled; {PROPOSALS}"),
     );
     refused(&good("(tag)"), &format!("offset 0x19: exceptions proposal not enabled; {PROPOSALS}"));
-    refused(&good("(type (struct))"), &format!("offset 0xb: struct indexed types not supported without the gc feature; {PROPOSALS}"));
+    refused(
+        &good("(type (struct))"),
+        &format!("offset 0xb: struct indexed types not supported without the gc feature; {PROPOSALS}"),
+    );
     let memory = |memory: &str| job(&format!(r#"{memory} (func (export "manyhands_run"))"#));
     let odd = "module: shared, 64-bit or odd-sized memory; build for wasm32-unknown-unknown without atomics";
     refused(&memory(r#"(memory (export "memory") i64 1)"#), odd);

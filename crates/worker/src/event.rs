@@ -51,6 +51,13 @@ pub enum Event {
         /// Of which job.
         job: JobName,
     },
+    /// The coordinator's clock and this computer's differ so much that leases are not believed.
+    ClockDiffers {
+        /// By so much.
+        by: Duration,
+        /// Whether this computer's is ahead.
+        ahead: bool,
+    },
     /// A unit was executed.
     Executed {
         /// Which.
@@ -72,6 +79,16 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A unit was not finished by its deadline; somebody else has it now.
+    TooLate {
+        /// Which.
+        unit: UnitId,
+    },
+    /// After several failures no work is taken for a while.
+    Resting {
+        /// For so long.
+        wait: Duration,
+    },
     /// No new work is taken.
     Paused,
     /// New work is taken again.
@@ -81,6 +98,38 @@ pub enum Event {
         /// Units that are being executed.
         units: usize,
     },
+    /// The worker ends.
+    Left {
+        /// Units that it executed.
+        executed: u64,
+        /// Reports that the coordinator has on disk.
+        recorded: u64,
+        /// Reports that wait on this computer for the next start.
+        kept: usize,
+    },
+}
+
+impl Event {
+    /// The machine-readable word for this event.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Lost { .. } => "lost",
+            Self::ClockDiffers { .. } => "clock_differs",
+            Self::Started { .. } => "started",
+            Self::Executed { .. } => "executed",
+            Self::Recorded => "recorded",
+            Self::NotCounted { .. } => "not_counted",
+            Self::Refused(_) => "refused",
+            Self::MachineFailed { .. } => "machine_failed",
+            Self::TooLate { .. } => "too_late",
+            Self::Resting { .. } => "resting",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Draining { .. } => "draining",
+            Self::Left { .. } => "left",
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -90,6 +139,11 @@ impl fmt::Display for Event {
             Self::Lost { reason, retry_in } => {
                 write!(f, "no connection ({reason}); trying again in {:.1} s", retry_in.as_secs_f64())
             }
+            Self::ClockDiffers { by, ahead } => {
+                let direction = if *ahead { "ahead of" } else { "behind" };
+                let by = by.as_secs();
+                write!(f, "this computer's clock is {by} s {direction} the coordinator's; set it, or no unit is believed")
+            }
             Self::Started { unit, job } => write!(f, "{job}: unit {} of {} started", unit.index, unit.run.short()),
             Self::Executed { unit, verdict } => {
                 write!(f, "unit {} of {} executed: {verdict}", unit.index, unit.run.short())
@@ -98,9 +152,16 @@ impl fmt::Display for Event {
             Self::NotCounted { reason } => write!(f, "a result does not count: {reason}"),
             Self::Refused(refusal) => write!(f, "refused to execute a unit: {refusal}"),
             Self::MachineFailed { reason } => write!(f, "this machine could not execute a unit: {reason}"),
+            Self::TooLate { unit } => {
+                write!(f, "unit {} of {} was not finished by its deadline", unit.index, unit.run.short())
+            }
+            Self::Resting { wait } => write!(f, "failed too often; taking no work for {:.1} s", wait.as_secs_f64()),
             Self::Paused => f.write_str("paused; no new work is taken"),
             Self::Resumed => f.write_str("resumed"),
-            Self::Draining { units } => write!(f, "finishing {units} units, then leaving"),
+            Self::Draining { units } => write!(f, "finishing what was begun ({units}), then leaving"),
+            Self::Left { executed, recorded, kept } => {
+                write!(f, "left: {executed} executed, {recorded} recorded, {kept} kept for the next start")
+            }
         }
     }
 }

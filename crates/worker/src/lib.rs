@@ -9,10 +9,16 @@
 //! a key on that list. A report leaves only after it is saved, and is forgotten only when the coordinator
 //! says that it is on disk there.
 //!
-//! Start at [`Input`] and [`Effect`], then [`Worker`].
+//! Start at [`Input`] and [`Effect`], then [`Worker`]; `belief` says what is executed at all, `link` when a
+//! connection is tried and given up.
 
+mod belief;
 mod event;
+mod link;
 mod worker;
+
+#[cfg(test)]
+mod tests;
 
 pub use crate::event::{Event, Refusal};
 pub use crate::worker::{Config, Effect, Input, Order, Saved, Worker};

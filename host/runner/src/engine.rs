@@ -117,7 +117,10 @@ impl Wasm {
     ///
     /// # Errors
     /// [`Infrastructure`] when it was made by another version or with other settings.
-    #[expect(unsafe_code, reason = "machine code comes from our own compiler process or from our authenticated cache only")]
+    #[expect(
+        unsafe_code,
+        reason = "machine code comes from our own compiler process or from our authenticated cache only"
+    )]
     pub fn prepare(&self, compiled: &[u8]) -> Result<Prepared, Infrastructure> {
         // SAFETY: the parent process sends what a compiler process of this same executable made, or what
         // its cache holds under a keyed hash. Both happen outside of any process that ran guest code.
@@ -138,7 +141,16 @@ impl Wasm {
         progress: Box<dyn FnMut(u16) + Send>,
     ) -> Result<Executed, Infrastructure> {
         let Execution { entry, input, seed, limits } = execution;
-        let host = Host { input, seed, limits, output: Vec::new(), logs: Vec::new(), log_bytes: 0, progress, memory: Growth::default() };
+        let host = Host {
+            input,
+            seed,
+            limits,
+            output: Vec::new(),
+            logs: Vec::new(),
+            log_bytes: 0,
+            progress,
+            memory: Growth::default(),
+        };
         let mut store = Store::new(&self.engine, host);
         store.limiter(|host| host);
         store.set_fuel(limits.fuel.0).map_err(|error| Infrastructure::of("fuel", &error))?;
@@ -224,7 +236,12 @@ struct Growth {
 }
 
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, _current: usize, desired: usize, most: Option<usize>) -> Result<bool, wasmtime::Error> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        most: Option<usize>,
+    ) -> Result<bool, wasmtime::Error> {
         // Beyond the maximum that the module itself declares the engine would refuse, and call it a failure.
         let declared = most.is_none_or(|most| desired <= most);
         self.memory.allowed = declared && desired as u64 <= self.limits.memory_bytes;
@@ -237,7 +254,12 @@ impl ResourceLimiter for Host {
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _most: Option<usize>) -> Result<bool, wasmtime::Error> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _most: Option<usize>,
+    ) -> Result<bool, wasmtime::Error> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 }
@@ -260,7 +282,10 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         charge(&mut caller, bytes)?;
         let (memory, host) = guest(&mut caller)?;
         let source = range(offset, bytes).and_then(|range| host.input.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
-        range(to, bytes).and_then(|range| memory.get_mut(range)).ok_or(Trap::MemoryOutOfBounds)?.copy_from_slice(source);
+        range(to, bytes)
+            .and_then(|range| memory.get_mut(range))
+            .ok_or(Trap::MemoryOutOfBounds)?
+            .copy_from_slice(source);
         Result2::Ok(())
     })?;
     linker.func_wrap(space, abi::SEED_READ, |mut caller: Caller<'_, Host>, to: u32| {
@@ -275,7 +300,8 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         let most = host.limits.output_bytes;
         if host.output.len() as u64 + u64::from(bytes) > most {
-            let message = format!("the output is longer than {most} bytes; raise `limits.output_bytes` in the manifest");
+            let message =
+                format!("the output is longer than {most} bytes; raise `limits.output_bytes` in the manifest");
             return Err(Aborted { code: abi::ABORT_OUTPUT, message }.into());
         }
         host.output.extend_from_slice(text);
@@ -299,7 +325,9 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
     linker.func_wrap(space, abi::ABORT, |mut caller: Caller<'_, Host>, code: u32, from: u32, bytes: u32| {
         let (memory, _) = guest(&mut caller)?;
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
-        Result2::<()>::Err(Aborted { code, message: clean(&text[..text.len().min(abi::ABORT_MESSAGE_BYTES_MAX)]) }.into())
+        Result2::<()>::Err(
+            Aborted { code, message: clean(&text[..text.len().min(abi::ABORT_MESSAGE_BYTES_MAX)]) }.into(),
+        )
     })?;
     Ok(linker)
 }

@@ -15,7 +15,9 @@ pub struct JoinLink {
 
 /// Why a text is not a join link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a join link: {why}. It looks like https://HOST/join#key_… and comes from the coordinator's operator; put it in quotes, because of the #")]
+#[error(
+    "`{text}` is not a join link: {why}. It looks like https://HOST/join#key_… and comes from the coordinator's operator; put it in quotes, because of the #"
+)]
 pub struct BadLink {
     text: String,
     why: &'static str,
@@ -28,7 +30,8 @@ impl FromStr for JoinLink {
         let bad = |why| BadLink { text: text.chars().take(100).collect(), why };
         let (url, fingerprint) = text.split_once('#').ok_or_else(|| bad("the part after # is missing"))?;
         let fingerprint = fingerprint.parse().map_err(|_| bad("the part after # is no key fingerprint"))?;
-        let base = url.trim_end_matches('/').strip_suffix("/join").ok_or_else(|| bad("the path does not end with /join"))?;
+        let base =
+            url.trim_end_matches('/').strip_suffix("/join").ok_or_else(|| bad("the path does not end with /join"))?;
         let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
         match host {
             Some(host) if !host.is_empty() && !host.starts_with('/') && !host.contains(['@', ' ', '?']) => {}

@@ -27,7 +27,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// the operating system locks down. Ctrl-C finishes what was begun and leaves; twice leaves at once.
 /// SIGUSR1 pauses and resumes.
 #[derive(Parser)]
-#[command(version, after_help = "Exit codes: 0 left as asked, 2 wrong usage, 69 cannot work here, 77 not wanted or not believed.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 left as asked, 2 wrong usage, 69 cannot work here, 77 not wanted or not believed."
+)]
 struct Arguments {
     /// The join link that the coordinator's operator gave you; put it in quotes
     #[arg(value_name = "JOIN_LINK", required_unless_present = "fingerprint")]
@@ -124,8 +127,7 @@ async fn prepare(
         trust_version: data.trust_version(&link.fingerprint.to_string()),
         seed,
     });
-    let session =
-        Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(say) };
+    let session = Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(say) };
     Ok((session, left))
 }
 

@@ -332,7 +332,8 @@ async fn talk(
 ) -> Result<(), tungstenite::Error> {
     let mut request = url.into_client_request()?;
     request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-    let config = WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
     let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
     let (mut socket, _) = match tokio::time::timeout(CONNECT_TIME, connecting).await {
         Ok(connected) => connected?,

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use manyhands_model::Digest;
 
 use crate::engine::{Infrastructure, Prepared, Wasm};
+use crate::sandbox::CHILD_ARGUMENT;
 use crate::sandbox::lockdown::{self, Role};
 use crate::sandbox::wire::{Request, Response, read, write};
-use crate::sandbox::CHILD_ARGUMENT;
 
 /// Modules that a slot keeps ready.
 const MODULES_MAX: usize = 16;

@@ -51,7 +51,9 @@ impl fmt::Display for Lockdown {
         let say = |f: &mut fmt::Formatter<'_>, name: &str, wall: &Wall| match wall {
             Wall::Enforced => write!(f, "{name} enforced"),
             Wall::Partial => write!(f, "{name} enforced in part (an older kernel)"),
-            Wall::Missing(why) => write!(f, "{name} missing ({why}); jobs are held by WebAssembly and the other walls alone"),
+            Wall::Missing(why) => {
+                write!(f, "{name} missing ({why}); jobs are held by WebAssembly and the other walls alone")
+            }
         };
         say(f, "Landlock", &self.landlock)?;
         f.write_str(", ")?;
@@ -204,7 +206,10 @@ pub(super) fn probe() -> Vec<String> {
     note("connect a Unix socket", std::os::unix::net::UnixStream::pair().is_ok());
     note("start a process", std::process::Command::new("/bin/true").spawn().is_ok());
     #[cfg(target_os = "linux")]
-    note("signal its parent", rustix::process::getppid().is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()));
+    note(
+        "signal its parent",
+        rustix::process::getppid().is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()),
+    );
     note("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok());
     possible
 }

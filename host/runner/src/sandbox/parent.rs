@@ -72,7 +72,8 @@ struct Process {
 
 impl Process {
     async fn start(program: &Program, role: &str) -> Result<Self, Infrastructure> {
-        let failed = |error: &dyn std::fmt::Display| Infrastructure(format!("the sandbox process does not start: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| Infrastructure(format!("the sandbox process does not start: {error}"));
         let arguments: [OsString; 2] = [CHILD_ARGUMENT.into(), role.into()];
         let mut child = Command::new(&program.0)
             .args(arguments)
@@ -225,7 +226,8 @@ impl Slot {
         }
         let limits = execution.limits;
         let wall = limits.wall();
-        let most = usize::try_from(limits.output_bytes).unwrap_or(usize::MAX).saturating_add(MESSAGE_BESIDE_OUTPUT_BYTES);
+        let most =
+            usize::try_from(limits.output_bytes).unwrap_or(usize::MAX).saturating_add(MESSAGE_BESIDE_OUTPUT_BYTES);
         let request = Request::Execute(module.module, execution);
         match timeout(wall + WALL_GRACE, process.ask(&request, most, progress)).await {
             Ok(Ok(Response::Executed(executed))) if is_consistent(&executed, &limits) => {
@@ -235,7 +237,8 @@ impl Slot {
             Ok(Ok(_)) => Err(unexpected()),
             Ok(Err(error)) => Err(error),
             Err(_) => {
-                let reason = format!("the job ran for longer than its wall time of {} ms on this machine", wall.as_millis());
+                let reason =
+                    format!("the job ran for longer than its wall time of {} ms on this machine", wall.as_millis());
                 Err(Infrastructure(reason))
             }
         }

@@ -1,0 +1,512 @@
+//! What the scheduler promises, told as stories.
+//!
+//! Each line is a moment: a time, somebody doing something, and after `=>` everything that follows. Lines
+//! without `=>` are followed by nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_protocol::{Entry, Lease, Receipt};
+use manyhands_scheduler::{
+    Effect, Input, Policy, Quorum, Record, RunRecord, RunSpec, RunStatus, Scheduler, UnitRecord, WorkerRecord,
+};
+use manyhands_signing::Validity;
+
+fn policy() -> Policy {
+    // Leases of 20 s of wall time, so 60 s with the margin.
+    Policy { lease_margin: Duration::from_secs(20), ..Policy::default() }
+}
+
+/// A scheduler, its disk, and what workers hold.
+struct World {
+    scheduler: Scheduler,
+    leases: BTreeMap<(WorkerId, UnitId), Lease>,
+    runs: BTreeMap<RunId, RunRecord>,
+    units: BTreeMap<UnitId, UnitRecord>,
+    workers: BTreeMap<WorkerId, WorkerRecord>,
+    ready: Vec<UnitId>,
+}
+
+fn name(text: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+fn run(name: &str) -> RunId {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    RunId(bytes)
+}
+
+fn unit(text: &str) -> UnitId {
+    let (run_name, index) = text.split_once('/').expect("RUN/UNIT");
+    UnitId { run: run(run_name), index: index.parse().expect("a number") }
+}
+
+fn show(unit: UnitId) -> String {
+    format!("{}/{}", text(&unit.run.0), unit.index)
+}
+
+/// Lower-case letters are failures, upper-case ones outputs.
+fn outcome(letter: &str) -> Outcome {
+    let verdict = if letter.chars().all(char::is_uppercase) {
+        Verdict::Ok { output: Digest::of(letter.as_bytes()), output_bytes: 1 }
+    } else {
+        Verdict::Aborted { code: 1, message: letter.to_owned() }
+    };
+    Outcome { verdict, fuel: Fuel(1) }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            scheduler: Scheduler::new(policy(), [7; 32]),
+            leases: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            units: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// `OWNER submits RUN: N inputs[, A of B][, reduce][, priority P]`
+    fn submit(&mut self, now: Timestamp, owner: &str, rest: &str) -> Input {
+        let (id, options) = rest.split_once(": ").expect("RUN: …");
+        let mut spec = RunSpec {
+            id: run(id),
+            owner: owner.to_owned(),
+            job: "job".parse().expect("name"),
+            version: "1.0.0".parse().expect("version"),
+            serial: 1,
+            module: Digest::of(b"module"),
+            wall_ms: 20_000,
+            quorum: Quorum { agree: 2, most: 4 },
+            priority: 0,
+            reduce: false,
+            inputs: 0,
+            submitted_at: now,
+        };
+        for option in options.split(", ") {
+            match option.split(' ').collect::<Vec<_>>()[..] {
+                [count, "inputs" | "input"] => spec.inputs = count.parse().expect("count"),
+                [agree, "of", most] => {
+                    spec.quorum = Quorum { agree: agree.parse().expect("agree"), most: most.parse().expect("most") };
+                }
+                ["reduce"] => spec.reduce = true,
+                ["priority", priority] => spec.priority = priority.parse().expect("priority"),
+                _ => panic!("unknown option `{option}`"),
+            }
+        }
+        let (status, counts) = (RunStatus::Active, manyhands_scheduler::Counts::default());
+        let record = RunRecord { spec: spec.clone(), status, counts, dissents: 0, finished_at: None };
+        self.runs.insert(spec.id, record);
+        Input::Submitted(spec)
+    }
+
+    fn act(&mut self, now: Timestamp, who: &str, verb: &str, rest: &str) {
+        let worker = WorkerId(name(who));
+        let held = |world: &Self, what: &str| world.leases.get(&(worker, unit(what))).map_or(LeaseId([0; 16]), |lease| lease.id);
+        let input = match verb {
+            "submits" => self.submit(now, who, rest),
+            "cancels" => Input::Cancel(run(rest)),
+            "retries" => {
+                self.reopen(now, run(rest));
+                Input::Retry(run(rest))
+            }
+            "connects" => Input::Connected { worker },
+            "leaves" => Input::Disconnected { worker },
+            "wants" => Input::Wants { worker, count: rest.parse().expect("a number") },
+            "fails" => Input::MachineFailed { worker, lease: held(self, rest) },
+            "gives" => Input::GaveBack { worker, leases: vec![held(self, rest)] },
+            "assembles" => {
+                self.ready.push(unit(rest));
+                Input::InputReady(unit(rest))
+            }
+            "passes" => Input::TimePassed,
+            "returns" => {
+                let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
+                let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(|| Lease {
+                    id: LeaseId([9; 16]),
+                    worker,
+                    unit: unit(what),
+                    entry: Entry::Run,
+                    job: "job".parse().expect("name"),
+                    serial: 1,
+                    module: Digest::of(b"module"),
+                    input: Digest::of(b""),
+                    seed: [0; 32],
+                    validity: Validity { issued_at: now, expires_at: now },
+                });
+                Input::Reported { lease, outcome: outcome(letter), evidence: Vec::new() }
+            }
+            "crashes" => return self.restart(now),
+            other => panic!("unknown verb `{other}`"),
+        };
+        self.scheduler.handle(now, input);
+    }
+
+    /// What the shell does before it retries a run that has ended.
+    fn reopen(&mut self, now: Timestamp, id: RunId) {
+        if self.runs[&id].status != RunStatus::Active {
+            let units = self.units.iter().filter(|(unit, _)| unit.run == id).map(|(unit, record)| (unit.index, record.clone()));
+            let ready = self.ready.clone();
+            self.scheduler.restore_run(now, self.runs[&id].clone(), units.collect::<Vec<_>>(), |index| {
+                ready.contains(&UnitId { run: id, index })
+            });
+        }
+    }
+
+    /// A new process that knows what is on disk.
+    fn restart(&mut self, now: Timestamp) {
+        self.scheduler = Scheduler::new(policy(), [8; 32]);
+        for (id, record) in &self.workers {
+            self.scheduler.restore_worker(*id, *record);
+        }
+        for (id, record) in self.runs.clone() {
+            if record.status == RunStatus::Active {
+                let units = self.units.iter().filter(|(unit, _)| unit.run == id);
+                let units: Vec<_> = units.map(|(unit, record)| (unit.index, record.clone())).collect();
+                let ready = self.ready.clone();
+                self.scheduler.restore_run(now, record, units, |index| ready.contains(&UnitId { run: id, index }));
+            }
+        }
+    }
+
+    fn effects(&mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        while let Some(effect) = self.scheduler.poll_effect() {
+            match effect {
+                Effect::Record(Record::Run(record)) => drop(self.runs.insert(record.spec.id, *record)),
+                Effect::Record(Record::Unit(id, record)) => drop(self.units.insert(id, record)),
+                Effect::Record(Record::Worker(id, record)) => drop(self.workers.insert(id, record)),
+                Effect::Record(Record::Evidence(..)) => {}
+                Effect::Grant(draft) => {
+                    said.push(format!("{} gets {}", text(&draft.worker.0), show(draft.unit)));
+                    let lease = Lease {
+                        id: draft.id,
+                        worker: draft.worker,
+                        unit: draft.unit,
+                        entry: draft.entry,
+                        job: "job".parse().expect("name"),
+                        serial: 1,
+                        module: Digest::of(b"module"),
+                        input: Digest::of(b""),
+                        seed: draft.seed,
+                        validity: Validity { issued_at: draft.issued_at, expires_at: draft.expires_at },
+                    };
+                    self.leases.insert((draft.worker, draft.unit), lease);
+                }
+                Effect::Receipt { worker, receipt, .. } => said.push(match receipt {
+                    Receipt::Recorded => format!("{} recorded", text(&worker.0)),
+                    Receipt::AlreadyRecorded => format!("{} recorded before", text(&worker.0)),
+                    Receipt::Refused(reason) => format!("{} refused: {reason}", text(&worker.0)),
+                }),
+                Effect::Withdraw { worker, leases } => said.push(format!("{} drops {}", text(&worker.0), leases.len())),
+                Effect::Assemble { unit, parts } => said.push(format!("assemble {} from {parts:?}", show(unit))),
+                Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
+                Effect::Dissent { worker, unit, banned } => {
+                    let banned = if banned { ", banned" } else { "" };
+                    said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(unit)));
+                }
+                Effect::RunEnded(run) => said.push(format!("{} ends", text(&run.0))),
+            }
+        }
+        said
+    }
+}
+
+#[track_caller]
+fn check(story: &str) {
+    let mut world = World::new();
+    for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (moment, expected) = line.split_once("=>").map_or((line, ""), |(moment, expected)| (moment, expected.trim()));
+        let (time, action) = moment.trim().split_once("s ").expect("a time in seconds");
+        let now = Timestamp(time.trim().parse::<u64>().expect("seconds") * 1000);
+        let action = action.trim();
+        if let Some(asked) = action.strip_prefix("status ") {
+            assert_eq!(format!("{:?}", world.runs[&run(asked)].status), expected, "in `{line}`");
+            continue;
+        }
+        if let Some(question) = action.strip_prefix("why ") {
+            let why = world.scheduler.why(now, unit(question)).expect("an active run");
+            assert_eq!(why.reason.to_string(), expected, "in `{line}`");
+            continue;
+        }
+        let mut words = action.splitn(3, ' ');
+        let (who, verb, rest) = (words.next().expect("who"), words.next().expect("verb"), words.next().unwrap_or(""));
+        world.act(now, who, verb, rest);
+        assert_eq!(world.effects().join("; "), expected, "in `{line}`");
+    }
+}
+
+#[test]
+fn two_workers_that_agree_make_an_answer() {
+    check(
+        "
+         0s ann submits r: 1 input
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         2s w2 connects
+         2s w2 wants 1        => w2 gets r/0
+         3s w1 returns r/0 A  => w1 recorded
+         4s w2 returns r/0 A  => r/0 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_lie_costs_one_more_replica_and_is_laid_to_the_liar() {
+    check(
+        "
+         0s ann submits r: 1 input
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         1s liar connects
+         1s liar wants 1      => liar gets r/0
+         2s w3 connects
+         2s w3 wants 1
+         3s liar returns r/0 X => liar recorded
+         4s w1 returns r/0 A  => w1 recorded; w3 gets r/0
+         5s w3 returns r/0 A  => r/0 done; liar contradicts r/0; r ends; w3 recorded
+        ",
+    );
+}
+
+#[test]
+fn nobody_answers_a_unit_twice() {
+    check(
+        "
+         0s ann submits r: 1 input
+         0s why r/0           => no worker is connected; start a runner with the join link
+         1s w1 connects
+         1s why r/0           => waits for its turn; 1 connected worker may take it
+         1s w1 wants 5        => w1 gets r/0
+         2s w1 returns r/0 A  => w1 recorded
+         2s why r/0           => needs 1 more independent worker; 1 connected, and none of them may answer again
+         3s w1 wants 5
+         4s w1 returns r/0 A  => w1 recorded before
+        ",
+    );
+}
+
+#[test]
+fn a_failure_of_the_job_is_an_answer_too() {
+    check(
+        "
+         0s ann submits r: 1 input
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         1s w2 connects
+         1s w2 wants 1        => w2 gets r/0
+         2s w1 returns r/0 e  => w1 recorded
+         2s w2 returns r/0 e  => r/0 failed; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn four_workers_that_all_differ_leave_a_unit_undecided() {
+    check(
+        "
+         0s ann submits r: 1 input
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         1s w2 connects
+         1s w2 wants 1        => w2 gets r/0
+         1s w3 connects
+         1s w3 wants 1
+         1s w4 connects
+         1s w4 wants 1
+         2s w1 returns r/0 A  => w1 recorded
+         2s w2 returns r/0 B  => w2 recorded; w3 gets r/0
+         2s w3 returns r/0 C  => w3 recorded; w4 gets r/0
+         2s w4 returns r/0 D  => r/0 undecided; r ends; w4 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_worker_that_vanishes_loses_its_lease_and_may_still_be_in_time() {
+    check(
+        "
+          0s ann submits r: 1 input, 1 of 1
+          1s w1 connects
+          1s w1 wants 1        => w1 gets r/0
+          2s w2 connects
+          2s w2 wants 1
+         60s time passes
+         61s time passes       => w1 drops 1; w2 gets r/0
+         62s w1 returns r/0 A  => w2 drops 1; r/0 done; r ends; w1 recorded
+         63s w2 returns r/0 A  => w2 refused: the run has ended; nothing was needed any more
+        ",
+    );
+}
+
+#[test]
+fn a_lost_connection_gives_the_worker_a_short_time_to_come_back() {
+    check(
+        "
+          0s ann submits r: 2 inputs, 1 of 1
+          1s w1 connects
+          1s w1 wants 2        => w1 gets r/0; w1 gets r/1
+          2s w1 leaves
+          3s w2 connects
+          3s w2 wants 2
+         10s w1 connects
+         10s w1 returns r/0 A  => r/0 done; w1 recorded
+         17s time passes       => w1 drops 1; w2 gets r/1
+        ",
+    );
+}
+
+#[test]
+fn work_given_back_and_machines_that_fail_go_to_others() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1    => w1 gets r/0
+         2s w2 connects
+         2s w2 wants 1
+         3s w1 gives r/0  => w2 gets r/0
+         4s w1 wants 1
+         5s w2 fails r/0  => w1 gets r/0
+         6s w2 fails r/0
+        ",
+    );
+}
+
+#[test]
+fn cancelling_takes_everything_back() {
+    check(
+        "
+         0s ann submits r: 2 inputs
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         2s ann cancels r     => w1 drops 1; r/0 cancelled; r/1 cancelled; r ends
+         2s status r          => Cancelled
+         3s w1 returns r/0 A  => w1 refused: the run has ended; nothing was needed any more
+        ",
+    );
+}
+
+#[test]
+fn retrying_asks_again_for_what_has_no_output_only() {
+    check(
+        "
+         0s ann submits r: 2 inputs, 1 of 1
+         1s w1 connects
+         1s w1 wants 9        => w1 gets r/0; w1 gets r/1
+         2s w1 returns r/0 A  => r/0 done; w1 recorded
+         2s w1 returns r/1 e  => r/1 failed; r ends; w1 recorded
+         3s ann retries r     => w1 gets r/1
+         4s w1 returns r/1 B  => r/1 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn outputs_are_reduced_to_one_once_all_of_them_are_there() {
+    check(
+        "
+         0s ann submits r: 33 inputs, 1 of 1, reduce
+         0s why r/35          => combines the outputs of other units; 2 of them have none yet
+         1s ann cancels r     => r/0 cancelled; r/1 cancelled; r/2 cancelled; r/3 cancelled; r/4 cancelled; r/5 cancelled; r/6 cancelled; r/7 cancelled; r/8 cancelled; r/9 cancelled; r/10 cancelled; r/11 cancelled; r/12 cancelled; r/13 cancelled; r/14 cancelled; r/15 cancelled; r/16 cancelled; r/17 cancelled; r/18 cancelled; r/19 cancelled; r/20 cancelled; r/21 cancelled; r/22 cancelled; r/23 cancelled; r/24 cancelled; r/25 cancelled; r/26 cancelled; r/27 cancelled; r/28 cancelled; r/29 cancelled; r/30 cancelled; r/31 cancelled; r/32 cancelled; r/33 cancelled; r/34 cancelled; r/35 cancelled; r ends
+         2s bob submits s: 2 inputs, 1 of 1, reduce
+         3s w1 connects
+         3s w1 wants 9        => w1 gets s/0; w1 gets s/1
+         4s w1 returns s/1 B  => s/1 done; w1 recorded
+         4s w1 returns s/0 A  => s/0 done; assemble s/2 from 0..2; w1 recorded
+         5s why s/2           => its parts are done; its input is being put together
+         6s bob assembles s/2 => w1 gets s/2
+         7s w1 returns s/2 C  => s/2 done; s ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_reduce_step_is_skipped_when_a_part_fails_and_comes_back_with_it() {
+    check(
+        "
+         0s ann submits r: 2 inputs, 1 of 1, reduce
+         1s w1 connects
+         1s w1 wants 9        => w1 gets r/0; w1 gets r/1
+         2s w1 returns r/0 A  => r/0 done; w1 recorded
+         2s w1 returns r/1 e  => r/1 failed; r/2 skipped; r ends; w1 recorded
+         3s ann retries r     => w1 gets r/1
+         4s w1 returns r/1 B  => r/1 done; assemble r/2 from 0..2; w1 recorded
+         5s ann assembles r/2 => w1 gets r/2
+         6s w1 returns r/2 C  => r/2 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn owners_share_evenly_and_priorities_count_within_an_owner() {
+    check(
+        "
+         0s ann submits a: 9 inputs, 1 of 1
+         0s ann submits b: 9 inputs, 1 of 1, priority 5
+         0s bob submits c: 9 inputs, 1 of 1
+         1s w1 connects
+         1s w1 wants 6 => w1 gets b/0; w1 gets c/0; w1 gets b/1; w1 gets c/1; w1 gets b/2; w1 gets c/2
+        ",
+    );
+}
+
+#[test]
+fn three_contradictions_end_a_workers_part() {
+    check(
+        "
+         0s ann submits r: 4 inputs
+         1s liar connects
+         1s liar wants 4        => liar gets r/0; liar gets r/1; liar gets r/2; liar gets r/3
+         2s liar returns r/0 X  => liar recorded
+         2s liar returns r/1 X  => liar recorded
+         2s liar returns r/2 X  => liar recorded
+         2s liar returns r/3 X  => liar recorded
+         3s w1 connects
+         3s w1 wants 9          => w1 gets r/0; w1 gets r/1; w1 gets r/2; w1 gets r/3
+         4s w2 connects
+         4s w1 returns r/0 A    => w1 recorded
+         4s w1 returns r/1 A    => w1 recorded
+         4s w1 returns r/2 A    => w1 recorded
+         4s w2 wants 9          => w2 gets r/0; w2 gets r/1; w2 gets r/2
+         5s w2 returns r/0 A    => r/0 done; liar contradicts r/0; w2 recorded
+         5s w2 returns r/1 A    => r/1 done; liar contradicts r/1; w2 recorded
+         5s w2 returns r/2 A    => r/2 done; liar contradicts r/2, banned; w2 recorded; w2 gets r/3
+         6s liar wants 9
+         6s liar returns r/3 X  => liar refused: this worker contradicted verified answers too often; its reports do not count any more
+         7s w1 returns r/3 A    => w1 recorded
+         7s w2 returns r/3 A    => r/3 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_crash_loses_no_report_and_leases_from_before_still_count() {
+    check(
+        "
+         0s ann submits r: 2 inputs
+         1s w1 connects
+         1s w1 wants 2        => w1 gets r/0; w1 gets r/1
+         2s w1 returns r/0 A  => w1 recorded
+         3s all crashes
+         4s w1 connects
+         4s w1 returns r/1 B  => w1 recorded
+         5s w1 returns r/0 A  => w1 recorded before
+         6s w2 connects
+         6s w2 wants 9        => w2 gets r/0; w2 gets r/1
+         7s w2 returns r/0 A  => r/0 done; w2 recorded
+         7s all crashes
+         8s w2 connects
+         8s w2 returns r/1 B  => r/1 done; r ends; w2 recorded
+        ",
+    );
+}
