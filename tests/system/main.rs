@@ -3,6 +3,8 @@
 //! A test waits for what it needs to see and never for a length of time; a test that fails shows the last
 //! lines of every process it started.
 
+#![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
+
 mod bad_input;
 mod crash;
 mod forgery;

@@ -66,7 +66,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ok { output, output_bytes } => write!(f, "ok: {output_bytes} bytes, sha256 {}", output.short()),
-            Self::OutOfFuel => f.write_str("the job ran out of fuel; raise `limits.fuel` in its manifest or give it less work per unit"),
+            Self::OutOfFuel => f.write_str(
+                "the job ran out of fuel; raise `limits.fuel` in its manifest or give it less work per unit",
+            ),
             Self::OutOfStack => f.write_str("the job recursed too deeply"),
             Self::Aborted { code: 1, message } => write!(f, "the job returned an error: {message}"),
             Self::Aborted { code: 2, message } => write!(f, "the job panicked: {message}"),

@@ -75,7 +75,11 @@ impl fmt::Display for Reason {
                 if *more == 1 { "" } else { "s" }
             ),
             Self::Queued { eligible } => {
-                write!(f, "waits for its turn; {eligible} connected worker{} may take it", if *eligible == 1 { "" } else { "s" })
+                write!(
+                    f,
+                    "waits for its turn; {eligible} connected worker{} may take it",
+                    if *eligible == 1 { "" } else { "s" }
+                )
             }
             Self::Running { by, permille, lease_ends_in } => write!(
                 f,
@@ -89,7 +93,9 @@ impl fmt::Display for Reason {
             Self::Ended(End::Undecided) => {
                 f.write_str("workers did not agree, or their machines failed too often; retry the run to try again")
             }
-            Self::Ended(End::Skipped) => f.write_str("a unit whose output it needs has none; retry the run to try again"),
+            Self::Ended(End::Skipped) => {
+                f.write_str("a unit whose output it needs has none; retry the run to try again")
+            }
             Self::Ended(End::Cancelled) => f.write_str("the run was cancelled"),
         }
     }

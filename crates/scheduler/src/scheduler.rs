@@ -560,9 +560,12 @@ impl Scheduler {
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
         *run.counts.of(state) += 1;
-        let dissenters: Vec<WorkerId> = accepted.iter().flat_map(|accepted| {
-            open.reports.iter().filter(move |replica| replica.outcome != *accepted).map(|replica| replica.worker)
-        }).collect();
+        let dissenters: Vec<WorkerId> = accepted
+            .iter()
+            .flat_map(|accepted| {
+                open.reports.iter().filter(move |replica| replica.outcome != *accepted).map(|replica| replica.worker)
+            })
+            .collect();
         run.dissents += dissenters.len() as u64;
         let parent = run.shape.parent(unit.index);
 
@@ -877,9 +880,11 @@ impl Scheduler {
     /// Why the units of an active run that have not ended are where they are.
     pub fn why_all(&self, now: Timestamp, id: RunId) -> impl Iterator<Item = UnitSummary> + '_ {
         self.runs.get(&id).into_iter().flat_map(move |run| {
-            run.units.iter().enumerate().filter(|(_, state)| !matches!(state, State::Ended(_))).map(
-                move |(index, state)| UnitSummary { index: index as u32, reason: self.reason(now, run, state) },
-            )
+            run.units
+                .iter()
+                .enumerate()
+                .filter(|(_, state)| !matches!(state, State::Ended(_)))
+                .map(move |(index, state)| UnitSummary { index: index as u32, reason: self.reason(now, run, state) })
         })
     }
 
@@ -936,7 +941,16 @@ impl Run {
         };
         let units: Vec<State> = (0..shape.units()).map(state).collect();
         let counts = Counts { waiting: shape.units(), ..Counts::default() };
-        Self { queue: Queue::fresh(shape.inputs()), spec, shape, units, counts, dissents: 0, cancelled: false, served: 0 }
+        Self {
+            queue: Queue::fresh(shape.inputs()),
+            spec,
+            shape,
+            units,
+            counts,
+            dissents: 0,
+            cancelled: false,
+            served: 0,
+        }
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -111,7 +111,9 @@ impl World {
 
     fn act(&mut self, now: Timestamp, who: &str, verb: &str, rest: &str) {
         let worker = WorkerId(name(who));
-        let held = |world: &Self, what: &str| world.leases.get(&(worker, unit(what))).map_or(LeaseId([0; 16]), |lease| lease.id);
+        let held = |world: &Self, what: &str| {
+            world.leases.get(&(worker, unit(what))).map_or(LeaseId([0; 16]), |lease| lease.id)
+        };
         let input = match verb {
             "submits" => self.submit(now, who, rest),
             "cancels" => Input::Cancel(run(rest)),
@@ -154,7 +156,8 @@ impl World {
     /// What the shell does before it retries a run that has ended.
     fn reopen(&mut self, now: Timestamp, id: RunId) {
         if self.runs[&id].status != RunStatus::Active {
-            let units = self.units.iter().filter(|(unit, _)| unit.run == id).map(|(unit, record)| (unit.index, record.clone()));
+            let units =
+                self.units.iter().filter(|(unit, _)| unit.run == id).map(|(unit, record)| (unit.index, record.clone()));
             let ready = self.ready.clone();
             self.scheduler.restore_run(now, self.runs[&id].clone(), units.collect::<Vec<_>>(), |index| {
                 ready.contains(&UnitId { run: id, index })
@@ -225,7 +228,8 @@ impl World {
 fn check(story: &str) {
     let mut world = World::new();
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (moment, expected) = line.split_once("=>").map_or((line, ""), |(moment, expected)| (moment, expected.trim()));
+        let (moment, expected) =
+            line.split_once("=>").map_or((line, ""), |(moment, expected)| (moment, expected.trim()));
         let (time, action) = moment.trim().split_once("s ").expect("a time in seconds");
         let now = Timestamp(time.trim().parse::<u64>().expect("seconds") * 1000);
         let action = action.trim();

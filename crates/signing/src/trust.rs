@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_listed_key_is_believed_and_a_revoked_or_foreign_one_is_not() {
-        let (old, new, stranger) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]), Keypair::from_seed(&[3; 32]));
+        let (old, new, stranger) =
+            (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]), Keypair::from_seed(&[3; 32]));
         let ring = ring(3, &[(&old, true), (&new, false)], 0).expect("trusted");
         let now = Timestamp(2_000);
         let order = Order(during(1_000, 3_000));

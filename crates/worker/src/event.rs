@@ -142,7 +142,10 @@ impl fmt::Display for Event {
             Self::ClockDiffers { by, ahead } => {
                 let direction = if *ahead { "ahead of" } else { "behind" };
                 let by = by.as_secs();
-                write!(f, "this computer's clock is {by} s {direction} the coordinator's; set it, or no unit is believed")
+                write!(
+                    f,
+                    "this computer's clock is {by} s {direction} the coordinator's; set it, or no unit is believed"
+                )
             }
             Self::Started { unit, job } => write!(f, "{job}: unit {} of {} started", unit.index, unit.run.short()),
             Self::Executed { unit, verdict } => {

@@ -1,0 +1,947 @@
+//! Stories of one worker, told by what it does.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_protocol::{
+    Body, Challenge, ClientMessage, Entry, Grant, Lease, Receipt, Release, ServerMessage, Welcome, decode, encode,
+};
+use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+use crate::{Config, Effect, Event, Input, Saved, Worker};
+
+/// When the stories begin, on the coordinator's clock.
+const START: u64 = 1_700_000_000_000;
+const HEARTBEAT: u64 = 20;
+/// How long a lease is valid.
+const LEASE: u64 = 120;
+
+/// A coordinator without a scheduler, and a worker.
+struct World {
+    root: Keypair,
+    signing: Keypair,
+    worker: Worker,
+    me: WorkerId,
+    /// Milliseconds since the start.
+    now: u64,
+    /// Leases that it asked for and did not get yet.
+    wanted: u16,
+    /// Whether it left.
+    finished: bool,
+    /// Where the connection stands.
+    line: Line,
+}
+
+#[derive(Clone, Copy)]
+enum Line {
+    Down,
+    Dialling,
+    Introduced,
+    Up,
+}
+
+impl World {
+    fn new(slots: u16) -> Self {
+        Self::with(slots, 0, [5; 32])
+    }
+
+    fn with(slots: u16, trust_version: u64, seed: [u8; 32]) -> Self {
+        let (root, key) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[3; 32]));
+        let me = key.public().into();
+        let pinned = root.public().fingerprint();
+        let body = Body { engine: "an engine".into(), runtime: "a runtime".into() };
+        let worker = Worker::new(Config { pinned, key, body, slots, trust_version, seed });
+        Self {
+            root,
+            signing: Keypair::from_seed(&[2; 32]),
+            worker,
+            me,
+            now: 0,
+            wanted: 0,
+            finished: false,
+            line: Line::Down,
+        }
+    }
+
+    /// A worker that was taken on and has said what it wants.
+    fn joined(slots: u16) -> Self {
+        let mut world = Self::new(slots);
+        world.tell(Input::Start(vec![]));
+        world.join();
+        world
+    }
+
+    fn join(&mut self) -> Vec<String> {
+        self.tell(Input::Connected);
+        let mut did = self.hear(ServerMessage::Challenge(self.challenge()));
+        did.extend(self.hear(welcome()));
+        did
+    }
+
+    /// Waits for the next try to connect, which succeeds.
+    fn reconnect(&mut self) -> Vec<String> {
+        while !self.sleep().1.contains(&"connect".to_owned()) {}
+        self.join()
+    }
+
+    fn clock(&self) -> Timestamp {
+        Timestamp(START + self.now)
+    }
+
+    /// What the worker does about `input`.
+    fn effects(&mut self, input: Input) -> Vec<Effect> {
+        self.worker.handle(self.clock(), input);
+        let effects: Vec<_> = std::iter::from_fn(|| self.worker.poll_effect()).collect();
+        for effect in &effects {
+            match effect {
+                Effect::Send(ClientMessage::Want(count)) => self.wanted = *count,
+                Effect::Finished | Effect::Fatal(_) => self.finished = true,
+                Effect::Connect => self.line = Line::Dialling,
+                Effect::Send(ClientMessage::Hello(_)) => self.line = Line::Introduced,
+                Effect::Say(Event::Joined) => self.line = Line::Up,
+                Effect::Say(Event::Lost { .. }) => self.line = Line::Down,
+                _ => {}
+            }
+        }
+        effects
+    }
+
+    fn tell(&mut self, input: Input) -> Vec<String> {
+        self.effects(input).iter().map(show).collect()
+    }
+
+    fn hear(&mut self, message: ServerMessage) -> Vec<String> {
+        self.tell(Input::Frame(message))
+    }
+
+    fn wait(&mut self, seconds: u64) -> Vec<String> {
+        self.now += seconds * 1000;
+        self.tell(Input::TimePassed)
+    }
+
+    /// Waits as a shell would, and returns how long that was and what then happened.
+    fn sleep(&mut self) -> (Duration, Vec<String>) {
+        let until = self.worker.wake_at().expect("it wants to be woken");
+        let slept = until.since(self.clock());
+        self.now = until.0 - START;
+        (slept, self.tell(Input::TimePassed))
+    }
+
+    fn validity(&self, seconds: u64) -> Validity {
+        Validity { issued_at: self.clock(), expires_at: self.clock().after(Duration::from_secs(seconds)) }
+    }
+
+    fn trust(&self, version: u64, revoked: bool) -> TrustList {
+        let keys = vec![TrustedKey { key: self.signing.public(), revoked }];
+        let validity = self.validity(1_000_000);
+        TrustList { version, validity, keys, floors: BTreeMap::new(), revoked_modules: vec![] }
+    }
+
+    fn challenge(&self) -> Challenge {
+        self.challenge_of(7)
+    }
+
+    fn challenge_of(&self, version: u64) -> Challenge {
+        let trust = Signed::new(&self.root, &self.trust(version, false));
+        Challenge { nonce: [4; 32], root: self.root.public(), trust, now: self.clock() }
+    }
+
+    fn release(&self) -> Release {
+        Release {
+            name: "a-job".parse().unwrap(),
+            version: "1.0.0".parse().unwrap(),
+            serial: 3,
+            source: Digest::of(b"source"),
+            module: Digest::of(b"module"),
+            module_bytes: 6,
+            publisher: self.root.public(),
+            limits: Limits::default(),
+            validity: self.validity(1_000_000),
+        }
+    }
+
+    fn lease(&self, number: u8) -> Lease {
+        Lease {
+            id: LeaseId([number; 16]),
+            worker: self.me,
+            unit: UnitId { run: RunId([9; 16]), index: number.into() },
+            entry: Entry::Run,
+            job: "a-job".parse().unwrap(),
+            serial: 3,
+            module: Digest::of(b"module"),
+            input: Digest::of(b"input"),
+            seed: [6; 32],
+            validity: self.validity(LEASE),
+        }
+    }
+
+    fn grant(&self, number: u8) -> Grant {
+        self.grant_of(&self.lease(number), &self.release())
+    }
+
+    fn grant_of(&self, lease: &Lease, release: &Release) -> Grant {
+        let (lease, release) = (Signed::new(&self.signing, lease), Signed::new(&self.signing, release));
+        Grant { lease, release: Some(release), input: b"input".to_vec() }
+    }
+
+    fn give(&mut self, number: u8) -> Vec<String> {
+        let grants = vec![self.grant(number)];
+        self.wanted = self.wanted.saturating_sub(1);
+        self.hear(ServerMessage::Grants(grants))
+    }
+
+    /// As [`World::give`], with the module ready.
+    fn give_ready(&mut self, number: u8) -> Vec<String> {
+        let mut did = self.give(number);
+        did.extend(self.tell(Input::ModuleReady(Digest::of(b"module"))));
+        did
+    }
+
+    fn execute(&mut self, number: u8) -> Vec<String> {
+        self.tell(Input::Executed { lease: LeaseId([number; 16]), result: Ok(answer()) })
+    }
+
+    fn fail(&mut self, number: u8) -> Vec<String> {
+        self.tell(Input::Executed { lease: LeaseId([number; 16]), result: Err("no memory".into()) })
+    }
+
+    fn saved(&mut self, number: u8) -> Vec<String> {
+        self.tell(Input::ReportSaved(LeaseId([number; 16])))
+    }
+
+    fn receive(&mut self, number: u8, receipt: Receipt) -> Vec<String> {
+        self.hear(ServerMessage::Receipt { lease: LeaseId([number; 16]), receipt })
+    }
+
+    fn lose(&mut self) -> Vec<String> {
+        self.tell(Input::Disconnected("cut".into()))
+    }
+}
+
+fn answer() -> (Outcome, Vec<u8>) {
+    let output = b"output".to_vec();
+    let verdict = Verdict::Ok { output: Digest::of(&output), output_bytes: output.len() as u64 };
+    (Outcome { verdict, fuel: Fuel(11) }, output)
+}
+
+fn welcome() -> ServerMessage {
+    ServerMessage::Welcome(Welcome { heartbeat: Duration::from_secs(HEARTBEAT) })
+}
+
+/// One line for each effect; leases by their numbers.
+fn show(effect: &Effect) -> String {
+    let number = |lease: &LeaseId| lease.0[0];
+    match effect {
+        Effect::Connect => "connect".into(),
+        Effect::Disconnect => "disconnect".into(),
+        Effect::Send(message) => match message {
+            ClientMessage::Hello(hello) => format!("> hello, {} slots", hello.slots),
+            ClientMessage::Want(count) => format!("> want {count}"),
+            ClientMessage::Done { lease, .. } => format!("> done {}", number(lease)),
+            ClientMessage::Failed { lease, reason } => format!("> failed {}: {reason}", number(lease)),
+            ClientMessage::Progress { lease, permille } => format!("> progress {} {permille}", number(lease)),
+            ClientMessage::GiveBack(leases) => format!("> back {:?}", leases.iter().map(number).collect::<Vec<_>>()),
+            ClientMessage::Ping => "> ping".into(),
+        },
+        Effect::FetchModule { bytes, .. } => format!("fetch {bytes} bytes"),
+        Effect::ForgetModule(_) => "forget the module".into(),
+        Effect::Execute(order) => format!("execute {}", number(&order.lease)),
+        Effect::Abort(lease) => format!("abort {}", number(lease)),
+        Effect::Save(saved) => format!("save {}", number(&saved.lease)),
+        Effect::Forget(lease) => format!("forget {}", number(lease)),
+        Effect::RememberTrust(version) => format!("remember trust {version}"),
+        Effect::Say(event) => format!("say {}", event.word()),
+        Effect::Finished => "finished".into(),
+        Effect::Fatal(reason) => format!("fatal: {reason}"),
+    }
+}
+
+fn assert_one_has(lines: &[String], words: &str) {
+    assert!(lines.iter().any(|line| line.contains(words)), "no `{words}` in {lines:?}");
+}
+
+#[test]
+fn a_unit_goes_from_its_lease_to_its_receipt() {
+    let mut world = World::new(1);
+    assert_eq!(world.tell(Input::Start(vec![])), ["connect"]);
+    assert_eq!(world.join(), ["remember trust 7", "> hello, 1 slots", "say joined", "> want 2"]);
+    assert_eq!(world.give(1), ["fetch 6 bytes"]);
+    assert_eq!(world.tell(Input::ModuleReady(Digest::of(b"module"))), ["say started", "execute 1"]);
+    assert_eq!(world.give(2), [""; 0], "it waits for the slot");
+    assert_eq!(world.execute(1), ["say executed", "save 1", "say started", "execute 2", "> want 8"]);
+    assert_eq!(world.saved(1), ["> done 1"]);
+    assert_eq!(world.receive(1, Receipt::Recorded), ["forget 1", "say recorded"]);
+}
+
+#[test]
+fn a_report_names_its_lease_and_is_signed_by_the_worker() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.execute(1);
+    let effects = world.effects(Input::ReportSaved(LeaseId([1; 16])));
+    let Some(Effect::Send(ClientMessage::Done { report, output, .. })) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let report = report.verify(world.me.into()).unwrap();
+    assert_eq!((report.outcome.clone(), output.clone()), answer());
+    assert_eq!(report.lease, world.grant(1).lease);
+}
+
+// ── Whom it believes ──
+
+#[test]
+fn a_coordinator_with_another_key_is_not_greeted() {
+    let mut world = World::new(1);
+    world.tell(Input::Start(vec![]));
+    let impostor = Keypair::from_seed(&[8; 32]);
+    let trust = Signed::new(&impostor, &world.trust(7, false));
+    let challenge = Challenge { root: impostor.public(), trust, ..world.challenge() };
+    let did = world.hear(ServerMessage::Challenge(challenge));
+    assert_eq!(did.len(), 2);
+    assert_one_has(&did, "fatal: this is not the coordinator of the join link");
+
+    // Nor one that shows the right root with a list that it did not sign.
+    let mut world = World::new(1);
+    world.tell(Input::Start(vec![]));
+    let trust = Signed::new(&impostor, &world.trust(7, false));
+    let did = world.hear(ServerMessage::Challenge(Challenge { trust, ..world.challenge() }));
+    assert_one_has(&did, "fatal");
+}
+
+#[test]
+fn an_older_trust_list_is_refused_even_after_a_restart() {
+    let mut world = World::with(1, 8, [5; 32]);
+    world.tell(Input::Start(vec![]));
+    let did = world.hear(ServerMessage::Challenge(world.challenge()));
+    assert_one_has(&did, "version 7 is older than version 8");
+
+    // While it is connected as well; what it believes stays as it was.
+    let mut world = World::joined(1);
+    let older = Signed::new(&world.root, &world.trust(6, false));
+    assert_eq!(world.hear(ServerMessage::Trust(older)), ["say refused"]);
+    assert_one_has(&world.give_ready(1), "execute 1");
+}
+
+#[test]
+fn a_wrong_clock_is_said_and_may_be_set_right() {
+    let mut world = World::new(1);
+    world.tell(Input::Start(vec![]));
+    world.now = 3_600_000;
+    let challenge = world.challenge();
+    world.now = 0;
+    let did = world.hear(ServerMessage::Challenge(challenge));
+    assert_eq!(did, ["say clock_differs", "disconnect", "say lost"], "no end: the clock may be set right");
+    assert_eq!(world.sleep().1, ["connect"]);
+    world.now += 3_600_000;
+    assert_one_has(&world.join(), "say joined");
+}
+
+#[test]
+fn whatever_is_wrong_with_a_grant_it_is_given_back_and_not_executed() {
+    type Spoil = fn(&World, &mut Lease, &mut Release, &mut Grant);
+    let cases: &[(&str, Spoil)] = &[
+        ("another worker", |_, lease, _, _| lease.worker = WorkerId([7; 32])),
+        ("expired", |world, lease, _, _| lease.validity.expires_at = world.clock()),
+        ("valid from", |world, lease, _, _| {
+            lease.validity.issued_at = world.clock().after(Duration::from_secs(700));
+        }),
+        ("expired", |world, _, release, _| release.validity.expires_at = world.clock()),
+        ("belong together", |_, _, release, _| release.serial += 1),
+        ("belong together", |_, _, release, _| release.module = Digest::of(b"other")),
+        ("belong together", |_, lease, _, _| lease.job = "other".parse().unwrap()),
+        ("not the one that the lease names", |_, lease, _, _| lease.input = Digest::of(b"other")),
+        ("not the one that the lease names", |_, _, _, grant| grant.input = b"other".to_vec()),
+        ("without a release", |_, _, _, grant| grant.release = None),
+        ("not a key of this coordinator", |world, lease, _, grant| {
+            grant.lease = Signed::new(&Keypair::from_seed(&[8; 32]), lease);
+            grant.release = Some(Signed::new(&world.signing, &world.release()));
+        }),
+        ("not a key of this coordinator", |_, _, release, grant| {
+            grant.release = Some(Signed::new(&Keypair::from_seed(&[8; 32]), release));
+        }),
+    ];
+    for (index, (words, spoil)) in cases.iter().enumerate() {
+        let mut world = World::joined(1);
+        let (mut lease, mut release) = (world.lease(1), world.release());
+        let untouched = world.grant_of(&lease, &release);
+        let mut grant = untouched.clone();
+        spoil(&world, &mut lease, &mut release, &mut grant);
+        if grant == untouched {
+            grant = world.grant_of(&lease, &release);
+        }
+        let did = world.hear(ServerMessage::Grants(vec![grant]));
+        assert_one_has(&did, "> failed 1: ");
+        assert_one_has(&did, words);
+        assert_one_has(&did, "say refused");
+        assert!(
+            !did.iter().any(|line| line.starts_with("fetch") || line.starts_with("execute")),
+            "case {index}: {did:?}"
+        );
+    }
+}
+
+#[test]
+fn flipping_any_one_bit_of_a_grant_is_refused() {
+    let mut world = World::joined(1);
+    let bytes = encode(&world.grant(1));
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let Ok(grant) = decode::<Grant>(&flipped) else { continue };
+        // Whoever removes the release has changed nothing that is signed; it is simply missing then.
+        let did = world.hear(ServerMessage::Grants(vec![grant]));
+        assert!(!did.iter().any(|line| line.starts_with("fetch") || line.starts_with("execute")), "bit {bit}: {did:?}");
+    }
+    assert_one_has(&world.give_ready(1), "execute 1");
+}
+
+#[test]
+fn a_revoked_key_takes_its_leases_and_releases_along() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.give(2);
+    let (old, new) = (Keypair::from_seed(&world.signing.seed()), Keypair::from_seed(&[20; 32]));
+    let mut list = world.trust(8, true);
+    list.keys.push(TrustedKey { key: new.public(), revoked: false });
+    let did = world.hear(ServerMessage::Trust(Signed::new(&world.root, &list)));
+    assert_eq!(did[..4], ["remember trust 8", "say refused", "abort 1", "> back [1, 2]"]);
+
+    // The new key's lease does not bring the old key's release back.
+    world.signing = new;
+    let mut grant = world.grant(3);
+    grant.release = Some(Signed::new(&old, &world.release()));
+    assert_one_has(&world.hear(ServerMessage::Grants(vec![grant.clone()])), "was revoked");
+    grant.release = None;
+    assert_one_has(&world.hear(ServerMessage::Grants(vec![grant])), "without a release");
+    assert_one_has(&world.give(4), "execute 4");
+}
+
+#[test]
+fn withdrawn_releases_and_modules_are_not_executed() {
+    for by_floor in [true, false] {
+        let mut world = World::joined(1);
+        world.give_ready(1);
+        let mut list = world.trust(8, false);
+        if by_floor {
+            list.floors.insert("a-job".parse().unwrap(), 4);
+        } else {
+            list.revoked_modules.push(Digest::of(b"module"));
+        }
+        let did = world.hear(ServerMessage::Trust(Signed::new(&world.root, &list)));
+        assert_one_has(&did, "abort 1");
+        assert_one_has(&world.give(2), "withdrawn");
+    }
+}
+
+#[test]
+fn a_release_that_was_believed_once_still_ends_with_its_time() {
+    let mut world = World::joined(1);
+    let mut release = world.release();
+    release.validity = world.validity(60);
+    let grant = world.grant_of(&world.lease(1), &release);
+    world.hear(ServerMessage::Grants(vec![grant.clone()]));
+    world.now += 59_000;
+    world.hear(ServerMessage::Pong);
+    world.now += 1_000;
+    let again = Grant { lease: Signed::new(&world.signing, &world.lease(2)), ..grant };
+    assert_one_has(&world.hear(ServerMessage::Grants(vec![again])), "> failed 2: manyhands release v1: expired");
+}
+
+// ── Finished work ──
+
+#[test]
+fn a_report_leaves_only_once_it_is_saved() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.execute(1);
+    world.lose();
+    assert!(!world.reconnect().contains(&"> done 1".to_owned()), "not saved yet");
+    assert_eq!(world.receive(1, Receipt::Recorded), [""; 0], "nobody can have received it");
+    assert_eq!(world.saved(1), ["> done 1"]);
+    assert_eq!(world.saved(1), [""; 0], "once is enough");
+}
+
+#[test]
+fn a_report_is_sent_again_until_there_is_a_receipt() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.execute(1);
+    world.saved(1);
+    for _ in 0..3 {
+        world.lose();
+        assert_one_has(&world.reconnect(), "> done 1");
+    }
+    assert_eq!(world.receive(1, Receipt::AlreadyRecorded), ["forget 1", "say recorded"]);
+    world.lose();
+    assert!(!world.reconnect().contains(&"> done 1".to_owned()));
+}
+
+#[test]
+fn what_was_left_over_is_sent_after_a_restart() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.now += 1;
+    let left: Vec<Saved> = world
+        .effects(Input::Executed { lease: LeaseId([1; 16]), result: Ok(answer()) })
+        .into_iter()
+        .filter_map(|effect| if let Effect::Save(saved) = effect { Some(saved) } else { None })
+        .collect();
+
+    let mut world = World::new(1);
+    world.tell(Input::Start(left));
+    assert_one_has(&world.join(), "> done 1");
+    assert_eq!(world.receive(1, Receipt::Refused("too late".into())), ["forget 1", "say not_counted"]);
+}
+
+#[test]
+fn a_full_disk_does_not_hold_a_report_back() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.execute(1);
+    assert_eq!(world.tell(Input::ReportNotSaved(LeaseId([1; 16]))), ["> done 1"]);
+}
+
+#[test]
+fn work_goes_on_while_the_connection_is_gone() {
+    let mut world = World::joined(2);
+    world.give_ready(1);
+    world.give(2);
+    assert_eq!(world.lose(), ["say lost"]);
+    assert_eq!(world.execute(1), ["say executed", "save 1"]);
+    world.fail(2);
+    world.saved(1);
+    let did = world.reconnect();
+    assert_one_has(&did, "> failed 2: no memory");
+    assert_one_has(&did, "> done 1");
+}
+
+// ── How much it takes ──
+
+#[test]
+fn it_never_executes_more_than_it_has_slots() {
+    let mut world = World::joined(2);
+    world.give_ready(1);
+    assert_one_has(&world.give(2), "execute 2");
+    assert_eq!(world.give(3), [""; 0]);
+    assert_one_has(&world.execute(2), "execute 3");
+}
+
+#[test]
+fn a_request_that_is_under_way_is_not_repeated() {
+    let mut world = World::joined(2);
+    for number in 1..=4 {
+        world.give_ready(number);
+    }
+    world.now += 10_000;
+    let asks = |did: Vec<String>| did.into_iter().filter(|line| line.starts_with("> want")).collect::<Vec<_>>();
+    assert_eq!(asks(world.execute(1)), ["> want 1"]);
+    assert_eq!(asks(world.execute(2)), [""; 0], "the answer to the first may be on its way");
+    assert_eq!(asks(world.give(5)), ["> want 1"]);
+    assert_eq!(asks(world.execute(3)), [""; 0]);
+    assert_eq!(asks(world.execute(4)), [""; 0]);
+    assert_eq!(asks(world.execute(5)), ["> want 4"], "there is nothing to do");
+}
+
+#[test]
+fn more_than_fits_is_given_back() {
+    let mut world = World::joined(1);
+    for number in 1..=18 {
+        world.give(number);
+    }
+    assert_eq!(world.give(19), ["> back [19]"]);
+}
+
+#[test]
+fn short_units_are_asked_for_in_advance_and_long_ones_are_not() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.now += 50_000;
+    assert_one_has(&world.execute(1), "> want 2");
+    for number in 2..100 {
+        world.give(number);
+        world.now += 40;
+        world.execute(number);
+    }
+    assert_eq!(world.wanted, 7, "six units of 40 ms fill a quarter of a second, and one more runs");
+}
+
+#[test]
+fn a_machine_that_fails_at_everything_does_not_fail_at_every_unit_there_is() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    let mut failures = 0;
+    while world.now < 3_600_000 {
+        if world.wanted > 0 {
+            world.give(1);
+            let did = world.fail(1);
+            assert_eq!(did[..2], ["> failed 1: no memory", "say machine_failed"]);
+            failures += 1;
+        }
+        world.hear(ServerMessage::Pong);
+        world.sleep();
+    }
+    assert!((10..80).contains(&failures), "{failures} in an hour");
+    while world.wanted == 0 {
+        world.hear(ServerMessage::Pong);
+        world.sleep();
+    }
+    world.give(2);
+    world.execute(2);
+    assert!(world.wanted > 0, "one that is executed makes good for them");
+}
+
+#[test]
+fn a_module_that_cannot_be_had_fails_its_units_and_no_others() {
+    let mut world = World::joined(1);
+    world.give(1);
+    world.give(2);
+    let did = world.tell(Input::ModuleFailed(Digest::of(b"module"), "404".into()));
+    assert_eq!(did[..3], ["> failed 1: 404", "> failed 2: 404", "say machine_failed"]);
+    world.wait(2);
+    assert_one_has(&world.give(3), "fetch 6 bytes");
+}
+
+#[test]
+fn only_so_many_modules_are_kept() {
+    let mut world = World::joined(1);
+    let mut forgotten = 0;
+    for number in 1..=40 {
+        let module = Digest::of(&[number]);
+        let lease = Lease { module, ..world.lease(number) };
+        let grant = world.grant_of(&lease, &Release { module, ..world.release() });
+        world.hear(ServerMessage::Grants(vec![grant]));
+        let did = world.tell(Input::ModuleReady(module));
+        forgotten += did.iter().filter(|line| *line == "forget the module").count();
+        world.execute(number);
+    }
+    assert_eq!(forgotten, 40 - 32);
+}
+
+#[test]
+fn hints_about_progress_are_passed_on_a_hundred_times_at_most() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    let mut sent = 0;
+    for step in 0..100_000_u32 {
+        let permille = u16::try_from(step * 7919 % 1500).unwrap();
+        sent += world.tell(Input::Progress { lease: LeaseId([1; 16]), permille }).len();
+    }
+    assert!((1..=100).contains(&sent), "{sent}");
+}
+
+// ── When it stops ──
+
+#[test]
+fn a_cancelled_unit_is_aborted_and_its_late_outcome_counts_for_nothing() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.give(2);
+    let did = world.hear(ServerMessage::Cancel(vec![LeaseId([1; 16]), LeaseId([77; 16])]));
+    assert_eq!(did[..3], ["abort 1", "say started", "execute 2"]);
+    assert_eq!(world.execute(1), [""; 0]);
+}
+
+#[test]
+fn a_unit_past_its_deadline_is_aborted() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    while world.now < LEASE * 1000 - 1 {
+        world.hear(ServerMessage::Pong);
+        world.sleep();
+    }
+    assert_eq!(world.execute(1), [""; 0], "it was aborted");
+}
+
+#[test]
+fn paused_it_finishes_what_runs_and_gives_the_rest_back() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.give(2);
+    assert_eq!(world.tell(Input::Pause), ["say paused", "> back [2]"]);
+    assert_eq!(world.tell(Input::Pause), [""; 0]);
+    assert_eq!(world.give(3), ["> back [3]"], "it crossed the pause on the way");
+    assert_eq!(world.execute(1), ["say executed", "save 1"]);
+    assert_eq!(world.saved(1), ["> done 1"]);
+    assert_eq!(world.tell(Input::Resume), ["say resumed", "> want 9"]);
+}
+
+#[test]
+fn drained_it_finishes_delivers_and_leaves() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.give(2);
+    assert_eq!(world.tell(Input::Drain), ["say draining", "> back [2]"]);
+    assert_eq!(world.execute(1), ["say executed", "save 1"]);
+    assert_eq!(world.saved(1), ["> done 1"]);
+    let did = world.receive(1, Receipt::Recorded);
+    assert_eq!(did, ["forget 1", "say recorded", "say left", "disconnect", "finished"]);
+    assert_eq!(world.worker.wake_at(), None);
+}
+
+#[test]
+fn an_idle_worker_leaves_at_once() {
+    let mut world = World::joined(1);
+    assert_eq!(world.tell(Input::Drain), ["say draining", "> want 0", "say left", "disconnect", "finished"]);
+}
+
+#[test]
+fn without_a_connection_what_is_on_disk_waits_for_the_next_start() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.lose();
+    world.tell(Input::Drain);
+    assert_eq!(world.execute(1), ["say executed", "save 1"], "not before it is saved");
+    assert_eq!(world.saved(1), ["say left", "disconnect", "finished"]);
+}
+
+#[test]
+fn what_takes_too_long_to_finish_is_given_back() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.tell(Input::Drain);
+    world.wait(19);
+    world.hear(ServerMessage::Pong);
+    let did = world.wait(11);
+    assert_eq!(did[did.len() - 5..], ["abort 1", "> back [1]", "say left", "disconnect", "finished"]);
+}
+
+// ── The connection ──
+
+#[test]
+fn a_silent_coordinator_is_given_up_after_three_heartbeats() {
+    let mut world = World::joined(1);
+    assert_eq!(world.wait(20), ["> ping"]);
+    world.hear(ServerMessage::Pong);
+    assert_eq!(world.wait(20), ["> ping"]);
+    assert_eq!(world.wait(20), ["> ping"]);
+    assert_eq!(world.wait(20), ["disconnect", "say lost"]);
+}
+
+#[test]
+fn a_coordinator_that_does_not_answer_is_given_up() {
+    for greeted in [false, true] {
+        let mut world = World::new(1);
+        world.tell(Input::Start(vec![]));
+        if greeted {
+            world.hear(ServerMessage::Challenge(world.challenge()));
+        }
+        let (slept, did) = world.sleep();
+        assert_eq!((slept.as_secs(), did), (20, vec!["disconnect".to_owned(), "say lost".to_owned()]));
+    }
+}
+
+#[test]
+fn waits_grow_to_a_minute_and_differ_from_worker_to_worker() {
+    let waits = |seed: u8| -> Vec<u64> {
+        let mut world = World::with(1, 0, [seed; 32]);
+        world.tell(Input::Start(vec![]));
+        (0..30)
+            .map(|_| {
+                world.lose();
+                let (slept, did) = world.sleep();
+                assert_eq!(did, ["connect"]);
+                u64::try_from(slept.as_millis()).unwrap()
+            })
+            .collect()
+    };
+    let all: Vec<_> = (0..50).map(waits).collect();
+    for waits in &all {
+        for (failures, wait) in waits.iter().enumerate() {
+            assert!((100..=(500 << failures.min(20)).min(60_000)).contains(wait), "{waits:?}");
+        }
+    }
+    // Spread over the whole interval, so that no two of fifty come within the same few milliseconds.
+    let mut last: Vec<_> = all.iter().map(|waits| waits[29]).collect();
+    last.sort_unstable();
+    assert!(last[5] < 20_000 && last[45] > 40_000, "{last:?}");
+}
+
+#[test]
+fn a_coordinator_without_room_says_when_to_come_again() {
+    let mut world = World::new(1);
+    world.tell(Input::Start(vec![]));
+    let reason = "full".to_owned();
+    let retry_after = Some(Duration::from_secs(30));
+    assert_eq!(world.hear(ServerMessage::Refused { reason: reason.clone(), retry_after }), ["disconnect", "say lost"]);
+    let (slept, _) = world.sleep();
+    assert!((30..31).contains(&slept.as_secs()), "{slept:?}");
+    let did = world.hear(ServerMessage::Refused { reason: reason.clone(), retry_after: Some(Duration::MAX) });
+    assert_eq!(did, ["disconnect", "say lost"]);
+    assert!(world.sleep().0 < Duration::from_secs(3700), "nobody sends it away for ever");
+    let did = world.hear(ServerMessage::Refused { reason, retry_after: None });
+    assert_eq!(did, ["disconnect", "fatal: the coordinator does not want this worker: full"]);
+}
+
+#[test]
+fn what_is_said_before_the_challenge_is_not_heard() {
+    let left = ServerMessage::Receipt { lease: LeaseId([1; 16]), receipt: Receipt::Recorded };
+    for message in [welcome(), left, ServerMessage::Cancel(vec![]), ServerMessage::Grants(vec![])] {
+        let mut world = World::new(1);
+        world.tell(Input::Start(vec![]));
+        assert_eq!(world.hear(message), ["disconnect", "say lost"]);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_stops_nothing() {
+    let mut world = World::joined(1);
+    world.now = 10_000;
+    world.hear(ServerMessage::Pong);
+    let before = Timestamp(START - 86_400_000);
+    world.worker.handle(before, Input::TimePassed);
+    let wake = world.worker.wake_at().expect("it goes on");
+    assert!(wake.since(before) <= Duration::from_secs(HEARTBEAT), "{wake:?}");
+}
+
+// ── Anything at all ──
+
+/// Whatever comes, in whatever order: it does not panic, executes only what it was granted and no more than
+/// it has slots, says nothing that is not saved, and never asks to be woken in the past.
+#[test]
+fn no_sequence_of_inputs_breaks_a_promise() {
+    let (mut executed, mut delivered) = (0, 0);
+    for seed in 0..300_u64 {
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let mut world = World::new(1 + u16::try_from(seed % 3).unwrap());
+        let mut promises = Promises { slots: 1 + seed as usize % 3, ..Promises::default() };
+        let mut version = 7;
+        for _ in 0..400 {
+            world.now += u64::from(random.next_u32() % 8) * u64::from(random.next_u32() % 1_000);
+            // Anything at all now and then, and between what a coordinator would say: noise alone gets nowhere.
+            let input = if random.next_u32().is_multiple_of(16) {
+                anything(&world, &mut random, &mut version)
+            } else {
+                something_likely(&world, &promises, &mut random, version)
+            };
+            if let Input::ReportSaved(lease) | Input::ReportNotSaved(lease) = input {
+                promises.saving.retain(|saving| *saving != lease);
+                promises.saved.push(lease);
+            }
+            if let Input::Executed { lease, .. } = input {
+                promises.running.retain(|running| *running != lease);
+            }
+            let effects = world.effects(input);
+            promises.check(&effects, seed);
+            executed += effects.iter().filter(|effect| matches!(effect, Effect::Execute(_))).count();
+            delivered += effects.iter().filter(|effect| matches!(effect, Effect::Forget(_))).count();
+            if let Some(wake) = world.worker.wake_at() {
+                assert!(wake > world.clock(), "seed {seed}: it would keep a processor busy");
+            }
+        }
+        // Asked to leave it leaves, whatever was before.
+        world.effects(Input::Drain);
+        for _ in 0..200 {
+            if world.worker.wake_at().is_some() {
+                world.sleep();
+            }
+        }
+        assert!(world.finished, "seed {seed}: it never leaves");
+    }
+    assert!(executed > 1_000 && delivered > 100, "{executed}, {delivered}: too little happens to show anything");
+}
+
+#[derive(Default)]
+struct Promises {
+    slots: usize,
+    running: Vec<LeaseId>,
+    saving: Vec<LeaseId>,
+    saved: Vec<LeaseId>,
+    sent: Vec<LeaseId>,
+}
+
+impl Promises {
+    fn check(&mut self, effects: &[Effect], seed: u64) {
+        for effect in effects {
+            match effect {
+                Effect::Execute(order) => {
+                    assert_eq!(order.module, Digest::of(b"module"), "seed {seed}");
+                    assert_eq!(Digest::of(&order.input), Digest::of(b"input"), "seed {seed}");
+                    self.running.push(order.lease);
+                    assert!(self.running.len() <= self.slots, "seed {seed}: {:?}", self.running);
+                }
+                Effect::Save(saved) => {
+                    self.saved.retain(|lease| *lease != saved.lease);
+                    self.saving.push(saved.lease);
+                }
+                Effect::Abort(lease) => {
+                    assert!(self.running.contains(lease), "seed {seed}: aborts what does not run");
+                    self.running.retain(|running| running != lease);
+                }
+                Effect::Send(ClientMessage::Done { lease, .. }) => {
+                    assert!(self.saved.contains(lease), "seed {seed}: {lease} is not saved");
+                    self.sent.push(*lease);
+                }
+                Effect::Say(event @ Event::Left { .. }) => assert!(!event.to_string().is_empty()),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn something_likely(world: &World, so_far: &Promises, random: &mut ChaCha20Rng, version: u64) -> Input {
+    let number = u8::try_from(random.next_u32() % 200).unwrap();
+    let frame = |message| Input::Frame(message);
+    let mut one_of = |leases: &[LeaseId]| leases.get(random.next_u32() as usize % leases.len().max(1)).copied();
+    match world.line {
+        Line::Down => return Input::TimePassed,
+        Line::Dialling => return frame(ServerMessage::Challenge(world.challenge_of(version))),
+        Line::Introduced => return frame(welcome()),
+        Line::Up => {}
+    }
+    let input = match number % 4 {
+        0 => (world.wanted > 0).then(|| frame(ServerMessage::Grants(vec![world.grant(number)]))),
+        1 => one_of(&so_far.running).map(|lease| Input::Executed { lease, result: Ok(answer()) }),
+        2 => one_of(&so_far.saving).map(Input::ReportSaved),
+        _ => one_of(&so_far.sent).map(|lease| frame(ServerMessage::Receipt { lease, receipt: Receipt::Recorded })),
+    };
+    input.unwrap_or(Input::ModuleReady(Digest::of(b"module")))
+}
+
+fn anything(world: &World, random: &mut ChaCha20Rng, version: &mut u64) -> Input {
+    let number = u8::try_from(random.next_u32() % 12).unwrap();
+    let lease = LeaseId([number; 16]);
+    let frame = |message| Input::Frame(message);
+    match random.next_u32() % 30 {
+        0 => Input::Start(vec![]),
+        1 => Input::Connected,
+        2 => Input::Disconnected("cut".into()),
+        3 | 4 => frame(ServerMessage::Challenge(world.challenge_of(*version))),
+        5 | 6 => frame(welcome()),
+        7 => frame(ServerMessage::Refused {
+            reason: "full".into(),
+            retry_after: Some(Duration::from_millis(number.into())),
+        }),
+        8..=12 => frame(ServerMessage::Grants(vec![world.grant(number), world.grant(number / 2)])),
+        13 => {
+            let mut bytes = encode(&world.grant(number));
+            let at = random.next_u32() as usize % bytes.len();
+            bytes[at] = bytes[at].wrapping_add(1);
+            frame(ServerMessage::Grants(decode(&bytes).into_iter().collect()))
+        }
+        14 => frame(ServerMessage::Receipt { lease, receipt: Receipt::Recorded }),
+        15 => frame(ServerMessage::Cancel(vec![lease])),
+        16 => {
+            *version += u64::from(random.next_u32() % 2);
+            let revoked = random.next_u32().is_multiple_of(8);
+            frame(ServerMessage::Trust(Signed::new(&world.root, &world.trust(*version, revoked))))
+        }
+        17 => frame(ServerMessage::Pong),
+        18..=20 => Input::ModuleReady(Digest::of(b"module")),
+        21 => Input::ModuleFailed(Digest::of(b"module"), "404".into()),
+        22..=24 => Input::Executed { lease, result: Ok(answer()) },
+        25 => Input::Executed { lease, result: Err("no memory".into()) },
+        26 => Input::ReportSaved(lease),
+        27 => Input::ReportNotSaved(lease),
+        28 => {
+            if number.is_multiple_of(2) {
+                Input::Pause
+            } else {
+                Input::Resume
+            }
+        }
+        _ => Input::TimePassed,
+    }
+}

@@ -15,7 +15,8 @@ use manyhands_model::{Digest, LeaseId, Limits, Outcome, Timestamp, WorkerId};
 use manyhands_protocol::{
     Body, Challenge, ClientMessage, Entry, Grant, Greeting, Hello, Lease, Receipt, Report, ServerMessage, Welcome,
 };
-use manyhands_signing::{CLOCK_SKEW_MAX, Fingerprint, Keypair, Signed, TrustList, Untrusted, Verified};
+use manyhands_signing::trust::CLOCK_SKEW_MAX;
+use manyhands_signing::{Fingerprint, Keypair, Signed, TrustList, Untrusted, Verified};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -466,7 +467,8 @@ impl Worker {
                 return self.hang_up(now, error.to_string(), None);
             }
             Err(error) => {
-                return self.fatal(format!("this is not the coordinator of the join link, or not to be believed: {error}"));
+                return self
+                    .fatal(format!("this is not the coordinator of the join link, or not to be believed: {error}"));
             }
         }
         let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
@@ -578,8 +580,7 @@ impl Worker {
             unit.stage = Stage::Running { since: now, permille: 0 };
             let (lease, limits, input) = (&unit.lease, unit.limits, core::mem::take(&mut unit.input));
             let started = Event::Started { unit: lease.unit, job: lease.job.clone() };
-            let order =
-                Order { lease: id, module: lease.module, entry: lease.entry, input, seed: lease.seed, limits };
+            let order = Order { lease: id, module: lease.module, entry: lease.entry, input, seed: lease.seed, limits };
             if let Some(at) = self.modules.iter().position(|module| *module == order.module) {
                 self.modules.remove(at);
                 self.modules.push_back(order.module);

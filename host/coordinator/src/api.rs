@@ -41,11 +41,8 @@ impl utoipa::Modify for Bearer {
 pub fn router(app: App) -> Router {
     let limits = &app.settings.limits;
     let longest = usize::try_from(limits.module_bytes_max.max(limits.input_bytes_max)).unwrap_or(usize::MAX);
-    let remember = Remember {
-        tokens: app.tokens.clone(),
-        idempotency: app.idempotency.clone(),
-        body_bytes_max: longest,
-    };
+    let remember =
+        Remember { tokens: app.tokens.clone(), idempotency: app.idempotency.clone(), body_bytes_max: longest };
     let (documented, document) = documented(|posts| posts.layer(from_fn_with_state(remember, idempotency::remember)));
     let text = document.to_json().unwrap_or_default();
     documented

@@ -20,8 +20,12 @@ pub struct Authority {
     keys: KeyStore,
     catalogue: Arc<Catalogue>,
     trust: RwLock<Trust>,
-    releases: Mutex<BTreeMap<u64, (Fingerprint, Timestamp, Signed<Release>)>>,
+    /// Releases that were signed, by serial.
+    releases: Mutex<BTreeMap<u64, SignedRelease>>,
 }
+
+/// A release with the key that signed it, and when.
+type SignedRelease = (Fingerprint, Timestamp, Signed<Release>);
 
 struct Trust {
     list: Signed<TrustList>,
@@ -33,7 +37,12 @@ impl Authority {
     ///
     /// # Errors
     /// [`KeysError`].
-    pub fn new(keys: KeyStore, catalogue: Arc<Catalogue>, now: Timestamp, floors: BTreeMap<JobName, u64>) -> Result<Self, KeysError> {
+    pub fn new(
+        keys: KeyStore,
+        catalogue: Arc<Catalogue>,
+        now: Timestamp,
+        floors: BTreeMap<JobName, u64>,
+    ) -> Result<Self, KeysError> {
         let list = keys.trust_list(now, &floors, &[])?;
         let trust = RwLock::new(Trust { list, floors });
         Ok(Self { keys, catalogue, trust, releases: Mutex::default() })

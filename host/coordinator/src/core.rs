@@ -36,6 +36,9 @@ const BATCHES: usize = 16;
 /// Commits stay well below the store's largest.
 const COMMIT_BYTES: usize = manyhands_state::commit::COMMIT_BYTES_MAX / 2;
 
+/// Something that somebody wants to know of the scheduler.
+type Question = Box<dyn FnOnce(&Scheduler, Timestamp) + Send>;
+
 /// Something for the mind.
 pub enum Event {
     /// Tell the scheduler.
@@ -45,7 +48,7 @@ pub enum Event {
     /// Take a run back that is not active, then tell the scheduler.
     Reopen(Box<RunRecord>, Vec<(u32, UnitRecord)>, BTreeSet<u32>, Input),
     /// Look at the scheduler.
-    Ask(Box<dyn FnOnce(&Scheduler, Timestamp) + Send>),
+    Ask(Question),
 }
 
 /// The coordinator has stopped, or is about to.
@@ -231,11 +234,7 @@ struct Hand {
 }
 
 impl Hand {
-    fn work(
-        mut self,
-        mut waiting: mpsc::Receiver<Batch>,
-        runtime: &tokio::runtime::Handle,
-    ) -> Result<(), RecordError> {
+    fn work(mut self, mut waiting: mpsc::Receiver<Batch>, runtime: &tokio::runtime::Handle) -> Result<(), RecordError> {
         while let Some(first) = waiting.blocking_recv() {
             let mut batches = vec![first];
             while let Ok(next) = waiting.try_recv() {
@@ -320,7 +319,9 @@ impl Hand {
                         warn!(%unit, "the outputs to be reduced are longer than an input may be");
                         Input::InputImpossible(unit)
                     }
-                    Err(Unassembled::Record(error @ (RecordError::Commit(_) | RecordError::Read(_)))) => return Err(error),
+                    Err(Unassembled::Record(error @ (RecordError::Commit(_) | RecordError::Read(_)))) => {
+                        return Err(error);
+                    }
                     Err(Unassembled::Record(error)) => {
                         error!(%unit, %error, "the outputs to be reduced cannot be read");
                         Input::InputImpossible(unit)

@@ -38,7 +38,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Hub {
     /// A worker connected. An older connection of the same worker ends. At most `queue` messages wait for
     /// it: one that reads so slowly is cut off, connects anew and loses nothing.
-    pub fn join(&self, worker: WorkerId, body: Body, slots: u16, queue: usize) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
+    pub fn join(
+        &self,
+        worker: WorkerId,
+        body: Body,
+        slots: u16,
+        queue: usize,
+    ) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
         let (sender, receiver) = mpsc::channel(queue);
         let session = Arc::new(Session { sender, closed: CancellationToken::new(), body, slots });
         if let Some(older) = lock(&self.0.workers).insert(worker, Arc::clone(&session)) {

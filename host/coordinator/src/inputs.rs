@@ -58,14 +58,14 @@ impl Splitter {
     ///
     /// # Errors
     /// [`BadBody::TooLong`], as soon as that is clear.
-    pub fn next(&mut self) -> Result<Option<Bytes>, BadBody> {
+    pub fn next_input(&mut self) -> Result<Option<Bytes>, BadBody> {
         match self.framing {
             Framing::Lines => self.next_line(),
             Framing::Frames => self.next_frame(),
         }
     }
 
-    /// The last input, once the body has ended and [`Splitter::next`] gives no more.
+    /// The last input, once the body has ended and [`Splitter::next_input`] gives no more.
     ///
     /// # Errors
     /// [`BadBody::CutOff`].
@@ -135,7 +135,7 @@ mod tests {
         let mut inputs = Vec::new();
         for chunk in body.chunks(step) {
             splitter.push(chunk);
-            while let Some(input) = splitter.next()? {
+            while let Some(input) = splitter.next_input()? {
                 inputs.push(input.to_vec());
             }
         }

@@ -97,7 +97,13 @@ fn main() -> ExitCode {
         None => return runtime.block_on(serve(settings)),
         Some(Command::Config(ConfigCommand::Check)) => say("the configuration is usable"),
         Some(Command::Config(ConfigCommand::Show)) => settings.explain().iter().try_for_each(|setting| {
-            say(&format!("{:<40} {:<28} {:<32} {}", setting.key, setting.value, setting.origin.to_string(), setting.about))
+            say(&format!(
+                "{:<40} {:<28} {:<32} {}",
+                setting.key,
+                setting.value,
+                setting.origin.to_string(),
+                setting.about
+            ))
         }),
         Some(Command::Join) => std::fs::read_to_string(settings.data_dir.join("join"))
             .context("there is no join link yet; start the coordinator once")
@@ -219,7 +225,8 @@ impl Client {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let response = request.bearer_auth(&self.token).send().await;
-        let response = response.with_context(|| format!("{} does not answer; start the coordinator first", self.base))?;
+        let response =
+            response.with_context(|| format!("{} does not answer; start the coordinator first", self.base))?;
         if response.status().is_success() {
             return Ok(response);
         }

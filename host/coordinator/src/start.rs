@@ -115,7 +115,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
 
     let (metrics, hub, stop) = (Metrics::new(), Hub::default(), CancellationToken::new());
-    let authority = Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
+    let authority =
+        Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),

@@ -222,7 +222,7 @@ async fn receive(socket: &mut WebSocket) -> Result<ClientMessage, Leave> {
             Some(Ok(Message::Binary(frame))) => {
                 return decode(&frame).map_err(|error| Leave::Refused(error.to_string(), None));
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(ClientMessage::Ping),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Text(_))) => return Err(Leave::Refused("expected binary frames".into(), None)),
             Some(Ok(Message::Close(_))) | None => return Err(Leave::Quietly),
             Some(Err(error)) => {

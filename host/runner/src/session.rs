@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::{SinkExt as _, StreamExt as _};
+use manyhands_abi::MODULE_BYTES_MAX;
 use manyhands_model::{Digest, LeaseId, Timestamp};
 use manyhands_protocol::{ClientMessage, FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage, decode, encode};
 use manyhands_worker::{Effect, Event, Input, Order, Worker};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -26,8 +27,13 @@ use crate::sandbox::{Compiled, Program, Slot, compile};
 
 /// Time for a connection to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(20);
-/// Time for a module to be fetched.
+/// Time for a module to be fetched and compiled.
 const FETCH_TIME: Duration = Duration::from_secs(300);
+/// Time for what was sent last to arrive before a connection that is given up is cut.
+const CLOSE_TIME: Duration = Duration::from_secs(3);
+/// Difference between the clock on the wall and the one that only goes forward that means a leap: somebody
+/// set the clock, or the computer slept, through which the latter stands still.
+const LEAP: Duration = Duration::from_secs(30);
 /// Messages that wait for a slow network.
 const OUTGOING: usize = 1024;
 
@@ -69,27 +75,35 @@ pub struct Session {
     pub say: Box<dyn FnMut(&Event) + Send>,
 }
 
-/// The wall clock as it was at the start, carried on by the monotonic one.
+/// The wall clock, smoothed: carried on by the monotonic one between leaps.
 struct Clock {
-    started_at: Timestamp,
-    started: Instant,
+    anchor: (Timestamp, Instant),
 }
 
 impl Clock {
     fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started_at: Timestamp(0).after(since_epoch), started: Instant::now() }
+        Self { anchor: (wall(), Instant::now()) }
     }
 
-    fn now(&self) -> Timestamp {
-        self.started_at.after(self.started.elapsed())
-    }
-
-    async fn sleep_until(&self, at: Option<Timestamp>) {
-        match at {
-            Some(at) => tokio::time::sleep(at.since(self.now())).await,
-            None => std::future::pending().await,
+    fn now(&mut self) -> Timestamp {
+        let (since, started) = self.anchor;
+        let (carried_on, wall) = (since.after(started.elapsed()), wall());
+        if carried_on.since(wall).max(wall.since(carried_on)) < LEAP {
+            return carried_on;
         }
+        *self = Self::start();
+        wall
+    }
+}
+
+fn wall() -> Timestamp {
+    Timestamp(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -105,7 +119,9 @@ struct Hands {
     executing: BTreeMap<LeaseId, AbortHandle>,
     /// The connection's number, so that what an older one says is not heard.
     connection: u64,
-    outgoing: Option<(mpsc::Sender<ClientMessage>, AbortHandle)>,
+    outgoing: Option<(mpsc::Sender<ClientMessage>, JoinHandle<()>)>,
+    /// The connection that was given up last, while it sends what waits.
+    closing: Option<JoinHandle<()>>,
 }
 
 enum Told {
@@ -122,8 +138,14 @@ impl Session {
         let Self { link, mut worker, data, outbox, cache, program, slots, mut say } = self;
         let (tell, mut told) = mpsc::unbounded_channel();
         let coordinator = link.fingerprint.to_string();
+        // A module comes from the coordinator itself, whatever it says about other places.
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIME);
+        let http = match http.build() {
+            Ok(http) => http,
+            Err(error) => return End::Fatal(format!("modules cannot be fetched: {error}")),
+        };
         let mut hands = Hands {
-            http: reqwest::Client::new(),
+            http,
             idle: (0..slots).map(|_| Slot::new(program.clone())).collect(),
             link,
             cache,
@@ -133,8 +155,9 @@ impl Session {
             executing: BTreeMap::new(),
             connection: 0,
             outgoing: None,
+            closing: None,
         };
-        let clock = Clock::start();
+        let mut clock = Clock::start();
         let mut paused = false;
         worker.handle(clock.now(), Input::Start(left));
         loop {
@@ -144,6 +167,7 @@ impl Session {
                     Effect::Disconnect => hands.disconnect(),
                     Effect::Send(message) => hands.send(message),
                     Effect::FetchModule { module, bytes } => hands.fetch(module, bytes),
+                    Effect::ForgetModule(module) => drop(hands.modules.remove(&module)),
                     Effect::Execute(order) => hands.execute(order),
                     Effect::Abort(lease) => hands.abort(lease),
                     Effect::Save(saved) => {
@@ -177,6 +201,7 @@ impl Session {
                     Effect::Fatal(reason) => return End::Fatal(reason),
                 }
             }
+            let wait = worker.wake_at().map(|at| at.since(clock.now()));
             let input = tokio::select! {
                 told = told.recv() => match told.and_then(|told| hands.hear(told)) {
                     Some(input) => input,
@@ -189,7 +214,7 @@ impl Session {
                     }
                     Some(Command::Drain) | None => Input::Drain,
                 },
-                () = clock.sleep_until(worker.wake_at()) => Input::TimePassed,
+                () = sleep(wait) => Input::TimePassed,
             };
             worker.handle(clock.now(), input);
         }
@@ -229,13 +254,19 @@ impl Hands {
             };
             drop(tell.send(Told::Link(number, Input::Disconnected(reason))));
         });
-        self.outgoing = Some((sender, talking.abort_handle()));
+        self.outgoing = Some((sender, talking));
     }
 
     fn disconnect(&mut self) {
-        // Dropping the sender lets the task send what waits, and close.
-        self.outgoing = None;
         self.connection += 1;
+        // Dropping the sender lets the task send what waits, and close.
+        let Some((_, talking)) = self.outgoing.take() else { return };
+        let cut = talking.abort_handle();
+        tokio::spawn(async move {
+            tokio::time::sleep(CLOSE_TIME).await;
+            cut.abort();
+        });
+        self.closing = Some(talking);
     }
 
     fn send(&mut self, message: ClientMessage) {
@@ -250,7 +281,9 @@ impl Hands {
 
     /// Lets the connection close, so that what was sent last arrives.
     async fn finish(&mut self) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        if let Some(closing) = self.closing.take() {
+            let _in_time = tokio::time::timeout(CLOSE_TIME, closing).await;
+        }
     }
 
     fn fetch(&mut self, module: Digest, bytes: u64) {
@@ -273,7 +306,14 @@ impl Hands {
         let mut slot = self.idle.pop().unwrap_or_else(|| Slot::new(self.program.clone()));
         let executing = tokio::spawn(async move {
             let hints = tell.clone();
-            let mut progress = move |permille| drop(hints.send(Told::Worker(Input::Progress { lease, permille })));
+            let mut last = 0;
+            let mut progress = move |permille: u16| {
+                // Only what grows: the child may be in the guest's hands, and these wait in memory.
+                if permille > last {
+                    last = permille;
+                    drop(hints.send(Told::Worker(Input::Progress { lease, permille })));
+                }
+            };
             let execution = Execution { entry, input, seed, limits };
             let result = slot.execute(&compiled, execution, &mut progress).await;
             let result = result.map(|done| (done.outcome, done.output)).map_err(|error| error.to_string());
@@ -310,7 +350,7 @@ async fn ready(
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(wrong)? {
         body.extend_from_slice(&chunk);
-        if body.len() as u64 > bytes {
+        if body.len() as u64 > bytes.min(MODULE_BYTES_MAX as u64) {
             return Err("the module is longer than its release says".into());
         }
     }
@@ -335,26 +375,34 @@ async fn talk(
     let config =
         WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
     let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
-    let (mut socket, _) = match tokio::time::timeout(CONNECT_TIME, connecting).await {
+    let (socket, _) = match tokio::time::timeout(CONNECT_TIME, connecting).await {
         Ok(connected) => connected?,
         Err(_) => return Err(tungstenite::Error::Io(std::io::ErrorKind::TimedOut.into())),
     };
     tell(Input::Connected);
-    loop {
-        tokio::select! {
-            message = outgoing.recv() => match message {
-                Some(message) => socket.send(Message::binary(encode(&message))).await?,
-                None => return socket.close(None).await,
-            },
-            frame = socket.next() => match frame {
-                Some(Ok(Message::Binary(bytes))) => match decode::<ServerMessage>(&bytes) {
+    // Both ways at once: two sides that only send would wait for each other for ever.
+    let (mut sink, mut frames) = socket.split();
+    let say = async {
+        while let Some(message) = outgoing.recv().await {
+            sink.send(Message::binary(encode(&message))).await?;
+        }
+        sink.close().await
+    };
+    let hear = async {
+        while let Some(frame) = frames.next().await {
+            match frame? {
+                Message::Binary(bytes) => match decode::<ServerMessage>(&bytes) {
                     Ok(message) => tell(Input::Frame(message)),
                     Err(error) => return Err(tungstenite::Error::Io(std::io::Error::other(error))),
                 },
-                Some(Ok(Message::Close(_))) | None => return Ok(()),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error),
-            },
+                Message::Close(_) => break,
+                Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
         }
+        Ok(())
+    };
+    tokio::select! {
+        said = say => said,
+        heard = hear => heard,
     }
 }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::ws::WebSocketUpgrade;
 use axum::Extension;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -118,7 +118,8 @@ pub(super) async fn worker_socket(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
-    let upgrade = upgrade.map_err(|error| ApiError::new(Kind::UpgradeRequired, format!("this path is for workers: {error}")))?;
+    let upgrade =
+        upgrade.map_err(|error| ApiError::new(Kind::UpgradeRequired, format!("this path is for workers: {error}")))?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
     if upgrade.selected_protocol().is_none() {
         let detail = format!("this coordinator speaks `{SUBPROTOCOL}`, the worker does not; upgrade the older side");

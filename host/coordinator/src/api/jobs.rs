@@ -105,7 +105,8 @@ pub(super) async fn publish(
     let (sealed, module) = seal(module).await?;
     if (&sealed.manifest.name, &sealed.manifest.version) != (&said.name, &said.version) {
         let manifest = format!("{} {}", sealed.manifest.name, sealed.manifest.version);
-        let detail = format!("the publication is for {} {}, the module's manifest says {manifest}", said.name, said.version);
+        let detail =
+            format!("the publication is for {} {}, the module's manifest says {manifest}", said.name, said.version);
         return Err(ApiError::new(Kind::Untrusted, detail));
     }
     if let Some(same) = precedent(&app, &said)? {
@@ -119,7 +120,8 @@ pub(super) async fn publish(
 
 fn publication(headers: &HeaderMap) -> Answer<Signed<Publication>> {
     let malformed = |detail: &str| ApiError::new(Kind::Malformed, format!("header {PUBLICATION_HEADER}: {detail}"));
-    let header = headers.get(PUBLICATION_HEADER).ok_or_else(|| malformed("missing; publish with `manyhands publish`"))?;
+    let header =
+        headers.get(PUBLICATION_HEADER).ok_or_else(|| malformed("missing; publish with `manyhands publish`"))?;
     let bytes = BASE64.decode(header.as_bytes()).map_err(|_| malformed("not base64"))?;
     decode(&bytes).map_err(|_| malformed("not a signed publication of this version"))
 }
@@ -151,14 +153,20 @@ fn precedent(app: &App, said: &Verified<Publication>) -> Answer<Option<std::sync
     }
     match releases.iter().map(|job| &job.manifest.version).max() {
         Some(newest) if *newest > said.version => {
-            let detail = format!("{} {} is older than the published {newest}; raise the version", said.name, said.version);
+            let detail =
+                format!("{} {} is older than the published {newest}; raise the version", said.name, said.version);
             Err(ApiError::new(Kind::Conflict, detail))
         }
         _ => Ok(None),
     }
 }
 
-async fn keep(app: &App, publication: Signed<Publication>, sealed: Sealed, source: Bytes) -> Answer<std::sync::Arc<Job>> {
+async fn keep(
+    app: &App,
+    publication: Signed<Publication>,
+    sealed: Sealed,
+    source: Bytes,
+) -> Answer<std::sync::Arc<Job>> {
     let module_bytes = sealed.bytes.len() as u64;
     let blobs = app.records.blobs();
     let source = blobs.put(source).await.map_err(crate::records::RecordError::from)?;

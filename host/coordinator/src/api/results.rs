@@ -101,7 +101,7 @@ pub(super) async fn results(
         let sender = writer.sender.clone();
         let done = match query.order {
             Order::Input => writer.in_order(units).await,
-            Order::Accepted => writer.as_accepted(units).await,
+            Order::Accepted => writer.by_acceptance(units).await,
         };
         if let Err(Broken::Off(error)) = done {
             let _gone = sender.send(Err(error)).await;
@@ -151,7 +151,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn as_accepted(mut self, units: std::ops::Range<u32>) -> Result<(), Broken> {
+    async fn by_acceptance(mut self, units: std::ops::Range<u32>) -> Result<(), Broken> {
         let mut missing: std::collections::BTreeSet<u32> = units.collect();
         let mut after = None;
         while !missing.is_empty() {
@@ -271,9 +271,10 @@ pub(super) async fn output(
             let bytes = app.records.output(digest).await?;
             Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
         }
-        (None, Some(verdict @ (Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap))) => {
-            Err(ApiError::new(Kind::JobFailed, verdict.to_string()))
-        }
+        (
+            None,
+            Some(verdict @ (Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap)),
+        ) => Err(ApiError::new(Kind::JobFailed, verdict.to_string())),
         (None, _) if ended || run.status != RunStatus::Active => {
             Err(ApiError::new(Kind::Conflict, format!("unit {index} ended without an output; see why")))
         }

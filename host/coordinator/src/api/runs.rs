@@ -7,9 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
-use manyhands_api::{
-    ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why,
-};
+use manyhands_api::{ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
 use manyhands_model::{RunId, UnitId};
 use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
 use serde::Deserialize;
@@ -90,7 +88,11 @@ pub(super) struct ListQuery {
 /// The caller's runs, newest first; an operator sees all.
 #[utoipa::path(get, path = "/v1/runs", tag = "runs", security(("bearer" = [])), params(ListQuery),
     responses((status = 200, body = RunList)))]
-pub(super) async fn list(State(app): State<App>, caller: Caller, Query(query): Query<ListQuery>) -> Answer<Json<RunList>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Answer<Json<RunList>> {
     let limit = query.limit.unwrap_or(50).clamp(1, 1_000);
     let (mut after, mut found) = (query.after, Vec::new());
     loop {

@@ -93,7 +93,8 @@ fn quorum(app: &App, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
     let agree = agree.unwrap_or(scheduling.replicas);
     let most = most.unwrap_or(scheduling.replicas_max.max(agree));
     if agree == 0 || most < agree || most > 16 {
-        let detail = format!("replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16");
+        let detail =
+            format!("replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16");
         return Err(ApiError::new(Kind::Invalid, detail));
     }
     Ok(Quorum { agree, most })
@@ -209,7 +210,7 @@ impl<'a> Submission<'a> {
                 return Err(ApiError::new(Kind::TooLarge, detail));
             }
             splitter.push(&chunk);
-            while let Some(input) = splitter.next().map_err(bad_body)? {
+            while let Some(input) = splitter.next_input().map_err(bad_body)? {
                 self.input(input, keep).await?;
             }
         }
@@ -359,7 +360,8 @@ pub(super) async fn invoke(
     let unit = UnitId { run: record.spec.id, index: 0 };
     let answered = tokio::time::timeout(patience, answer(&app, unit)).await;
     let Ok(answered) = answered else {
-        let detail = format!("no verified answer within {} ms; {} goes on: ask for its results", patience.as_millis(), unit.run);
+        let detail =
+            format!("no verified answer within {} ms; {} goes on: ask for its results", patience.as_millis(), unit.run);
         return Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)));
     };
     respond(&app, unit, codec, answered?).await
