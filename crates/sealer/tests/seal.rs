@@ -1,4 +1,5 @@
 //! What is refused, where, and the cure that is offered; and what comes out of a good module.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use manyhands_sealer::{Sealed, seal};
 

@@ -1,14 +1,14 @@
 //! What a runner keeps: its key, its cache's key, and the newest trust list that it saw.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use manyhands_signing::Keypair;
 use zeroize::Zeroizing;
 
-use crate::outbox::write_durably;
+use crate::outbox::{sync_dir, write_durably};
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,10 @@ pub enum DataDirError {
     /// A file is not what was written.
     #[error("{0}: not a key of 32 bytes; delete it to become a new worker")]
     Damaged(String),
+    /// The note of the newest trust list is unreadable. Taking that for a first start would let somebody
+    /// replay an older list.
+    #[error("{0}: not the version of a trust list; delete it if you know why")]
+    DamagedTrust(String),
     /// The operating system refuses.
     #[error("{place}: {error}")]
     Io {
@@ -36,23 +40,28 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     dir: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl DataDir {
-    /// Makes the directory if need be, and locks it.
+    /// Makes the directory if need be, for its owner only, and locks it.
     ///
     /// # Errors
     /// [`DataDirError`].
     pub fn open(dir: &Path) -> Result<Self, DataDirError> {
         let io = |error| DataDirError::Io { place: dir.display().to_string(), error };
-        fs::create_dir_all(dir).map_err(io)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("LOCK")).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: Some(lock) }),
             Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse(dir.display().to_string())),
             Err(fs::TryLockError::Error(error)) => Err(io(error)),
         }
+    }
+
+    /// A directory that another runner uses, only to be looked at.
+    pub fn look(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), _lock: None }
     }
 
     /// A place in it.
@@ -96,9 +105,17 @@ impl DataDir {
     }
 
     /// The highest version of the coordinator's trust list that was seen.
-    pub fn trust_version(&self, coordinator: &str) -> u64 {
-        let text = fs::read_to_string(self.join(&format!("trust-{coordinator}"))).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn trust_version(&self, coordinator: &str) -> Result<u64, DataDirError> {
+        let path = self.join(&format!("trust-{coordinator}"));
+        let place = path.display().to_string();
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| DataDirError::DamagedTrust(place)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(DataDirError::Io { place, error }),
+        }
     }
 
     /// Remembers that version, durably.
@@ -116,7 +133,8 @@ fn create_secret(path: &Path, secret: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&part)?;
     file.write_all(secret)?;
     file.sync_all()?;
-    fs::rename(&part, path)
+    fs::rename(&part, path)?;
+    sync_dir(path)
 }
 
 #[cfg(test)]
@@ -148,6 +166,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::open(dir.path()).unwrap();
         data.remember_trust("a", 7).unwrap();
-        assert_eq!((data.trust_version("a"), data.trust_version("b")), (7, 0));
+        assert_eq!((data.trust_version("a").unwrap(), data.trust_version("b").unwrap()), (7, 0));
+        fs::write(data.join("trust-a"), "\0\0").unwrap();
+        assert!(matches!(data.trust_version("a"), Err(DataDirError::DamagedTrust(_))), "not taken for a first start");
+    }
+
+    #[test]
+    fn others_cannot_look_into_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&dir.path().join("new/data")).unwrap();
+        assert_eq!(fs::metadata(data.join(".")).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

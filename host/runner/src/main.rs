@@ -1,52 +1,61 @@
 //! `manyhands-runner`: see `--help`.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use manyhands_model::WorkerId;
 use manyhands_protocol::Body;
 use manyhands_runner::cache::Cache;
-use manyhands_runner::identity::DataDir;
+use manyhands_runner::engine;
+use manyhands_runner::identity::{DataDir, DataDirError};
 use manyhands_runner::link::JoinLink;
 use manyhands_runner::outbox::Outbox;
 use manyhands_runner::sandbox::{self, Program, parent};
 use manyhands_runner::session::{Command, End, Session};
-use manyhands_runner::{engine, session};
 use manyhands_worker::{Config, Event, Worker};
 use tokio::sync::mpsc;
 
-/// How long finishing may take after the first signal; a second one ends at once.
-const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How often the results so far are told.
+const SUMMARY: Duration = Duration::from_secs(60);
 
 /// Lends this computer's spare time to a Manyhands coordinator.
 ///
 /// Jobs are WebAssembly modules without network, files or clock; each runs in a process of its own that
-/// the operating system locks down. Ctrl-C finishes what was begun and leaves; twice leaves at once.
-/// SIGUSR1 pauses and resumes.
+/// the operating system locks down. Ctrl-C or SIGTERM finishes what was begun, for at most half a minute,
+/// and leaves; a second one leaves at once, and what was finished is sent at the next start. SIGUSR1 pauses
+/// and resumes. MANYHANDS_LOG=debug shows every unit.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 left as asked, 2 wrong usage, 69 cannot work here, 77 not wanted or not believed."
+    subcommand_negates_reqs = true,
+    after_help = "Exit codes: 0 left as asked, 2 wrong usage, 69 cannot work here, 77 not wanted or not believed, 130 left at once."
 )]
 struct Arguments {
     /// The join link that the coordinator's operator gave you; put it in quotes
-    #[arg(value_name = "JOIN_LINK", required_unless_present = "fingerprint")]
+    #[arg(value_name = "JOIN_LINK", required = true)]
     link: Option<JoinLink>,
     /// Units to execute at once [default: half of the processors]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: Option<u16>,
-    /// Where the key, finished work and compiled modules are kept
-    #[arg(long, value_name = "DIR", env = "MANYHANDS_RUNNER_DATA_DIR")]
+    /// Where the key, finished work and compiled modules are kept; each runner needs its own
+    /// [default: $XDG_DATA_HOME/manyhands-runner]
+    #[arg(long, value_name = "DIR", env = "MANYHANDS_RUNNER_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
-    /// Print this worker's id and end
-    #[arg(long)]
-    fingerprint: bool,
     /// Log as JSON lines
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Print this worker's id, which is its public key, and end
+    Fingerprint,
 }
 
 fn main() -> ExitCode {
@@ -67,39 +76,37 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> ExitCode {
     let dir = arguments.data_dir.unwrap_or_else(default_data_dir);
-    let data = match DataDir::open(&dir) {
-        Ok(data) => Arc::new(data),
-        Err(error) => return fail(69, &error),
-    };
-    let key = match data.key() {
-        Ok(key) => key,
-        Err(error) => return fail(69, &error),
-    };
-    let id = manyhands_model::WorkerId::from(key.public());
-    let Some(link) = arguments.link.filter(|_| !arguments.fingerprint) else {
-        let _closed = writeln!(std::io::stdout(), "{id}");
-        return ExitCode::SUCCESS;
+    let Some(link) = arguments.link.filter(|_| arguments.verb.is_none()) else {
+        return match id(&dir) {
+            Ok(id) => {
+                let _closed = writeln!(std::io::stdout(), "{id}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(69, &error),
+        };
     };
     let slots = arguments.slots.unwrap_or_else(half_of_the_processors);
-    match prepare(link, data, key, slots).await {
-        Ok((session, left)) => {
-            tracing::info!(worker = %id, slots, "ready");
-            let commands = commands();
-            match session.run(commands, left).await {
-                End::Drained => ExitCode::SUCCESS,
-                End::Fatal(reason) => fail(77, &reason),
-            }
-        }
+    match prepare(link, &dir, slots).await {
+        Ok((session, left)) => match session.run(commands(), left).await {
+            End::Drained => ExitCode::SUCCESS,
+            End::Fatal(reason) => fail(77, &reason),
+        },
         Err(error) => fail(69, &format!("{error:#}")),
     }
 }
 
-async fn prepare(
-    link: JoinLink,
-    data: Arc<DataDir>,
-    key: manyhands_signing::Keypair,
-    slots: u16,
-) -> anyhow::Result<(Session, Vec<manyhands_worker::Saved>)> {
+/// Also while the runner runs.
+fn id(dir: &Path) -> Result<WorkerId, DataDirError> {
+    let data = match DataDir::open(dir) {
+        Err(DataDirError::InUse(_)) => DataDir::look(dir),
+        opened => opened?,
+    };
+    Ok(data.key()?.public().into())
+}
+
+async fn prepare(link: JoinLink, dir: &Path, slots: u16) -> anyhow::Result<(Session, Vec<manyhands_worker::Saved>)> {
+    let data = DataDir::open(dir)?;
+    let key = data.key()?;
     // A second call only says that the provider is there already.
     let _there = rustls::crypto::ring::default_provider().install_default();
     let program = Program::current()?;
@@ -109,13 +116,16 @@ async fn prepare(
     } else {
         tracing::warn!(%lockdown, "jobs run in processes that are locked down in part");
     }
-    let (outbox, left) = Outbox::open(&data.join("outbox"))?;
+    // One for each coordinator: what was done for one is nobody else's business.
+    let coordinator = link.fingerprint.to_string();
+    let (outbox, left) = Outbox::open(&data.join("outbox").join(&coordinator))?;
     if !left.is_empty() {
         tracing::info!(results = left.len(), "results from before wait to be sent");
     }
     let cache = Cache::open(&data.join("cache"), *data.secret("cache.key")?, fingerprint)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
+    tracing::info!(worker = %WorkerId::from(key.public()), slots, "ready");
     let worker = Worker::new(Config {
         pinned: link.fingerprint,
         key,
@@ -124,25 +134,45 @@ async fn prepare(
             runtime: format!("manyhands-runner {}", env!("CARGO_PKG_VERSION")),
         },
         slots,
-        trust_version: data.trust_version(&link.fingerprint.to_string()),
+        trust_version: data.trust_version(&coordinator)?,
         seed,
     });
-    let session = Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(say) };
+    let session =
+        Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(narrator()) };
     Ok((session, left))
 }
 
-fn say(event: &Event) {
-    match event {
-        Event::Joined | Event::Paused | Event::Resumed | Event::Draining { .. } => tracing::info!("{event}"),
-        Event::Started { .. } | Event::Executed { .. } | Event::Recorded => tracing::debug!("{event}"),
-        Event::Lost { .. } | Event::NotCounted { .. } | Event::Refused(_) | Event::MachineFailed { .. } => {
-            tracing::warn!("{event}");
+/// Tells the volunteer what happens, units one by one only if asked to.
+fn narrator() -> impl FnMut(&Event) + Send {
+    let (mut recorded, mut told) = (0_u64, Instant::now());
+    move |event| {
+        let kind = event.word();
+        match event {
+            Event::Recorded => {
+                tracing::debug!(event = kind, "{event}");
+                recorded += 1;
+                if told.elapsed() >= SUMMARY {
+                    told = Instant::now();
+                    tracing::info!(event = "summary", recorded, "results recorded so far");
+                }
+            }
+            Event::Started { .. } | Event::Executed { .. } => tracing::debug!(event = kind, "{event}"),
+            Event::Joined | Event::Paused | Event::Resumed | Event::Draining { .. } | Event::Left { .. } => {
+                tracing::info!(event = kind, "{event}");
+            }
+            Event::Lost { .. }
+            | Event::ClockDiffers { .. }
+            | Event::NotCounted { .. }
+            | Event::Refused(_)
+            | Event::MachineFailed { .. }
+            | Event::TooLate { .. }
+            | Event::Resting { .. } => tracing::warn!(event = kind, "{event}"),
         }
     }
 }
 
 /// Turns signals into commands.
-fn commands() -> mpsc::Receiver<session::Command> {
+fn commands() -> mpsc::Receiver<Command> {
     use tokio::signal::unix::{SignalKind, signal};
     let (sender, receiver) = mpsc::channel(4);
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut user)) =
@@ -168,11 +198,6 @@ fn commands() -> mpsc::Receiver<session::Command> {
                 std::process::exit(130);
             }
             let _ended = sender.send(Command::Drain).await;
-            tokio::spawn(async {
-                tokio::time::sleep(DRAIN_TIME).await;
-                tracing::warn!("what was begun is not finished yet; leaving all the same");
-                std::process::exit(0);
-            });
         }
     });
     receiver

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use manyhands_model::LeaseId;
+use manyhands_model::{Digest, LeaseId, Verdict};
 use manyhands_protocol::Report;
 use manyhands_signing::Signed;
 use manyhands_worker::Saved;
@@ -45,12 +45,11 @@ impl Outbox {
                 }
                 continue;
             };
-            match postcard::from_bytes::<Entry>(&fs::read(&path)?) {
-                Ok(Entry { report, output }) => left.push(Saved { lease, report, output }),
-                Err(error) => {
-                    tracing::warn!(file = %path.display(), %error, "a saved result cannot be read; setting it aside");
-                    fs::rename(&path, path.with_extension(SET_ASIDE))?;
-                }
+            if let Some(saved) = whole(lease, &fs::read(&path)?) {
+                left.push(saved);
+            } else {
+                tracing::warn!(file = %path.display(), "a saved result is damaged; setting it aside");
+                fs::rename(&path, path.with_extension(SET_ASIDE))?;
             }
         }
         Ok((Self { dir: dir.to_owned() }, left))
@@ -78,6 +77,18 @@ impl Outbox {
     }
 }
 
+/// The report in `bytes`, if it is the one that was saved: its own signature covers everything in it.
+fn whole(lease: LeaseId, bytes: &[u8]) -> Option<Saved> {
+    let Entry { report, output } = postcard::from_bytes(bytes).ok()?;
+    let said = report.verify_any().ok()?;
+    let fits = match &said.outcome.verdict {
+        Verdict::Ok { output: digest, .. } => Digest::of(&output) == *digest,
+        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => output.is_empty(),
+    };
+    let about = said.lease.verify_any().ok()?.id;
+    (fits && about == lease).then_some(Saved { lease, report, output })
+}
+
 /// Writes a whole file or nothing, and waits for the disk.
 ///
 /// # Errors
@@ -88,6 +99,11 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&part, path)?;
+    sync_dir(path)
+}
+
+/// Waits until the disk has the entry of `path` in its directory.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
@@ -97,7 +113,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+    use manyhands_model::{Fuel, Outcome, RunId, Timestamp, UnitId, WorkerId};
     use manyhands_protocol::{Entry as Function, Lease};
     use manyhands_signing::{Keypair, Validity};
 
@@ -115,7 +131,8 @@ mod tests {
             seed: [0; 32],
             validity: Validity { issued_at: Timestamp(1), expires_at: Timestamp(2) },
         };
-        let outcome = Outcome { verdict: Verdict::Trap, fuel: Fuel(5) };
+        let verdict = Verdict::Ok { output: Digest::of(b"out"), output_bytes: 3 };
+        let outcome = Outcome { verdict, fuel: Fuel(5) };
         let report = Signed::new(&key, &Report { lease: Signed::new(&key, &lease), outcome });
         Saved { lease: LeaseId([7; 16]), report, output: b"out".to_vec() }
     }
@@ -142,5 +159,21 @@ mod tests {
         assert_eq!(Outbox::open(dir.path()).unwrap().1, [saved()]);
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn flipping_any_one_byte_of_a_saved_report_sets_it_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outbox, _) = Outbox::open(dir.path()).unwrap();
+        outbox.save(&saved()).unwrap();
+        let path = dir.path().join(saved().lease.to_string());
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert_eq!(whole(saved().lease, &flipped), None, "byte {at}");
+        }
+        assert_eq!(whole(LeaseId([8; 16]), &bytes), None, "under another name");
+        assert_eq!(whole(saved().lease, &bytes), Some(saved()));
     }
 }

@@ -62,7 +62,7 @@ pub struct Session {
     /// The mind.
     pub worker: Worker,
     /// The runner's directory.
-    pub data: Arc<DataDir>,
+    pub data: DataDir,
     /// Finished work on disk.
     pub outbox: Outbox,
     /// Machine code on disk.

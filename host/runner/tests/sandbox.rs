@@ -1,4 +1,5 @@
 //! Modules in real, locked-down child processes of the runner's own executable.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,18 @@ async fn a_trap_is_a_verdict_and_the_slot_goes_on() {
         assert_eq!(executed.outcome.verdict, Verdict::Trap, "{trap}");
     }
     works(&mut slot).await;
+}
+
+#[tokio::test]
+async fn calls_through_a_table_arrive_or_trap() {
+    let fields = "(type $plain (func)) (table 3 3 funcref) (elem (i32.const 0) $good $other)
+                  (func $good (call $output_write (i32.const 0) (i32.const 1))) (func $other (param i32))";
+    let call = |entry: u32| format!("(call_indirect (type $plain) (i32.const {entry}))");
+    assert_eq!(execute(&job_with(fields, &call(0)).await, unit(b"")).await.output, [0]);
+    for (wrong, what) in [(1, "another type"), (2, "nothing there"), (3, "outside")] {
+        let executed = execute(&job_with(fields, &call(wrong)).await, unit(b"")).await;
+        assert_eq!(executed.outcome.verdict, Verdict::Trap, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub fn run_if_child() -> Option<ExitCode> {
 }
 
 fn serve(role: Role) -> io::Result<()> {
+    // Afterwards it can no longer be asked for.
+    let parent = std::os::unix::process::parent_id();
     let enforced = lockdown::enter(role)?;
     let (mut from, mut to) = (io::stdin(), io::stdout());
     let wasm = match Wasm::new() {
@@ -42,7 +44,7 @@ fn serve(role: Role) -> io::Result<()> {
         Err(error) => return write(&mut to, &Response::Failed(error)),
     };
     write(&mut to, &Response::Ready(enforced, wasm.fingerprint()))?;
-    let mut slot = Child { wasm, modules: BTreeMap::new() };
+    let mut slot = Child { wasm, parent, modules: BTreeMap::new() };
     while let Some(request) = read(&mut from)? {
         let response = slot.answer(request);
         write(&mut to, &response)?;
@@ -52,6 +54,7 @@ fn serve(role: Role) -> io::Result<()> {
 
 struct Child {
     wasm: Wasm,
+    parent: u32,
     modules: BTreeMap<Digest, Prepared>,
 }
 
@@ -82,7 +85,7 @@ impl Child {
                     executed.map(|executed| Response::Executed(Box::new(executed)))
                 }
             },
-            Request::Probe => Ok(Response::Probed(lockdown::probe())),
+            Request::Probe => Ok(Response::Probed(lockdown::probe(self.parent))),
         };
         answered.unwrap_or_else(Response::Failed)
     }

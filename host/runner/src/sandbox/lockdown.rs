@@ -190,8 +190,9 @@ pub fn enter(_role: Role) -> io::Result<Lockdown> {
     Ok(Lockdown { landlock: missing(), seccomp: missing() })
 }
 
-/// Tries what is forbidden and lists what was possible all the same. Run by the tests in a real child.
-pub(super) fn probe() -> Vec<String> {
+/// Tries what is forbidden and lists what was possible all the same. Run by the tests in a real child of
+/// the process `parent`.
+pub(super) fn probe(parent: u32) -> Vec<String> {
     let mut possible = Vec::new();
     let mut note = |what: &str, worked: bool| {
         if worked {
@@ -205,11 +206,8 @@ pub(super) fn probe() -> Vec<String> {
     note("open a UDP socket", std::net::UdpSocket::bind("127.0.0.1:0").is_ok());
     note("connect a Unix socket", std::os::unix::net::UnixStream::pair().is_ok());
     note("start a process", std::process::Command::new("/bin/true").spawn().is_ok());
-    #[cfg(target_os = "linux")]
-    note(
-        "signal its parent",
-        rustix::process::getppid().is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()),
-    );
+    let parent = i32::try_from(parent).ok().and_then(rustix::process::Pid::from_raw);
+    note("signal its parent", parent.is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()));
     note("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok());
     possible
 }

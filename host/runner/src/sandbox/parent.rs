@@ -79,6 +79,8 @@ impl Process {
             .args(arguments)
             .env_clear()
             .current_dir("/")
+            // Ctrl-C in a terminal goes to a whole group; what was begun is to be finished.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
