@@ -47,6 +47,7 @@ pub fn router(app: App) -> Router {
     let text = document.to_json().unwrap_or_default();
     documented
         .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], text) }))
+        .route("/join", get(admin::join))
         .route("/v1/worker", get(admin::worker_socket))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

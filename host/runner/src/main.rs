@@ -86,7 +86,7 @@ async fn run(arguments: Arguments) -> ExitCode {
         };
     };
     let slots = arguments.slots.unwrap_or_else(half_of_the_processors);
-    match prepare(link, &dir, slots).await {
+    match prepare(link, &dir, slots, arguments.json).await {
         Ok((session, left)) => match session.run(commands(), left).await {
             End::Drained => ExitCode::SUCCESS,
             End::Fatal(reason) => fail(77, &reason),
@@ -104,7 +104,12 @@ fn id(dir: &Path) -> Result<WorkerId, DataDirError> {
     Ok(data.key()?.public().into())
 }
 
-async fn prepare(link: JoinLink, dir: &Path, slots: u16) -> anyhow::Result<(Session, Vec<manyhands_worker::Saved>)> {
+async fn prepare(
+    link: JoinLink,
+    dir: &Path,
+    slots: u16,
+    json: bool,
+) -> anyhow::Result<(Session, Vec<manyhands_worker::Saved>)> {
     let data = DataDir::open(dir)?;
     let key = data.key()?;
     // A second call only says that the provider is there already.
@@ -138,35 +143,34 @@ async fn prepare(link: JoinLink, dir: &Path, slots: u16) -> anyhow::Result<(Sess
         seed,
     });
     let session =
-        Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(narrator()) };
+        Session { link, worker, data, outbox, cache: Arc::new(cache), program, slots, say: Box::new(narrator(json)) };
     Ok((session, left))
 }
 
-/// Tells the volunteer what happens, units one by one only if asked to.
-fn narrator() -> impl FnMut(&Event) + Send {
+/// Tells the volunteer what happens, units one by one only if asked to; machines get a word for it too.
+fn narrator(json: bool) -> impl FnMut(&Event) + Send {
     let (mut recorded, mut told) = (0_u64, Instant::now());
     move |event| {
-        let kind = event.word();
+        let kind = json.then(|| event.word());
         match event {
-            Event::Recorded => {
-                tracing::debug!(event = kind, "{event}");
-                recorded += 1;
-                if told.elapsed() >= SUMMARY {
-                    told = Instant::now();
-                    tracing::info!(event = "summary", recorded, "results recorded so far");
-                }
-            }
-            Event::Started { .. } | Event::Executed { .. } => tracing::debug!(event = kind, "{event}"),
-            Event::Joined | Event::Paused | Event::Resumed | Event::Draining { .. } | Event::Left { .. } => {
-                tracing::info!(event = kind, "{event}");
-            }
+            Event::Started { .. } | Event::Executed { .. } | Event::Recorded => tracing::debug!(kind, "{event}"),
+            Event::Joined
+            | Event::NotCounted { .. }
+            | Event::Paused
+            | Event::Resumed
+            | Event::Draining { .. }
+            | Event::Left { .. } => tracing::info!(kind, "{event}"),
             Event::Lost { .. }
             | Event::ClockDiffers { .. }
-            | Event::NotCounted { .. }
             | Event::Refused(_)
             | Event::MachineFailed { .. }
             | Event::TooLate { .. }
-            | Event::Resting { .. } => tracing::warn!(event = kind, "{event}"),
+            | Event::Resting { .. } => tracing::warn!(kind, "{event}"),
+        }
+        recorded += u64::from(*event == Event::Recorded);
+        if *event == Event::Recorded && told.elapsed() >= SUMMARY {
+            told = Instant::now();
+            tracing::info!(kind = json.then_some("summary"), "{recorded} results recorded so far");
         }
     }
 }

@@ -112,6 +112,14 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
 }
 
+/// For a person who opens the join link in a browser.
+pub(super) async fn join(State(app): State<App>) -> String {
+    format!(
+        "This link is for a program. Lend this coordinator your computer's spare time with:\n\n  manyhands-runner '{}'\n",
+        app.join
+    )
+}
+
 /// Where workers come in, by WebSocket.
 pub(super) async fn worker_socket(
     State(app): State<App>,

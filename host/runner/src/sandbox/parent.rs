@@ -189,7 +189,8 @@ pub async fn probe(program: &Program) -> Result<Vec<String>, Infrastructure> {
 /// A place for one execution at a time.
 pub struct Slot {
     program: Program,
-    running: Option<(Process, BTreeSet<Digest>)>,
+    /// The process and the modules that it has ready.
+    running: Option<Box<(Process, BTreeSet<Digest>)>>,
 }
 
 impl Slot {
@@ -211,7 +212,7 @@ impl Slot {
     ) -> Result<Executed, Infrastructure> {
         // Taken out, so that a failure or a dropped future leaves no process in an unknown state.
         let (mut process, mut loaded) = match self.running.take() {
-            Some(running) => running,
+            Some(running) => *running,
             None => (Process::start(&self.program, "slot").await?, BTreeSet::new()),
         };
         if !loaded.contains(&module.module) {
@@ -233,7 +234,7 @@ impl Slot {
         let request = Request::Execute(module.module, execution);
         match timeout(wall + WALL_GRACE, process.ask(&request, most, progress)).await {
             Ok(Ok(Response::Executed(executed))) if is_consistent(&executed, &limits) => {
-                self.running = Some((process, loaded));
+                self.running = Some(Box::new((process, loaded)));
                 Ok(*executed)
             }
             Ok(Ok(_)) => Err(unexpected()),
