@@ -1,5 +1,6 @@
 //! A real coordinator in a folder of its own, and its HTTP API.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -197,6 +198,19 @@ impl Coordinator {
     pub async fn done(&self, id: RunId, count: u64) -> RunView {
         let look = async || Some(self.run(id).await).filter(|run| run.units.done >= count);
         until("units are done", look).await
+    }
+
+    /// The outputs that can be had at this moment, by the numbers of their units.
+    pub async fn served(&self, id: RunId, inputs: u64) -> BTreeMap<u64, Vec<u8>> {
+        let mut served = BTreeMap::new();
+        for unit in 0..inputs {
+            let path = format!("/v1/runs/{id}/units/{unit}/output");
+            let answer = self.request(Method::GET, &path).send().await.expect("an answer");
+            if answer.status().is_success() {
+                served.insert(unit, answer.bytes().await.expect("the whole output").to_vec());
+            }
+        }
+        served
     }
 
     /// Follows the run to its end and returns its results in the order of the inputs.

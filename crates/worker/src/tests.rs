@@ -760,6 +760,19 @@ fn waits_grow_to_a_minute_and_differ_from_worker_to_worker() {
 }
 
 #[test]
+fn who_was_taken_on_comes_back_soon() {
+    let mut world = World::new(1);
+    world.tell(Input::Start(vec![]));
+    for _ in 0..20 {
+        world.lose();
+        world.sleep();
+    }
+    world.join();
+    world.lose();
+    assert!(world.sleep().0 <= Duration::from_millis(500));
+}
+
+#[test]
 fn a_coordinator_without_room_says_when_to_come_again() {
     let mut world = World::new(1);
     world.tell(Input::Start(vec![]));

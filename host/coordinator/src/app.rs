@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::ServerMessage;
 use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng as _, SeedableRng as _};
+use rand_core::Rng as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
@@ -55,7 +55,14 @@ pub struct Inner {
     pub publishing: tokio::sync::Mutex<()>,
     /// Submissions with an idempotency key that are arriving now.
     pub submitting: Mutex<BTreeSet<Digest>>,
-    random: Mutex<ChaCha20Rng>,
+    /// Seeded by the operating system.
+    pub random: Mutex<ChaCha20Rng>,
+}
+
+impl From<Inner> for App {
+    fn from(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
 }
 
 impl std::ops::Deref for App {
@@ -67,42 +74,6 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    /// Puts the parts together; `entropy` comes from the operating system.
-    #[expect(clippy::too_many_arguments, reason = "called once, by the assembly of the whole")]
-    pub fn new(
-        settings: Settings,
-        clock: Clock,
-        records: Records,
-        catalogue: Arc<Catalogue>,
-        authority: Arc<Authority>,
-        core: Core,
-        hub: Hub,
-        tokens: Tokens,
-        idempotency: Idempotency,
-        metrics: Metrics,
-        stop: CancellationToken,
-        join: String,
-        entropy: [u8; 32],
-    ) -> Self {
-        Self(Arc::new(Inner {
-            settings,
-            clock,
-            records,
-            catalogue,
-            authority,
-            core,
-            hub,
-            tokens,
-            idempotency,
-            metrics,
-            stop,
-            join,
-            publishing: tokio::sync::Mutex::default(),
-            submitting: Mutex::default(),
-            random: Mutex::new(ChaCha20Rng::from_seed(entropy)),
-        }))
-    }
-
     /// Fills `bytes` unpredictably.
     pub fn random(&self, bytes: &mut [u8]) {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
@@ -144,7 +115,7 @@ impl App {
                 let floor = |name, serial: u64| scheduler.serials(name).fold(serial, u64::min);
                 newest
                     .iter()
-                    .map(|job| (job.manifest.name.clone(), floor(&job.manifest.name, job.record.serial)))
+                    .map(|job| (job.manifest.name.clone(), floor(&job.manifest.name, job.serial)))
                     .collect::<BTreeMap<_, _>>()
             })
             .await?;

@@ -102,16 +102,16 @@ impl Authority {
         {
             return Ok(release.clone());
         }
-        let found = self.catalogue.releases(job).into_iter().find(|job| job.record.serial == serial);
+        let found = self.catalogue.releases(job).into_iter().find(|job| job.serial == serial);
         let found = found.ok_or_else(|| RecordError::Missing(format!("release {serial} of {job}")))?;
         let release = Release {
             name: job.clone(),
             version: found.manifest.version.clone(),
             serial,
-            source: found.record.source,
-            module: found.record.module,
-            module_bytes: found.record.module_bytes,
-            publisher: found.record.publisher(),
+            source: found.source,
+            module: found.module,
+            module_bytes: found.module_bytes,
+            publisher: found.publisher(),
             limits: found.manifest.limits,
             validity: Validity { issued_at: now, expires_at: now.after(RELEASE_VALID) },
         };

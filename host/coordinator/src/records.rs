@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use manyhands_api::JobView;
 use manyhands_model::{Digest, JobName, Manifest, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
@@ -50,8 +51,9 @@ pub enum RecordError {
 /// A published job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// What it declares, as JSON: a manifest may gain fields.
-    manifest: String,
+    /// What it declares.
+    #[serde(with = "as_json")]
+    pub manifest: Manifest,
     /// Number of this release at this coordinator.
     pub serial: u64,
     /// SHA-256 of the module as published, which is the blob that it was sealed from.
@@ -68,34 +70,42 @@ pub struct JobRecord {
     pub published_at: Timestamp,
 }
 
+/// A manifest may gain fields, so it is kept as the JSON that it came as.
+mod as_json {
+    use manyhands_model::Manifest;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de, ser};
+
+    pub(super) fn serialize<S: Serializer>(manifest: &Manifest, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(manifest).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Manifest, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
 impl JobRecord {
-    /// A record of a job that was just sealed.
-    #[expect(clippy::too_many_arguments, reason = "a record has that many fields")]
-    pub fn new(
-        manifest: &Manifest,
-        serial: u64,
-        source: Digest,
-        module: Digest,
-        module_bytes: u64,
-        reduces: bool,
-        publication: Signed<Publication>,
-        published_at: Timestamp,
-    ) -> Self {
-        let manifest = serde_json::to_string(manifest).unwrap_or_default();
-        Self { manifest, serial, source, module, module_bytes, reduces, publication, published_at }
-    }
-
-    /// What it declares.
-    ///
-    /// # Errors
-    /// [`RecordError::Foreign`] when a later version wrote it.
-    pub fn manifest(&self) -> Result<Manifest, RecordError> {
-        serde_json::from_str(&self.manifest).map_err(|_| RecordError::Foreign(Table::Jobs))
-    }
-
     /// Who published it.
     pub fn publisher(&self) -> PublicKey {
         self.publication.signer()
+    }
+
+    /// As the HTTP API shows it.
+    pub fn view(&self) -> JobView {
+        JobView {
+            name: self.manifest.name.clone(),
+            version: self.manifest.version.clone(),
+            serial: self.serial,
+            description: self.manifest.description.clone(),
+            codec: self.manifest.codec,
+            reduces: self.reduces,
+            limits: self.manifest.limits,
+            source: self.source,
+            module: self.module,
+            module_bytes: self.module_bytes,
+            publisher: self.publisher().fingerprint(),
+            published_at: self.published_at,
+        }
     }
 }
 
@@ -157,8 +167,8 @@ pub struct Writes(pub Commit);
 
 impl Writes {
     /// Writes a published job, which must be new.
-    pub fn job(&mut self, name: &JobName, job: &JobRecord) {
-        let key = (Table::Jobs, job_key(name, job.serial));
+    pub fn job(&mut self, job: &JobRecord) {
+        let key = (Table::Jobs, job_key(&job.manifest.name, job.serial));
         self.0 = std::mem::take(&mut self.0).expect_absent(key.clone()).put(key, encode(job));
     }
 

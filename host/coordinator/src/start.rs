@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use manyhands_scheduler::{Policy, Scheduler};
 use manyhands_store::{Blobs, Options, SledStore};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::app::App;
+use crate::app::{App, Inner};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::catalogue::Catalogue;
@@ -130,7 +132,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let idempotency = Idempotency::new(Arc::clone(records.store()), move || clock.now());
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
-    let app = App::new(
+    let app = App::from(Inner {
         settings,
         clock,
         records,
@@ -140,11 +142,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         hub,
         tokens,
         idempotency,
-        metrics.clone(),
-        stop.clone(),
-        join.clone(),
-        entropy()?,
-    );
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+        join: join.clone(),
+        publishing: tokio::sync::Mutex::default(),
+        submitting: Mutex::default(),
+        random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
+    });
     tokio::spawn(every_hour(app.clone()));
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
@@ -209,9 +213,9 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
 }
 
 fn floors(catalogue: &Catalogue, scheduler: &Scheduler) -> BTreeMap<manyhands_model::JobName, u64> {
-    let floor = |job: Arc<crate::catalogue::Job>| {
+    let floor = |job: Arc<crate::records::JobRecord>| {
         let name = job.manifest.name.clone();
-        let lowest = scheduler.serials(&name).fold(job.record.serial, u64::min);
+        let lowest = scheduler.serials(&name).fold(job.serial, u64::min);
         (name, lowest)
     };
     catalogue.newest().into_iter().map(floor).collect()

@@ -190,7 +190,7 @@ fn check(
                 return Err("the output is not the one that was signed".into());
             }
             let releases = app.catalogue.releases(&lease.job);
-            let release = releases.iter().find(|job| job.record.serial == lease.serial);
+            let release = releases.iter().find(|job| job.serial == lease.serial);
             let most = release.map_or(0, |job| job.manifest.limits.output_bytes);
             if *output_bytes > most {
                 return Err(format!("the output is longer than the {most} bytes that the job may write"));

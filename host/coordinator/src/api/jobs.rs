@@ -15,9 +15,8 @@ use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::catalogue::Job;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{JobRecord, Writes};
+use crate::records::{JobRecord, RecordError, Writes};
 
 /// All published jobs, the newest version of each.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", security(("bearer" = [])), responses((status = 200, body = JobList)))]
@@ -47,7 +46,7 @@ pub(super) async fn show(
 }
 
 /// The job of that name, or a problem.
-pub(super) fn find(app: &App, name: &str, version: Option<&Version>) -> Answer<std::sync::Arc<Job>> {
+pub(super) fn find(app: &App, name: &str, version: Option<&Version>) -> Answer<std::sync::Arc<JobRecord>> {
     let name: JobName = name.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
     app.catalogue.find(&name, version).ok_or_else(|| match version {
         Some(version) => ApiError::not_found("published job", format!("{name} {version}")),
@@ -133,19 +132,19 @@ async fn seal(module: Bytes) -> Answer<(Sealed, Bytes)> {
 }
 
 /// What was published under this name before: the same release, or a reason against a new one.
-fn precedent(app: &App, said: &Verified<Publication>) -> Answer<Option<std::sync::Arc<Job>>> {
+fn precedent(app: &App, said: &Verified<Publication>) -> Answer<Option<std::sync::Arc<JobRecord>>> {
     let releases = app.catalogue.releases(&said.name);
-    if let Some(other) = releases.iter().find(|job| job.record.publisher() != said.signer()) {
+    if let Some(other) = releases.iter().find(|job| job.publisher() != said.signer()) {
         let detail = format!(
             "the name `{}` belongs to the publisher {}; you signed as {}: choose another name",
             said.name,
-            other.record.publisher(),
+            other.publisher(),
             said.signer()
         );
         return Err(ApiError::new(Kind::Forbidden, detail));
     }
     if let Some(same) = releases.iter().find(|job| job.manifest.version == said.version) {
-        if same.record.source == said.module {
+        if same.source == said.module {
             return Ok(Some(std::sync::Arc::clone(same)));
         }
         let detail = format!("{} {} has other content; raise the version in Cargo.toml", said.name, said.version);
@@ -166,17 +165,21 @@ async fn keep(
     publication: Signed<Publication>,
     sealed: Sealed,
     source: Bytes,
-) -> Answer<std::sync::Arc<Job>> {
+) -> Answer<std::sync::Arc<JobRecord>> {
     let module_bytes = sealed.bytes.len() as u64;
     let blobs = app.records.blobs();
-    let source = blobs.put(source).await.map_err(crate::records::RecordError::from)?;
-    let module = blobs.put(sealed.bytes).await.map_err(crate::records::RecordError::from)?;
-    let manifest = sealed.manifest;
-    let serial = app.catalogue.last_serial() + 1;
-    let now = app.clock.now();
-    let record = JobRecord::new(&manifest, serial, source, module, module_bytes, sealed.reduces, publication, now);
+    let job = JobRecord {
+        source: blobs.put(source).await.map_err(RecordError::from)?,
+        module: blobs.put(sealed.bytes).await.map_err(RecordError::from)?,
+        manifest: sealed.manifest,
+        serial: app.catalogue.last_serial() + 1,
+        module_bytes,
+        reduces: sealed.reduces,
+        publication,
+        published_at: app.clock.now(),
+    };
     let mut writes = Writes::default();
-    writes.job(&manifest.name, &record);
+    writes.job(&job);
     app.blocking(move |records| records.commit(writes)).await?;
-    Ok(app.catalogue.add(Job { manifest, record }))
+    Ok(app.catalogue.add(job))
 }

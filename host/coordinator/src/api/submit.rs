@@ -19,10 +19,9 @@ use super::jobs;
 use super::runs::view;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::catalogue::Job;
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{SubmitRecord, Writes};
+use crate::records::{JobRecord, SubmitRecord, Writes};
 
 /// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
 const GROUP_BYTES: usize = 1 << 20;
@@ -68,8 +67,8 @@ pub(super) async fn submit(
 ) -> Answer<(StatusCode, Json<RunView>)> {
     let job = jobs::find(&app, &query.job, query.version.as_ref())?;
     let quorum = quorum(&app, query.replicas, query.replicas_max)?;
-    let reduce = query.reduce.unwrap_or(job.record.reduces);
-    if reduce && !job.record.reduces {
+    let reduce = query.reduce.unwrap_or(job.reduces);
+    if reduce && !job.reduces {
         let detail = format!("{} has no reduce step: it does not export `manyhands_reduce`", job.manifest.name);
         return Err(ApiError::new(Kind::Invalid, detail));
     }
@@ -82,7 +81,7 @@ pub(super) async fn submit(
 
 /// What somebody wants to have run, without the inputs.
 struct Wish {
-    job: Arc<Job>,
+    job: Arc<JobRecord>,
     quorum: Quorum,
     reduce: bool,
     priority: i8,
@@ -161,7 +160,7 @@ impl<'a> Submission<'a> {
         let Quorum { agree, most } = wish.quorum;
         let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0]];
         Self {
-            fingerprint: Digest::of_parts([&wish.job.record.module.0[..], &options]),
+            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options]),
             id: app.new_run_id(now),
             owner: caller.name.clone(),
             inputs: 0,
@@ -266,14 +265,14 @@ impl<'a> Submission<'a> {
             let detail = format!("{open} units are waiting already, and at most {most} may; come again later");
             return Err(ApiError::new(Kind::QueueFull, detail).retry_after(QUEUE_RETRY));
         }
-        let Job { manifest, record } = &*self.wish.job;
+        let JobRecord { manifest, serial, module, .. } = &*self.wish.job;
         let spec = RunSpec {
             id: self.id,
             owner: self.owner.clone(),
             job: manifest.name.clone(),
             version: manifest.version.clone(),
-            serial: record.serial,
-            module: record.module,
+            serial: *serial,
+            module: *module,
             wall_ms: manifest.limits.wall_ms,
             quorum: self.wish.quorum,
             priority: self.wish.priority,
