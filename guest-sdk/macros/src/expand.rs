@@ -183,6 +183,9 @@ mod tests {
     fn wrong_options_are_underlined() {
         let f = "fn f(n: u32) -> u32 { n }";
         refused(job, "codec = \"xml\"", f, "\"xml\"", "unknown codec `xml`; use \"json\", \"postcard\" or \"raw\"");
+        let near = |word, meant| format!("unknown codec `{word}`; did you mean \"{meant}\"?");
+        refused(job, "codec = \"JSON\"", f, "\"JSON\"", &near("JSON", "json"));
+        refused(job, "codec = \"postcrad\"", f, "\"postcrad\"", &near("postcrad", "postcard"));
         refused(job, "kodec = \"raw\"", f, "kodec", "unknown option `kodec`; known are `codec` and `reduce`");
         refused(job, "reduce = a, reduce = b", f, "reduce", "`reduce` is given twice");
         refused(reduce, "reduce = merge", f, "merge", "`reduce` is an option of #[manyhands::job]");

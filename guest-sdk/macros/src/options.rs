@@ -56,11 +56,18 @@ impl Parse for Options {
     }
 }
 
-fn codec(word: &LitStr) -> syn::Result<Codec> {
-    let all = [Codec::Json, Codec::Postcard, Codec::Raw];
-    all.into_iter().find(|codec| codec.word() == word.value()).ok_or_else(|| {
-        let message = format!("unknown codec `{}`; use \"json\", \"postcard\" or \"raw\"", word.value());
-        error(word.span(), message)
+fn codec(literal: &LitStr) -> syn::Result<Codec> {
+    const ALL: [Codec; 3] = [Codec::Json, Codec::Postcard, Codec::Raw];
+    let word = literal.value();
+    ALL.into_iter().find(|codec| codec.word() == word).ok_or_else(|| {
+        let likeness = |codec: Codec| strsim::jaro_winkler(&word.to_lowercase(), codec.word());
+        let nearest = ALL.into_iter().max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)));
+        // Below 0.75 the words have little in common, and a wrong guess is worse than the list.
+        let message = match nearest.filter(|codec| likeness(*codec) > 0.75) {
+            Some(codec) => format!("unknown codec `{word}`; did you mean \"{}\"?", codec.word()),
+            None => format!("unknown codec `{word}`; use \"json\", \"postcard\" or \"raw\""),
+        };
+        error(literal.span(), message)
     })
 }
 

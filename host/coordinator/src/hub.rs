@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Session {
     sender: mpsc::Sender<ServerMessage>,
-    /// Ends the connection.
-    pub closed: CancellationToken,
+    /// A newer connection of the same worker is there.
+    pub taken_over: CancellationToken,
+    /// It reads so slowly that messages were lost.
+    pub too_slow: CancellationToken,
     /// What the worker says it is.
     pub body: Body,
     /// How many units it says it executes at once.
@@ -46,9 +48,10 @@ impl Hub {
         queue: usize,
     ) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
         let (sender, receiver) = mpsc::channel(queue);
-        let session = Arc::new(Session { sender, closed: CancellationToken::new(), body, slots });
+        let (taken_over, too_slow) = (CancellationToken::new(), CancellationToken::new());
+        let session = Arc::new(Session { sender, taken_over, too_slow, body, slots });
         if let Some(older) = lock(&self.0.workers).insert(worker, Arc::clone(&session)) {
-            older.closed.cancel();
+            older.taken_over.cancel();
         }
         (session, receiver)
     }
@@ -69,7 +72,7 @@ impl Hub {
         if let Some(session) = session
             && session.sender.try_send(message).is_err()
         {
-            session.closed.cancel();
+            session.too_slow.cancel();
         }
     }
 

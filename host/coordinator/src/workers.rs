@@ -113,8 +113,11 @@ async fn talk(
     loop {
         tokio::select! {
             () = app.stop.cancelled() => return Err(Stopping.into()),
-            () = session.closed.cancelled() => {
-                return Err(Leave::Refused("another connection of this worker took over, or it reads too slowly".into(), None));
+            () = session.taken_over.cancelled() => {
+                return Err(Leave::Refused("another connection of this worker took over".into(), None));
+            }
+            () = session.too_slow.cancelled() => {
+                return Err(Leave::Refused("this connection is too slow for its work".into(), Some(RETRY)));
             }
             () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => return Err(Leave::Quietly),
             message = outbox.recv() => match message {
