@@ -1,7 +1,7 @@
 //! `#[manyhands::job]` and `#[manyhands::reduce]`.
 //!
 //! The compiler's types end on this page: everything else works on `proc_macro2`, so that output and
-//! errors are ordinary values in tests. Start at [`expand`].
+//! errors are ordinary values in tests. Start at `expand`.
 
 mod expand;
 mod options;
