@@ -5,11 +5,11 @@
 //! with [`Input::TimePassed`] at [`Scheduler::wake_at`]. Same seed and same inputs, same effects.
 //!
 //! What must survive a crash leaves as [`Effect::Record`]; a shell makes the records of one drain durable
-//! before it performs the effects that follow them, and hands everything back to [`Scheduler::restore`].
+//! before it performs the effects that follow them, and hands everything back to [`Scheduler::restore_run`].
 //! Leases are not recorded: each is signed and complete, so its result is recognised even by a
 //! coordinator that has forgotten giving it out.
 //!
-//! Start reading at [`unit`] (the life of one unit), then [`reduction`] (the shape of a run), then
+//! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then
 //! [`Scheduler`].
 
 pub mod reason;

@@ -136,7 +136,7 @@ fn pick<'a>(metadata: &'a Metadata, args: &Build) -> Result<&'a Package> {
                 Fault::usage(format!("there is no package `{name}` in this workspace; there is {}", names.join(", ")))
             })?)
         }
-        None => metadata.root_package(),
+        None => nearest(args).and_then(|place| members.iter().copied().find(|package| package.manifest_path == place)),
     };
     if let Some(package) = chosen {
         return if is_job(package) { Ok(package) } else { Err(not_a_job(package)) };
@@ -148,6 +148,17 @@ fn pick<'a>(metadata: &'a Metadata, args: &Build) -> Result<&'a Package> {
         jobs => {
             let names: Vec<&str> = jobs.iter().map(|package| package.name.as_str()).collect();
             Err(Fault::usage(format!("this workspace has several jobs; choose with -p: {}", names.join(", "))))
+        }
+    }
+}
+
+/// The Cargo.toml that was named, or the one that is meant in this folder.
+fn nearest(args: &Build) -> Option<PathBuf> {
+    match &args.manifest_path {
+        Some(path) => std::fs::canonicalize(path).ok(),
+        None => {
+            let folder = std::fs::canonicalize(std::env::current_dir().ok()?).ok()?;
+            folder.ancestors().map(|folder| folder.join("Cargo.toml")).find(|path| path.exists())
         }
     }
 }
