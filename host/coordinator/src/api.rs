@@ -40,10 +40,18 @@ impl utoipa::Modify for Bearer {
 /// All routes, with what every response goes through.
 pub fn router(app: App) -> Router {
     let limits = &app.settings.limits;
-    let longest = usize::try_from(limits.module_bytes_max.max(limits.input_bytes_max)).unwrap_or(usize::MAX);
-    let remember =
-        Remember { tokens: app.tokens.clone(), idempotency: app.idempotency.clone(), body_bytes_max: longest };
-    let (documented, document) = documented(|posts| posts.layer(from_fn_with_state(remember, idempotency::remember)));
+    let bytes = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
+    let long = bytes(limits.module_bytes_max.max(limits.input_bytes_max));
+    let short = bytes(limits.body_bytes_max);
+    let (documented, document) = documented(|posts, size| {
+        let body_bytes_max = match size {
+            Size::Long => long,
+            Size::Short => short,
+        };
+        let (tokens, idempotency) = (app.tokens.clone(), app.idempotency.clone());
+        let remember = Remember { tokens, idempotency, body_bytes_max };
+        posts.layer(from_fn_with_state(remember, idempotency::remember)).layer(DefaultBodyLimit::max(body_bytes_max))
+    });
     let text = document.to_json().unwrap_or_default();
     documented
         .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], text) }))
@@ -51,7 +59,6 @@ pub fn router(app: App) -> Router {
         .route("/v1/worker", get(admin::worker_socket))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(longest))
         .layer(map_response(problem::no_plain_errors))
         .layer(from_fn_with_state(app.metrics.clone(), crate::metrics::count))
         .with_state(app)
@@ -59,23 +66,32 @@ pub fn router(app: App) -> Router {
 
 /// The document that describes the API, for the guides.
 pub fn document() -> utoipa::openapi::OpenApi {
-    documented(|posts| posts).1
+    documented(|posts, _| posts).1
+}
+
+/// How long the bodies of some routes may be.
+#[derive(Clone, Copy)]
+enum Size {
+    /// As long as a module or an input.
+    Long,
+    /// A question with a few words.
+    Short,
 }
 
 /// The routes and their document. `remembered` goes around those whose requests must not happen twice;
 /// submitting a run is not among them, because its body is too long to be held: it remembers by itself.
 fn documented(
-    remembered: impl FnOnce(OpenApiRouter<App>) -> OpenApiRouter<App>,
+    remembered: impl Fn(OpenApiRouter<App>, Size) -> OpenApiRouter<App>,
 ) -> (Router<App>, utoipa::openapi::OpenApi) {
-    let posts = OpenApiRouter::new()
-        .routes(routes!(jobs::list, jobs::publish))
-        .routes(routes!(submit::invoke))
+    let long = OpenApiRouter::new().routes(routes!(jobs::list, jobs::publish)).routes(routes!(submit::invoke));
+    let short = OpenApiRouter::new()
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))
         .routes(routes!(admin::tokens, admin::create_token))
         .routes(routes!(admin::rotate_keys));
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(remembered(posts))
+        .merge(remembered(long, Size::Long))
+        .merge(remembered(short, Size::Short))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::module))
         .routes(routes!(runs::list, submit::submit))

@@ -93,6 +93,13 @@ pub(super) async fn publish(
     module: Bytes,
 ) -> Answer<(StatusCode, Json<JobView>)> {
     caller.need(Role::Developer)?;
+    let most = app.settings.limits.module_bytes_max;
+    if module.len() as u64 > most {
+        return Err(ApiError::new(
+            Kind::TooLarge,
+            format!("the module has {} bytes; at most {most} are taken", module.len()),
+        ));
+    }
     let signed = publication(&headers)?;
     let said = signed.verify_any().map_err(|error| ApiError::new(Kind::Untrusted, error.to_string()))?;
     if said.module != Digest::of(&module) {
