@@ -40,6 +40,7 @@ impl Refused {
 pub struct Coordinator {
     /// Its process.
     pub process: Process,
+    settings: Vec<&'static str>,
     home: TempDir,
     address: String,
     token: String,
@@ -49,12 +50,18 @@ pub struct Coordinator {
 impl Coordinator {
     /// Starts one over an empty folder.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one over an empty folder, with settings such as `limits.workers_max=1`.
+    pub async fn start_with(settings: &[&'static str]) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let home = tempfile::tempdir().expect("a temporary folder");
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
-        let process = launch(home.path(), "127.0.0.1:0");
-        let mut new = Self { process, home, address: String::new(), token: String::new(), http };
+        let process = launch(home.path(), "127.0.0.1:0", settings);
+        let mut new =
+            Self { process, settings: settings.to_vec(), home, address: String::new(), token: String::new(), http };
         new.serving().await;
         new
     }
@@ -67,7 +74,7 @@ impl Coordinator {
 
     /// Starts it again where it was, over the same folder.
     pub async fn restart(&mut self) {
-        self.process = launch(self.home.path(), self.address.trim_start_matches("http://"));
+        self.process = launch(self.home.path(), self.address.trim_start_matches("http://"), &self.settings);
         self.serving().await;
     }
 
@@ -244,10 +251,12 @@ impl Coordinator {
     }
 }
 
-fn launch(home: &Path, listen: &str) -> Process {
+fn launch(home: &Path, listen: &str, settings: &[&str]) -> Process {
     let data = home.join("data").display().to_string();
     let log = home.join("coordinator.log");
-    Process::start("manyhands-coordinator", ["--data-dir", &data, "--listen", listen], &log)
+    let fixed = ["--data-dir", &data, "--listen", listen];
+    let arguments = fixed.into_iter().chain(settings.iter().flat_map(|setting| ["--set", *setting]));
+    Process::start("manyhands-coordinator", arguments, &log)
 }
 
 /// What the tests' publisher says about `module`.

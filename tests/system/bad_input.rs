@@ -6,7 +6,7 @@ use manyhands_tests::{Coordinator, Refused, jobs};
 use reqwest::Method;
 
 /// `expected` is the status, the code, and a word that the detail must hold.
-fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Refused>, expected: (u16, &str, &str)) {
+pub(crate) fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Refused>, expected: (u16, &str, &str)) {
     let (status, code, word) = expected;
     let refused = answer.expect_err("refused");
     assert_eq!(refused.code(), (status, code), "{refused:?}");

@@ -8,6 +8,8 @@
 mod bad_input;
 mod crash;
 mod forgery;
+mod limits;
 mod runs;
+mod steering;
 mod strangers;
 mod tidy;

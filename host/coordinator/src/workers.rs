@@ -152,6 +152,8 @@ async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: Clie
             Err(reason) => {
                 debug!(%worker, %lease, reason, "report refused");
                 app.metrics.report(crate::metrics::ReportResult::Refused);
+                // Whatever it was, this worker is done with it: somebody else may have the unit at once.
+                app.core.tell(Input::GaveBack { worker, leases: vec![lease] }).await?;
                 send(socket, &ServerMessage::Receipt { lease, receipt: Receipt::Refused(reason) }).await?;
             }
         },

@@ -1,6 +1,7 @@
 //! Publishing and listing jobs.
 
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -90,9 +91,10 @@ pub(super) async fn publish(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
-    module: Bytes,
+    module: Result<Bytes, BytesRejection>,
 ) -> Answer<(StatusCode, Json<JobView>)> {
     caller.need(Role::Developer)?;
+    let module = module?;
     let most = app.settings.limits.module_bytes_max;
     if module.len() as u64 > most {
         return Err(ApiError::new(

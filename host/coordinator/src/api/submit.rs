@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -347,8 +348,9 @@ pub(super) async fn invoke(
     caller: Caller,
     Path(name): Path<String>,
     Query(query): Query<InvokeQuery>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<Response> {
+    let body = body?;
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
     let job = jobs::find(&app, &name, query.version.as_ref())?;
