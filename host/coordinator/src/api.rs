@@ -109,3 +109,47 @@ fn documented(
         .routes(routes!(admin::metrics))
         .split_for_parts()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_openapi_3_1_and_names_every_route() {
+        let document = serde_json::to_value(document()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        for path in [
+            "/v1/jobs",
+            "/v1/jobs/{name}",
+            "/v1/jobs/{name}/invoke",
+            "/v1/modules/{digest}",
+            "/v1/runs",
+            "/v1/runs/{id}",
+            "/v1/runs/{id}/cancel",
+            "/v1/runs/{id}/events",
+            "/v1/runs/{id}/results",
+            "/v1/runs/{id}/retry",
+            "/v1/runs/{id}/units/{unit}",
+            "/v1/runs/{id}/units/{unit}/output",
+            "/v1/runs/{id}/why",
+            "/v1/workers",
+            "/v1/tokens",
+            "/v1/tokens/{id}",
+            "/v1/keys",
+            "/v1/keys/rotate",
+            "/livez",
+            "/readyz",
+            "/metrics",
+        ] {
+            assert!(paths.contains(&path), "{path} is missing among {paths:?}");
+        }
+        for (path, route) in document["paths"].as_object().unwrap() {
+            let open = ["/livez", "/readyz", "/metrics", "/v1/modules/{digest}"].contains(&path.as_str());
+            for (method, operation) in route.as_object().unwrap() {
+                assert_eq!(operation["security"].is_null(), open, "{method} {path} says who may call");
+                assert!(operation["summary"].is_string(), "{method} {path} says what it does");
+            }
+        }
+    }
+}
