@@ -23,7 +23,5 @@ mod scheduler;
 pub use crate::reason::Reason;
 pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
-pub use crate::scheduler::{
-    Answer, Effect, Input, LeaseDraft, Policy, RunSummary, Scheduler, UnitSummary, WorkerSummary,
-};
+pub use crate::scheduler::{Effect, Input, LeaseDraft, Policy, Scheduler, UnitSummary, WorkerSummary};
 pub use crate::unit::{Counts, End, Quorum};

@@ -173,13 +173,6 @@ pub struct LeaseDraft {
     pub expires_at: Timestamp,
 }
 
-/// What a query about a run says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunSummary {
-    /// Where it stands.
-    pub record: RunRecord,
-}
-
 /// What a query about a worker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerSummary {
@@ -200,15 +193,6 @@ pub struct UnitSummary {
     pub index: u32,
     /// Why it is where it is.
     pub reason: Reason,
-}
-
-/// How an ended unit ended, with the outcome that workers agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// How it ended.
-    pub end: End,
-    /// The accepted outcome.
-    pub accepted: Option<Outcome>,
 }
 
 struct Run {
@@ -830,8 +814,8 @@ impl Scheduler {
     // ── Questions ──
 
     /// An active run.
-    pub fn run(&self, id: RunId) -> Option<RunSummary> {
-        self.runs.get(&id).map(|run| RunSummary { record: run.record(RunStatus::Active, None) })
+    pub fn run(&self, id: RunId) -> Option<RunRecord> {
+        self.runs.get(&id).map(|run| run.record(RunStatus::Active, None))
     }
 
     /// How many runs are active.

@@ -134,9 +134,9 @@ impl World {
                 | Effect::RunEnded(_) => {}
             }
         }
-        if let Some(summary) = self.scheduler.run(self.run) {
-            let Counts { waiting, running, done, failed, cancelled } = summary.record.counts;
-            let total = summary.record.spec.reduction().units();
+        if let Some(record) = self.scheduler.run(self.run) {
+            let Counts { waiting, running, done, failed, cancelled } = record.counts;
+            let total = record.spec.reduction().units();
             assert_eq!(waiting + running + done + failed + cancelled, total, "seed {}: counts", self.seed);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
-use manyhands_api::{ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
+use manyhands_api::{ReasonCount, ReplicaView, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
 use manyhands_model::{RunId, UnitId};
 use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
 use serde::Deserialize;
@@ -62,15 +62,15 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Answer<RunReco
     let record = current(app, id).await?;
     // Somebody else's run looks like none: ids are not to be tried out.
     match record {
-        Some(record) if caller.role == Role::Operator || record.spec.owner == caller.name => Ok(record),
+        Some(record) if caller.sees(&record.spec.owner) => Ok(record),
         Some(_) | None => Err(ApiError::not_found("run of yours", id)),
     }
 }
 
 /// The run as it stands now: an active one as the scheduler sees it.
 pub(super) async fn current(app: &App, id: RunId) -> Answer<Option<RunRecord>> {
-    if let Some(summary) = app.core.ask(move |scheduler, _| scheduler.run(id)).await? {
-        return Ok(Some(summary.record));
+    if let Some(record) = app.core.ask(move |scheduler, _| scheduler.run(id)).await? {
+        return Ok(Some(record));
     }
     app.blocking(move |records| records.run(id)).await
 }
@@ -99,7 +99,7 @@ pub(super) async fn list(
         let page = app.blocking(move |records| records.runs(after, limit)).await?;
         let last_page = page.len() < limit;
         after = page.last().map(|run| run.spec.id);
-        let visible = |run: &RunRecord| caller.role == Role::Operator || run.spec.owner == caller.name;
+        let visible = |run: &RunRecord| caller.sees(&run.spec.owner);
         found.extend(page.into_iter().filter(visible));
         if last_page || found.len() >= limit {
             let more = !last_page || found.len() > limit;
