@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -113,6 +114,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
     let address = listener.local_addr().unwrap_or(settings.listen);
+    if settings.public_url.is_none() && address.ip().is_unspecified() {
+        warn!("the join link names no address that other computers can reach; set `public_url`");
+    }
     let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
 
@@ -186,7 +190,12 @@ struct Opened {
 fn open(settings: &Settings) -> Result<Opened, StartError> {
     let clock = Clock::start();
     let dir = &settings.data_dir;
-    std::fs::create_dir_all(dir).map_err(|error| StartError::DataDir { dir: dir.display().to_string(), error })?;
+    let unusable = |error| StartError::DataDir { dir: dir.display().to_string(), error };
+    // Inputs and outputs lie in it as they are: nobody else on this computer is to read them.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    if std::fs::metadata(dir).map_err(unusable)?.permissions().mode() & 0o077 != 0 {
+        warn!(dir = %dir.display(), "other users can look into the data directory; run `chmod 700` on it");
+    }
     let (store, opened) = SledStore::open(&dir.join("state"), Options::default())?;
     for repair in &opened.repairs {
         warn!(%repair, "the store was repaired");

@@ -75,7 +75,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> ExitCode {
-    let dir = arguments.data_dir.unwrap_or_else(default_data_dir);
+    let Some(dir) = arguments.data_dir.or_else(default_data_dir) else {
+        return fail(2, &"neither XDG_DATA_HOME nor HOME names a directory; say where with --data-dir");
+    };
     let Some(link) = arguments.link.filter(|_| arguments.verb.is_none()) else {
         return match id(&dir) {
             Ok(id) => {
@@ -212,10 +214,12 @@ fn half_of_the_processors() -> u16 {
     u16::try_from(processors / 2).unwrap_or(u16::MAX).max(1)
 }
 
-fn default_data_dir() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(std::env::temp_dir).join("manyhands-runner")
+/// None where the user has no directory: a key does not belong into one that is shared.
+fn default_data_dir() -> Option<PathBuf> {
+    // A relative path is to be ignored (XDG Base Directory Specification 0.8).
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/share"));
+    Some(absolute("XDG_DATA_HOME").or_else(home)?.join("manyhands-runner"))
 }
 
 fn log(json: bool) {
