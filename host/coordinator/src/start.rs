@@ -201,7 +201,7 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
         warn!(%repair, "the store was repaired");
     }
     let store = Arc::new(store);
-    let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy)?;
+    let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy, clock.now())?;
     let tokens = Tokens::open(store.clone())?;
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
