@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod font;
 mod map;
+mod package;
 mod picture;
 mod process;
 mod setup;
@@ -27,6 +28,8 @@ enum Task {
     Setup,
     /// Start a coordinator, three runners and a liar, and run real jobs over real data
     Demo,
+    /// Build Debian packages of the coordinator, the runner and the tool
+    Package,
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -52,6 +55,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
+        Task::Package => package::run().await,
         Task::Test => check::run().await,
     }
 }

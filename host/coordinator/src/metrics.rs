@@ -582,6 +582,33 @@ mod tests {
         }
     }
 
+    /// Every selector of the alerts, such as `manyhands_reports_total{result="failed"`.
+    fn selectors(alerts: &str) -> impl Iterator<Item = &str> {
+        let expressions = alerts.lines().filter_map(|line| line.trim_start().strip_prefix("expr: "));
+        let words = expressions.flat_map(|line| line.split(|c: char| c.is_whitespace() || "()[]}'".contains(c)));
+        words.filter(|word| word.starts_with("manyhands_") || word.starts_with("process_"))
+    }
+
+    #[test]
+    fn every_alert_watches_numbers_that_are_there_from_the_start_and_says_what_to_do() {
+        let alerts = include_str!("../../../packaging/alerts.yml");
+        let metrics = Metrics::new();
+        metrics.started(Duration::ZERO, Path::new("/"));
+        let page = metrics.text();
+        let mut seen = 0;
+        for selector in selectors(alerts) {
+            let found =
+                |line: &str| line.strip_prefix(selector).is_some_and(|rest| rest.starts_with([' ', '{', '}', ',']));
+            assert!(page.lines().any(found), "{selector} is not in\n{page}");
+            seen += 1;
+        }
+        let count = |what| alerts.lines().filter(|line| line.trim_start().starts_with(what)).count();
+        assert!(seen >= count("- alert: "), "{seen} selectors");
+        for needed in ["expr: ", "labels: {severity: ", "summary: ", "description: "] {
+            assert_eq!(count(needed), count("- alert: "), "{needed}");
+        }
+    }
+
     #[tokio::test]
     async fn requests_are_counted_by_route_and_never_by_what_was_asked() {
         let metrics = Metrics::new();
