@@ -12,13 +12,13 @@ setup:
 demo:
     cargo xtask demo
 
-# Build Debian packages of the coordinator, the runner and the tool
-package:
-    cargo xtask package
-
 # Check everything: format, lints, licences, the pure core, all tests, documentation
 test:
     cargo xtask test
+
+# Search for inputs that break a decoder, guided by coverage
+fuzz *options:
+    cargo xtask fuzz {{options}}
 
 # Format everything
 fmt:

@@ -3,8 +3,8 @@
 mod check;
 mod demo;
 mod font;
+mod fuzz;
 mod map;
-mod package;
 mod picture;
 mod process;
 mod setup;
@@ -28,8 +28,8 @@ enum Task {
     Setup,
     /// Start a coordinator, three runners and a liar, and run real jobs over real data
     Demo,
-    /// Build Debian packages of the coordinator, the runner and the tool
-    Package,
+    /// Search for inputs that break a decoder, guided by coverage
+    Fuzz(fuzz::Options),
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -55,7 +55,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
-        Task::Package => package::run().await,
+        Task::Fuzz(options) => fuzz::run(options).await,
         Task::Test => check::run().await,
     }
 }
