@@ -5,6 +5,7 @@ mod demo;
 mod font;
 mod fuzz;
 mod map;
+mod package;
 mod picture;
 mod process;
 mod setup;
@@ -30,6 +31,8 @@ enum Task {
     Demo,
     /// Search for inputs that break a decoder, guided by coverage
     Fuzz(fuzz::Options),
+    /// Build Debian packages of the coordinator, the runner and the tool
+    Package,
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -56,6 +59,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
         Task::Fuzz(options) => fuzz::run(options).await,
+        Task::Package => package::run().await,
         Task::Test => check::run().await,
     }
 }
