@@ -12,6 +12,10 @@ setup:
 demo:
     cargo xtask demo
 
+# Build Debian packages of the coordinator, the runner and the tool
+package:
+    cargo xtask package
+
 # Check everything: format, lints, licences, the pure core, all tests, documentation
 test:
     cargo xtask test
