@@ -23,5 +23,5 @@ mod store;
 
 pub use crate::blobs::{BlobError, BlobInfo, Blobs, blob_file};
 pub use crate::disk::LogFile;
-pub use crate::report::{OpenError, Opened, Repair};
+pub use crate::report::{Exported, OpenError, Opened, Repair};
 pub use crate::store::{Options, SledStore};

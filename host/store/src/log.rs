@@ -296,6 +296,11 @@ impl Log {
         Ok(Self { dir: dir.to_owned(), files, segment_bytes, number, path, file, len, closed_bytes })
     }
 
+    /// The number of the segment that is appended to.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Bytes in all segments.
     pub(crate) fn bytes(&self) -> u64 {
         self.closed_bytes + self.len

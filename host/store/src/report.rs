@@ -17,6 +17,17 @@ pub struct Opened {
     pub repairs: Vec<Repair>,
 }
 
+/// What an export holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exported {
+    /// The last commit in it.
+    pub revision: Revision,
+    /// Records in its snapshot; the log after it may add some and take some away.
+    pub records: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
 /// Something that was damaged, and what became of it. No acknowledged commit is lost by any of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {

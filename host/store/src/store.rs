@@ -23,7 +23,7 @@ use manyhands_state::{
 use crate::disk::{self, LogFile};
 use crate::index::{Index, Live, Rot};
 use crate::log::{self, AppendError, Log, Torn};
-use crate::report::{OpenError, Opened, Repair};
+use crate::report::{Exported, OpenError, Opened, Repair};
 use crate::snapshot::{self, Extent};
 
 /// About this much goes to the disk in one frame, under one fsync. Unit: bytes. One commit at most is larger.
@@ -221,6 +221,16 @@ impl SledStore {
     /// [`ReadError`]; the log is then as it was.
     pub fn compact(&self) -> Result<(), ReadError> {
         self.inner.compact()
+    }
+
+    /// Writes a store of its own into `dir`, which must be new or empty: a snapshot and the log that completes
+    /// it, as of the last commit, durable when this returns. Commits go on meanwhile. It is opened like any
+    /// other, which makes an index; nothing else has to be repaired.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what was written by then is of no use.
+    pub fn export(&self, dir: &Path) -> Result<Exported, OpenError> {
+        self.inner.export(dir)
     }
 }
 
@@ -475,19 +485,7 @@ impl Inner {
                 }
             }
         };
-        let mut after: Option<Key> = None;
-        let pages = || {
-            let from = match &after {
-                Some(key) => Bound::Excluded(key.encoded()),
-                None => Bound::Included(FIRST_TABLE),
-            };
-            let page = self.read(|index| Ok((index.scan(b"", from, PAGE_RECORDS)?, index.applied)));
-            let page =
-                page.map_err(|error| OpenError::Index { place: self.place.indexes.clone(), what: error.to_string() })?;
-            after = page.0.last().map(|(key, _)| key.clone());
-            Ok(page)
-        };
-        snapshot::write(&self.place.snapshots, start, pages).map_err(|error| storage(&error))?;
+        self.snapshot(&self.place.snapshots, start).map_err(|error| storage(&error))?;
         // An opening replays from the checkpoint on, so it must have passed what is about to go.
         self.checkpoint();
         let durable = self.state().index.checkpoint;
@@ -498,6 +496,59 @@ impl Inner {
             .log
             .forget_before(first_kept)
             .map_err(|error| storage(&OpenError::io(&self.place.log)(error)))
+    }
+
+    /// Writes all records into a snapshot that begins at `start`, while commits go on.
+    fn snapshot(&self, dir: &Path, start: Revision) -> Result<u64, OpenError> {
+        let mut after: Option<Key> = None;
+        snapshot::write(dir, start, || {
+            let from = match &after {
+                Some(key) => Bound::Excluded(key.encoded()),
+                None => Bound::Included(FIRST_TABLE),
+            };
+            let page = self.read(|index| Ok((index.scan(b"", from, PAGE_RECORDS)?, index.applied)));
+            let page =
+                page.map_err(|error| OpenError::Index { place: self.place.indexes.clone(), what: error.to_string() })?;
+            after = page.0.last().map(|(key, _)| key.clone());
+            Ok(page)
+        })
+    }
+
+    fn export(&self, dir: &Path) -> Result<Exported, OpenError> {
+        let fail = OpenError::io;
+        disk::create_dir(dir).map_err(fail(dir))?;
+        if fs::read_dir(dir).map_err(fail(dir))?.next().is_some() {
+            return Err(fail(dir)(io::ErrorKind::DirectoryNotEmpty.into()));
+        }
+        // Neither snapshot nor log goes away under the copying.
+        let _no_compaction = lock(&self.compacting);
+        let (first, start) = {
+            let writer = lock(&self.writer);
+            (writer.log.number(), writer.revision)
+        };
+        let records = self.snapshot(&dir.join("snapshot"), start)?;
+        // What the snapshot may lack is in closed segments from here on.
+        let (end, revision) = {
+            let mut writer = lock(&self.writer);
+            let revision = writer.revision;
+            let number = writer.log.rotate(revision).map_err(|error| match error {
+                AppendError::Full(path) => fail(&path)(io::ErrorKind::StorageFull.into()),
+                AppendError::Failed(reason) => {
+                    writer.failed = Some(reason.clone());
+                    fail(&self.place.log)(io::Error::other(reason))
+                }
+            })?;
+            (number, revision)
+        };
+        let log = dir.join("log");
+        disk::create_dir(&log).map_err(fail(&log))?;
+        let segments = disk::numbered(&self.place.log, "log").map_err(fail(&self.place.log))?;
+        for (_, path) in segments.into_iter().filter(|(number, _)| (first..end).contains(number)) {
+            let copy = log.join(path.file_name().unwrap_or_default());
+            fs::copy(&path, &copy).and_then(|_| File::open(&copy)?.sync_all()).map_err(fail(&copy))?;
+        }
+        disk::sync_dir(&log).and_then(|()| disk::sync_dir(dir)).map_err(fail(dir))?;
+        Ok(Exported { revision, records, bytes: disk::bytes_in(dir) })
     }
 
     fn check(&self) -> Result<Checked, ReadError> {
