@@ -61,6 +61,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn warnings_and_errors_are_counted_and_nothing_else() {
+        let before = lines();
+        let subscriber = Registry::default().with(Count.with_filter(LevelFilter::WARN));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!("one");
+            tracing::warn!("two");
+            tracing::warn!("three");
+            tracing::info!("not counted");
+        });
+        let counted = lines().map(|(level, lines)| (level, lines - before.iter().find(|b| b.0 == level).unwrap().1));
+        assert_eq!(counted, [("warn", 2), ("error", 1)]);
+    }
+
+    #[test]
     fn filters_are_levels_or_directives() {
         assert!(is_filter("info") && is_filter("warn,manyhands_coordinator=debug"));
         assert!(!is_filter("a=b=c"));

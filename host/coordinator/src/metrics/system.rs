@@ -101,7 +101,7 @@ pub(super) struct Lines;
 
 impl Collector for Lines {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let about = "Warnings and errors written to the log";
+        let about = "Warnings and errors, shown by the filter of the log or not";
         let mut metric = encoder.encode_descriptor("log_lines", about, None, ConstCounter::<u64>::TYPE)?;
         for (level, lines) in log::lines() {
             let label = [("level", level)];
