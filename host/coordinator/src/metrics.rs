@@ -72,6 +72,8 @@ label! {
         Body = "body",
         /// The client stopped taking its response.
         Response = "response",
+        /// Others needed its place, or the room for what it sent.
+        Crowded = "crowded",
         /// The coordinator stopped, and the time for the request was up.
         Stop = "stop",
     }

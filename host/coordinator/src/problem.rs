@@ -17,10 +17,13 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
 use manyhands_state::{CommitError, ReadError};
 
-use crate::serve::BodyIdle;
+use crate::serve::{BodyIdle, Crowded};
 
 /// Media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// When a client that found no room for its body may send it again.
+const CROWDED_RETRY: Duration = Duration::from_secs(10);
 
 /// What a handler returns.
 pub type Answer<T> = Result<T, ApiError>;
@@ -94,10 +97,14 @@ kinds! {
     UpgradeRequired = "upgrade-required", UPGRADE_REQUIRED, "This path speaks WebSocket only";
     /// The caller has more under way than it may.
     QueueFull = "queue-full", TOO_MANY_REQUESTS, "The queue is full";
+    /// One address has as many connections as it may.
+    TooManyFromAddress = "too-many-from-address", TOO_MANY_REQUESTS, "Too many connections from this address";
     /// Something inside broke.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The coordinator failed";
     /// More connections than are served.
     TooManyConnections = "too-many-connections", SERVICE_UNAVAILABLE, "Too many connections";
+    /// Too much arrives at the same time.
+    Crowded = "crowded", SERVICE_UNAVAILABLE, "Too much is being sent to the coordinator";
     /// Starting or stopping.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The coordinator is not available now";
     /// No room on the disk.
@@ -161,6 +168,11 @@ impl ApiError {
             }
             if cause.is::<http_body_util::LengthLimitError>() {
                 return Self::too_large();
+            }
+            // An IO error's own source is that of the error inside, never this one.
+            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if inner.is_some_and(|inner| inner.is::<Crowded>()) {
+                return Self::new(Kind::Crowded, Crowded.to_string()).retry_after(CROWDED_RETRY);
             }
         }
         Self::new(Kind::Malformed, "the body ended early or is not well framed; send it again")

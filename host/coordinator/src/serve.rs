@@ -5,27 +5,31 @@
 //!
 //! | a client that | is met by |
 //! |---|---|
-//! | opens connections without end | a seat for each, limited in all and per address; 503 beyond |
+//! | opens connections without end | a seat for each, limited in all (503) and per address (429) |
+//! | keeps the coordinator waiting while others want in | giving its seat to them |
 //! | sends its request head slowly, or idles | the header timeout |
 //! | sends its body slowly | [`BodyIdle`]: 408, and the handler learns of it |
+//! | sends more than can be held | waiting for room, then [`Crowded`]: 503 |
 //! | takes its response slowly | the write timeout: the connection is cut |
 //!
 //! A connection keeps its seat after it became a WebSocket, because the seat travels inside the socket.
 
-use std::collections::HashMap;
-use std::future::Future as _;
-use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+mod seats;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -34,15 +38,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::metrics::{Metrics, Refused};
+pub use self::socket::{BodyIdle, Crowded};
+
+use self::seats::{Line, Seat, Seats};
+use self::socket::{IdleBody, Socket};
+use crate::metrics::{Cut, Metrics, Refused};
 use crate::problem::{ApiError, Kind};
 use crate::settings::Limits;
 
@@ -51,8 +59,17 @@ use crate::settings::Limits;
 const REFUSALS_MAX: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// When a refused client may try again.
+/// When a refused client may try again at the earliest; each is told a time of its own.
 const REFUSAL_RETRY: Duration = Duration::from_secs(5);
+/// Over how long the returns of refused clients are spread.
+const REFUSAL_SPREAD: Duration = Duration::from_secs(15);
+/// Most that is read at once, and so what a fast client costs beside what it sends. Unit: bytes.
+const READ_BYTES_MAX: usize = 32 << 10;
+/// A WebSocket is as dispensable as an idle client until it is this old: by then, a worker has greeted and
+/// everybody else was sent away.
+const PROBATION: Duration = Duration::from_secs(12);
+/// File descriptors that are not connections: the store, the log, the listener, and some to spare.
+const OTHER_FILES: u64 = 512;
 /// Rest after the operating system had no file descriptor for another connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -85,8 +102,9 @@ impl Server {
     /// WebSockets belong to whoever upgraded them: close them on `stop`, the drain waits for them as well.
     pub async fn run(self) -> Drained {
         let Self { listener, router, limits, metrics, stop } = self;
+        allow_files(u64::from(limits.connections_max) + OTHER_FILES);
         let limits = Arc::new(limits);
-        let seats = Arc::new(Seats::new(&limits, metrics));
+        let seats = Arc::new(Seats::new(&limits, metrics.clone()));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -95,6 +113,7 @@ impl Server {
                 // The client went away while it waited: nobody's fault.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
+                    metrics.accept_failed();
                     tracing::warn!(%error, "cannot accept connections; is the limit on open files too low?");
                     sleep(ACCEPT_REST).await;
                     continue;
@@ -102,7 +121,8 @@ impl Server {
             };
             match seats.take(peer.ip()) {
                 Ok(seat) => {
-                    let connection = Connection { peer, limits: limits.clone(), router: router.clone() };
+                    let (limits, metrics) = (limits.clone(), metrics.clone());
+                    let connection = Connection { peer, limits, router: router.clone(), metrics };
                     tasks.spawn(connection.serve(stream, seat, stop.clone(), cut.clone()));
                 }
                 Err(reason) => {
@@ -121,6 +141,7 @@ impl Server {
         let mut taken = seats.taken_count.subscribe();
         let drained = timeout(limits.drain_timeout(), taken.wait_for(|taken| *taken == 0)).await.is_ok();
         let remaining = if drained { 0 } else { *seats.taken_count.borrow() };
+        (0..remaining).for_each(|_| metrics.connection_cut(Cut::Stop));
         cut.cancel();
         tasks.close();
         tasks.wait().await;
@@ -133,30 +154,41 @@ struct Connection {
     peer: SocketAddr,
     limits: Arc<Limits>,
     router: Router,
+    metrics: Metrics,
 }
 
 impl Connection {
     async fn serve(self, stream: TcpStream, seat: Seat, stop: CancellationToken, cut: CancellationToken) {
-        let Self { peer, limits, router } = self;
+        let Self { peer, limits, router, metrics } = self;
         // Answers are written whole, so waiting for more to send only delays them.
         let _best_effort = stream.set_nodelay(true);
-        let io = TokioIo::new(Socket { stream, stall: Stall::new(limits.write_idle_timeout()), _seat: seat });
-        let body_idle = limits.body_idle_timeout();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let router = router.clone();
-            async move { Ok::<_, std::convert::Infallible>(answer(router, request, peer, body_idle).await) }
-        });
+        let line = seat.line.clone();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout())
-            .max_header_size(usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX));
+            .max_header_size(usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX))
+            .max_buf_size(READ_BYTES_MAX.max(usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX)));
+        let counted = metrics.clone();
+        let room_to_send = Arc::clone(&seat.seats.room_to_send);
+        let io = TokioIo::new(Socket::new(stream, &limits, metrics.clone(), seat));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (router, line) = (router.clone(), line.clone());
+            let body = |body| Body::new(IdleBody::new(body, &limits, line.clone(), metrics.clone()));
+            let mut request = request.map(body);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(Intake(Some((line.clone(), room_to_send.clone()))));
+            async move { Ok::<_, std::convert::Infallible>(answer(router, request, line).await) }
+        });
         let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
         let mut stopping = pin!(stop.cancelled().fuse());
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
+                        if error.is_timeout() {
+                            counted.connection_cut(Cut::Head);
+                        }
                         tracing::debug!(%peer, %error, "a connection ended early");
                     }
                     return;
@@ -169,218 +201,74 @@ impl Connection {
 }
 
 /// Asks the router. A panic in a handler is one failed request, not a lost connection.
-async fn answer(router: Router, request: Request<Incoming>, peer: SocketAddr, body_idle: Duration) -> Response<Body> {
-    let mut request = request.map(|body| Body::new(IdleBody { body, stall: Stall::new(body_idle) }));
-    request.extensions_mut().insert(ConnectInfo(peer));
-    match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+async fn answer(router: Router, request: Request<Body>, line: Arc<Line>) -> Response<Body> {
+    line.works();
+    let response = match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         // The panic hook has written message and place.
         Err(_) => ApiError::internal(&io::Error::other("a handler panicked")).into_response(),
-    }
-}
-
-/// Says why a connection is not served, without reading what it wants.
-async fn refuse(mut stream: TcpStream, reason: Refused) -> io::Result<()> {
-    let whose = match reason {
-        Refused::Total => "this coordinator serves as many connections as it can",
-        Refused::Address => "there are as many connections from this address as one may have",
     };
-    let detail = format!("{whose}; close some, or try again later");
-    let error = ApiError::new(Kind::TooManyConnections, detail).retry_after(REFUSAL_RETRY);
-    let body = serde_json::to_string(&error.document())?;
-    let response = format!(
-        "HTTP/1.1 {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
-        error.kind.status(),
-        crate::problem::PROBLEM_JSON,
-        body.len(),
-        REFUSAL_RETRY.as_secs(),
-    );
-    stream.write_all(response.as_bytes()).await?;
-    stream.shutdown().await?;
-    // Closing with unread bytes would reset the connection, and the client might never see the response.
-    let mut unread = [0; 1024];
-    while stream.read(&mut unread).await? > 0 {}
-    Ok(())
+    line.lets_go();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        line.becomes_web_socket();
+        line.idles();
+        tokio::spawn(async move {
+            sleep(PROBATION).await;
+            line.works();
+        });
+        return response;
+    }
+    response.map(|body| Body::new(UntilSent { body, line }))
 }
 
-/// Counts connections, in all and by address.
-struct Seats {
-    taken: Mutex<HashMap<IpAddr, u32>>,
-    taken_count: watch::Sender<u32>,
-    total_max: u32,
-    address_max: u32,
-    metrics: Metrics,
-}
+/// What a request brings in and takes out, for handlers that do so piece by piece: what they have dealt with
+/// makes room for others.
+#[derive(Clone, Default)]
+pub struct Intake(Option<(Arc<Line>, Arc<Semaphore>)>);
 
-impl Seats {
-    fn new(limits: &Limits, metrics: Metrics) -> Self {
-        Self {
-            taken: Mutex::default(),
-            taken_count: watch::Sender::new(0),
-            total_max: limits.connections_max,
-            address_max: limits.connections_per_address_max,
-            metrics,
+impl Intake {
+    /// Waits until so much may be kept in memory for a reader, who may be slow. Hold it until that is read.
+    pub async fn room_to_send(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let (_, room) = self.0.as_ref().filter(|_| bytes > seats::STEP_BYTES)?;
+        let steps = u32::try_from(bytes.div_ceil(seats::STEP_BYTES)).unwrap_or(u32::MAX);
+        // Nobody closes it.
+        Arc::clone(room).acquire_many_owned(steps).await.ok()
+    }
+
+    /// That many bytes of the body are not in memory any more.
+    pub fn dealt_with(&self, bytes: usize) {
+        if let Some((line, _)) = &self.0 {
+            line.lets_go_of(bytes as u64);
         }
     }
 
-    fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Refused> {
-        let address = neighbourhood(peer);
-        // A std mutex: nothing awaits while it is held.
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = taken.get(&address).copied().unwrap_or(0);
-        let refused = if *self.taken_count.borrow() >= self.total_max {
-            Some(Refused::Total)
-        } else {
-            (here >= self.address_max).then_some(Refused::Address)
-        };
-        if let Some(reason) = refused {
-            self.metrics.connection_refused(reason);
-            return Err(reason);
+    /// Nothing of what came so far is in memory any more.
+    pub fn dealt_with_all(&self) {
+        if let Some((line, _)) = &self.0 {
+            line.lets_go();
         }
-        taken.insert(address, here + 1);
-        self.taken_count.send_modify(|count| *count += 1);
-        self.metrics.connection_opened();
-        Ok(Seat { seats: self.clone(), address })
     }
 }
 
-/// Whom the limit per address is about. An IPv6 client owns 2^64 addresses, so its network is meant.
-fn neighbourhood(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        address => address,
-    }
+/// A response's body. When it is gone, its client has nothing under way.
+struct UntilSent {
+    body: Body,
+    line: Arc<Line>,
 }
 
-/// The right to one connection, given back when dropped.
-struct Seat {
-    seats: Arc<Seats>,
-    address: IpAddr,
-}
-
-impl Drop for Seat {
+impl Drop for UntilSent {
     fn drop(&mut self) {
-        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = taken.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                taken.remove(&self.address);
-            }
-        }
-        self.seats.metrics.connection_closed();
-        self.seats.taken_count.send_modify(|count| *count -= 1);
+        self.line.idles();
     }
 }
 
-/// Notices when nothing moves for too long.
-struct Stall {
-    limit: Duration,
-    /// Runs only while somebody waits.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stall {
-    const fn new(limit: Duration) -> Self {
-        Self { limit, timer: None }
-    }
-
-    fn moved(&mut self) {
-        self.timer = None;
-    }
-
-    /// Ready once `limit` has passed since the first call after the last move.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        self.timer.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx)
-    }
-}
-
-/// A client's socket, cut when the client takes nothing for too long.
-struct Socket {
-    stream: TcpStream,
-    stall: Stall,
-    _seat: Seat,
-}
-
-impl Socket {
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match written {
-            Poll::Pending => {
-                ready!(self.stall.poll_stalled(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its response")))
-            }
-            written => {
-                self.stall.moved();
-                written
-            }
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-/// A request's body stopped coming.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no byte of the body came for {} ms; send it again, and faster", .after.as_millis())]
-pub struct BodyIdle {
-    /// How long was waited.
-    pub after: Duration,
-}
-
-/// A request's body, given up when nothing comes for too long. Time counts only while the handler waits.
-struct IdleBody {
-    body: Incoming,
-    stall: Stall,
-}
-
-impl http_body::Body for IdleBody {
+impl http_body::Body for UntilSent {
     type Data = Bytes;
-    type Error = axum::BoxError;
+    type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => {
-                ready!(self.stall.poll_stalled(cx));
-                Poll::Ready(Some(Err(BodyIdle { after: self.stall.limit }.into())))
-            }
-            Poll::Ready(frame) => {
-                self.stall.moved();
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
-        }
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -392,6 +280,61 @@ impl http_body::Body for IdleBody {
     }
 }
 
+/// Makes sure that connections do not fail for want of file descriptors, as far as the operating system lets us.
+fn allow_files(wanted: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((current, maximum)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if current >= wanted {
+        return;
+    }
+    let most = wanted.min(maximum);
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, most, maximum);
+    if most < wanted || raised.is_err() {
+        let have = if raised.is_ok() { most } else { current };
+        tracing::warn!(
+            have,
+            wanted,
+            "the limit on open files is too low for `limits.connections_max`; raise it, or lower that"
+        );
+    }
+}
+
+/// Says why a connection is not served, without reading what it wants.
+async fn refuse(mut stream: TcpStream, reason: Refused) -> io::Result<()> {
+    let (kind, whose) = match reason {
+        Refused::Total => (Kind::TooManyConnections, "this coordinator serves as many connections as it can"),
+        Refused::Address => {
+            (Kind::TooManyFromAddress, "there are as many connections from this address as one may have")
+        }
+    };
+    let detail = format!("{whose}; close some, or try again later");
+    let retry_after = next_return();
+    let error = ApiError::new(kind, detail).retry_after(retry_after);
+    let body = serde_json::to_string(&error.document())?;
+    let response = format!(
+        "HTTP/1.1 {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
+        error.kind.status(),
+        crate::problem::PROBLEM_JSON,
+        body.len(),
+        retry_after.as_secs(),
+    );
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await?;
+    // Closing with unread bytes would reset the connection, and the client might never see the response.
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+/// When the next refused client may come again: evenly spread, so that a crowd does not come back as one.
+fn next_return() -> Duration {
+    static REFUSED: AtomicU64 = AtomicU64::new(0);
+    // The golden ratio's multiples, without their whole part, fill an interval without gaps or clusters.
+    let turn = REFUSED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let seconds = REFUSAL_SPREAD.as_secs() + 1;
+    REFUSAL_RETRY + Duration::from_secs(u64::try_from((u128::from(turn) * u128::from(seconds)) >> 64).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use axum::extract::WebSocketUpgrade;
@@ -401,6 +344,7 @@ mod tests {
     use tokio::sync::{Notify, mpsc};
     use tokio::task::JoinHandle;
 
+    use super::seats::neighbourhood;
     use super::*;
     use crate::problem;
 
@@ -431,6 +375,7 @@ mod tests {
         Limits {
             header_timeout_ms: LONG,
             body_idle_timeout_ms: LONG,
+            bytes_per_second_min: 0,
             write_idle_timeout_ms: LONG,
             drain_timeout_ms: LONG,
             ..Limits::default()
@@ -536,7 +481,7 @@ mod tests {
         let stream = world.send("POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
         let answer = read(stream).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-        assert!(answer.contains("/problems/body-timeout") && answer.contains("for 50 ms"), "{answer}");
+        assert!(answer.contains("/problems/body-timeout") && answer.contains("3 bytes, then 5"), "{answer}");
     }
 
     #[tokio::test]
@@ -564,7 +509,7 @@ mod tests {
         let first = world.send("GET /waiting HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert_eq!(world.noticed.recv().await, Some("waiting"));
         let refusal = world.get("/hello").await;
-        assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains("retry-after: 5"), "{refusal}");
+        assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains("retry-after: "), "{refusal}");
         assert!(refusal.contains("/problems/too-many-connections"), "{refusal}");
         world.release.notify_one();
         assert!(read(first).await.ends_with("finished"));
@@ -577,9 +522,64 @@ mod tests {
         let first = world.send("GET /waiting HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         assert_eq!(world.noticed.recv().await, Some("waiting"));
         let refusal = world.get("/hello").await;
-        assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains("from this address"), "{refusal}");
+        assert!(refusal.starts_with("HTTP/1.1 429 ") && refusal.contains("from this address"), "{refusal}");
         world.release.notify_one();
         assert!(read(first).await.ends_with("finished"));
+    }
+
+    #[tokio::test]
+    async fn whoever_idles_gives_its_seat_to_whoever_comes() {
+        let world = World::new(Limits { connections_max: 1, ..patient() }).await;
+        let idle = world.connect().await;
+        // Only while the idle one is new is anybody refused for it.
+        while !world.get("/hello").await.contains("200 OK") {}
+        assert_eq!(read(idle).await, "", "its connection is closed");
+        assert!(world.metrics.text().contains(r#"connections_cut_total{reason="crowded"} 1"#));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_a_byte_at_a_time_is_given_up() {
+        let world = World::new(Limits { body_idle_timeout_ms: 100, bytes_per_second_min: 1000, ..patient() }).await;
+        let stream = world.send("POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n").await;
+        let (reading, mut writing) = stream.into_split();
+        // Each byte is in time, and all of them together are not.
+        let dribble = tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(10));
+            while writing.write_all(b"x").await.is_ok() {
+                pace.tick().await;
+            }
+        });
+        let mut answer = String::new();
+        let _reset = tokio::io::BufReader::new(reading).read_to_string(&mut answer).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        dribble.abort();
+    }
+
+    #[tokio::test]
+    async fn whoever_holds_most_makes_room_for_others() {
+        let world = World::new(Limits { intake_bytes_max: 1 << 20, ..patient() }).await;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut hoarder = socket.connect(world.address).await.unwrap();
+        let head = "POST /body HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1000000\r\n\r\n";
+        // All but the last byte.
+        hoarder.write_all(&[head.as_bytes(), &[b'x'; 999_999]].concat()).await.unwrap();
+        let hoarding = tokio::spawn(read(hoarder));
+        let mut honest = world.send(head).await;
+        honest.write_all(&[b'x'; 1_000_000]).await.unwrap();
+        assert!(read(honest).await.starts_with("HTTP/1.1 200 "), "the honest one is served");
+        let refusal = hoarding.await.unwrap();
+        assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains("/problems/crowded"), "{refusal}");
+        assert!(refusal.contains("retry-after: "), "{refusal}");
+    }
+
+    #[test]
+    fn refused_clients_come_back_one_after_the_other() {
+        let times: Vec<_> = (0..1600).map(|_| next_return().as_secs()).collect();
+        for second in 5..=20 {
+            let here = times.iter().filter(|time| **time == second).count();
+            assert!((90..=110).contains(&here), "{here} of 1600 come after {second} s");
+        }
     }
 
     #[test]

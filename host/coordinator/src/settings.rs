@@ -726,6 +726,10 @@ settings! {
         body_idle_timeout_ms: u64 = 30_000, 1..=3_600_000;
         /// Time after which a client that takes nothing of its response is cut off.
         write_idle_timeout_ms: u64 = 30_000, 1..=3_600_000;
+        /// Slowest rate at which bodies may come and responses may be taken, beyond those times; 0 for none.
+        bytes_per_second_min: u64 = 256, 0..=MIB;
+        /// Most bytes that are held of what is being sent, over all connections, and as many of what slow readers wait for.
+        intake_bytes_max: u64 = 32 * MIB, 24 * MIB..=1 << 40;
         /// Time for requests in flight to finish when the coordinator stops.
         drain_timeout_ms: u64 = 10_000, 1..=3_600_000;
         /// Longest wait of a synchronous invocation.

@@ -15,6 +15,9 @@ use crate::auth::Caller;
 use crate::idempotency::ShownOnce;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 
+/// What is read from a worker at once.
+const READ_BUFFER_BYTES: usize = 8 << 10;
+
 /// All workers that are connected or ever reported.
 #[utoipa::path(get, path = "/v1/workers", tag = "operators", security(("bearer" = [])),
     responses((status = 200, body = WorkerList)))]
@@ -129,6 +132,8 @@ pub(super) async fn worker_socket(
     let upgrade =
         upgrade.map_err(|error| ApiError::new(Kind::UpgradeRequired, format!("this path is for workers: {error}")))?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
+    // The library's own 128 KiB, for each worker, would be most of the coordinator's memory.
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER_BYTES);
     if upgrade.selected_protocol().is_none() {
         let detail = format!("this coordinator speaks `{SUBPROTOCOL}`, the worker does not; upgrade the older side");
         return Err(ApiError::new(Kind::Invalid, detail));

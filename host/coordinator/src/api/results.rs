@@ -2,6 +2,7 @@
 
 use std::io;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
@@ -20,9 +21,12 @@ use super::runs;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Answer, ApiError, Kind, Path, Query};
+use crate::serve::Intake;
 
-/// Results that wait for a slow reader.
-const AHEAD: usize = 16;
+/// Pieces of results that wait for a slow reader.
+const AHEAD: usize = 8;
+/// Longest piece: what a reader who does not read costs. Unit: bytes.
+const PIECE_BYTES: usize = 8 << 10;
 
 /// In which order results come.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -84,6 +88,7 @@ pub(super) async fn results(
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<ResultsQuery>,
+    intake: Option<Extension<Intake>>,
 ) -> Answer<Response> {
     let spec = runs::find(&app, &caller, &id).await?.spec;
     let root = spec.reduction().root();
@@ -96,7 +101,8 @@ pub(super) async fn results(
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
     let feed = app.hub.follow(spec.id);
-    let writer = Writer { app, spec, feed, format: query.format, sender };
+    let intake = intake.map(|Extension(intake)| intake).unwrap_or_default();
+    let writer = Writer { app, spec, feed, format: query.format, intake, sender };
     tokio::spawn(async move {
         let sender = writer.sender.clone();
         let done = match query.order {
@@ -133,6 +139,7 @@ struct Writer {
     spec: RunSpec,
     feed: watch::Receiver<u64>,
     format: Format,
+    intake: Intake,
     sender: mpsc::Sender<Result<Bytes, io::Error>>,
 }
 
@@ -192,11 +199,17 @@ impl Writer {
     }
 
     async fn write(&self, index: u32, record: UnitRecord) -> Result<(), Broken> {
+        let output_bytes = match record.accepted.as_ref().map(|accepted| &accepted.verdict) {
+            Some(Verdict::Ok { output_bytes, .. }) => *output_bytes,
+            _ => 0,
+        };
+        // Long outputs are in memory until they are read; readers who do not read must not fill it.
+        let _room = self.intake.room_to_send(output_bytes).await;
         let output = match crate::core::accepted_output(Some(record.clone())) {
             Some(digest) => Some(self.app.records.output(digest).await.map_err(ApiError::from)?),
             None => None,
         };
-        let bytes = match (self.format, output) {
+        let mut bytes: Bytes = match (self.format, output) {
             (Format::Ndjson, output) => {
                 let mut line = serde_json::to_vec(&line(index, &record, output.as_ref())).unwrap_or_default();
                 line.push(b'\n');
@@ -211,7 +224,11 @@ impl Writer {
                 return Err(Broken::Off(io::Error::other(why)));
             }
         };
-        self.sender.send(Ok(bytes)).await.map_err(|_| Broken::Gone)
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+            self.sender.send(Ok(piece)).await.map_err(|_| Broken::Gone)?;
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -23,6 +24,7 @@ use crate::auth::Caller;
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{JobRecord, SubmitRecord, Writes};
+use crate::serve::Intake;
 
 /// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
 const GROUP_BYTES: usize = 1 << 20;
@@ -64,6 +66,7 @@ pub(super) async fn submit(
     caller: Caller,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
+    intake: Option<Extension<Intake>>,
     body: Body,
 ) -> Answer<(StatusCode, Json<RunView>)> {
     let job = jobs::find(&app, &query.job, query.version.as_ref())?;
@@ -76,7 +79,7 @@ pub(super) async fn submit(
     let framing = framing(&headers)?;
     let wish = Wish { job, quorum, reduce, priority: query.priority.unwrap_or(0) };
     let once = Once::of(&app, &caller, &headers)?;
-    let (status, record) = Submission::new(&app, &caller, wish).take(body, framing, once).await?;
+    let (status, record) = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
     Ok((status, Json(view(&record))))
 }
 
@@ -151,12 +154,14 @@ struct Submission<'a> {
     /// Names all inputs so far and what is to be done with them.
     fingerprint: Digest,
     writes: Writes,
+    /// Told what is on disk, so that a long body does not count as a whole.
+    intake: Intake,
     /// Whether anything is on disk that has to go if the submission breaks off.
     written: bool,
 }
 
 impl<'a> Submission<'a> {
-    fn new(app: &'a App, caller: &Caller, wish: Wish) -> Self {
+    fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
         let now = app.clock.now();
         let Quorum { agree, most } = wish.quorum;
         let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0]];
@@ -166,6 +171,7 @@ impl<'a> Submission<'a> {
             owner: caller.name.clone(),
             inputs: 0,
             writes: Writes::default(),
+            intake: intake.map(|Extension(intake)| intake).unwrap_or_default(),
             written: false,
             app,
             wish,
@@ -233,7 +239,11 @@ impl<'a> Submission<'a> {
             return Err(ApiError::new(Kind::TooLarge, format!("a run may have {most} inputs; split it")));
         }
         if keep {
+            let length = input.len();
             let content = self.app.records.content(input).await?;
+            if content.inline.is_none() {
+                self.intake.dealt_with(length);
+            }
             self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &content.digest.0]);
             self.writes.input(UnitId { run: self.id, index: self.inputs }, &content);
             if self.writes.0.bytes() > GROUP_BYTES {
@@ -241,6 +251,7 @@ impl<'a> Submission<'a> {
             }
         } else {
             self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &Digest::of(&input).0]);
+            self.intake.dealt_with_all();
         }
         self.inputs += 1;
         Ok(())
@@ -249,7 +260,9 @@ impl<'a> Submission<'a> {
     async fn flush(&mut self) -> Answer<()> {
         self.written = true;
         let writes = std::mem::take(&mut self.writes);
-        self.app.blocking(move |records| records.commit(writes)).await
+        let written = self.app.blocking(move |records| records.commit(writes)).await;
+        self.intake.dealt_with_all();
+        written
     }
 
     /// Makes the run durable, then known to the scheduler.
@@ -357,7 +370,7 @@ pub(super) async fn invoke(
     let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
     let codec = wish.job.manifest.codec;
     let frame = [&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()[..], &body].concat();
-    let (_, record) = Submission::new(&app, &caller, wish).take(frame.into(), Framing::Frames, None).await?;
+    let (_, record) = Submission::new(&app, &caller, wish, None).take(frame.into(), Framing::Frames, None).await?;
     let unit = UnitId { run: record.spec.id, index: 0 };
     let answered = tokio::time::timeout(patience, answer(&app, unit)).await;
     let Ok(answered) = answered else {
