@@ -26,6 +26,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+pub use crate::metrics::system::Room;
 use crate::problem::Kind;
 
 /// Media type of the text exposition.

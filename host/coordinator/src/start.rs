@@ -26,7 +26,7 @@ use crate::core::{self, Parts};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
-use crate::metrics::{Metrics, Repaired};
+use crate::metrics::{Metrics, Repaired, Room};
 use crate::records::{RecordError, Records};
 use crate::serve::Server;
 use crate::settings::Settings;
@@ -171,10 +171,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     Ok(Running { address, join, stop, server, hand })
 }
 
-/// What grows old: the trust list, and answers kept for those who ask twice.
+/// What grows old: the trust list, answers kept for those who ask twice, and room on the disk.
 async fn every_hour(app: App) {
     let mut every = tokio::time::interval(HOUR);
     while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        if let Some(room) = Room::at(&app.settings.data_dir)
+            && room.is_nearly_full()
+        {
+            let free_mib = room.free >> 20;
+            warn!(free_mib, "the disk of the data directory is nearly full; when it is full, the coordinator stops");
+        }
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; trying again in an hour");
         }

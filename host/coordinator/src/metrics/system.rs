@@ -73,6 +73,29 @@ fn kib(status: &str, name: &str) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
+/// Room on a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What this process may still write.
+    pub free: u64,
+    /// All there is.
+    pub size: u64,
+}
+
+impl Room {
+    /// The room where `dir` is; none where the operating system does not say.
+    pub fn at(dir: &Path) -> Option<Self> {
+        let room = statvfs(dir).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(room.fragment_size());
+        Some(Self { free: bytes(room.blocks_available()), size: bytes(room.blocks()) })
+    }
+
+    /// Whether an operator is to be warned: a twentieth is left, and that is not much in itself.
+    pub const fn is_nearly_full(self) -> bool {
+        self.free < self.size / 20 && self.free < 20 << 30
+    }
+}
+
 /// Room where the data directory is, once that is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk(Arc<OnceLock<PathBuf>>);
@@ -86,12 +109,11 @@ impl Disk {
 
 impl Collector for Disk {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Some(Ok(room)) = self.0.get().map(|dir| statvfs(dir.as_path())) else { return Ok(()) };
-        let bytes = |blocks| blocks as f64 * room.fragment_size() as f64;
+        let Some(room) = self.0.get().and_then(|dir| Room::at(dir)) else { return Ok(()) };
         let about = "Room left for the coordinator on the disk of its data directory";
-        gauge(&mut encoder, "data_dir_free", about, Some(&Unit::Bytes), bytes(room.blocks_available()))?;
+        gauge(&mut encoder, "data_dir_free", about, Some(&Unit::Bytes), room.free as f64)?;
         let about = "Size of the disk of the data directory";
-        gauge(&mut encoder, "data_dir_size", about, Some(&Unit::Bytes), bytes(room.blocks()))
+        gauge(&mut encoder, "data_dir_size", about, Some(&Unit::Bytes), room.size as f64)
     }
 }
 
@@ -125,6 +147,16 @@ fn gauge(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_is_nearly_full_when_little_is_left_in_proportion_and_in_itself() {
+        let gib = |free: u64, size: u64| Room { free: free << 30, size: size << 30 };
+        assert!(gib(4, 100).is_nearly_full());
+        assert!(!gib(6, 100).is_nearly_full(), "more than a twentieth");
+        assert!(!gib(30, 1000).is_nearly_full(), "30 GiB last a while");
+        assert!(Room::at(Path::new("/")).is_some_and(|room| room.free <= room.size && room.size > 0));
+        assert_eq!(Room::at(Path::new("/no such place")), None);
+    }
 
     #[test]
     fn memory_is_read_from_what_linux_writes() {
