@@ -64,6 +64,11 @@ impl Process {
         Self { child, log: log.to_owned() }
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn signal(&self, signal: Signal) {
         // Gone already is as good.
         let _gone = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);

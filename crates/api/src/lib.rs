@@ -337,4 +337,100 @@ schema! {
         /// What a volunteer needs: `manyhands-runner JOIN`.
         pub join: String,
     }
+
+    /// A version of a job was revoked.
+    pub struct RevokedView {
+        /// The job's name.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub name: JobName,
+        /// The version.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub version: Version,
+        /// SHA-256 of the sealed module.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub module: Digest,
+        /// Active runs that were cancelled.
+        pub runs_cancelled: u64,
+    }
+
+    /// A backup, please.
+    #[serde(deny_unknown_fields)]
+    pub struct NewBackup {
+        /// The directory of backups, on the coordinator's computer, from the root; by default the one that is set.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub to: Option<String>,
+        /// Leaves the keys and the operator's token out.
+        #[serde(default)]
+        pub without_keys: bool,
+    }
+
+    /// A backup that was restored and found right.
+    pub struct BackupView {
+        /// Its directory, on the coordinator's computer.
+        pub path: String,
+        /// Its number among those beside it.
+        pub number: u64,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub taken_at: Timestamp,
+        /// The last commit in it.
+        pub revision: u64,
+        /// Records of all kinds.
+        pub records: u64,
+        /// Releases of published jobs.
+        pub jobs: u64,
+        /// Runs.
+        pub runs: u64,
+        /// Those of them that were going on.
+        pub active_runs: u64,
+        /// Blobs.
+        pub blobs: u64,
+        /// Bytes of all files, whether or not they are shared with other backups.
+        pub bytes: u64,
+        /// The root key; absent where the keys were left out.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        pub root: Option<Fingerprint>,
+    }
+
+    /// What a check found.
+    pub struct CheckView {
+        /// The last commit.
+        pub revision: u64,
+        /// Records that are right.
+        pub records: u64,
+        /// Blobs that records name and that are right.
+        pub blobs: u64,
+        /// Blobs that no record names. The young ones may belong to what is just arriving.
+        pub orphans: u64,
+        /// Their bytes.
+        pub orphan_bytes: u64,
+        /// What is wrong; empty on a good day.
+        pub problems: Vec<CheckProblem>,
+    }
+
+    /// Something that is wrong.
+    pub struct CheckProblem {
+        /// The file or record.
+        pub place: String,
+        /// What is wrong with it.
+        pub what: String,
+        /// What to do about it.
+        pub cure: String,
+    }
+
+    /// What a compaction came to.
+    #[derive(Copy)]
+    pub struct CompactView {
+        /// Bytes of the state on disk before.
+        pub state_bytes_before: u64,
+        /// And after.
+        pub state_bytes_after: u64,
+        /// Blobs removed, because no record names them.
+        pub blobs_removed: u64,
+        /// Their bytes.
+        pub blob_bytes_removed: u64,
+        /// Blobs that no record names, kept because something that is arriving may come to name them.
+        pub orphans_kept: u64,
+    }
 }

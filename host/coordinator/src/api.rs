@@ -5,6 +5,7 @@ mod jobs;
 mod results;
 mod runs;
 mod submit;
+mod upkeep;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -88,7 +89,9 @@ fn documented(
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))
         .routes(routes!(admin::tokens, admin::create_token))
-        .routes(routes!(admin::rotate_keys));
+        .routes(routes!(admin::rotate_keys))
+        .routes(routes!(jobs::revoke))
+        .routes(routes!(upkeep::create_backup));
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(remembered(long, Size::Long))
         .merge(remembered(short, Size::Short))
@@ -104,6 +107,8 @@ fn documented(
         .routes(routes!(admin::workers))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
+        .routes(routes!(upkeep::check))
+        .routes(routes!(upkeep::compact))
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))
         .routes(routes!(admin::metrics))
@@ -123,6 +128,7 @@ mod tests {
             "/v1/jobs",
             "/v1/jobs/{name}",
             "/v1/jobs/{name}/invoke",
+            "/v1/jobs/{name}/revoke",
             "/v1/modules/{digest}",
             "/v1/runs",
             "/v1/runs/{id}",
@@ -138,6 +144,9 @@ mod tests {
             "/v1/tokens/{id}",
             "/v1/keys",
             "/v1/keys/rotate",
+            "/v1/backups",
+            "/v1/check",
+            "/v1/compact",
             "/livez",
             "/readyz",
             "/metrics",

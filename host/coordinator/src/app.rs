@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::ServerMessage;
+use manyhands_store::SledStore;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
 use crate::settings::Settings;
+use crate::upkeep::Uploads;
 
 /// The coordinator as its request handlers see it. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +55,12 @@ pub struct Inner {
     pub join: String,
     /// Publishing is rare and decides over names: one at a time.
     pub publishing: tokio::sync::Mutex<()>,
+    /// The state as it lies on the disk, for those who look after it.
+    pub store: Arc<SledStore>,
+    /// Backups, checks and compactions: one at a time.
+    pub upkeep: Arc<tokio::sync::Mutex<()>>,
+    /// Submissions that are arriving now.
+    pub uploads: Uploads,
     /// Submissions with an idempotency key that are arriving now.
     pub submitting: Mutex<BTreeSet<Digest>>,
     /// Seeded by the operating system.

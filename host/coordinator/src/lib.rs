@@ -11,6 +11,7 @@ pub mod auth;
 pub mod authority;
 pub mod backup;
 pub mod catalogue;
+pub mod census;
 pub mod clock;
 pub mod core;
 pub mod hub;
@@ -25,6 +26,7 @@ pub mod records;
 pub mod revocations;
 pub mod serve;
 pub mod settings;
+pub mod upkeep;
 pub mod workers;
 
 mod start;

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::app::{App, Inner};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
+use crate::backup;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::core::{self, Parts};
@@ -30,6 +31,7 @@ use crate::metrics::{Metrics, Repaired, Room};
 use crate::records::{RecordError, Records};
 use crate::serve::Server;
 use crate::settings::Settings;
+use crate::upkeep::Uploads;
 
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -47,6 +49,12 @@ pub enum StartError {
         dir: String,
         /// What the operating system says.
         error: std::io::Error,
+    },
+    /// What lies in the data directory is not all that was in the backup.
+    #[error("{dir}: a restore into it did not end; empty it and run `manyhands-coordinator restore` again")]
+    Restoring {
+        /// The directory.
+        dir: String,
     },
     /// The address is not free.
     #[error("{address}: cannot listen: {error}; choose another with --listen")]
@@ -115,7 +123,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let began = Instant::now();
     take_descriptors(settings.limits.connections_max);
     let (opened, settings) = blocking(move || Ok((open(&settings)?, settings))).await?;
-    let Opened { clock, records, catalogue, keys, tokens, scheduler, repairs } = opened;
+    let Opened { clock, store, records, catalogue, keys, tokens, scheduler, repairs } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -159,10 +167,14 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         stop: stop.clone(),
         join: join.clone(),
         publishing: tokio::sync::Mutex::default(),
+        store,
+        upkeep: Arc::default(),
+        uploads: Uploads::default(),
         submitting: Mutex::default(),
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    tokio::spawn(backup::schedule::run(app.clone()));
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
@@ -195,6 +207,7 @@ async fn every_hour(app: App) {
 
 struct Opened {
     clock: Clock,
+    store: Arc<SledStore>,
     records: Records,
     catalogue: Arc<Catalogue>,
     keys: KeyStore,
@@ -213,6 +226,9 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
     if std::fs::metadata(dir).map_err(unusable)?.permissions().mode() & 0o077 != 0 {
         warn!(dir = %dir.display(), "other users can look into the data directory; run `chmod 700` on it");
     }
+    if dir.join(backup::RESTORING).exists() {
+        return Err(StartError::Restoring { dir: dir.display().to_string() });
+    }
     let (store, opened) = SledStore::open(&dir.join("state"), Options::default())?;
     for repair in &opened.repairs {
         warn!(%repair, "the store was repaired");
@@ -223,7 +239,7 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
     }
-    let records = Records::new(store, Blobs::local(&dir.join("blobs"))?);
+    let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?);
     let swept = records.sweep_broken_submissions()?;
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");
@@ -235,7 +251,7 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
     if restored > 0 {
         info!(runs = restored, "runs go on where they were");
     }
-    Ok(Opened { clock, records, catalogue, keys, tokens, scheduler, repairs: opened.repairs })
+    Ok(Opened { clock, store, records, catalogue, keys, tokens, scheduler, repairs: opened.repairs })
 }
 
 /// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use data_encoding::BASE64;
-use manyhands_api::{JobList, JobView, PUBLICATION_HEADER, Role};
+use manyhands_api::{JobList, JobView, PUBLICATION_HEADER, RevokedView, Role};
 use manyhands_model::{Digest, JobName, Version};
 use manyhands_protocol::{Publication, decode};
 use manyhands_sealer::Sealed;
@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{JobRecord, RecordError, Writes};
+use crate::revocations::{self, Revocation};
 
 /// All published jobs, the newest version of each.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", security(("bearer" = [])), responses((status = 200, body = JobList)))]
@@ -51,8 +52,57 @@ pub(super) fn find(app: &App, name: &str, version: Option<&Version>) -> Answer<s
     let name: JobName = name.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
     app.catalogue.find(&name, version).ok_or_else(|| match version {
         Some(version) => ApiError::not_found("published job", format!("{name} {version}")),
-        None => ApiError::not_found("published job", &name),
+        None if app.catalogue.releases(&name).is_empty() => ApiError::not_found("published job", &name),
+        None => ApiError::new(Kind::Conflict, format!("every version of {name} was revoked; publish a newer one")),
     })
+}
+
+/// The same, unless it must not be executed any more.
+pub(super) fn executable(app: &App, name: &str, version: Option<&Version>) -> Answer<std::sync::Arc<JobRecord>> {
+    let job = find(app, name, version)?;
+    not_revoked(app, &job.manifest.name, &job.manifest.version, &job.module)?;
+    Ok(job)
+}
+
+/// Goes on unless the module must not be executed any more.
+pub(super) fn not_revoked(app: &App, name: &JobName, version: &Version, module: &Digest) -> Answer<()> {
+    if !app.catalogue.is_revoked(module) {
+        return Ok(());
+    }
+    let detail = format!("{name} {version} was revoked by an operator; publish and use a newer version");
+    Err(ApiError::new(Kind::Conflict, detail))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RevokeQuery {
+    /// Which version.
+    #[param(value_type = String)]
+    version: Version,
+}
+
+/// Revokes a version of a job for good: no worker executes it any more, and its active runs are cancelled.
+#[utoipa::path(post, path = "/v1/jobs/{name}/revoke", tag = "jobs", security(("bearer" = [])),
+    params(("name" = String, Path), RevokeQuery, ("idempotency-key" = Option<String>, Header)),
+    responses((status = 200, body = RevokedView), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Query(query): Query<RevokeQuery>,
+) -> Answer<Json<RevokedView>> {
+    caller.need(Role::Operator)?;
+    let job = find(&app, &name, Some(&query.version))?;
+    let (module, at) = (job.module, app.clock.now());
+    let revocation = Revocation { name: job.manifest.name.clone(), version: query.version, at };
+    app.blocking(move |records| revocations::add(&**records.store(), module, &revocation)).await?;
+    app.catalogue.revoke(module);
+    app.renew_trust().await?;
+    // From here on no submission of it gets by. One that did before is on disk already, or cancels itself.
+    let runs_cancelled = super::runs::cancel_all_of(&app, module).await?;
+    tracing::info!(job = %job.manifest.name, version = %job.manifest.version, runs_cancelled, "job revoked");
+    let JobRecord { manifest, .. } = &*job;
+    Ok(Json(RevokedView { name: manifest.name.clone(), version: manifest.version.clone(), module, runs_cancelled }))
 }
 
 /// The sealed module: what workers execute. Public, immutable, named by its digest.
@@ -154,6 +204,7 @@ fn precedent(app: &App, said: &Verified<Publication>) -> Answer<Option<std::sync
     }
     if let Some(same) = releases.iter().find(|job| job.manifest.version == said.version) {
         if same.source == said.module {
+            not_revoked(app, &said.name, &said.version, &same.module)?;
             return Ok(Some(std::sync::Arc::clone(same)));
         }
         let detail = format!("{} {} has other content; raise the version in Cargo.toml", said.name, said.version);

@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
 use manyhands_api::{ReasonCount, ReplicaView, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
-use manyhands_model::{RunId, UnitId};
+use manyhands_model::{Digest, RunId, UnitId};
 use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
 use serde::Deserialize;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
+use super::jobs;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::core::{Event, ready_inputs};
@@ -241,11 +242,28 @@ pub(super) async fn cancel(State(app): State<App>, caller: Caller, Path(id): Pat
     Ok(Json(view(&until(&app, id, |run| run.status != RunStatus::Active).await?)))
 }
 
+/// Cancels every active run of a module, and returns how many once that is on disk.
+pub(super) async fn cancel_all_of(app: &App, module: Digest) -> Answer<u64> {
+    let (mut after, mut cancelled) = (None, 0);
+    loop {
+        let page = app.blocking(move |records| records.runs(after, 1_000)).await?;
+        let Some(last) = page.last() else { return Ok(cancelled) };
+        after = Some(last.spec.id);
+        for run in page.iter().filter(|run| run.spec.module == module && run.status == RunStatus::Active) {
+            let id = run.spec.id;
+            app.core.tell(Input::Cancel(id)).await?;
+            until(app, id, |run| run.status != RunStatus::Active).await?;
+            cancelled += 1;
+        }
+    }
+}
+
 /// Tries everything again that ended without an output.
 #[utoipa::path(post, path = "/v1/runs/{id}/retry", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
 pub(super) async fn retry(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
     let record = find(&app, &caller, &id).await?;
+    jobs::not_revoked(&app, &record.spec.job, &record.spec.version, &record.spec.module)?;
     let (id, finished_at) = (record.spec.id, record.finished_at);
     if record.status == RunStatus::Active {
         app.core.tell(Input::Retry(id)).await?;

@@ -25,6 +25,7 @@ use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{JobRecord, SubmitRecord, Writes};
 use crate::serve::Intake;
+use crate::upkeep::Upload;
 
 /// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
 const GROUP_BYTES: usize = 1 << 20;
@@ -69,7 +70,7 @@ pub(super) async fn submit(
     intake: Option<Extension<Intake>>,
     body: Body,
 ) -> Answer<(StatusCode, Json<RunView>)> {
-    let job = jobs::find(&app, &query.job, query.version.as_ref())?;
+    let job = jobs::executable(&app, &query.job, query.version.as_ref())?;
     let quorum = quorum(&app, query.replicas, query.replicas_max)?;
     let reduce = query.reduce.unwrap_or(job.reduces);
     if reduce && !job.reduces {
@@ -158,6 +159,8 @@ struct Submission<'a> {
     intake: Intake,
     /// Whether anything is on disk that has to go if the submission breaks off.
     written: bool,
+    /// Keeps its blobs, which no record names yet, from being removed.
+    _upload: Upload,
 }
 
 impl<'a> Submission<'a> {
@@ -173,6 +176,7 @@ impl<'a> Submission<'a> {
             writes: Writes::default(),
             intake: intake.map(|Extension(intake)| intake).unwrap_or_default(),
             written: false,
+            _upload: app.uploads.begin(),
             app,
             wish,
             now,
@@ -304,6 +308,10 @@ impl<'a> Submission<'a> {
         // From here on the run exists, whatever happens.
         self.written = false;
         self.app.core.tell(Input::Submitted(record.spec.clone())).await?;
+        if self.app.catalogue.is_revoked(&record.spec.module) {
+            // Revoked while it arrived: whoever revoked it may not have seen this run.
+            self.app.core.tell(Input::Cancel(self.id)).await?;
+        }
         Ok(record)
     }
 
@@ -366,7 +374,7 @@ pub(super) async fn invoke(
     let body = body?;
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
-    let job = jobs::find(&app, &name, query.version.as_ref())?;
+    let job = jobs::executable(&app, &name, query.version.as_ref())?;
     let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
     let codec = wish.job.manifest.codec;
     let frame = [&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()[..], &body].concat();
