@@ -215,9 +215,9 @@ impl Metrics {
         self.0.workers.set(whole(workers as u64));
     }
 
-    /// A worker got a unit.
-    pub fn lease_granted(&self) {
-        self.0.leases_granted.inc();
+    /// A worker got units.
+    pub fn leases_granted(&self, leases: usize) {
+        self.0.leases_granted.inc_by(leases as u64);
     }
 
     /// A worker had a unit for too long.
@@ -282,7 +282,7 @@ mod tests {
         metrics.connection_opened();
         metrics.connection_refused(Refused::Address);
         metrics.workers_connected(4);
-        metrics.lease_granted();
+        metrics.leases_granted(1);
         metrics.lease_expired();
         metrics.report(ReportResult::Dissent);
         metrics.units(UnitState::Waiting, 7);

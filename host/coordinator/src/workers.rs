@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
-use manyhands_model::{Digest, LeaseId, Verdict, WorkerId};
+use manyhands_model::{LeaseId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Challenge, ClientMessage, FRAME_BYTES_MAX, Greeting, Hello, Lease, Receipt, Report, ServerMessage, Welcome, decode,
-    encode,
+    Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
+    ServerMessage, Welcome, decode, encode,
 };
 use manyhands_scheduler::Input;
-use manyhands_signing::Signed;
+use manyhands_signing::Untrusted;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -136,27 +136,7 @@ async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: Clie
     match message {
         ClientMessage::Hello(_) => return Err(Leave::Refused("said hello twice".into(), None)),
         ClientMessage::Want(count) => app.core.tell(Input::Wants { worker, count }).await?,
-        ClientMessage::Done { lease, report, output } => match check(app, worker, lease, &report, &output) {
-            Ok((lease, outcome)) => {
-                let output = match app.records.content(output.into()).await {
-                    Ok(content) => content.inline.is_some().then_some(content),
-                    Err(error) => {
-                        tracing::error!(%error, "an output cannot be kept");
-                        return Err(Leave::Refused("the coordinator cannot keep outputs now".into(), Some(RETRY)));
-                    }
-                };
-                let output = output.filter(|_| outcome.verdict.is_ok());
-                let evidence = encode(&report);
-                app.core.send(Event::Reported(Input::Reported { lease, outcome, evidence }, output)).await?;
-            }
-            Err(reason) => {
-                debug!(%worker, %lease, reason, "report refused");
-                app.metrics.report(crate::metrics::ReportResult::Refused);
-                // Whatever it was, this worker is done with it: somebody else may have the unit at once.
-                app.core.tell(Input::GaveBack { worker, leases: vec![lease] }).await?;
-                send(socket, &ServerMessage::Receipt { lease, receipt: Receipt::Refused(reason) }).await?;
-            }
-        },
+        ClientMessage::Done(done) => reported(app, socket, worker, done).await?,
         ClientMessage::Failed { lease, reason } => {
             let reason: String = reason.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
             info!(%worker, %lease, reason, "a worker's machine failed");
@@ -172,45 +152,85 @@ async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: Clie
     Ok(())
 }
 
-/// Checks everything about a report that needs no memory of the lease: both signatures, whom the lease is
-/// for, and that the output is the one that was signed.
-fn check(
-    app: &App,
-    worker: WorkerId,
-    id: LeaseId,
-    report: &Signed<Report>,
-    output: &[u8],
-) -> Result<(Lease, manyhands_model::Outcome), String> {
-    let report = report.verify(worker.into()).map_err(|error| error.to_string())?.into_inner();
-    let lease = app.authority.own_lease(&report.lease).map_err(|error| error.to_string())?;
-    if lease.worker != worker {
-        return Err(format!("the lease belongs to {}, not to {worker}; drop the result", lease.worker));
+/// Passes on what is right about some reports, and refuses what is not.
+async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Done) -> Result<(), Leave> {
+    let Done { reports: signed, outputs } = done;
+    if signed.bytes() > REPORTS_BYTES_MAX {
+        return Err(Leave::Refused("these reports are longer than the protocol allows".into(), None));
     }
-    if lease.id != id {
-        return Err(format!("the report is about {}, not {id}", lease.id));
+    // What is not signed by this worker names nobody and nothing. It may have been spoilt on the way.
+    let unsigned = |error: Untrusted| Leave::Refused(error.to_string(), Some(HELLO_TIME));
+    let said = signed.verify(worker.into()).map_err(unsigned)?.into_inner();
+    if said.reports.len() > LEASES_MAX || said.reports.len() != outputs.len() {
+        return Err(Leave::Refused("reports and outputs do not fit together".into(), None));
+    }
+    let tickets = app.authority.tickets();
+    let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
+    let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
+    for (report, output) in said.reports.into_iter().zip(outputs) {
+        let known = tickets.know(worker, (said.run, said.module), &report.lease);
+        let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
+        if let Err(reason) = checked {
+            refused.push((report.lease.id, reason));
+            continue;
+        }
+        if report.outcome.verdict.is_ok() {
+            match app.records.content(output).await {
+                Ok(content) => contents.push(content),
+                Err(error) => {
+                    tracing::error!(%error, "an output cannot be kept");
+                    return Err(Leave::Refused("the coordinator cannot keep outputs now".into(), Some(RETRY)));
+                }
+            }
+        }
+        reports.push(report);
+    }
+    if !refused.is_empty() {
+        refuse(app, socket, worker, refused).await?;
+    }
+    if !reports.is_empty() {
+        let evidence = Bytes::from(encode(&signed));
+        let input = Input::Reported { worker, run: said.run, module: said.module, reports, evidence };
+        app.core.send(Event::Reported(input, contents)).await?;
+    }
+    Ok(())
+}
+
+const UNKNOWN_LEASE: &str = "this coordinator gave no such lease to this worker, or its key was replaced since";
+
+async fn refuse(
+    app: &App,
+    socket: &mut WebSocket,
+    worker: WorkerId,
+    refused: Vec<(LeaseId, String)>,
+) -> Result<(), Leave> {
+    for (lease, reason) in &refused {
+        debug!(%worker, %lease, reason, "report refused");
+        app.metrics.report(crate::metrics::ReportResult::Refused);
+    }
+    // Whatever it was, this worker is done with it: somebody else may have the unit at once.
+    let leases = refused.iter().map(|(lease, _)| *lease).collect();
+    app.core.tell(Input::GaveBack { worker, leases }).await?;
+    let receipts = refused.into_iter().map(|(lease, reason)| (lease, Receipt::Refused(reason)));
+    send(socket, &ServerMessage::Receipts(receipts.collect())).await
+}
+
+/// Checks what can be known of a report without any memory: that the output is the one that was signed.
+fn check(report: &Report, output: &[u8], output_bytes_max: u64) -> Result<(), String> {
+    if !report.outcome.is_of(output) {
+        return Err("the output is not the one that was signed".into());
     }
     match &report.outcome.verdict {
-        Verdict::Ok { output: digest, output_bytes } => {
-            if Digest::of(output) != *digest || output.len() as u64 != *output_bytes {
-                return Err("the output is not the one that was signed".into());
-            }
-            let releases = app.catalogue.releases(&lease.job);
-            let release = releases.iter().find(|job| job.serial == lease.serial);
-            let most = release.map_or(0, |job| job.manifest.limits.output_bytes);
-            if *output_bytes > most {
-                return Err(format!("the output is longer than the {most} bytes that the job may write"));
-            }
+        Verdict::Ok { output_bytes, .. } if *output_bytes > output_bytes_max => {
+            Err(format!("the output is longer than the {output_bytes_max} bytes that the job may write"))
         }
         Verdict::Aborted { message, .. } if message.len() > manyhands_abi::ABORT_MESSAGE_BYTES_MAX => {
-            return Err("the message is longer than a runtime keeps".into());
+            Err("the message is longer than a runtime keeps".into())
         }
-        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => {
-            if !output.is_empty() {
-                return Err("a failed execution has no output".into());
-            }
+        Verdict::Ok { .. } | Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => {
+            Ok(())
         }
     }
-    Ok((lease, report.outcome))
 }
 
 async fn send(socket: &mut WebSocket, message: &ServerMessage) -> Result<(), Leave> {

@@ -8,11 +8,12 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
-use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage};
+use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::idempotency::ShownOnce;
+use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 
 /// All workers that are connected or ever reported.
@@ -84,7 +85,7 @@ pub(super) async fn rotate_keys(State(app): State<App>, caller: Caller) -> Answe
     let (authority, now) = (app.authority.clone(), app.clock.now());
     let rotated = tokio::task::spawn_blocking(move || authority.rotate(now)).await;
     let trust = rotated.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))?;
-    app.hub.send_all(&ServerMessage::Trust(trust));
+    app.hub.trust(&trust);
     tracing::info!("the signing key was rotated");
     Ok(Json(app.authority.keys().view(app.join.clone())))
 }
@@ -109,6 +110,14 @@ pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
 /// Counters for Prometheus, as OpenMetrics text.
 #[utoipa::path(get, path = "/metrics", tag = "operators", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
+    // One that is stopping shows the last counts.
+    if let Ok(counts) = app.core.ask(|scheduler, _| scheduler.counts()).await {
+        app.metrics.units(UnitState::Waiting, counts.waiting.into());
+        app.metrics.units(UnitState::Running, counts.running.into());
+        app.metrics.units(UnitState::Done, counts.done.into());
+        app.metrics.units(UnitState::Failed, counts.failed.into());
+        app.metrics.units(UnitState::Cancelled, counts.cancelled.into());
+    }
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
 }
 
