@@ -16,6 +16,10 @@ demo:
 test:
     cargo xtask test
 
+# Search for inputs that break a decoder, guided by coverage
+fuzz *options:
+    cargo xtask fuzz {{options}}
+
 # Format everything
 fmt:
     cargo fmt --all

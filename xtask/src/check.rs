@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that is checked, one named step after the other.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -86,25 +87,29 @@ fn both(one: anyhow::Result<()>, other: anyhow::Result<()>) -> anyhow::Result<()
     one.and(other)
 }
 
-async fn succeed(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) async fn succeed(command: &mut Command) -> anyhow::Result<()> {
     let name = process::name(command);
     let status = process::run(command).await?;
     if status.success() { Ok(()) } else { bail!("{name}: {status}") }
 }
 
-/// cargo-deny, built into `target/tools` where it is missing.
-async fn deny_program() -> anyhow::Result<Command> {
+/// A program of crates.io at one version, built into `target/tools` where it is missing.
+pub(crate) async fn tool(name: &str, version: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
     let root = workspace().join("target/tools");
-    let program = root.join("bin/cargo-deny");
-    let version = process::read(Command::new(&program).arg("--version")).await.unwrap_or_default();
-    if !version.trim().ends_with(DENY) {
-        // Without optimisation it builds in half the time, and checks this workspace in a second all the same.
+    let program = root.join("bin").join(name);
+    let found = process::read(Command::new(&program).arg("--version")).await.unwrap_or_default();
+    if !found.trim().ends_with(version) {
+        // Without optimisation it builds in half the time, and is quick enough all the same.
         let mut install = cargo();
         install.args(["install", "--quiet", "--locked", "--force", "--profile", "dev", "--root"]).arg(&root);
-        install.args(["cargo-deny", "--version", DENY]).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        succeed(&mut install).await.context("cargo-deny cannot be installed")?;
+        install.args([name, "--version", version]).args(options).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        succeed(&mut install).await.with_context(|| format!("{name} cannot be installed"))?;
     }
-    let mut command = Command::new(program);
+    Ok(program)
+}
+
+async fn deny_program() -> anyhow::Result<Command> {
+    let mut command = Command::new(tool("cargo-deny", DENY, &[]).await?);
     command.current_dir(workspace()).args(["--log-level", "warn", "check", "--hide-inclusion-graph"]);
     Ok(command)
 }

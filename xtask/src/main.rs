@@ -3,7 +3,9 @@
 mod check;
 mod demo;
 mod font;
+mod fuzz;
 mod map;
+mod package;
 mod picture;
 mod process;
 mod setup;
@@ -27,6 +29,10 @@ enum Task {
     Setup,
     /// Start a coordinator, three runners and a liar, and run real jobs over real data
     Demo,
+    /// Search for inputs that break a decoder, guided by coverage
+    Fuzz(fuzz::Options),
+    /// Build Debian packages of the coordinator, the runner and the tool
+    Package,
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -52,6 +58,8 @@ async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
+        Task::Fuzz(options) => fuzz::run(options).await,
+        Task::Package => package::run().await,
         Task::Test => check::run().await,
     }
 }

@@ -244,6 +244,8 @@ pub struct Scheduler {
     last_hungry: WorkerId,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
+    /// Leases that ran out so far.
+    expired: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -261,6 +263,7 @@ impl Scheduler {
             hungry: BTreeSet::new(),
             last_hungry: WorkerId([0; 32]),
             stirred: false,
+            expired: 0,
             effects: VecDeque::new(),
         }
     }
@@ -703,6 +706,7 @@ impl Scheduler {
                 break;
             }
             let worker = self.leases.get(&lease).map(|held| held.worker);
+            self.expired += 1;
             self.lose(now, lease, false);
             if let Some(worker) = worker {
                 self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
@@ -840,6 +844,22 @@ impl Scheduler {
             failed: sum.failed + run.counts.failed,
             cancelled: sum.cancelled + run.counts.cancelled,
         })
+    }
+
+    /// When the oldest active run was submitted that has a unit waiting for a worker.
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        let waiting = self.runs.values().filter(|run| run.counts.waiting > 0);
+        waiting.map(|run| run.spec.submitted_at).min()
+    }
+
+    /// Leases that ran out since this scheduler began.
+    pub const fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Whether a worker gets no more work, ever.
+    pub fn is_banned(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.record.banned)
     }
 
     /// Serials that active runs of `job` execute; the lowest must stay permitted.

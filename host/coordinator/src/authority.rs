@@ -43,7 +43,7 @@ impl Authority {
         now: Timestamp,
         floors: BTreeMap<JobName, u64>,
     ) -> Result<Self, KeysError> {
-        let list = keys.trust_list(now, &floors, &[])?;
+        let list = keys.trust_list(now, &floors, &catalogue.revoked())?;
         let trust = RwLock::new(Trust { list, floors });
         Ok(Self { keys, catalogue, trust, releases: Mutex::default() })
     }
@@ -68,7 +68,7 @@ impl Authority {
     /// # Errors
     /// [`KeysError`].
     pub fn renew(&self, now: Timestamp, floors: BTreeMap<JobName, u64>) -> Result<Signed<TrustList>, KeysError> {
-        let list = self.keys.trust_list(now, &floors, &[])?;
+        let list = self.keys.trust_list(now, &floors, &self.catalogue.revoked())?;
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Trust { list: list.clone(), floors };
         Ok(list)
     }

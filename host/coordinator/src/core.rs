@@ -75,6 +75,7 @@ pub struct Stopping;
 #[derive(Clone)]
 pub struct Core {
     events: mpsc::Sender<Event>,
+    batches: mpsc::WeakSender<Batch>,
     disk_full: Arc<AtomicBool>,
 }
 
@@ -82,6 +83,13 @@ impl Core {
     /// Whether the disk is full, so that nothing new can be taken on.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// How many events wait for the mind, and how many batches for the hand.
+    pub fn queues(&self) -> (usize, usize) {
+        let events = self.events.max_capacity() - self.events.capacity();
+        let batches = self.batches.upgrade().map_or(0, |batches| batches.max_capacity() - batches.capacity());
+        (events, batches)
     }
 
     /// Tells the mind; waits while its queue is full.
@@ -168,7 +176,7 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
     let Parts { scheduler, records, authority, hub, metrics, clock, queue, stop } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
-    let core = Core { events, disk_full: Arc::default() };
+    let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default() };
     let runtime = tokio::runtime::Handle::current();
     let hand = Hand {
         // Later runs of this process continue where earlier ones ended: the revision has grown since.
@@ -387,7 +395,10 @@ impl Hand {
                     }
                     std::thread::sleep(FULL_DISK_PAUSE);
                 }
-                Some(error) => return Err(error.into()),
+                Some(error) => {
+                    metrics.commit_failed();
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -435,6 +446,10 @@ impl Hand {
             Effect::Dissent { worker, unit, banned } => {
                 metrics.report(ReportResult::Dissent);
                 warn!(%worker, %unit, banned, "a worker's signed report contradicts the verified answer");
+                if banned {
+                    metrics.worker_banned();
+                    hub.ban(worker);
+                }
             }
             Effect::RunEnded(run) => {
                 self.runs.remove(&run);
@@ -566,7 +581,10 @@ impl Clerk {
         error: &RecordError,
     ) {
         error!(%error, "units cannot be given out");
-        leases.into_iter().for_each(|lease| self.tell(Input::MachineFailed { worker, lease }));
+        for lease in leases {
+            self.metrics.lease_failed();
+            self.tell(Input::MachineFailed { worker, lease });
+        }
     }
 
     fn grant(&self, worker: WorkerId, spec: &RunSpec, drafts: Vec<(LeaseDraft, Content)>, inputs: Vec<Bytes>) {

@@ -18,6 +18,8 @@ pub struct Session {
     pub taken_over: CancellationToken,
     /// It reads so slowly that messages were lost.
     pub too_slow: CancellationToken,
+    /// It gets no more work, ever.
+    pub banned: CancellationToken,
     /// What the worker says it is.
     pub body: Body,
     /// How many units it says it executes at once.
@@ -68,8 +70,8 @@ impl Hub {
         queue: usize,
     ) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
         let (sender, receiver) = mpsc::channel(queue);
-        let (taken_over, too_slow) = (CancellationToken::new(), CancellationToken::new());
-        let session = Session { sender, taken_over, too_slow, body, slots, releases: Mutex::default() };
+        let (taken_over, too_slow, banned) = Default::default();
+        let session = Session { sender, taken_over, too_slow, banned, body, slots, releases: Mutex::default() };
         let session = Arc::new(session);
         if let Some(older) = lock(&self.0.workers).insert(worker, Arc::clone(&session)) {
             older.taken_over.cancel();
@@ -96,6 +98,13 @@ impl Hub {
     pub fn send(&self, worker: WorkerId, message: ServerMessage) {
         if let Some(session) = self.session(worker) {
             session.send(message);
+        }
+    }
+
+    /// Ends the connection of a worker that gets no more work.
+    pub fn ban(&self, worker: WorkerId) {
+        if let Some(session) = self.session(worker) {
+            session.banned.cancel();
         }
     }
 

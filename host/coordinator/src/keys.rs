@@ -13,9 +13,10 @@
 //! the old key lapses and is given again.
 //!
 //! **The version only grows.** It is on disk before a list that carries it leaves. A new one is at least the
-//! clock's milliseconds, so even a lost `trust` file leads to no version that a worker has seen before; the
+//! clock's milliseconds, and where the last one is not known, because the file `trust` was lost or comes from
+//! a backup, the next is years ahead: workers have then seen none that is higher, even if a clock was wrong. The
 //! keys that were revoked in a lost file are then no keys of this coordinator at all, which workers refuse
-//! as well.
+//! as well; and a restored signing key is replaced, because it may have been revoked since the backup.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,10 @@ use crate::private_file::{self, PrivateFileError};
 pub const TRUST_VALID: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Age at which an unchanged list is signed anew, so that those handed out have most of their force left.
 const TRUST_FRESH: Duration = Duration::from_secs(3600);
+/// How far the version of a restored list is ahead of the clock: further than a clock is wrong.
+const RESTORED_LEAP: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The same for a lost list. Further still: it may have been a restored one.
+const LOST_LEAP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Revoked keys that are named in the list. Older ones are refused as unknown instead.
 const REVOKED_MAX: usize = 64;
 
@@ -99,12 +104,12 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`KeysError`]: a directory or file that others can read, a damaged file, a full disk.
-    pub fn open_or_create(dir: &Path, entropy: Entropy) -> Result<Self, KeysError> {
+    pub fn open_or_create(dir: &Path, entropy: Entropy, now: Timestamp) -> Result<Self, KeysError> {
         private_file::directory(dir)?;
         let root_path = dir.join("root.key");
-        let root = match read_key(&root_path, "Without it workers need new join links: then move the directory away") {
-            Err(KeysError::File(error)) if error.is_absent() => write_key(&root_path, entropy)?,
-            root => root?,
+        let (root, version) = match read_root(&root_path) {
+            Err(KeysError::File(error)) if error.is_absent() => (write_key(&root_path, entropy)?, 0),
+            root => (root?, now.after(LOST_LEAP).0),
         };
         let trust_path = dir.join("trust");
         let (trust, signing) = match private_file::read(&trust_path) {
@@ -120,7 +125,7 @@ impl KeyStore {
             }
             Err(error) if error.is_absent() => {
                 let signing = new_signing_key(dir, entropy)?;
-                let trust = Trust { version: 0, current: signing.public(), revoked: Vec::new() };
+                let trust = Trust { version, current: signing.public(), revoked: Vec::new() };
                 private_file::write(&trust_path, &encode(&trust))?;
                 (trust, signing)
             }
@@ -128,6 +133,50 @@ impl KeyStore {
         };
         let state = Mutex::new(State { trust, signing: Arc::new(signing), list: None });
         Ok(Self { dir: dir.to_owned(), entropy, root, state })
+    }
+
+    /// Reads the keys in `dir`, which come from a backup, and makes them fit for the present: the signing key
+    /// is replaced, and the trust list's version is higher than any that workers may have seen since. Blocks.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn restore(dir: &Path, entropy: Entropy, now: Timestamp) -> Result<Self, KeysError> {
+        let keys = Self::verify(dir)?;
+        {
+            let mut state = keys.state();
+            let version = state.trust.version.max(now.0).saturating_add(millis(RESTORED_LEAP));
+            state.trust.version = version;
+        }
+        let keys = Self { entropy, ..keys };
+        // Writes the version as well.
+        keys.rotate()?;
+        Ok(keys)
+    }
+
+    /// Reads the keys in `dir` and changes nothing, not even if some are missing. Blocks.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn verify(dir: &Path) -> Result<Self, KeysError> {
+        for file in ["root.key", "trust"] {
+            private_file::read(&dir.join(file))?;
+        }
+        // Nothing is made, so neither the time nor a random source is asked for.
+        Self::open_or_create(dir, |_| Err(getrandom::Error::UNSUPPORTED), Timestamp(0))
+    }
+
+    /// Writes a copy of all keys into `dir`, readable by its owner only and durable when this returns. Blocks.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn copy_to(&self, dir: &Path) -> Result<(), KeysError> {
+        // Held meanwhile, so that no rotation leaves half of itself in the copy.
+        let state = self.state();
+        private_file::directory(dir)?;
+        private_file::write(&dir.join("root.key"), key_line(&self.root).as_bytes())?;
+        private_file::write(&signing_path(dir, state.trust.current), key_line(&state.signing).as_bytes())?;
+        private_file::write(&dir.join("trust"), &encode(&state.trust))?;
+        Ok(())
     }
 
     /// The root key that workers pin by its fingerprint.
@@ -227,6 +276,14 @@ impl fmt::Debug for KeyStore {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read_root(path: &Path) -> Result<Keypair, KeysError> {
+    read_key(path, "Without it workers need new join links: then move the directory away")
+}
+
 fn signing_path(dir: &Path, key: PublicKey) -> PathBuf {
     dir.join(format!("signing-{}.key", key.fingerprint()))
 }
@@ -300,7 +357,7 @@ mod tests {
         }
 
         fn open(&self) -> Result<KeyStore, KeysError> {
-            KeyStore::open_or_create(&self.dir(), system_entropy)
+            KeyStore::open_or_create(&self.dir(), system_entropy, NOW)
         }
 
         fn files(&self) -> Vec<PathBuf> {
@@ -406,6 +463,52 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_coordinator_is_believed_by_workers_that_saw_its_future() {
+        let (world, backup) = (World::new(), tempfile::tempdir().unwrap());
+        let copy = backup.path().join("keys");
+        let keys = world.open().unwrap();
+        let leaked = keys.signing().public();
+        ring(&keys, NOW, 0).unwrap();
+        keys.copy_to(&copy).unwrap();
+
+        // Since the backup: a key was revoked, and a list was signed while the clock was a month ahead.
+        keys.rotate().unwrap();
+        let month = Duration::from_secs(30 * 24 * 3600);
+        let seen = list(&keys, NOW.after(month)).verify(keys.root()).unwrap().version;
+
+        // Restored an hour later, on a computer whose clock is ten minutes slow.
+        let later = NOW.after(Duration::from_secs(50 * 60));
+        let restored = KeyStore::restore(&copy, system_entropy, later).unwrap();
+        assert_eq!(restored.root(), keys.root());
+        assert!(ring(&restored, later, seen).is_ok(), "a worker that saw {seen} believes the restored list");
+        assert_ne!(restored.signing().public(), leaked, "what was revoked since does not come back into force");
+        let trusted = list(&restored, later).verify(restored.root()).unwrap();
+        assert!(trusted.keys.iter().all(|trusted| trusted.revoked == (trusted.key == leaked)));
+
+        // From the same backup once more, and with the list lost after that.
+        let seen = trusted.version;
+        let file = copy.join("trust");
+        fs::remove_file(&file).unwrap();
+        let lost = KeyStore::open_or_create(&copy, system_entropy, later).unwrap();
+        assert!(ring(&lost, later, seen + 1).is_ok());
+    }
+
+    #[test]
+    fn looking_at_keys_makes_none() {
+        let world = World::new();
+        drop(world.open().unwrap());
+        for file in world.files() {
+            let bytes = fs::read(&file).unwrap();
+            fs::remove_file(&file).unwrap();
+            let before = world.files();
+            assert!(KeyStore::verify(&world.dir()).is_err(), "{} is missing", file.display());
+            assert_eq!(world.files(), before);
+            private_file::write(&file, &bytes).unwrap();
+        }
+        assert!(KeyStore::verify(&world.dir()).is_ok());
+    }
+
+    #[test]
     fn an_unchanged_list_is_handed_out_again_while_it_is_fresh() {
         let world = World::new();
         let keys = world.open().unwrap();
@@ -420,7 +523,7 @@ mod tests {
     #[test]
     fn without_randomness_there_are_no_keys() {
         let world = World::new();
-        let failed = KeyStore::open_or_create(&world.dir(), |_| Err(getrandom::Error::UNSUPPORTED));
+        let failed = KeyStore::open_or_create(&world.dir(), |_| Err(getrandom::Error::UNSUPPORTED), NOW);
         assert!(matches!(failed, Err(KeysError::Random(_))));
         assert!(world.files().is_empty());
     }

@@ -1,9 +1,13 @@
 //! Where log lines go and how they look.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::settings::{Log, LogFormat};
 
@@ -17,17 +21,39 @@ pub fn is_filter(text: &str) -> bool {
 /// Called once, before anything else happens. A second call changes nothing.
 pub fn init(log: &Log) {
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&log.filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
+    let lines = lines.with_filter(EnvFilter::new(&log.filter));
     // A subscriber that is there already, as in a test, stays.
-    let _kept = if json { lines.json().flatten_event(true).finish().try_init() } else { lines.finish().try_init() };
+    // Without a filter of its own, the counter would have every event made that nobody reads.
+    let _kept = Registry::default().with(Count.with_filter(LevelFilter::WARN)).with(lines).try_init();
+}
+
+/// Counts warnings and errors, also those that the filter keeps out of the log.
+struct Count;
+
+// One program, one log: whoever counts needs no place in it, and whoever asks need not be there at its start.
+static WARNINGS: AtomicU64 = AtomicU64::new(0);
+static ERRORS: AtomicU64 = AtomicU64::new(0);
+
+impl<S: Subscriber> Layer<S> for Count {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        match *event.metadata().level() {
+            Level::ERROR => ERRORS.fetch_add(1, Ordering::Relaxed),
+            Level::WARN => WARNINGS.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+/// Warnings and errors so far, by the name of their level.
+pub fn lines() -> [(&'static str, u64); 2] {
+    [("warn", WARNINGS.load(Ordering::Relaxed)), ("error", ERRORS.load(Ordering::Relaxed))]
 }
 
 #[cfg(test)]

@@ -2,12 +2,17 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use manyhands_api::{CreatedToken, IDEMPOTENCY_HEADER, KeysView, NewToken, Problem, Role, TokenList};
 use manyhands_coordinator::settings::{Flags, Settings};
 use manyhands_coordinator::{log, start};
+use sd_notify::NotifyState;
+
+/// One that answers later does not take work in time.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gives work to computers that nobody needs to trust, and checks every answer.
 ///
@@ -34,6 +39,8 @@ enum Command {
     Keys(KeysCommand),
     /// Print the link that volunteers give to their runner
     Join,
+    /// Say whether the running coordinator takes work
+    Health,
     /// Print the OpenAPI document
     Openapi,
 }
@@ -44,6 +51,8 @@ enum ConfigCommand {
     Show,
     /// Say whether the configuration can be used
     Check,
+    /// Print a configuration file with every setting, its meaning and its default
+    Sample,
 }
 
 #[derive(Subcommand)]
@@ -96,6 +105,7 @@ fn main() -> ExitCode {
     let result = match command {
         None => return runtime.block_on(serve(settings)),
         Some(Command::Config(ConfigCommand::Check)) => say("the configuration is usable"),
+        Some(Command::Config(ConfigCommand::Sample)) => say(settings.sample().trim_end()),
         Some(Command::Config(ConfigCommand::Show)) => settings.explain().iter().try_for_each(|setting| {
             say(&format!(
                 "{:<40} {:<28} {:<32} {}",
@@ -108,6 +118,7 @@ fn main() -> ExitCode {
         Some(Command::Join) => std::fs::read_to_string(settings.data_dir.join("join"))
             .context("there is no join link yet; start the coordinator once")
             .and_then(|join| say(join.trim_end())),
+        Some(Command::Health) => runtime.block_on(health(&settings)),
         Some(Command::Openapi) => {
             manyhands_coordinator::api::document().to_pretty_json().context("the document").and_then(|text| say(&text))
         }
@@ -127,17 +138,32 @@ async fn serve(settings: Settings) -> ExitCode {
         Err(error) => return fail(69, &error),
     };
     tracing::info!(address = %running.address, "serving");
+    tell_service_manager(NotifyState::Ready);
     tracing::info!("volunteers join with: manyhands-runner '{}'", running.join);
     let stop = running.stop.clone();
     tokio::spawn(async move {
         stop_asked().await;
         tracing::info!("stopping; runs go on when it starts again");
+        tell_service_manager(NotifyState::Stopping);
         stop.cancel();
     });
     match running.ended().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(74, &error),
     }
+}
+
+/// Tells systemd, where it asked to be told. Whoever else started this has its own way to find out.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+async fn health(settings: &Settings) -> anyhow::Result<()> {
+    let client = Client::of(settings)?;
+    client.send(client.http.get(format!("{}/readyz", client.base)).timeout(HEALTH_TIMEOUT)).await?;
+    say("it takes work")
 }
 
 async fn stop_asked() {

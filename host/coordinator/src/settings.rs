@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::backup::retention::Keep;
+
 /// Before every environment variable that is a setting.
 pub const ENV_PREFIX: &str = "MANYHANDS_COORDINATOR__";
 /// Names another configuration file, as `--config` does.
@@ -222,6 +224,28 @@ impl Settings {
         KEYS.iter().map(explain).collect()
     }
 
+    /// A configuration file with every setting: those that somebody set as they are, the others as comments
+    /// with their defaults.
+    pub fn sample(&self) -> String {
+        let mut text = String::from(
+            "# Configuration of manyhands-coordinator: every setting with its meaning, range and default.\n\
+             # Read from /etc/manyhands/coordinator.toml unless --config names another file. Environment variables\n\
+             # and flags go before it; `manyhands-coordinator config show` prints what holds, and why.\n",
+        );
+        let mut section = "";
+        for key in KEYS {
+            let (within, name) = key.name.split_once('.').unwrap_or(("", key.name));
+            if within != section {
+                text += &format!("\n[{within}]\n");
+                section = within;
+            }
+            let (value, set) = ((key.toml)(self), self.origins.contains_key(key.name));
+            text += &format!("\n# {}\n# Takes {}.\n", key.about, (key.expected)());
+            text += &format!("{}{name} = {value}\n", if set { "" } else { "# " });
+        }
+        text
+    }
+
     fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
@@ -410,6 +434,10 @@ trait Value: Sized {
     fn parse(raw: &Raw<'_>, rule: &Self::Rule) -> Option<Self>;
     fn expected(rule: &Self::Rule) -> String;
     fn show(&self) -> String;
+    /// As a configuration file spells it.
+    fn toml(&self) -> String {
+        toml::Value::String(self.show()).to_string()
+    }
 }
 
 macro_rules! whole_numbers {
@@ -431,6 +459,10 @@ macro_rules! whole_numbers {
 
             fn show(&self) -> String {
                 self.to_string()
+            }
+
+            fn toml(&self) -> String {
+                self.show()
             }
         }
     )* };
@@ -466,6 +498,29 @@ impl Value for PathBuf {
 
     fn show(&self) -> String {
         self.display().to_string()
+    }
+}
+
+/// The rule of a directory that need not be.
+struct Absolute;
+
+impl Value for Option<PathBuf> {
+    type Rule = Absolute;
+
+    fn parse(raw: &Raw<'_>, _: &Absolute) -> Option<Self> {
+        match raw.text()? {
+            "" => Some(None),
+            // A relative one would depend on where the coordinator happens to be started.
+            text => Some(Some(PathBuf::from(text))).filter(|path| path.as_ref().is_some_and(|path| path.is_absolute())),
+        }
+    }
+
+    fn expected(_: &Absolute) -> String {
+        "the path of a directory from the root, such as /var/backups/manyhands; empty for none".into()
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 
@@ -557,6 +612,7 @@ struct Key {
     about: &'static str,
     set: fn(&mut Settings, &Raw<'_>) -> bool,
     show: fn(&Settings) -> String,
+    toml: fn(&Settings) -> String,
     expected: fn() -> String,
 }
 
@@ -616,6 +672,7 @@ macro_rules! settings {
                 None => false,
             },
             show: |settings| Value::show(&settings.$($path)+),
+            toml: |settings| Value::toml(&settings.$($path)+),
             expected: || <$type as Value>::expected(&$rule),
         }
     };
@@ -691,12 +748,38 @@ settings! {
         lease_ms: u64 = 60_000, 100..=86_400_000;
     }
 
+    /// Backups that the coordinator makes by itself.
+    backup: Backup {
+        /// Where backups are kept, best on another disk; empty: none are made.
+        dir: Option<PathBuf> = None, Absolute;
+        /// How often one is made.
+        every_minutes: u32 = 60, 1..=525_600;
+        /// Hours of which the last backup is kept.
+        keep_hourly: u32 = 24, 0..=10_000;
+        /// Days of which the last backup is kept.
+        keep_daily: u32 = 7, 0..=10_000;
+        /// Weeks of which the last backup is kept.
+        keep_weekly: u32 = 4, 0..=10_000;
+    }
+
     /// What is logged, and how.
     log: Log {
         /// How log lines look: `auto` is text on a terminal and JSON elsewhere.
         format: LogFormat = LogFormat::Auto, ();
         /// What is logged: a level, or directives such as `info,manyhands_coordinator=debug`.
         filter: String = "info".into(), (crate::log::is_filter, "a level or directives, such as info,manyhands_coordinator=debug");
+    }
+}
+
+impl Backup {
+    /// Which backups are kept.
+    pub const fn keep(&self) -> Keep {
+        Keep { hourly: self.keep_hourly, daily: self.keep_daily, weekly: self.keep_weekly }
+    }
+
+    /// How often one is made.
+    pub const fn every(&self) -> Duration {
+        Duration::from_secs(60 * self.every_minutes as u64)
     }
 }
 
@@ -839,6 +922,31 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_sets_what_was_set_and_nothing_else() {
+        let settings = Machine::new().set("limits.workers_max=7").set("data_dir=/srv/\"a\"").load().unwrap();
+        let sample = settings.sample();
+        let again = Machine::new().file(&sample).load().unwrap();
+        let set = |settings: &Settings| settings.origins.keys().copied().collect::<Vec<_>>();
+        assert_eq!(set(&again), ["data_dir", "limits.workers_max"], "{sample}");
+        assert_eq!((again.data_dir, again.limits.workers_max), (settings.data_dir, 7));
+    }
+
+    #[test]
+    fn every_line_of_the_sample_can_be_uncommented() {
+        let sample = Machine::new().load().unwrap().sample();
+        let all: String = sample
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+            .fold(String::new(), |text, line| text + line + "\n");
+        let settings = Machine::new().file(&all).load().unwrap();
+        let (first, second) = (settings.explain(), Machine::new().load().unwrap().explain());
+        assert_eq!(settings.origins.len(), KEYS.len(), "{all}");
+        for (set, default) in first.iter().zip(&second) {
+            assert_eq!(set.value, default.value, "{}", set.key);
+        }
+    }
+
+    #[test]
     fn unknown_names_are_refused_in_every_layer_and_all_at_once() {
         Machine::new()
             .file("lisen = '127.0.0.1:1'\n[limits]\nmodule_byte_max = 1\n[limit]\nx = 1\n[log]\nzzz = 1")
@@ -877,6 +985,15 @@ mod tests {
                 "flag --set: `log.filter` is \"a=b=c\", expected a level or directives, such as \
                  info,manyhands_coordinator=debug",
             ]);
+    }
+
+    #[test]
+    fn a_directory_for_backups_is_absolute_or_none() {
+        let dir = |value: &str| Machine::new().set(&format!("backup.dir={value}")).load().map(|set| set.backup.dir);
+        assert_eq!(dir("/srv/b"), Ok(Some("/srv/b".into())));
+        assert_eq!(dir(""), Ok(None));
+        Machine::new().set("backup.dir=b").complains(&["flag --set: `backup.dir` is \"b\", expected the path of a \
+             directory from the root, such as /var/backups/manyhands; empty for none"]);
     }
 
     #[test]

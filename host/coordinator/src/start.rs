@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use manyhands_scheduler::{Policy, Scheduler};
-use manyhands_store::{Blobs, Options, SledStore};
+use manyhands_store::{Blobs, Options, Repair, SledStore};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use tokio::net::TcpListener;
@@ -25,13 +26,16 @@ use crate::core::{self, Parts};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Repaired};
 use crate::records::{RecordError, Records};
 use crate::serve::Server;
 use crate::settings::Settings;
 
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// File descriptors beside the connections: the store's files, blobs being read, what the runtime needs.
+const DESCRIPTORS_BESIDE: u64 = 512;
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +112,10 @@ impl Running {
 /// # Errors
 /// [`StartError`], before anything is served.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    let began = Instant::now();
+    take_descriptors(settings.limits.connections_max);
     let (opened, settings) = blocking(move || Ok((open(&settings)?, settings))).await?;
-    let Opened { clock, records, catalogue, keys, tokens, scheduler } = opened;
+    let Opened { clock, records, catalogue, keys, tokens, scheduler, repairs } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -121,6 +127,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
 
     let (metrics, hub, stop) = (Metrics::new(), Hub::default(), CancellationToken::new());
+    for repair in &repairs {
+        metrics.repaired(if matches!(repair, Repair::TornTail { .. }) { Repaired::TornTail } else { Repaired::Damage });
+    }
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
     let (core, hand) = core::start(Parts {
@@ -154,6 +163,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
     note(&data_dir, "address", &format!("http://{address}"));
@@ -184,6 +194,7 @@ struct Opened {
     keys: KeyStore,
     tokens: Tokens,
     scheduler: Scheduler,
+    repairs: Vec<Repair>,
 }
 
 /// Opens everything that is on disk.
@@ -201,7 +212,7 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
         warn!(%repair, "the store was repaired");
     }
     let store = Arc::new(store);
-    let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy)?;
+    let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy, clock.now())?;
     let tokens = Tokens::open(store.clone())?;
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
@@ -218,7 +229,27 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
     if restored > 0 {
         info!(runs = restored, "runs go on where they were");
     }
-    Ok(Opened { clock, records, catalogue, keys, tokens, scheduler })
+    Ok(Opened { clock, records, catalogue, keys, tokens, scheduler, repairs: opened.repairs })
+}
+
+/// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it
+/// has at first is often a habit from when a thousand were many.
+fn take_descriptors(connections_max: u32) {
+    let needed = u64::from(connections_max) + DESCRIPTORS_BESIDE;
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, most)) => {
+            if most < needed {
+                warn!(
+                    most,
+                    needed,
+                    "too few open files are allowed for `limits.connections_max`; raise LimitNOFILE or `ulimit -Hn`"
+                );
+            }
+            // Then it stays at what there was.
+            let _kept = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        }
+        Err(error) => warn!(%error, "the limit on open files cannot be read"),
+    }
 }
 
 fn floors(catalogue: &Catalogue, scheduler: &Scheduler) -> BTreeMap<manyhands_model::JobName, u64> {

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use manyhands_model::Digest;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Name;
 use object_store::{ObjectStore, ObjectStoreExt as _};
+use tokio::sync::RwLock;
 
 /// Content-addressed bytes over any object store. Cheap to clone.
 ///
@@ -15,6 +18,20 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 #[derive(Debug, Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// Shared by those who put, taken alone to remove: so that nobody is told that a blob is there
+    /// which is just being removed.
+    removing: Arc<RwLock<()>>,
+}
+
+/// A blob as a listing shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Its name.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was last put.
+    pub put_at: SystemTime,
 }
 
 /// Why a blob could not be kept or had.
@@ -49,6 +66,9 @@ pub enum BlobError {
         /// Its reason.
         error: object_store::Error,
     },
+    /// The object store does not say what it holds.
+    #[error("the blobs cannot be listed: {0}; check the blob store, then try again")]
+    List(object_store::Error),
 }
 
 impl Blobs {
@@ -68,7 +88,7 @@ impl Blobs {
 
     /// Blobs in `store`, which must have them durable when its `put` returns.
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, removing: Arc::default() }
     }
 
     /// Stores `bytes`, durable when this returns. Storing them again changes nothing, and mends a damaged copy.
@@ -78,8 +98,9 @@ impl Blobs {
     pub async fn put(&self, bytes: impl Into<Bytes>) -> Result<Digest, BlobError> {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
+        let _not_while_removing = self.removing.read().await;
         // Written even if it is there: what is there may be damaged, or not durable yet because
-        // another `put` is about to sync it.
+        // another `put` is about to sync it; and so that `remove_old` sees that it is wanted again.
         self.store.put(&name(&digest), bytes.into()).await.map_err(|error| BlobError::Store { digest, error })?;
         Ok(digest)
     }
@@ -114,6 +135,35 @@ impl Blobs {
         }
     }
 
+    /// All blobs, in no order. Those that are put or removed meanwhile may be in it or not.
+    ///
+    /// # Errors
+    /// [`BlobError::List`].
+    pub async fn list(&self) -> Result<Vec<BlobInfo>, BlobError> {
+        let info = |object: object_store::ObjectMeta| {
+            let digits: String = object.location.parts().map(|part| part.as_ref().to_owned()).collect();
+            // Whatever else lies there was not put there by us.
+            let digest = digits.parse().ok()?;
+            Some(BlobInfo { digest, bytes: object.size, put_at: object.last_modified.into() })
+        };
+        let listed = self.store.list(None).try_filter_map(|object| async { Ok(info(object)) });
+        listed.boxed().try_collect().await.map_err(BlobError::List)
+    }
+
+    /// Removes the blob if it was last put before `before`; says whether it did. No `put` can come in between.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn remove_old(&self, digest: &Digest, before: SystemTime) -> Result<bool, BlobError> {
+        let _alone = self.removing.write().await;
+        match self.store.head(&name(digest)).await {
+            Ok(object) if SystemTime::from(object.last_modified) < before => {}
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(BlobError::Store { digest: *digest, error }),
+        }
+        self.delete(digest).await.map(|()| true)
+    }
+
     /// Removes the blob, if it is there. After a power cut it may be there again.
     ///
     /// # Errors
@@ -126,9 +176,14 @@ impl Blobs {
     }
 }
 
-/// Two digits of directory, so that no directory grows to millions of files.
 fn name(digest: &Digest) -> Name {
+    Name::from(blob_file(digest))
+}
+
+/// Where a blob lies in a directory of blobs: two digits of directory, so that none grows to millions of
+/// files, then the others.
+pub fn blob_file(digest: &Digest) -> String {
     let digits = digest.to_string();
     let (shard, rest) = digits.split_at(2);
-    Name::from_iter([shard, rest])
+    format!("{shard}/{rest}")
 }

@@ -21,7 +21,7 @@ mod report;
 mod snapshot;
 mod store;
 
-pub use crate::blobs::{BlobError, Blobs};
+pub use crate::blobs::{BlobError, BlobInfo, Blobs, blob_file};
 pub use crate::disk::LogFile;
 pub use crate::report::{OpenError, Opened, Repair};
 pub use crate::store::{Options, SledStore};

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use manyhands_model::Digest;
-use manyhands_store::{BlobError, Blobs};
+use manyhands_store::{BlobError, Blobs, blob_file};
 
 #[tokio::test]
 async fn what_was_put_is_had_again_under_its_digest() {
@@ -52,4 +53,29 @@ async fn any_object_store_will_do() {
     let blobs = Blobs::over(Arc::new(object_store::memory::InMemory::new()));
     let digest = blobs.put(&b"somewhere else"[..]).await.unwrap();
     assert_eq!(blobs.get(&digest).await.unwrap(), &b"somewhere else"[..]);
+}
+
+#[tokio::test]
+async fn only_what_was_put_long_ago_and_not_again_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::local(dir.path()).unwrap();
+    let (old, again) = (blobs.put(&b"old"[..]).await.unwrap(), blobs.put(&b"again"[..]).await.unwrap());
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    for digest in [old, again] {
+        let file = fs::File::options().write(true).open(dir.path().join(blob_file(&digest))).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    fs::write(dir.path().join("README"), "not a blob").unwrap();
+    blobs.put(&b"again"[..]).await.unwrap();
+
+    let mut listed = blobs.list().await.unwrap();
+    listed.sort_by_key(|blob| blob.bytes);
+    assert_eq!(listed.iter().map(|blob| (blob.digest, blob.bytes)).collect::<Vec<_>>(), [(old, 3), (again, 5)]);
+    let before = long_ago + Duration::from_secs(60);
+    assert!(listed[0].put_at < before && listed[1].put_at > before);
+
+    assert!(blobs.remove_old(&old, before).await.unwrap());
+    assert!(!blobs.remove_old(&old, before).await.unwrap(), "it is gone");
+    assert!(!blobs.remove_old(&again, before).await.unwrap(), "somebody wants it again");
+    assert!(!blobs.contains(&old).await.unwrap() && blobs.contains(&again).await.unwrap());
 }

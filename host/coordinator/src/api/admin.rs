@@ -110,14 +110,22 @@ pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
 /// Counters for Prometheus, as OpenMetrics text.
 #[utoipa::path(get, path = "/metrics", tag = "operators", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let look = |scheduler: &manyhands_scheduler::Scheduler, now: manyhands_model::Timestamp| {
+        let age = scheduler.waiting_since().map(|since| now.since(since));
+        (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired())
+    };
     // One that is stopping shows the last counts.
-    if let Ok(counts) = app.core.ask(|scheduler, _| scheduler.counts()).await {
+    if let Ok((counts, runs, age, expired)) = app.core.ask(look).await {
         app.metrics.units(UnitState::Waiting, counts.waiting.into());
         app.metrics.units(UnitState::Running, counts.running.into());
         app.metrics.units(UnitState::Done, counts.done.into());
         app.metrics.units(UnitState::Failed, counts.failed.into());
         app.metrics.units(UnitState::Cancelled, counts.cancelled.into());
+        app.metrics.backlog(runs, age);
+        app.metrics.leases_expired(expired);
     }
+    let (events, batches) = app.core.queues();
+    app.metrics.core_queues(events, batches);
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
 }
 

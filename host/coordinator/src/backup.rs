@@ -1,0 +1,2 @@
+//! Copies.
+pub mod retention;
