@@ -78,7 +78,8 @@ pub(crate) enum Act {
 enum Session {
     /// Has not said who it is.
     Stranger { nonce: [u8; 32], until: i64 },
-    Known { worker: WorkerId, heard: i64, released: bool },
+    /// With the key under which it was sent the release.
+    Known { worker: WorkerId, heard: i64, released: Option<PublicKey> },
 }
 
 /// What the mind hands on.
@@ -313,7 +314,7 @@ impl Coordinator {
 
     fn join(&mut self, t: u64, link: LinkId, worker: WorkerId, monotonic: i64) -> Vec<Act> {
         let Some(process) = &mut self.process else { return Vec::new() };
-        process.sessions.insert(link, Session::Known { worker, heard: monotonic, released: false });
+        process.sessions.insert(link, Session::Known { worker, heard: monotonic, released: None });
         if let Some(older) = process.current.insert(worker, link) {
             process.sessions.remove(&older);
             let reason = "another connection of this worker took over".to_owned();
@@ -438,9 +439,6 @@ impl Coordinator {
             Write::Record(Record::Worker(..)) => 3,
             Write::Record(Record::Run(_)) => 4,
         });
-        if writes.is_empty() {
-            process.committing = None;
-        }
         let nothing_to_write = writes.is_empty();
         if !nothing_to_write {
             process.acts.push(Act::Commit(writes));
@@ -524,7 +522,8 @@ impl Coordinator {
             leases,
         };
         let Some(Session::Known { released, .. }) = process.sessions.get_mut(&link) else { return };
-        let release = (!std::mem::replace(released, true)).then(|| self.keys.release(now, &self.module));
+        let key = self.keys.signing.public();
+        let release = (released.replace(key) != Some(key)).then(|| self.keys.release(now, &self.module));
         let grant = Grant { leases: Signed::new(&self.keys.signing, &leases), release, inputs };
         process.acts.push(Act::Send(link, ServerMessage::Grant(grant)));
     }

@@ -15,4 +15,4 @@ mod worker;
 pub use crate::coordinator::{Coordinator, Refused, publication};
 pub use crate::process::{Liar, Process, Runner, workspace};
 pub use crate::wait::{PATIENCE, until};
-pub use crate::worker::{Lost, Worker};
+pub use crate::worker::{Lost, Unit, Worker};

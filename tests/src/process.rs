@@ -33,9 +33,10 @@ fn program(name: &str) -> PathBuf {
             let status = cargo.status().expect("cargo is there: it runs this test");
             assert!(status.success(), "the programs do not build");
         }
-        // A test's own program lies in target/PROFILE/deps.
+        // A program lies in target/PROFILE, a test in the folder `deps` there.
         let own = std::env::current_exe().expect("a program has a path");
-        own.ancestors().nth(2).expect("two folders above").to_owned()
+        let folder = own.parent().expect("a folder");
+        if folder.ends_with("deps") { folder.parent().expect("a folder").to_owned() } else { folder.to_owned() }
     });
     let path = folder.join(name);
     assert!(path.exists(), "{} is missing; `cargo xtask test` builds it", path.display());
@@ -72,6 +73,11 @@ impl Process {
     fn signal(&self, signal: Signal) {
         // Gone already is as good.
         let _gone = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends the process at once, as a power cut would.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
-use manyhands_model::{Digest, Fuel, Outcome, Verdict, WorkerId};
+use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, ClientMessage, FRAME_BYTES_MAX, Grant, Greeting, Hello, Lease, Report, SUBPROTOCOL, ServerMessage, decode,
-    encode,
+    Body, ClientMessage, Done, FRAME_BYTES_MAX, Grant, Greeting, Hello, Lease, Receipt, Report, Reports, SUBPROTOCOL,
+    ServerMessage, decode, encode,
 };
 use manyhands_signing::{Keypair, PublicKey, Signed, TrustList};
 use tokio::net::TcpStream;
@@ -29,6 +29,33 @@ pub enum Lost {
     /// The line broke, or never was.
     #[error("{0}")]
     Broken(String),
+}
+
+/// One unit of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its run.
+    pub run: RunId,
+    /// The module to be executed.
+    pub module: Digest,
+    /// The lease.
+    pub lease: Lease,
+    /// The input.
+    pub input: Bytes,
+}
+
+impl Unit {
+    /// The units of a grant.
+    pub fn all(grant: &Grant) -> Vec<Self> {
+        let terms = grant.leases.verify_any().expect("signed");
+        let unit = |(lease, input): (&Lease, &Bytes)| Self {
+            run: terms.run,
+            module: terms.module,
+            lease: lease.clone(),
+            input: input.clone(),
+        };
+        terms.leases.iter().zip(&grant.inputs).map(unit).collect()
+    }
 }
 
 /// A connection that was greeted as a worker.
@@ -111,24 +138,64 @@ impl Worker {
         receive(&mut self.socket).await
     }
 
-    /// Asks for `count` units and waits for the first that are granted.
+    /// Asks for `count` units and waits for the first grant.
     ///
     /// # Errors
     /// [`Lost`].
-    pub async fn grants(&mut self, count: u16) -> Result<Vec<Grant>, Lost> {
+    pub async fn grant(&mut self, count: u16) -> Result<Grant, Lost> {
         self.send(&ClientMessage::Want(count)).await?;
         loop {
-            if let ServerMessage::Grants(grants) = self.receive().await? {
-                return Ok(grants);
+            if let ServerMessage::Grant(grant) = self.receive().await? {
+                return Ok(grant);
             }
         }
     }
 
-    /// A signed report that `lease` gave `output`, whether it did or not.
-    pub fn report(&self, lease: &Signed<Lease>, output: &[u8], fuel: u64) -> Signed<Report> {
-        let verdict = Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 };
-        let outcome = Outcome { verdict, fuel: Fuel(fuel) };
-        Signed::new(&self.key, &Report { lease: lease.clone(), outcome })
+    /// Asks for `count` units and waits for the first that are granted.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn units(&mut self, count: u16) -> Result<Vec<Unit>, Lost> {
+        Ok(Unit::all(&self.grant(count).await?))
+    }
+
+    /// Signed reports that these units of one run gave these outputs, whether they did or not.
+    pub fn done<'a>(&self, units: impl IntoIterator<Item = (&'a Unit, Vec<u8>)>, fuel: u64) -> Done {
+        let (mut reports, mut outputs) = (Vec::new(), Vec::new());
+        let mut about = (RunId([0; 16]), Digest([0; 32]));
+        for (unit, output) in units {
+            about = (unit.run, unit.module);
+            let verdict = Verdict::Ok { output: Digest::of(&output), output_bytes: output.len() as u64 };
+            let outcome = Outcome { verdict, fuel: Fuel(fuel) };
+            reports.push(Report { lease: unit.lease.clone(), outcome });
+            outputs.push(output.into());
+        }
+        let reports = Reports { run: about.0, module: about.1, reports };
+        Done { reports: Signed::new(&self.key, &reports), outputs }
+    }
+
+    /// Sends a report and returns what became of it.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn report(&mut self, unit: &Unit, output: &[u8], fuel: u64) -> Result<Receipt, Lost> {
+        let done = self.done([(unit, output.to_vec())], fuel);
+        self.send(&ClientMessage::Done(done)).await?;
+        self.receipt(unit.lease.id).await
+    }
+
+    /// Waits for the receipt of what was reported under a lease.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn receipt(&mut self, lease: LeaseId) -> Result<Receipt, Lost> {
+        loop {
+            if let ServerMessage::Receipts(receipts) = self.receive().await?
+                && let Some((_, receipt)) = receipts.into_iter().find(|(of, _)| *of == lease)
+            {
+                return Ok(receipt);
+            }
+        }
     }
 }
 

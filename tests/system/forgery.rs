@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use manyhands_model::{Digest, Timestamp};
-use manyhands_protocol::{ClientMessage, Grant, Receipt, Release, Report, ServerMessage, decode, encode};
+use manyhands_protocol::{ClientMessage, Done, Grant, Leases, Receipt, Release, Reports, decode, encode};
 use manyhands_signing::{KeyRing, Signed};
-use manyhands_tests::{Coordinator, Worker, jobs};
+use manyhands_tests::{Coordinator, Lost, Unit, Worker, jobs};
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -28,7 +28,7 @@ async fn granted(coordinator: &Coordinator) -> (Worker, Grant, KeyRing) {
     coordinator.submit("hasher", &jobs::texts(1)).await.expect("submitted");
     let mut worker = Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("connects");
     let pinned = coordinator.join().split_once('#').expect("a fingerprint").1.parse().expect("a fingerprint");
-    let grant = worker.grants(1).await.expect("granted").remove(0);
+    let grant = worker.grant(1).await.expect("granted");
     let ring = KeyRing::open(pinned, worker.root, &worker.trust, now(), 0).expect("the trust list is believed");
     (worker, grant, ring)
 }
@@ -39,11 +39,10 @@ async fn a_flipped_lease_release_or_trust_list_is_not_believed() {
     let (worker, grant, ring) = granted(&coordinator).await;
     let pinned = worker.root.fingerprint();
     let release = grant.release.expect("the first grant of a job carries its release");
-    assert!(ring.verify(&grant.lease, now()).is_ok() && ring.verify(&release, now()).is_ok());
+    assert!(ring.verify(&grant.leases, now()).is_ok() && ring.verify(&release, now()).is_ok());
 
-    for flipped in flips(&encode(&grant.lease)) {
-        let believed = decode::<Signed<_>>(&flipped)
-            .is_ok_and(|lease| ring.verify::<manyhands_protocol::Lease>(&lease, now()).is_ok());
+    for flipped in flips(&encode(&grant.leases)) {
+        let believed = decode::<Signed<Leases>>(&flipped).is_ok_and(|leases| ring.verify(&leases, now()).is_ok());
         assert!(!believed);
     }
     for flipped in flips(&encode(&release)) {
@@ -62,35 +61,29 @@ async fn a_flipped_lease_release_or_trust_list_is_not_believed() {
 async fn a_flipped_report_counts_for_nothing() {
     let coordinator = Coordinator::start().await;
     let (mut worker, grant, _) = granted(&coordinator).await;
-    let lease = grant.lease.verify_any().expect("signed").into_inner();
-    let output = jobs::hash(&grant.input);
-    let report = worker.report(&grant.lease, &output, 7);
+    let unit = Unit::all(&grant).remove(0);
+    let output = jobs::hash(&unit.input);
+    let seed = worker.key().seed();
+    let genuine = worker.done([(&unit, output.clone())], 7);
     let mut sent = 0;
-    for (index, flipped) in flips(&encode(&report)).enumerate() {
-        let Ok(flipped) = decode::<Signed<Report>>(&flipped) else { continue };
-        assert!(flipped.verify(worker.key().public()).is_err(), "bit {index}");
-        // One bit of each byte goes over the wire as well.
-        if index % 8 == index / 8 % 8 {
-            let output = output.clone();
-            worker.send(&ClientMessage::Done { lease: lease.id, report: flipped, output }).await.expect("sent");
+    for (index, flipped) in flips(&encode(&genuine.reports)).enumerate() {
+        let Ok(reports) = decode::<Signed<Reports>>(&flipped) else { continue };
+        assert!(reports.verify(worker.key().public()).is_err(), "bit {index}");
+        // One bit of every third byte goes over the wire as well. Each ends its connection: who cannot sign says
+        // nothing that anybody can answer.
+        if index % 24 == index / 24 % 8 {
+            let outputs = genuine.outputs.clone();
+            worker.send(&ClientMessage::Done(Done { reports, outputs })).await.expect("sent");
+            assert!(matches!(worker.receipt(unit.lease.id).await, Err(Lost::Refused { .. })), "bit {index}");
+            let key = manyhands_signing::Keypair::from_seed(&seed);
+            worker = Worker::connect(&coordinator.join(), key).await.expect("connects");
             sent += 1;
         }
     }
-    let genuine = ClientMessage::Done { lease: lease.id, report, output };
-    worker.send(&genuine).await.expect("sent");
-    for _ in 0..sent {
-        assert!(matches!(receipt(&mut worker).await, Receipt::Refused(_)));
-    }
-    assert_eq!(receipt(&mut worker).await, Receipt::Recorded, "the genuine one still counts");
-    assert!(sent > 100, "{sent}");
-}
-
-async fn receipt(worker: &mut Worker) -> Receipt {
-    loop {
-        if let ServerMessage::Receipt { receipt, .. } = worker.receive().await.expect("an answer") {
-            return receipt;
-        }
-    }
+    worker.send(&ClientMessage::Done(genuine)).await.expect("sent");
+    let receipt = worker.receipt(unit.lease.id).await.expect("an answer");
+    assert_eq!(receipt, Receipt::Recorded, "the genuine one still counts");
+    assert!(sent > 50, "{sent}");
 }
 
 #[tokio::test]

@@ -2,33 +2,15 @@
 
 use manyhands_api::RunState;
 use manyhands_model::LeaseId;
-use manyhands_protocol::{ClientMessage, Grant, Lease, Receipt, ServerMessage};
-use manyhands_signing::{Signed, Verified};
-use manyhands_tests::{Coordinator, Lost, Worker, jobs};
+use manyhands_protocol::{ClientMessage, Lease, Receipt, ServerMessage, Ticket};
+use manyhands_tests::{Coordinator, Lost, Unit, Worker, jobs};
 
 async fn worker(coordinator: &Coordinator) -> Worker {
     Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("connects")
 }
 
-fn lease(grant: &Grant) -> Verified<Lease> {
-    grant.lease.verify_any().expect("signed")
-}
-
-/// Reports `output` under `signed`, calling it `lease`, and returns what became of it.
-async fn report(worker: &mut Worker, lease: LeaseId, signed: &Signed<Lease>, output: &[u8]) -> Receipt {
-    let report = worker.report(signed, output, 7);
-    let message = ClientMessage::Done { lease, report, output: output.to_vec() };
-    worker.send(&message).await.expect("sent");
-    receipt(worker, lease).await
-}
-
-async fn receipt(worker: &mut Worker, lease: LeaseId) -> Receipt {
-    loop {
-        match worker.receive().await.expect("an answer") {
-            ServerMessage::Receipt { lease: of, receipt } if of == lease => return receipt,
-            _ => {}
-        }
-    }
+async fn report(worker: &mut Worker, unit: &Unit, output: &[u8]) -> Receipt {
+    worker.report(unit, output, 7).await.expect("an answer")
 }
 
 fn assert_refused(receipt: Receipt, word: &str) {
@@ -48,39 +30,44 @@ async fn results_count_once_and_only_for_whom_the_lease_is() {
 
     let mut honest = worker(&coordinator).await;
     let mut stranger = worker(&coordinator).await;
-    let grants = honest.grants(1).await.expect("granted");
-    let (signed, id) = (&grants[0].lease, lease(&grants[0]).id);
-    let output = jobs::hash(&grants[0].input);
+    let unit = honest.units(1).await.expect("granted").remove(0);
+    let output = jobs::hash(&unit.input);
 
     // Leased to another.
-    assert_refused(report(&mut stranger, id, signed, &output).await, "belongs to");
-    // Never leased: signed by the worker itself instead of the coordinator.
-    let mut invented = lease(&grants[0]).into_inner();
-    invented.id = LeaseId([9; 16]);
-    invented.worker = stranger.id();
-    let forged = Signed::new(stranger.key(), &invented);
-    assert_refused(report(&mut stranger, invented.id, &forged, &output).await, "signed by");
+    assert_refused(report(&mut stranger, &unit, &output).await, "gave no such lease to this worker");
+    // Never leased, and leased for something else.
+    let lease = Lease { id: LeaseId([9; 16]), ..unit.lease.clone() };
+    assert_refused(report(&mut honest, &Unit { lease, ..unit.clone() }, &output).await, "no such lease");
+    let lease = Lease { ticket: Ticket([0; 16]), ..unit.lease.clone() };
+    assert_refused(report(&mut honest, &Unit { lease, ..unit.clone() }, &output).await, "no such lease");
+    let mut other = unit.clone();
+    other.lease.task.index += 1;
+    assert_refused(report(&mut honest, &other, &output).await, "no such lease");
     // Another output than the one that was signed.
-    let mismatch = honest.report(signed, &output, 7);
-    let message = ClientMessage::Done { lease: id, report: mismatch, output: b"else".to_vec() };
-    honest.send(&message).await.expect("sent");
-    assert_refused(receipt(&mut honest, id).await, "not the one that was signed");
-    // Under the name of another lease.
-    assert_refused(report(&mut honest, LeaseId([1; 16]), signed, &output).await, "not");
+    let mut mismatch = honest.done([(&unit, output.clone())], 7);
+    mismatch.outputs = vec![b"else".to_vec().into()];
+    honest.send(&ClientMessage::Done(mismatch)).await.expect("sent");
+    assert_refused(honest.receipt(unit.lease.id).await.expect("an answer"), "not the one that was signed");
 
+    // One that is wrong does not spoil those that are right and came with it.
+    let more = honest.units(1).await.expect("granted").remove(0);
+    let mut mixed = honest.done([(&unit, output.clone()), (&more, b"what was signed".to_vec())], 7);
+    mixed.outputs[1] = b"what was sent".to_vec().into();
+    honest.send(&ClientMessage::Done(mixed)).await.expect("sent");
+    assert_refused(honest.receipt(more.lease.id).await.expect("an answer"), "not the one that was signed");
+    assert_eq!(honest.receipt(unit.lease.id).await.expect("an answer"), Receipt::Recorded);
     // None of that spoiled anything.
-    assert_eq!(report(&mut honest, id, signed, &output).await, Receipt::Recorded);
-    assert_eq!(report(&mut honest, id, signed, &output).await, Receipt::AlreadyRecorded);
+    assert_eq!(report(&mut honest, &unit, &output).await, Receipt::AlreadyRecorded);
     assert_eq!(coordinator.run(run.id).await.units.done, 0, "twice the same worker is one word");
 
     // The stranger's own lease counts, and then the unit needs nothing more.
-    let unit = lease(&grants[0]).unit;
-    let own = stranger.grants(2).await.expect("granted");
-    let own = own.iter().find(|grant| lease(grant).unit == unit).expect("the unit that needs another word goes first");
-    assert_eq!(report(&mut stranger, lease(own).id, &own.lease, &output).await, Receipt::Recorded);
+    let own = stranger.units(2).await.expect("granted");
+    let own = own.iter().find(|own| own.lease.task.index == unit.lease.task.index);
+    let own = own.expect("the unit that needs another word goes first");
+    assert_eq!(report(&mut stranger, own, &output).await, Receipt::Recorded);
     let view = coordinator.done(run.id, 1).await;
     assert_eq!((view.state, view.units.done, view.dissents), (RunState::Active, 1, 0));
-    assert_refused(report(&mut honest, id, signed, &output).await, "already has its answer");
+    assert_refused(report(&mut honest, &unit, &output).await, "already has its answer");
 }
 
 #[tokio::test]
@@ -90,17 +77,16 @@ async fn one_worker_is_never_two_replicas() {
     coordinator.publish(&job.module, &job.manifest).await.expect("published");
     let run = coordinator.submit("hasher", &jobs::texts(1)).await.expect("submitted");
     let mut worker = worker(&coordinator).await;
-    let grants = worker.grants(5).await.expect("granted");
-    assert_eq!(grants.len(), 1, "one unit, one replica of it");
-    let id = lease(&grants[0]).id;
-    assert_eq!(report(&mut worker, id, &grants[0].lease, b"answer").await, Receipt::Recorded);
+    let units = worker.units(5).await.expect("granted");
+    assert_eq!(units.len(), 1, "one unit, one replica of it");
+    assert_eq!(report(&mut worker, &units[0], b"answer").await, Receipt::Recorded);
     // A pong after the request shows that nothing was granted in between.
     worker.send(&ClientMessage::Want(5)).await.expect("sent");
     worker.send(&ClientMessage::Ping).await.expect("sent");
     loop {
         match worker.receive().await.expect("an answer") {
             ServerMessage::Pong => break,
-            ServerMessage::Grants(grants) => panic!("{grants:?}"),
+            ServerMessage::Grant(grant) => panic!("{grant:?}"),
             _ => {}
         }
     }

@@ -44,6 +44,18 @@ pub struct Outcome {
     pub fuel: Fuel,
 }
 
+impl Outcome {
+    /// Whether `output` is what this outcome says came out; nothing did unless the verdict is `Ok`.
+    pub fn is_of(&self, output: &[u8]) -> bool {
+        match &self.verdict {
+            Verdict::Ok { output: digest, output_bytes } => {
+                output.len() as u64 == *output_bytes && Digest::of(output) == *digest
+            }
+            Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => output.is_empty(),
+        }
+    }
+}
+
 impl Verdict {
     /// Whether the job returned an output.
     pub const fn is_ok(&self) -> bool {

@@ -10,21 +10,23 @@
 //!   │ ── Hello: key, signed nonce, slots ──────▶ │
 //!   │ ◀─ Welcome (or Refused: why, when again) ─ │
 //!   │ ── Want n ───────────────────────────────▶ │
-//!   │ ◀─ Grants: signed leases, inputs ───────── │
-//!   │ ── Done: signed report, output ──────────▶ │
-//!   │ ◀─ Receipt, once it is on disk ─────────── │
+//!   │ ◀─ Grant: signed leases, inputs ────────── │
+//!   │ ── Done: signed reports, outputs ────────▶ │
+//!   │ ◀─ Receipts, once they are on disk ─────── │
 //! ```
 
 pub mod message;
 pub mod statement;
 
 pub use crate::message::{
-    Body, Challenge, ClientMessage, DecodeError, Grant, Hello, Receipt, ServerMessage, Welcome, decode, encode,
+    Body, Challenge, ClientMessage, DecodeError, Done, Grant, Hello, Receipt, ServerMessage, Welcome, decode, encode,
 };
-pub use crate::statement::{Entry, Greeting, Lease, Publication, Release, Report};
+pub use crate::statement::{
+    Entry, Greeting, LEASES_MAX, Lease, Leases, Publication, REPORTS_BYTES_MAX, Release, Report, Reports, Task, Ticket,
+};
 
 /// The WebSocket subprotocol (RFC 6455, 1.9) of this version.
 pub const SUBPROTOCOL: &str = "manyhands.worker.v1";
 
-/// The longest frame that either side accepts: the largest input or output with its envelope.
-pub const FRAME_BYTES_MAX: usize = (16 << 20) + (64 << 10);
+/// The longest frame that either side accepts: the largest input or output, with others and its envelope.
+pub const FRAME_BYTES_MAX: usize = (16 << 20) + (1 << 20);

@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
 use manyhands_model::{LeaseId, Timestamp};
 use manyhands_signing::{PublicKey, Signed, TrustList};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::FRAME_BYTES_MAX;
-use crate::statement::{Greeting, Lease, Release, Report};
+use crate::statement::{Greeting, Leases, Release, Reports};
 
 /// The coordinator's first words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,16 +51,25 @@ pub struct Welcome {
     pub heartbeat: Duration,
 }
 
-/// A unit to execute.
+/// Units to execute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Permission, for this worker alone.
-    pub lease: Signed<Lease>,
+    pub leases: Signed<Leases>,
     /// The module's release, once per connection and job. The module itself is at
     /// `/v1/modules/{digest}`, for anybody to cache.
     pub release: Option<Signed<Release>>,
-    /// The input.
-    pub input: Vec<u8>,
+    /// The inputs, one for each lease, in their order.
+    pub inputs: Vec<Bytes>,
+}
+
+/// Units that were executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The worker's word.
+    pub reports: Signed<Reports>,
+    /// The outputs, one for each report, in their order; empty unless the verdict is `Ok`.
+    pub outputs: Vec<Bytes>,
 }
 
 /// What became of a report.
@@ -80,15 +90,8 @@ pub enum ClientMessage {
     Hello(Hello),
     /// The worker has room for this many more leases. Replaces what it said before.
     Want(u16),
-    /// A unit is executed.
-    Done {
-        /// Under which lease, for the receipt.
-        lease: LeaseId,
-        /// The worker's word.
-        report: Signed<Report>,
-        /// The output; empty unless the verdict is `Ok`.
-        output: Vec<u8>,
-    },
+    /// Units are executed.
+    Done(Done),
     /// The machine, not the job, failed. Nothing is compared; the unit goes to somebody else.
     Failed {
         /// Which lease.
@@ -124,14 +127,9 @@ pub enum ServerMessage {
         retry_after: Option<Duration>,
     },
     /// Units to execute.
-    Grants(Vec<Grant>),
-    /// What became of a report.
-    Receipt {
-        /// Which lease it was under.
-        lease: LeaseId,
-        /// The answer.
-        receipt: Receipt,
-    },
+    Grant(Grant),
+    /// What became of reports, by the leases that they were under.
+    Receipts(Vec<(LeaseId, Receipt)>),
     /// These need not be executed any more.
     Cancel(Vec<LeaseId>),
     /// Whom to believe from now on.

@@ -1,8 +1,13 @@
 //! What is signed. Each of these can be shown to a third party.
 
-use manyhands_model::{Digest, JobName, LeaseId, Limits, Outcome, Timestamp, UnitId, Version, WorkerId};
-use manyhands_signing::{Dated, PublicKey, Signed, Statement, Validity};
+use manyhands_model::{Digest, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, Version, WorkerId};
+use manyhands_signing::{Dated, PublicKey, Statement, Validity};
 use serde::{Deserialize, Serialize};
+
+/// Leases that one statement holds at most, and reports.
+pub const LEASES_MAX: usize = 64;
+/// The longest statement of reports, in bytes: it is kept as evidence.
+pub const REPORTS_BYTES_MAX: usize = 48 << 10;
 
 /// A publisher's word: this module is version so-and-so of my job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,55 +69,91 @@ pub enum Entry {
     Reduce,
 }
 
-/// The coordinator's word: this worker may execute this unit until then.
-///
-/// A lease holds all that is needed to judge a result, so the coordinator recognises work that it gave
-/// out before a crash.
+/// What is to be executed: with the module, everything that decides the outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Which unit of the run.
+    pub index: u32,
+    /// Which function of the module.
+    pub entry: Entry,
+    /// SHA-256 of the input.
+    pub input: Digest,
+    /// The seed; the same for all replicas of a unit.
+    pub seed: [u8; 32],
+}
+
+/// By this the coordinator knows a lease that it gave out, even if it forgot: a code that it alone can make,
+/// over the worker, the run, the module, the lease's name and the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket(pub [u8; 16]);
+
+/// Permission to execute one unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Its name.
     pub id: LeaseId,
-    /// Whom it is for. Nobody else's result counts.
-    pub worker: WorkerId,
     /// What is to be executed.
-    pub unit: UnitId,
-    /// Which function of the module.
-    pub entry: Entry,
+    pub task: Task,
+    /// The coordinator's code.
+    pub ticket: Ticket,
+}
+
+/// The coordinator's word: this worker may execute these units until then.
+///
+/// One signature for all leases that go out together: a signature costs as much as a hundred hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leases {
+    /// Whom they are for. Nobody else's results count.
+    pub worker: WorkerId,
+    /// The run to which all of them belong.
+    pub run: RunId,
     /// The job's name.
     pub job: JobName,
     /// Serial of the release.
     pub serial: u64,
     /// SHA-256 of the sealed module.
     pub module: Digest,
-    /// SHA-256 of the input.
-    pub input: Digest,
-    /// The seed; the same for all replicas of a unit.
-    pub seed: [u8; 32],
     /// From when until when. A result that comes later counts only if the unit still needs it.
     pub validity: Validity,
+    /// At least one and at most [`LEASES_MAX`].
+    pub leases: Vec<Lease>,
 }
 
-impl Statement for Lease {
-    const DOMAIN: &'static str = "manyhands lease v1";
+impl Statement for Leases {
+    const DOMAIN: &'static str = "manyhands leases v1";
 }
 
-impl Dated for Lease {
+impl Dated for Leases {
     fn validity(&self) -> Validity {
         self.validity
     }
 }
 
-/// A worker's word: under this lease I got this outcome.
+/// What came out of one execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The lease, with the coordinator's signature.
-    pub lease: Signed<Lease>,
+    /// Under which lease.
+    pub lease: Lease,
     /// What came out.
     pub outcome: Outcome,
 }
 
-impl Statement for Report {
-    const DOMAIN: &'static str = "manyhands report v1";
+/// A worker's word: this module, given these tasks, came to these outcomes.
+///
+/// It says what was executed and not only under which lease, so it can be shown to anybody: whoever executes
+/// a task again sees whether the signer told the truth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reports {
+    /// The run to which all of them belong.
+    pub run: RunId,
+    /// SHA-256 of the sealed module.
+    pub module: Digest,
+    /// At least one and at most [`LEASES_MAX`]; [`REPORTS_BYTES_MAX`] with all that they say.
+    pub reports: Vec<Report>,
+}
+
+impl Statement for Reports {
+    const DOMAIN: &'static str = "manyhands reports v1";
 }
 
 /// A worker's word at the start of a connection: this key is mine, here and now.

@@ -19,6 +19,7 @@ pub mod unit;
 
 mod queue;
 mod scheduler;
+mod shares;
 
 pub use crate::reason::Reason;
 pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};

@@ -1,5 +1,6 @@
 //! What must survive a crash.
 
+use bytes::Bytes;
 use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Version, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +110,8 @@ pub enum Record {
     Run(Box<RunRecord>),
     /// Where a unit stands.
     Unit(UnitId, UnitRecord),
-    /// A worker's signed report, as evidence.
-    Evidence(UnitId, WorkerId, Vec<u8>),
+    /// A worker's signed reports on units of a run, as evidence.
+    Evidence(RunId, WorkerId, Bytes),
     /// What is known of a worker.
     Worker(WorkerId, WorkerRecord),
 }

@@ -3,8 +3,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, WorkerId};
-use manyhands_protocol::{Entry, Lease, Receipt};
+use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -12,6 +13,7 @@ use crate::queue::{Look, Queue};
 use crate::reason::Reason;
 use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
+use crate::shares::{Share, Shares};
 use crate::unit::{Counts, End, Open, State, Tally};
 
 /// What an operator can set.
@@ -71,15 +73,19 @@ pub enum Input {
         /// So many.
         count: u16,
     },
-    /// It executed a unit. The shell has verified both signatures, that the lease names this worker, and
-    /// that the output fits its digest and is on disk.
+    /// It executed units. The shell has verified its signature, that the coordinator gave it the leases, and
+    /// that the outputs fit their digests; they become durable with what is recorded here.
     Reported {
-        /// The lease.
-        lease: Lease,
+        /// Who.
+        worker: WorkerId,
+        /// The run to which all of the units belong.
+        run: RunId,
+        /// The module that it executed.
+        module: Digest,
         /// What came out.
-        outcome: Outcome,
-        /// The signed report.
-        evidence: Vec<u8>,
+        reports: Vec<Report>,
+        /// The signed reports.
+        evidence: Bytes,
     },
     /// Its machine failed.
     MachineFailed {
@@ -108,21 +114,20 @@ pub enum Input {
     TimePassed,
 }
 
-/// Something should happen, in this order.
+/// Something should happen, in this order; but a [`Effect::Grant`] need not wait for records before it to be
+/// durable: a lease acknowledges nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Make this durable before anything that follows.
     Record(Record),
     /// Sign this lease and send it, with the unit's input, to its worker.
     Grant(LeaseDraft),
-    /// Tell a worker what became of its report.
-    Receipt {
+    /// Tell a worker what became of its reports.
+    Receipts {
         /// Whom.
         worker: WorkerId,
-        /// Under which lease it was.
-        lease: LeaseId,
-        /// What became of it.
-        receipt: Receipt,
+        /// By the leases that they were under.
+        receipts: Vec<(LeaseId, Receipt)>,
     },
     /// Tell a worker that these need not be executed any more.
     Withdraw {
@@ -204,8 +209,8 @@ struct Run {
     dissents: u64,
     /// Whether its owner does not want it any more.
     cancelled: bool,
-    /// Leases given out, for fairness among runs of one owner.
-    served: u64,
+    /// Its place among all runs.
+    share: Share,
 }
 
 #[derive(Default)]
@@ -233,13 +238,14 @@ pub struct Scheduler {
     workers: BTreeMap<WorkerId, Worker>,
     leases: BTreeMap<LeaseId, Held>,
     deadlines: BTreeSet<(Timestamp, LeaseId)>,
-    /// Leases given to each owner with open runs; the least served goes first.
-    served: BTreeMap<String, u64>,
-    /// Connected workers that want leases, and where the next round begins.
+    shares: Shares,
+    /// Connected workers that want leases, and which of them was looked at last.
     hungry: BTreeSet<WorkerId>,
-    next_hungry: Option<WorkerId>,
+    last_hungry: WorkerId,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
+    /// Leases that ran out so far.
+    expired: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -253,10 +259,11 @@ impl Scheduler {
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            served: BTreeMap::new(),
+            shares: Shares::default(),
             hungry: BTreeSet::new(),
-            next_hungry: None,
+            last_hungry: WorkerId([0; 32]),
             stirred: false,
+            expired: 0,
             effects: VecDeque::new(),
         }
     }
@@ -278,7 +285,7 @@ impl Scheduler {
     ) {
         let id = record.spec.id;
         let was_active = record.status == RunStatus::Active;
-        let mut run = Run::new(record.spec);
+        let mut run = Run::new(record.spec, &mut self.shares);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
@@ -310,7 +317,7 @@ impl Scheduler {
             }
         }
         run.recount();
-        self.served.entry(run.spec.owner.clone()).or_insert(0);
+        run.line_up(&mut self.shares);
         self.runs.insert(id, run);
         for index in known {
             self.judge(now, UnitId { run: id, index });
@@ -338,7 +345,9 @@ impl Scheduler {
             }
             Input::Disconnected { worker } => self.disconnected(now, worker),
             Input::Wants { worker, count } => self.wants(worker, count),
-            Input::Reported { lease, outcome, evidence } => self.reported(now, &lease, outcome, evidence),
+            Input::Reported { worker, run, module, reports, evidence } => {
+                self.reported(now, worker, (run, module), reports, evidence);
+            }
             Input::MachineFailed { worker, lease } => {
                 if self.holds(worker, lease) {
                     self.lose(now, lease, true);
@@ -378,10 +387,9 @@ impl Scheduler {
         if self.runs.contains_key(&spec.id) {
             return;
         }
-        // An owner who comes back does not make up for the time away.
-        let least = self.served.values().min().copied().unwrap_or(0);
-        self.served.entry(spec.owner.clone()).or_insert(least);
-        self.runs.insert(spec.id, Run::new(spec));
+        let mut run = Run::new(spec, &mut self.shares);
+        run.line_up(&mut self.shares);
+        self.runs.insert(run.spec.id, run);
         self.stirred = true;
     }
 
@@ -415,6 +423,7 @@ impl Scheduler {
             self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index }, UnitRecord::default())));
         }
         run.recount();
+        run.line_up(&mut self.shares);
         let record = run.record(RunStatus::Active, None);
         self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
         self.stirred = true;
@@ -426,6 +435,7 @@ impl Scheduler {
         if let Some(state @ State::Blocked { missing: 0 }) = run.units.get_mut(unit.index as usize) {
             *state = State::Fresh;
             run.queue.push(unit.index, false);
+            run.line_up(&mut self.shares);
             self.stirred = true;
         }
     }
@@ -464,49 +474,58 @@ impl Scheduler {
 
     // ── Reports ──
 
-    fn reported(&mut self, now: Timestamp, lease: &Lease, outcome: Outcome, evidence: Vec<u8>) {
-        let receipt = match self.count(lease, outcome) {
-            Ok(()) => {
-                self.effects.push_back(Effect::Record(Record::Evidence(lease.unit, lease.worker, evidence)));
-                self.release(lease.id);
-                self.judge(now, lease.unit);
-                Receipt::Recorded
+    fn reported(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        (run, module): (RunId, Digest),
+        reports: Vec<Report>,
+        evidence: Bytes,
+    ) {
+        let mut receipts = Vec::with_capacity(reports.len());
+        let mut evidence = Some(evidence);
+        for Report { lease, outcome } in reports {
+            let unit = UnitId { run, index: lease.task.index };
+            let counted = self.count(worker, unit, module, outcome);
+            self.release(lease.id);
+            if counted.is_ok() {
+                if let Some(evidence) = evidence.take() {
+                    self.effects.push_back(Effect::Record(Record::Evidence(run, worker, evidence)));
+                }
+                self.judge(now, unit);
             }
-            Err(receipt) => {
-                self.release(lease.id);
-                receipt
-            }
-        };
-        self.effects.push_back(Effect::Receipt { worker: lease.worker, lease: lease.id, receipt });
+            receipts.push((lease.id, counted.err().unwrap_or(Receipt::Recorded)));
+        }
+        self.effects.push_back(Effect::Receipts { worker, receipts });
     }
 
-    fn count(&mut self, lease: &Lease, outcome: Outcome) -> Result<(), Receipt> {
+    fn count(&mut self, id: WorkerId, unit: UnitId, module: Digest, outcome: Outcome) -> Result<(), Receipt> {
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
-        let Some(worker) = self.workers.get_mut(&lease.worker) else {
+        let Some(worker) = self.workers.get_mut(&id) else {
             return refuse("this worker never connected");
         };
         if worker.record.banned {
             return refuse("this worker contradicted verified answers too often; its reports do not count any more");
         }
-        let Some(run) = self.runs.get_mut(&lease.unit.run) else {
+        let Some(run) = self.runs.get_mut(&unit.run) else {
             return refuse("the run has ended; nothing was needed any more");
         };
-        if run.spec.module != lease.module {
+        if run.spec.module != module {
             return refuse("the lease is for another module than the run's");
         }
-        match run.units.get_mut(lease.unit.index as usize) {
+        match run.units.get_mut(unit.index as usize) {
             None => refuse("the run has no such unit"),
             Some(State::Blocked { .. }) => refuse("the unit has no input yet"),
             Some(State::Ended(End::Done | End::Failed)) => refuse("the unit already has its answer"),
             Some(State::Ended(_)) => refuse("the unit has ended without needing this"),
-            Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == lease.worker) => {
+            Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == id) => {
                 Err(Receipt::AlreadyRecorded)
             }
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, &mut run.counts);
-                open.reports.push(Replica { worker: lease.worker, outcome });
-                worker.open_reports.insert(lease.unit);
+                open.reports.push(Replica { worker: id, outcome });
+                worker.open_reports.insert(unit);
                 Ok(())
             }
         }
@@ -636,9 +655,7 @@ impl Scheduler {
         let status = if run.cancelled { RunStatus::Cancelled } else { RunStatus::Finished };
         self.effects.push_back(Effect::Record(Record::Run(Box::new(run.record(status, Some(now))))));
         self.effects.push_back(Effect::RunEnded(id));
-        if !self.runs.values().any(|other| other.spec.owner == run.spec.owner) {
-            self.served.remove(&run.spec.owner);
-        }
+        self.shares.leave(run.share);
     }
 
     // ── Leases ──
@@ -689,6 +706,7 @@ impl Scheduler {
                 break;
             }
             let worker = self.leases.get(&lease).map(|held| held.worker);
+            self.expired += 1;
             self.lose(now, lease, false);
             if let Some(worker) = worker {
                 self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
@@ -702,31 +720,23 @@ impl Scheduler {
         if !open.queued && open.wanted(run.spec.quorum) > 0 {
             open.queued = true;
             run.queue.push(unit.index, true);
+            run.line_up(&mut self.shares);
             self.stirred = true;
         }
     }
 
-    /// Gives leases to those who want some, one each a round, until nobody can take any.
+    /// Gives leases to those who want some, one each in turn, until nobody can take any.
     fn dispatch(&mut self, now: Timestamp) {
+        use core::ops::Bound::{Excluded, Unbounded};
         if !core::mem::take(&mut self.stirred) {
             return;
         }
-        loop {
-            let first = self.next_hungry.unwrap_or(WorkerId([0; 32]));
-            let round: Vec<WorkerId> = self.hungry.range(first..).chain(self.hungry.range(..first)).copied().collect();
-            let mut granted = false;
-            for worker in round {
-                if self.runs.values().all(|run| run.queue.is_empty()) {
-                    return;
-                }
-                if self.grant(now, worker) {
-                    granted = true;
-                    self.next_hungry = Some(worker);
-                }
-            }
-            if !granted {
-                return;
-            }
+        let mut in_vain = 0;
+        while in_vain < self.hungry.len() && !self.shares.is_empty() {
+            let after = self.hungry.range((Excluded(self.last_hungry), Unbounded)).next();
+            let Some(worker) = after.or_else(|| self.hungry.first()).copied() else { return };
+            self.last_hungry = worker;
+            in_vain = if self.grant(now, worker) { 0 } else { in_vain + 1 };
         }
     }
 
@@ -736,18 +746,14 @@ impl Scheduler {
             self.hungry.remove(&id);
             return false;
         }
-        let mut order: Vec<_> = self
-            .runs
-            .iter()
-            .filter(|(_, run)| !run.queue.is_empty())
-            .map(|(run_id, run)| {
-                let owner = self.served.get(&run.spec.owner).copied().unwrap_or(0);
-                ((owner, &run.spec.owner, core::cmp::Reverse(run.spec.priority), run.served), *run_id)
-            })
-            .collect();
-        order.sort_unstable();
-        let order: Vec<RunId> = order.into_iter().map(|(_, run)| run).collect();
-        order.into_iter().any(|run| self.grant_from(now, id, run))
+        let mut next = self.shares.next(None);
+        while let Some(run) = next {
+            if self.grant_from(now, id, run) {
+                return true;
+            }
+            next = self.runs.get(&run).and_then(|run| self.shares.next(Some(&run.share)));
+        }
+        false
     }
 
     fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
@@ -763,11 +769,11 @@ impl Scheduler {
             State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Ended(_) => Look::Gone,
         });
-        let Some(index) = index else { return false };
-        run.served += 1;
-        if let Some(served) = self.served.get_mut(&run.spec.owner) {
-            *served += 1;
-        }
+        let Some(index) = index else {
+            run.line_up(&mut self.shares);
+            return false;
+        };
+        self.shares.serve(&mut run.share);
         let unit = UnitId { run: run_id, index };
         let mut lease = [0; 16];
         self.random.fill_bytes(&mut lease);
@@ -800,6 +806,7 @@ impl Scheduler {
             issued_at: now,
             expires_at,
         }));
+        run.line_up(&mut self.shares);
         self.enqueue(unit);
         true
     }
@@ -837,6 +844,22 @@ impl Scheduler {
             failed: sum.failed + run.counts.failed,
             cancelled: sum.cancelled + run.counts.cancelled,
         })
+    }
+
+    /// When the oldest active run was submitted that has a unit waiting for a worker.
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        let waiting = self.runs.values().filter(|run| run.counts.waiting > 0);
+        waiting.map(|run| run.spec.submitted_at).min()
+    }
+
+    /// Leases that ran out since this scheduler began.
+    pub const fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Whether a worker gets no more work, ever.
+    pub fn is_banned(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.record.banned)
     }
 
     /// Serials that active runs of `job` execute; the lowest must stay permitted.
@@ -917,7 +940,8 @@ fn open<'a>(state: &'a mut State, counts: &mut Counts) -> &'a mut Open {
 }
 
 impl Run {
-    fn new(spec: RunSpec) -> Self {
+    fn new(spec: RunSpec, shares: &mut Shares) -> Self {
+        let share = shares.join(&spec.owner, spec.priority, spec.id);
         let shape = spec.reduction();
         let state = |unit| match shape.parts(unit).len() {
             0 => State::Fresh,
@@ -925,16 +949,12 @@ impl Run {
         };
         let units: Vec<State> = (0..shape.units()).map(state).collect();
         let counts = Counts { waiting: shape.units(), ..Counts::default() };
-        Self {
-            queue: Queue::fresh(shape.inputs()),
-            spec,
-            shape,
-            units,
-            counts,
-            dissents: 0,
-            cancelled: false,
-            served: 0,
-        }
+        Self { queue: Queue::fresh(shape.inputs()), spec, shape, units, counts, dissents: 0, cancelled: false, share }
+    }
+
+    /// Says whether units are in line; to be called whenever that may have changed.
+    fn line_up(&mut self, shares: &mut Shares) {
+        shares.set_waiting(&mut self.share, !self.queue.is_empty());
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Entry, Lease};
+use bytes::Bytes;
+use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_protocol::{Lease, Report, Task, Ticket};
 use manyhands_scheduler::{
     Counts, Effect, End, Input, LeaseDraft, Policy, Quorum, Record, RunRecord, RunSpec, RunStatus, Scheduler,
     UnitRecord, WorkerRecord,
 };
-use manyhands_signing::Validity;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -35,7 +35,7 @@ struct World {
     /// Leases that workers hold, and what they will say.
     held: Vec<LeaseDraft>,
     /// Reports on their way; some of them twice.
-    reports: Vec<(Lease, Outcome)>,
+    reports: Vec<(LeaseDraft, Outcome)>,
     run: RunId,
 }
 
@@ -128,7 +128,7 @@ impl World {
                 }
                 Effect::Withdraw { leases, .. } => self.held.retain(|held| !leases.contains(&held.id)),
                 Effect::Record(Record::Evidence(..))
-                | Effect::Receipt { .. }
+                | Effect::Receipts { .. }
                 | Effect::Ended(..)
                 | Effect::Dissent { .. }
                 | Effect::RunEnded(_) => {}
@@ -207,17 +207,26 @@ impl World {
                     if is_liar(who) && self.below(2) == 0 {
                         outcome.fuel = Fuel(1_000 + u64::from(self.below(1_000_000)));
                     }
-                    self.reports.push((lease(&draft), outcome));
+                    self.reports.push((draft, outcome));
                 }
             }
             _ => {
                 if !self.reports.is_empty() {
                     let at = self.below(self.reports.len() as u32) as usize;
-                    let (lease, outcome) = self.reports.swap_remove(at);
+                    let (draft, outcome) = self.reports.swap_remove(at);
+                    let worker = draft.worker;
+                    let mut reports = vec![Report { lease: lease(&draft), outcome }];
+                    // Some come together, in any order.
+                    while self.below(2) == 0 {
+                        let Some(at) = self.reports.iter().position(|(draft, _)| draft.worker == worker) else { break };
+                        let (draft, outcome) = self.reports.swap_remove(at);
+                        reports.push(Report { lease: lease(&draft), outcome });
+                    }
                     // The shell knows every worker that reports: it is connected.
-                    self.tell(Input::Connected { worker: lease.worker });
-                    self.connected.insert(lease.worker.0[0]);
-                    self.tell(Input::Reported { lease, outcome, evidence: Vec::new() });
+                    self.tell(Input::Connected { worker });
+                    self.connected.insert(worker.0[0]);
+                    let (run, module) = (self.run, Digest::of(b"module"));
+                    self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
                 }
             }
         }
@@ -232,18 +241,8 @@ impl World {
 }
 
 fn lease(draft: &LeaseDraft) -> Lease {
-    Lease {
-        id: LeaseId(draft.id.0),
-        worker: draft.worker,
-        unit: draft.unit,
-        entry: Entry::Run,
-        job: "job".parse().expect("a constant"),
-        serial: 1,
-        module: Digest::of(b"module"),
-        input: Digest::of(b""),
-        seed: draft.seed,
-        validity: Validity { issued_at: draft.issued_at, expires_at: draft.expires_at },
-    }
+    let LeaseDraft { id, unit, entry, seed, .. } = *draft;
+    Lease { id, task: Task { index: unit.index, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
 }
 
 /// Safety at every step; liveness and truth once there is no more trouble than liars.

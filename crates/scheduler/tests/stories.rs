@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Entry, Lease, Receipt};
+use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
     Effect, Input, Policy, Quorum, Record, RunRecord, RunSpec, RunStatus, Scheduler, UnitRecord, WorkerRecord,
 };
-use manyhands_signing::Validity;
 
 fn policy() -> Policy {
     // Leases of 20 s of wall time, so 60 s with the margin.
@@ -52,6 +52,10 @@ fn unit(text: &str) -> UnitId {
 
 fn show(unit: UnitId) -> String {
     format!("{}/{}", text(&unit.run.0), unit.index)
+}
+
+fn lease(id: LeaseId, index: u32, entry: Entry, seed: [u8; 32]) -> Lease {
+    Lease { id, task: Task { index, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
 }
 
 /// Lower-case letters are failures, upper-case ones outputs.
@@ -134,19 +138,11 @@ impl World {
             "passes" => Input::TimePassed,
             "returns" => {
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
-                let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(|| Lease {
-                    id: LeaseId([9; 16]),
-                    worker,
-                    unit: unit(what),
-                    entry: Entry::Run,
-                    job: "job".parse().expect("name"),
-                    serial: 1,
-                    module: Digest::of(b"module"),
-                    input: Digest::of(b""),
-                    seed: [0; 32],
-                    validity: Validity { issued_at: now, expires_at: now },
-                });
-                Input::Reported { lease, outcome: outcome(letter), evidence: Vec::new() }
+                let forgotten = || lease(LeaseId([9; 16]), unit(what).index, Entry::Run, [0; 32]);
+                let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(forgotten);
+                let reports = vec![Report { lease, outcome: outcome(letter) }];
+                let (run, module) = (unit(what).run, Digest::of(b"module"));
+                Input::Reported { worker, run, module, reports, evidence: Bytes::new() }
             }
             "crashes" => return self.restart(now),
             other => panic!("unknown verb `{other}`"),
@@ -192,25 +188,16 @@ impl World {
                 Effect::Record(Record::Evidence(..)) => {}
                 Effect::Grant(draft) => {
                     said.push(format!("{} gets {}", text(&draft.worker.0), show(draft.unit)));
-                    let lease = Lease {
-                        id: draft.id,
-                        worker: draft.worker,
-                        unit: draft.unit,
-                        entry: draft.entry,
-                        job: "job".parse().expect("name"),
-                        serial: 1,
-                        module: Digest::of(b"module"),
-                        input: Digest::of(b""),
-                        seed: draft.seed,
-                        validity: Validity { issued_at: draft.issued_at, expires_at: draft.expires_at },
-                    };
+                    let lease = lease(draft.id, draft.unit.index, draft.entry, draft.seed);
                     self.leases.insert((draft.worker, draft.unit), lease);
                 }
-                Effect::Receipt { worker, receipt, .. } => said.push(match receipt {
-                    Receipt::Recorded => format!("{} recorded", text(&worker.0)),
-                    Receipt::AlreadyRecorded => format!("{} recorded before", text(&worker.0)),
-                    Receipt::Refused(reason) => format!("{} refused: {reason}", text(&worker.0)),
-                }),
+                Effect::Receipts { worker, receipts } => {
+                    said.extend(receipts.into_iter().map(|(_, receipt)| match receipt {
+                        Receipt::Recorded => format!("{} recorded", text(&worker.0)),
+                        Receipt::AlreadyRecorded => format!("{} recorded before", text(&worker.0)),
+                        Receipt::Refused(reason) => format!("{} refused: {reason}", text(&worker.0)),
+                    }));
+                }
                 Effect::Withdraw { worker, leases } => said.push(format!("{} drops {}", text(&worker.0), leases.len())),
                 Effect::Assemble { unit, parts } => said.push(format!("assemble {} from {parts:?}", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),

@@ -9,6 +9,8 @@ use manyhands_model::{Digest, WorkerId};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::mac::MacKey;
+
 /// An ed25519 public key, as it travels; whether its bytes are a usable key shows when it verifies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PublicKey(pub [u8; 32]);
@@ -137,6 +139,12 @@ impl Keypair {
     /// The half that everybody may know.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// A secret for codes that follows from this key; another for each purpose.
+    pub fn mac_key(&self, purpose: &str) -> MacKey {
+        let secret = Digest::of_parts([b"manyhands:mac\0", purpose.as_bytes(), b"\0", &self.seed()[..]]);
+        MacKey::new(&secret.0)
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {

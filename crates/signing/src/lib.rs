@@ -10,9 +10,11 @@
 //! Random bytes and the time are arguments. Start at [`signed`], then [`trust`].
 
 pub mod key;
+pub mod mac;
 pub mod signed;
 pub mod trust;
 
 pub use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
+pub use crate::mac::MacKey;
 pub use crate::signed::{Signed, Statement, Untrusted, Verified};
 pub use crate::trust::{Dated, KeyRing, TrustList, TrustedKey, Validity};

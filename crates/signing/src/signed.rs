@@ -4,6 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub trait Statement: Serialize + DeserializeOwned {
 #[serde(bound = "")]
 pub struct Signed<T> {
     signer: PublicKey,
-    payload: Vec<u8>,
+    payload: Bytes,
     signature: Signature,
     #[serde(skip)]
     kind: PhantomData<fn() -> T>,
@@ -111,7 +112,7 @@ impl<T: Statement> Signed<T> {
     pub fn new(keypair: &Keypair, statement: &T) -> Self {
         let payload = postcard::to_allocvec(statement).expect("a statement has a length known in advance");
         let signature = keypair.sign(&message::<T>(&payload));
-        Self { signer: keypair.public(), payload, signature, kind: PhantomData }
+        Self { signer: keypair.public(), payload: payload.into(), signature, kind: PhantomData }
     }
 
     /// Believes the statement if `expected` made it.
@@ -146,6 +147,11 @@ impl<T> Signed<T> {
     /// Who claims to have signed. A claim until it is verified.
     pub const fn signer(&self) -> PublicKey {
         self.signer
+    }
+
+    /// Bytes of the statement.
+    pub fn bytes(&self) -> usize {
+        self.payload.len()
     }
 
     /// Names this statement together with its signature.
@@ -268,7 +274,7 @@ mod tests {
         neutral[0] = 1;
         let forged: Signed<Note> = Signed {
             signer: PublicKey(neutral),
-            payload: postcard::to_allocvec(&Note("x".into(), 1)).expect("serialises"),
+            payload: postcard::to_allocvec(&Note("x".into(), 1)).expect("serialises").into(),
             signature: postcard::from_bytes(&[&neutral[..], &[0; 32]].concat()).expect("64 bytes"),
             kind: PhantomData,
         };

@@ -1,9 +1,11 @@
 //! What the worker believes, and why it believes a grant.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, Limits, Timestamp, WorkerId};
-use manyhands_protocol::{Grant, Lease, Release};
+use manyhands_protocol::{Grant, LEASES_MAX, Lease, Leases, Release};
 use manyhands_signing::{Fingerprint, KeyRing, PublicKey, Signed, Statement as _, TrustList, Untrusted, Verified};
 
 use crate::event::Refusal;
@@ -20,20 +22,28 @@ pub(crate) struct Belief {
     releases: BTreeMap<Digest, (Signed<Release>, Verified<Release>)>,
 }
 
-/// A grant that was found good.
-pub(crate) struct Work {
-    /// Permission to execute.
-    pub(crate) lease: Verified<Lease>,
-    /// What the execution may use.
+/// What was found good about a grant.
+pub(crate) struct Terms {
+    signed: Signed<Leases>,
+    /// The terms, and the leases under them.
+    pub(crate) leases: Verified<Leases>,
+    /// What an execution may use.
     pub(crate) limits: Limits,
     /// Length of the sealed module.
     pub(crate) module_bytes: u64,
 }
 
-/// A grant that was not, and the name of its lease as far as it can be known.
+/// A grant that was found good.
+pub(crate) struct Work {
+    pub(crate) terms: Arc<Terms>,
+    /// Each lease with its input.
+    pub(crate) units: Vec<(Lease, Bytes)>,
+}
+
+/// A grant that was not, and the names of its leases as far as they can be known.
 #[derive(Debug)]
 pub(crate) struct Unfit {
-    pub(crate) lease: Option<LeaseId>,
+    pub(crate) leases: Vec<LeaseId>,
     pub(crate) refusal: Refusal,
 }
 
@@ -71,38 +81,40 @@ impl Belief {
         }
     }
 
-    /// Whether a lease that was believed before is believed still.
-    pub(crate) fn upholds(&self, now: Timestamp, lease: &Signed<Lease>, module: &Digest) -> bool {
+    /// Whether leases that were believed before are believed still.
+    pub(crate) fn upholds(&self, now: Timestamp, terms: &Terms) -> bool {
         let ring = self.ring.as_ref();
-        ring.is_some_and(|ring| ring.verify(lease, now).is_ok()) && self.releases.contains_key(module)
+        ring.is_some_and(|ring| ring.verify(&terms.signed, now).is_ok())
+            && self.releases.contains_key(&terms.leases.module)
     }
 
     /// Whether this is work that the coordinator gave to this worker, whole and permitted.
-    pub(crate) fn judge(&mut self, now: Timestamp, grant: &Grant) -> Result<Work, Unfit> {
+    pub(crate) fn judge(&mut self, now: Timestamp, grant: Grant) -> Result<Work, Unfit> {
         let Some(ring) = &self.ring else {
-            return Err(Unfit { lease: None, refusal: Refusal::NoRelease });
+            return Err(Unfit { leases: Vec::new(), refusal: Refusal::NoRelease });
         };
-        let lease = ring.verify(&grant.lease, now).map_err(|untrusted| {
-            // To give it back it is enough to know its name: the coordinator knows whose it is.
-            let lease = grant.lease.verify_any().ok().map(|lease| lease.id);
-            Unfit { lease, refusal: untrusted.into() }
+        let names = |leases: &Leases| leases.leases.iter().take(LEASES_MAX).map(|lease| lease.id).collect();
+        let leases = ring.verify(&grant.leases, now).map_err(|untrusted| {
+            // To give them back it is enough to know their names: the coordinator knows whose they are.
+            let leases = grant.leases.verify_any().map_or_else(|_| Vec::new(), |leases| names(&leases));
+            Unfit { leases, refusal: untrusted.into() }
         })?;
-        let unfit = |refusal| Unfit { lease: Some(lease.id), refusal };
-        if lease.worker != self.me {
+        let unfit = |refusal| Unfit { leases: names(&leases), refusal };
+        if leases.worker != self.me {
             return Err(unfit(Refusal::NotOurs));
         }
-        let known = self.releases.get(&lease.module);
+        let known = self.releases.get(&leases.module);
         if let Some(signed) = &grant.release
             && known.is_none_or(|(known, _)| known != signed)
         {
             let release = ring.verify(signed, now).map_err(|untrusted| unfit(untrusted.into()))?;
-            if release.module != lease.module {
+            if release.module != leases.module {
                 return Err(unfit(Refusal::Mismatch));
             }
             self.releases.insert(release.module, (signed.clone(), release));
         }
-        let (_, release) = self.releases.get(&lease.module).ok_or_else(|| unfit(Refusal::NoRelease))?;
-        if (release.serial, &release.name) != (lease.serial, &lease.job) {
+        let (_, release) = self.releases.get(&leases.module).ok_or_else(|| unfit(Refusal::NoRelease))?;
+        if (release.serial, &release.name) != (leases.serial, &leases.job) {
             return Err(unfit(Refusal::Mismatch));
         }
         let expired_at = release.validity.expires_at;
@@ -112,10 +124,15 @@ impl Belief {
         if !ring.permits(&release.name, release.serial, &release.module) {
             return Err(unfit(Refusal::Withdrawn));
         }
-        if Digest::of(&grant.input) != lease.input {
+        let fits = |(lease, input): (&Lease, &Bytes)| Digest::of(input) == lease.task.input;
+        if leases.leases.len() != grant.inputs.len() || !leases.leases.iter().zip(&grant.inputs).all(fits) {
             return Err(unfit(Refusal::WrongInput));
         }
+        if leases.leases.len() > LEASES_MAX {
+            return Err(unfit(Refusal::TooMany));
+        }
         let (limits, module_bytes) = (release.limits, release.module_bytes);
-        Ok(Work { lease, limits, module_bytes })
+        let units = leases.leases.iter().cloned().zip(grant.inputs).collect();
+        Ok(Work { terms: Arc::new(Terms { signed: grant.leases, leases, limits, module_bytes }), units })
     }
 }

@@ -6,8 +6,7 @@
 //!
 //! It believes nothing that is not signed: the root key has to fit the fingerprint that the volunteer was
 //! given, the trust list has to be signed by it and no older than one seen before, releases and leases by
-//! a key on that list. A report leaves only after it is saved, and is forgotten only when the coordinator
-//! says that it is on disk there.
+//! a key on that list. What it executed is forgotten only when the coordinator says that it is on disk there.
 //!
 //! Start at [`Input`] and [`Effect`], then [`Worker`]; `belief` says what is executed at all, `link` when a
 //! connection is tried and given up.
@@ -21,4 +20,4 @@ mod worker;
 mod tests;
 
 pub use crate::event::{Event, Refusal};
-pub use crate::worker::{Config, Effect, Input, Order, Saved, Worker};
+pub use crate::worker::{Config, Effect, Input, Order, Parcel, Worker};

@@ -3,15 +3,17 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use bytes::Bytes;
+use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Entry, Grant, Lease, Receipt, Release, ServerMessage, Welcome, decode, encode,
+    Body, Challenge, ClientMessage, Entry, Grant, LEASES_MAX, Lease, Leases, Receipt, Release, ServerMessage, Task,
+    Ticket, Welcome, decode, encode,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::{Config, Effect, Event, Input, Saved, Worker};
+use crate::{Config, Effect, Event, Input, Parcel, Worker};
 
 /// When the stories begin, on the coordinator's clock.
 const START: u64 = 1_700_000_000_000;
@@ -33,6 +35,8 @@ struct World {
     finished: bool,
     /// Where the connection stands.
     line: Line,
+    /// Parcels that it wants to have on disk.
+    saving: Vec<Parcel>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,6 +67,7 @@ impl World {
             wanted: 0,
             finished: false,
             line: Line::Down,
+            saving: Vec::new(),
         }
     }
 
@@ -103,6 +108,7 @@ impl World {
                 Effect::Send(ClientMessage::Hello(_)) => self.line = Line::Introduced,
                 Effect::Say(Event::Joined) => self.line = Line::Up,
                 Effect::Say(Event::Lost { .. }) => self.line = Line::Down,
+                Effect::Save(parcel) => self.saving.push(parcel.clone()),
                 _ => {}
             }
         }
@@ -163,34 +169,36 @@ impl World {
         }
     }
 
-    fn lease(&self, number: u8) -> Lease {
-        Lease {
-            id: LeaseId([number; 16]),
+    fn leases(&self, numbers: &[u8]) -> Leases {
+        Leases {
             worker: self.me,
-            unit: UnitId { run: RunId([9; 16]), index: number.into() },
-            entry: Entry::Run,
+            run: RunId([9; 16]),
             job: "a-job".parse().unwrap(),
             serial: 3,
             module: Digest::of(b"module"),
-            input: Digest::of(b"input"),
-            seed: [6; 32],
             validity: self.validity(LEASE),
+            leases: numbers.iter().map(|number| lease(*number)).collect(),
         }
     }
 
     fn grant(&self, number: u8) -> Grant {
-        self.grant_of(&self.lease(number), &self.release())
+        self.grant_of(&self.leases(&[number]), &self.release())
     }
 
-    fn grant_of(&self, lease: &Lease, release: &Release) -> Grant {
-        let (lease, release) = (Signed::new(&self.signing, lease), Signed::new(&self.signing, release));
-        Grant { lease, release: Some(release), input: b"input".to_vec() }
+    fn grant_of(&self, leases: &Leases, release: &Release) -> Grant {
+        let inputs = leases.leases.iter().map(|_| Bytes::from_static(b"input")).collect();
+        let (leases, release) = (Signed::new(&self.signing, leases), Signed::new(&self.signing, release));
+        Grant { leases, release: Some(release), inputs }
     }
 
     fn give(&mut self, number: u8) -> Vec<String> {
-        let grants = vec![self.grant(number)];
-        self.wanted = self.wanted.saturating_sub(1);
-        self.hear(ServerMessage::Grants(grants))
+        self.give_all(&[number])
+    }
+
+    fn give_all(&mut self, numbers: &[u8]) -> Vec<String> {
+        let grant = self.grant_of(&self.leases(numbers), &self.release());
+        self.wanted = self.wanted.saturating_sub(u16::try_from(numbers.len()).unwrap());
+        self.hear(ServerMessage::Grant(grant))
     }
 
     /// As [`World::give`], with the module ready.
@@ -208,12 +216,14 @@ impl World {
         self.tell(Input::Executed { lease: LeaseId([number; 16]), result: Err("no memory".into()) })
     }
 
-    fn saved(&mut self, number: u8) -> Vec<String> {
-        self.tell(Input::ReportSaved(LeaseId([number; 16])))
+    /// Says that everything is on disk that was to be.
+    fn saved(&mut self) -> Vec<String> {
+        let saving = core::mem::take(&mut self.saving);
+        saving.into_iter().flat_map(|parcel| self.tell(Input::Saved(parcel.name()))).collect()
     }
 
     fn receive(&mut self, number: u8, receipt: Receipt) -> Vec<String> {
-        self.hear(ServerMessage::Receipt { lease: LeaseId([number; 16]), receipt })
+        self.hear(ServerMessage::Receipts(vec![(LeaseId([number; 16]), receipt)]))
     }
 
     fn lose(&mut self) -> Vec<String> {
@@ -221,8 +231,19 @@ impl World {
     }
 }
 
-fn answer() -> (Outcome, Vec<u8>) {
-    let output = b"output".to_vec();
+fn lease(number: u8) -> Lease {
+    let task = Task { index: number.into(), entry: Entry::Run, input: Digest::of(b"input"), seed: [6; 32] };
+    Lease { id: LeaseId([number; 16]), task, ticket: Ticket([7; 16]) }
+}
+
+/// The units of a parcel, as its reports name them.
+fn numbers(parcel: &manyhands_protocol::Done) -> Vec<u32> {
+    let reports = parcel.reports.verify_any().unwrap();
+    reports.reports.iter().map(|report| report.lease.task.index).collect()
+}
+
+fn answer() -> (Outcome, Bytes) {
+    let output = Bytes::from_static(b"output");
     let verdict = Verdict::Ok { output: Digest::of(&output), output_bytes: output.len() as u64 };
     (Outcome { verdict, fuel: Fuel(11) }, output)
 }
@@ -240,7 +261,7 @@ fn show(effect: &Effect) -> String {
         Effect::Send(message) => match message {
             ClientMessage::Hello(hello) => format!("> hello, {} slots", hello.slots),
             ClientMessage::Want(count) => format!("> want {count}"),
-            ClientMessage::Done { lease, .. } => format!("> done {}", number(lease)),
+            ClientMessage::Done(done) => format!("> done {:?}", numbers(done)),
             ClientMessage::Failed { lease, reason } => format!("> failed {}: {reason}", number(lease)),
             ClientMessage::Progress { lease, permille } => format!("> progress {} {permille}", number(lease)),
             ClientMessage::GiveBack(leases) => format!("> back {:?}", leases.iter().map(number).collect::<Vec<_>>()),
@@ -250,8 +271,8 @@ fn show(effect: &Effect) -> String {
         Effect::ForgetModule(_) => "forget the module".into(),
         Effect::Execute(order) => format!("execute {}", number(&order.lease)),
         Effect::Abort(lease) => format!("abort {}", number(lease)),
-        Effect::Save(saved) => format!("save {}", number(&saved.lease)),
-        Effect::Forget(lease) => format!("forget {}", number(lease)),
+        Effect::Save(parcel) => format!("save {:?}", numbers(parcel.done())),
+        Effect::Forget(_) => "forget".into(),
         Effect::RememberTrust(version) => format!("remember trust {version}"),
         Effect::Say(event) => format!("say {}", event.word()),
         Effect::Finished => "finished".into(),
@@ -271,23 +292,65 @@ fn a_unit_goes_from_its_lease_to_its_receipt() {
     assert_eq!(world.give(1), ["fetch 6 bytes"]);
     assert_eq!(world.tell(Input::ModuleReady(Digest::of(b"module"))), ["say started", "execute 1"]);
     assert_eq!(world.give(2), [""; 0], "it waits for the slot");
-    assert_eq!(world.execute(1), ["say executed", "save 1", "say started", "execute 2", "> want 8"]);
-    assert_eq!(world.saved(1), ["> done 1"]);
-    assert_eq!(world.receive(1, Receipt::Recorded), ["forget 1", "say recorded"]);
+    assert_eq!(world.execute(1), ["say executed", "say started", "execute 2", "> want 128"]);
+    assert_eq!(world.execute(2)[..2], ["say executed", "> done [1, 2]"], "nothing else is under way");
+    assert_eq!(world.receive(1, Receipt::Recorded), ["say recorded"]);
+    assert_eq!(world.receive(2, Receipt::Recorded), ["say recorded"]);
+    assert_eq!(world.receive(2, Receipt::Recorded), [""; 0], "once is enough");
 }
 
 #[test]
-fn a_report_names_its_lease_and_is_signed_by_the_worker() {
+fn reports_name_their_leases_and_are_signed_by_the_worker() {
     let mut world = World::joined(1);
     world.give_ready(1);
-    world.execute(1);
-    let effects = world.effects(Input::ReportSaved(LeaseId([1; 16])));
-    let Some(Effect::Send(ClientMessage::Done { report, output, .. })) = effects.first() else {
-        panic!("{effects:?}");
-    };
-    let report = report.verify(world.me.into()).unwrap();
-    assert_eq!((report.outcome.clone(), output.clone()), answer());
-    assert_eq!(report.lease, world.grant(1).lease);
+    let effects = world.effects(Input::Executed { lease: LeaseId([1; 16]), result: Ok(answer()) });
+    let sent = effects.iter().find_map(|effect| match effect {
+        Effect::Send(ClientMessage::Done(done)) => Some(done),
+        _ => None,
+    });
+    let Some(done) = sent else { panic!("{effects:?}") };
+    let said = done.reports.verify(world.me.into()).unwrap();
+    assert_eq!((said.run, said.module), (RunId([9; 16]), Digest::of(b"module")));
+    assert_eq!((said.reports[0].outcome.clone(), done.outputs[0].clone()), answer());
+    assert_eq!(said.reports[0].lease, lease(1));
+}
+
+#[test]
+fn while_every_slot_is_busy_outcomes_are_signed_together() {
+    let mut world = World::joined(1);
+    let all: Vec<u8> = (1..=60).collect();
+    world.give_ready(1);
+    world.give_all(&all[1..]);
+    let mut sent: Vec<String> = Vec::new();
+    for number in &all[..20] {
+        sent.extend(world.execute(*number).into_iter().filter(|line| line.starts_with("> done")));
+    }
+    assert_eq!(sent, [""; 0], "the slot is busy with the next one each time");
+    let (slept, did) = world.sleep();
+    assert_eq!((slept.as_millis(), did.len()), (4, 1), "{did:?}");
+    assert!(did[0].starts_with("> done [1, 2, 3, "), "{did:?}");
+}
+
+#[test]
+fn no_parcel_holds_more_than_the_protocol_allows() {
+    for message in [0, 4096] {
+        let mut world = World::joined(1);
+        let all: Vec<u8> = (1..=200).collect();
+        world.give_ready(1);
+        all[1..].chunks(LEASES_MAX).for_each(|some| drop(world.give_all(some)));
+        let mut reported = 0;
+        for number in &all {
+            let verdict = Verdict::Aborted { code: 1, message: "x".repeat(message) };
+            let result = Ok((Outcome { verdict, fuel: Fuel(u64::MAX) }, Bytes::new()));
+            for effect in world.effects(Input::Executed { lease: LeaseId([*number; 16]), result }) {
+                let Effect::Send(ClientMessage::Done(done)) = effect else { continue };
+                reported += done.outputs.len();
+                assert!(done.outputs.len() <= LEASES_MAX);
+                assert!(done.reports.bytes() <= manyhands_protocol::REPORTS_BYTES_MAX, "{}", done.reports.bytes());
+            }
+        }
+        assert_eq!(reported, 200);
+    }
 }
 
 // ── Whom it believes ──
@@ -341,7 +404,7 @@ fn a_wrong_clock_is_said_and_may_be_set_right() {
 
 #[test]
 fn whatever_is_wrong_with_a_grant_it_is_given_back_and_not_executed() {
-    type Spoil = fn(&World, &mut Lease, &mut Release, &mut Grant);
+    type Spoil = fn(&World, &mut Leases, &mut Release, &mut Grant);
     let cases: &[(&str, Spoil)] = &[
         ("another worker", |_, lease, _, _| lease.worker = WorkerId([7; 32])),
         ("expired", |world, lease, _, _| lease.validity.expires_at = world.clock()),
@@ -352,11 +415,15 @@ fn whatever_is_wrong_with_a_grant_it_is_given_back_and_not_executed() {
         ("belong together", |_, _, release, _| release.serial += 1),
         ("belong together", |_, _, release, _| release.module = Digest::of(b"other")),
         ("belong together", |_, lease, _, _| lease.job = "other".parse().unwrap()),
-        ("not the one that the lease names", |_, lease, _, _| lease.input = Digest::of(b"other")),
-        ("not the one that the lease names", |_, _, _, grant| grant.input = b"other".to_vec()),
+        ("not the one that the lease names", |_, lease, _, _| lease.leases[0].task.input = Digest::of(b"other")),
+        ("not the one that the lease names", |_, _, _, grant| grant.inputs = vec![Bytes::from_static(b"other")]),
+        ("not the one that the lease names", |_, _, _, grant| grant.inputs.clear()),
+        ("more leases than", |world, _, release, grant| {
+            *grant = world.grant_of(&world.leases(&[1; LEASES_MAX + 1]), release);
+        }),
         ("without a release", |_, _, _, grant| grant.release = None),
         ("not a key of this coordinator", |world, lease, _, grant| {
-            grant.lease = Signed::new(&Keypair::from_seed(&[8; 32]), lease);
+            grant.leases = Signed::new(&Keypair::from_seed(&[8; 32]), lease);
             grant.release = Some(Signed::new(&world.signing, &world.release()));
         }),
         ("not a key of this coordinator", |_, _, release, grant| {
@@ -365,14 +432,14 @@ fn whatever_is_wrong_with_a_grant_it_is_given_back_and_not_executed() {
     ];
     for (index, (words, spoil)) in cases.iter().enumerate() {
         let mut world = World::joined(1);
-        let (mut lease, mut release) = (world.lease(1), world.release());
+        let (mut lease, mut release) = (world.leases(&[1]), world.release());
         let untouched = world.grant_of(&lease, &release);
         let mut grant = untouched.clone();
         spoil(&world, &mut lease, &mut release, &mut grant);
         if grant == untouched {
             grant = world.grant_of(&lease, &release);
         }
-        let did = world.hear(ServerMessage::Grants(vec![grant]));
+        let did = world.hear(ServerMessage::Grant(grant));
         assert_one_has(&did, "> failed 1: ");
         assert_one_has(&did, words);
         assert_one_has(&did, "say refused");
@@ -392,7 +459,7 @@ fn flipping_any_one_bit_of_a_grant_is_refused() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let Ok(grant) = decode::<Grant>(&flipped) else { continue };
         // Whoever removes the release has changed nothing that is signed; it is simply missing then.
-        let did = world.hear(ServerMessage::Grants(vec![grant]));
+        let did = world.hear(ServerMessage::Grant(grant));
         assert!(!did.iter().any(|line| line.starts_with("fetch") || line.starts_with("execute")), "bit {bit}: {did:?}");
     }
     assert_one_has(&world.give_ready(1), "execute 1");
@@ -413,9 +480,9 @@ fn a_revoked_key_takes_its_leases_and_releases_along() {
     world.signing = new;
     let mut grant = world.grant(3);
     grant.release = Some(Signed::new(&old, &world.release()));
-    assert_one_has(&world.hear(ServerMessage::Grants(vec![grant.clone()])), "was revoked");
+    assert_one_has(&world.hear(ServerMessage::Grant(grant.clone())), "was revoked");
     grant.release = None;
-    assert_one_has(&world.hear(ServerMessage::Grants(vec![grant])), "without a release");
+    assert_one_has(&world.hear(ServerMessage::Grant(grant)), "without a release");
     assert_one_has(&world.give(4), "execute 4");
 }
 
@@ -441,67 +508,95 @@ fn a_release_that_was_believed_once_still_ends_with_its_time() {
     let mut world = World::joined(1);
     let mut release = world.release();
     release.validity = world.validity(60);
-    let grant = world.grant_of(&world.lease(1), &release);
-    world.hear(ServerMessage::Grants(vec![grant.clone()]));
+    let grant = world.grant_of(&world.leases(&[1]), &release);
+    world.hear(ServerMessage::Grant(grant.clone()));
     world.now += 59_000;
     world.hear(ServerMessage::Pong);
     world.now += 1_000;
-    let again = Grant { lease: Signed::new(&world.signing, &world.lease(2)), ..grant };
-    assert_one_has(&world.hear(ServerMessage::Grants(vec![again])), "> failed 2: manyhands release v1: expired");
+    let again = Grant { leases: Signed::new(&world.signing, &world.leases(&[2])), ..grant };
+    assert_one_has(&world.hear(ServerMessage::Grant(again)), "> failed 2: manyhands release v1: expired");
 }
 
 // ── Finished work ──
 
 #[test]
-fn a_report_leaves_only_once_it_is_saved() {
+fn what_took_long_is_put_on_disk_at_once_and_sent_at_once() {
     let mut world = World::joined(1);
     world.give_ready(1);
-    world.execute(1);
-    world.lose();
-    assert!(!world.reconnect().contains(&"> done 1".to_owned()), "not saved yet");
-    assert_eq!(world.receive(1, Receipt::Recorded), [""; 0], "nobody can have received it");
-    assert_eq!(world.saved(1), ["> done 1"]);
-    assert_eq!(world.saved(1), [""; 0], "once is enough");
+    world.now += 1_000;
+    assert_eq!(world.execute(1)[1..3], ["> done [1]", "save [1]"]);
+    world.saved();
+    assert_eq!(world.receive(1, Receipt::Recorded), ["forget", "say recorded"]);
 }
 
 #[test]
-fn a_report_is_sent_again_until_there_is_a_receipt() {
+fn what_was_quick_is_put_on_disk_only_when_nobody_acknowledges_it() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    assert_eq!(world.execute(1)[1], "> done [1]");
+    let (slept, did) = world.sleep();
+    assert_eq!((slept.as_secs(), did), (2, vec!["save [1]".to_owned()]));
+    assert_eq!(world.receive(1, Receipt::Recorded), ["say recorded"], "it is being written");
+    assert_eq!(world.saved(), ["forget"]);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_sent_again_until_there_is_a_receipt() {
     let mut world = World::joined(1);
     world.give_ready(1);
     world.execute(1);
-    world.saved(1);
-    for _ in 0..3 {
-        world.lose();
-        assert_one_has(&world.reconnect(), "> done 1");
+    for turn in 0..3 {
+        let did = world.lose();
+        assert_eq!(did.contains(&"save [1]".to_owned()), turn == 0, "{did:?}");
+        assert_one_has(&world.reconnect(), "> done [1]");
     }
-    assert_eq!(world.receive(1, Receipt::AlreadyRecorded), ["forget 1", "say recorded"]);
+    world.saved();
+    assert_eq!(world.receive(1, Receipt::AlreadyRecorded), ["forget", "say recorded"]);
     world.lose();
-    assert!(!world.reconnect().contains(&"> done 1".to_owned()));
+    assert!(!world.reconnect().contains(&"> done [1]".to_owned()));
+}
+
+#[test]
+fn a_parcel_stays_until_all_of_it_is_acknowledged() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.give(2);
+    world.execute(1);
+    assert_one_has(&world.execute(2), "> done [1, 2]");
+    world.receive(2, Receipt::Recorded);
+    world.lose();
+    assert_one_has(&world.reconnect(), "> done [1, 2]");
+    world.receive(1, Receipt::Recorded);
+    world.lose();
+    assert!(!world.reconnect().iter().any(|line| line.contains("done")));
 }
 
 #[test]
 fn what_was_left_over_is_sent_after_a_restart() {
     let mut world = World::joined(1);
     world.give_ready(1);
-    world.now += 1;
-    let left: Vec<Saved> = world
-        .effects(Input::Executed { lease: LeaseId([1; 16]), result: Ok(answer()) })
-        .into_iter()
-        .filter_map(|effect| if let Effect::Save(saved) = effect { Some(saved) } else { None })
-        .collect();
+    world.execute(1);
+    world.lose();
+    let left: Vec<Parcel> =
+        world.saving.iter().map(|parcel| Parcel::reopen(parcel.done().clone()).expect("whole")).collect();
+    assert_eq!(left, world.saving);
 
     let mut world = World::new(1);
     world.tell(Input::Start(left));
-    assert_one_has(&world.join(), "> done 1");
-    assert_eq!(world.receive(1, Receipt::Refused("too late".into())), ["forget 1", "say not_counted"]);
+    assert_one_has(&world.join(), "> done [1]");
+    assert_eq!(world.receive(1, Receipt::Refused("too late".into())), ["forget", "say not_counted"]);
 }
 
 #[test]
-fn a_full_disk_does_not_hold_a_report_back() {
+fn a_full_disk_does_not_hold_anything_back() {
     let mut world = World::joined(1);
     world.give_ready(1);
-    world.execute(1);
-    assert_eq!(world.tell(Input::ReportNotSaved(LeaseId([1; 16]))), ["> done 1"]);
+    world.now += 5_000;
+    assert_one_has(&world.execute(1), "> done [1]");
+    let name = world.saving[0].name();
+    assert_eq!(world.tell(Input::NotSaved(name)), [""; 0]);
+    world.lose();
+    assert_one_has(&world.reconnect(), "> done [1]");
 }
 
 #[test]
@@ -510,12 +605,11 @@ fn work_goes_on_while_the_connection_is_gone() {
     world.give_ready(1);
     world.give(2);
     assert_eq!(world.lose(), ["say lost"]);
-    assert_eq!(world.execute(1), ["say executed", "save 1"]);
+    assert_eq!(world.execute(1), ["say executed", "save [1]"]);
     world.fail(2);
-    world.saved(1);
     let did = world.reconnect();
     assert_one_has(&did, "> failed 2: no memory");
-    assert_one_has(&did, "> done 1");
+    assert_one_has(&did, "> done [1]");
 }
 
 // ── How much it takes ──
@@ -548,10 +642,19 @@ fn a_request_that_is_under_way_is_not_repeated() {
 #[test]
 fn more_than_fits_is_given_back() {
     let mut world = World::joined(1);
-    for number in 1..=18 {
-        world.give(number);
+    let room: Vec<Lease> = (0..2 * 129)
+        .map(|index: u32| {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&index.to_le_bytes());
+            Lease { id: LeaseId(id), ..lease(1) }
+        })
+        .collect();
+    for some in room.chunks(LEASES_MAX) {
+        let leases = Leases { leases: some.to_vec(), ..world.leases(&[]) };
+        let grant = world.grant_of(&leases, &world.release());
+        assert!(!world.hear(ServerMessage::Grant(grant)).iter().any(|line| line.contains("back")));
     }
-    assert_eq!(world.give(19), ["> back [19]"]);
+    assert_eq!(world.give_all(&[77, 78]), ["> back [77, 78]"]);
 }
 
 #[test]
@@ -610,9 +713,9 @@ fn only_so_many_modules_are_kept() {
     let mut forgotten = 0;
     for number in 1..=40 {
         let module = Digest::of(&[number]);
-        let lease = Lease { module, ..world.lease(number) };
-        let grant = world.grant_of(&lease, &Release { module, ..world.release() });
-        world.hear(ServerMessage::Grants(vec![grant]));
+        let leases = Leases { module, ..world.leases(&[number]) };
+        let grant = world.grant_of(&leases, &Release { module, ..world.release() });
+        world.hear(ServerMessage::Grant(grant));
         let did = world.tell(Input::ModuleReady(module));
         forgotten += did.iter().filter(|line| *line == "forget the module").count();
         world.execute(number);
@@ -663,9 +766,8 @@ fn paused_it_finishes_what_runs_and_gives_the_rest_back() {
     assert_eq!(world.tell(Input::Pause), ["say paused", "> back [2]"]);
     assert_eq!(world.tell(Input::Pause), [""; 0]);
     assert_eq!(world.give(3), ["> back [3]"], "it crossed the pause on the way");
-    assert_eq!(world.execute(1), ["say executed", "save 1"]);
-    assert_eq!(world.saved(1), ["> done 1"]);
-    assert_eq!(world.tell(Input::Resume), ["say resumed", "> want 9"]);
+    assert_eq!(world.execute(1), ["say executed", "> done [1]"]);
+    assert_eq!(world.tell(Input::Resume), ["say resumed", "> want 129"]);
 }
 
 #[test]
@@ -674,10 +776,9 @@ fn drained_it_finishes_delivers_and_leaves() {
     world.give_ready(1);
     world.give(2);
     assert_eq!(world.tell(Input::Drain), ["say draining", "> back [2]"]);
-    assert_eq!(world.execute(1), ["say executed", "save 1"]);
-    assert_eq!(world.saved(1), ["> done 1"]);
+    assert_eq!(world.execute(1), ["say executed", "> done [1]"]);
     let did = world.receive(1, Receipt::Recorded);
-    assert_eq!(did, ["forget 1", "say recorded", "say left", "disconnect", "finished"]);
+    assert_eq!(did, ["say recorded", "say left", "disconnect", "finished"]);
     assert_eq!(world.worker.wake_at(), None);
 }
 
@@ -693,8 +794,8 @@ fn without_a_connection_what_is_on_disk_waits_for_the_next_start() {
     world.give_ready(1);
     world.lose();
     world.tell(Input::Drain);
-    assert_eq!(world.execute(1), ["say executed", "save 1"], "not before it is saved");
-    assert_eq!(world.saved(1), ["say left", "disconnect", "finished"]);
+    assert_eq!(world.execute(1), ["say executed", "save [1]"], "not before it is saved");
+    assert_eq!(world.saved(), ["say left", "disconnect", "finished"]);
 }
 
 #[test]
@@ -790,8 +891,15 @@ fn a_coordinator_without_room_says_when_to_come_again() {
 
 #[test]
 fn what_is_said_before_the_challenge_is_not_heard() {
-    let left = ServerMessage::Receipt { lease: LeaseId([1; 16]), receipt: Receipt::Recorded };
-    for message in [welcome(), left, ServerMessage::Cancel(vec![]), ServerMessage::Grants(vec![])] {
+    let early = |world: &World| {
+        [
+            welcome(),
+            ServerMessage::Receipts(vec![]),
+            ServerMessage::Cancel(vec![]),
+            ServerMessage::Grant(world.grant(1)),
+        ]
+    };
+    for message in early(&World::new(1)) {
         let mut world = World::new(1);
         world.tell(Input::Start(vec![]));
         assert_eq!(world.hear(message), ["disconnect", "say lost"]);
@@ -829,17 +937,17 @@ fn no_sequence_of_inputs_breaks_a_promise() {
             } else {
                 something_likely(&world, &promises, &mut random, version)
             };
-            if let Input::ReportSaved(lease) | Input::ReportNotSaved(lease) = input {
-                promises.saving.retain(|saving| *saving != lease);
-                promises.saved.push(lease);
+            if let Input::Saved(parcel) | Input::NotSaved(parcel) = input {
+                promises.saving.retain(|saving| *saving != parcel);
             }
             if let Input::Executed { lease, .. } = input {
                 promises.running.retain(|running| *running != lease);
+                promises.executed.push(lease);
             }
             let effects = world.effects(input);
             promises.check(&effects, seed);
             executed += effects.iter().filter(|effect| matches!(effect, Effect::Execute(_))).count();
-            delivered += effects.iter().filter(|effect| matches!(effect, Effect::Forget(_))).count();
+            delivered += effects.iter().filter(|effect| matches!(effect, Effect::Say(Event::Recorded))).count();
             if let Some(wake) = world.worker.wake_at() {
                 assert!(wake > world.clock(), "seed {seed}: it would keep a processor busy");
             }
@@ -860,8 +968,8 @@ fn no_sequence_of_inputs_breaks_a_promise() {
 struct Promises {
     slots: usize,
     running: Vec<LeaseId>,
-    saving: Vec<LeaseId>,
-    saved: Vec<LeaseId>,
+    saving: Vec<Digest>,
+    executed: Vec<LeaseId>,
     sent: Vec<LeaseId>,
 }
 
@@ -875,17 +983,17 @@ impl Promises {
                     self.running.push(order.lease);
                     assert!(self.running.len() <= self.slots, "seed {seed}: {:?}", self.running);
                 }
-                Effect::Save(saved) => {
-                    self.saved.retain(|lease| *lease != saved.lease);
-                    self.saving.push(saved.lease);
-                }
+                Effect::Save(parcel) => self.saving.push(parcel.name()),
                 Effect::Abort(lease) => {
                     assert!(self.running.contains(lease), "seed {seed}: aborts what does not run");
                     self.running.retain(|running| running != lease);
                 }
-                Effect::Send(ClientMessage::Done { lease, .. }) => {
-                    assert!(self.saved.contains(lease), "seed {seed}: {lease} is not saved");
-                    self.sent.push(*lease);
+                Effect::Send(ClientMessage::Done(done)) => {
+                    for number in numbers(done) {
+                        let lease = LeaseId([u8::try_from(number).unwrap(); 16]);
+                        assert!(self.executed.contains(&lease), "seed {seed}: {lease} was not executed");
+                        self.sent.push(lease);
+                    }
                 }
                 Effect::Say(event @ Event::Left { .. }) => assert!(!event.to_string().is_empty()),
                 _ => {}
@@ -905,10 +1013,10 @@ fn something_likely(world: &World, so_far: &Promises, random: &mut ChaCha20Rng, 
         Line::Up => {}
     }
     let input = match number % 4 {
-        0 => (world.wanted > 0).then(|| frame(ServerMessage::Grants(vec![world.grant(number)]))),
+        0 => (world.wanted > 0).then(|| frame(ServerMessage::Grant(world.grant(number)))),
         1 => one_of(&so_far.running).map(|lease| Input::Executed { lease, result: Ok(answer()) }),
-        2 => one_of(&so_far.saving).map(Input::ReportSaved),
-        _ => one_of(&so_far.sent).map(|lease| frame(ServerMessage::Receipt { lease, receipt: Receipt::Recorded })),
+        2 => so_far.saving.first().copied().map(Input::Saved),
+        _ => one_of(&so_far.sent).map(|lease| frame(ServerMessage::Receipts(vec![(lease, Receipt::Recorded)]))),
     };
     input.unwrap_or(Input::ModuleReady(Digest::of(b"module")))
 }
@@ -927,14 +1035,17 @@ fn anything(world: &World, random: &mut ChaCha20Rng, version: &mut u64) -> Input
             reason: "full".into(),
             retry_after: Some(Duration::from_millis(number.into())),
         }),
-        8..=12 => frame(ServerMessage::Grants(vec![world.grant(number), world.grant(number / 2)])),
+        8..=12 => {
+            let leases = world.leases(&[number, number / 2]);
+            frame(ServerMessage::Grant(world.grant_of(&leases, &world.release())))
+        }
         13 => {
             let mut bytes = encode(&world.grant(number));
             let at = random.next_u32() as usize % bytes.len();
             bytes[at] = bytes[at].wrapping_add(1);
-            frame(ServerMessage::Grants(decode(&bytes).into_iter().collect()))
+            decode(&bytes).map_or(Input::TimePassed, |grant| frame(ServerMessage::Grant(grant)))
         }
-        14 => frame(ServerMessage::Receipt { lease, receipt: Receipt::Recorded }),
+        14 => frame(ServerMessage::Receipts(vec![(lease, Receipt::Recorded)])),
         15 => frame(ServerMessage::Cancel(vec![lease])),
         16 => {
             *version += u64::from(random.next_u32() % 2);
@@ -946,8 +1057,8 @@ fn anything(world: &World, random: &mut ChaCha20Rng, version: &mut u64) -> Input
         21 => Input::ModuleFailed(Digest::of(b"module"), "404".into()),
         22..=24 => Input::Executed { lease, result: Ok(answer()) },
         25 => Input::Executed { lease, result: Err("no memory".into()) },
-        26 => Input::ReportSaved(lease),
-        27 => Input::ReportNotSaved(lease),
+        26 => Input::Saved(Digest::of(&[number])),
+        27 => Input::NotSaved(Digest::of(&[number])),
         28 => {
             if number.is_multiple_of(2) {
                 Input::Pause

@@ -3,24 +3,30 @@
 //! The life of one lease:
 //!
 //! ```text
-//! granted ─▶ waits for its module ─▶ waits for a slot ─▶ executed ─▶ saved ─▶ sent ─▶ receipt: forgotten
-//!    │                │                     │               │                  ▲  │
-//!    └── refused ─────┴──── withdrawn, ended, machine failed: told ────        └──┘ after every reconnect
+//! granted ─▶ waits for its module ─▶ waits for a slot ─▶ executed ─▶ signed ─▶ sent ─▶ receipt: forgotten
+//!    │                │                     │               │                   ▲  │
+//!    └── refused ─────┴──── withdrawn, ended, machine failed: told              └──┘ after every reconnect
 //! ```
+//!
+//! What is executed at about the same time is signed and sent together, as a [`Parcel`]. A parcel that would be
+//! a pity to lose is put on disk as well: one that took a while, or that nobody acknowledges.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use manyhands_model::{Digest, LeaseId, Limits, Outcome, Timestamp, WorkerId};
+use bytes::Bytes;
+use manyhands_model::{Digest, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Entry, Grant, Greeting, Hello, Lease, Receipt, Report, ServerMessage, Welcome,
+    Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, LEASES_MAX, Lease, REPORTS_BYTES_MAX, Receipt,
+    Report, Reports, ServerMessage, Welcome,
 };
 use manyhands_signing::trust::CLOCK_SKEW_MAX;
-use manyhands_signing::{Fingerprint, Keypair, Signed, TrustList, Untrusted, Verified};
+use manyhands_signing::{Fingerprint, Keypair, Signed, TrustList, Untrusted};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use crate::belief::{Belief, Unfit, Work};
+use crate::belief::{Belief, Terms, Unfit, Work};
 use crate::event::{Event, Refusal};
 use crate::link::{BackOff, Due, GREETING_TIME, Link, before};
 
@@ -39,7 +45,18 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// slot waits for the network, however short the units are.
 const AHEAD_TIME: Duration = Duration::from_millis(250);
 /// Leases that wait for each slot, at least and at most.
-const AHEAD_PER_SLOT: (u64, u64) = (1, 8);
+const AHEAD_PER_SLOT: (u64, u64) = (1, 128);
+/// How long an outcome waits for others to be signed with, while every slot is busy. One signature costs more
+/// than a short unit.
+const TOGETHER: Duration = Duration::from_millis(4);
+/// Outputs that are signed and sent together, in bytes, but for the last.
+const TOGETHER_BYTES: usize = 256 << 10;
+/// What one report takes at most of a statement, in bytes, beside a message.
+const REPORT_BYTES: usize = 256;
+/// Work that took this long is put on disk at once: it would be a pity to lose it.
+const SAVED_FROM: Duration = Duration::from_secs(1);
+/// Anything else is put on disk when it has not been acknowledged for so long.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
 /// Modules that are kept ready.
 const MODULES_MAX: usize = 32;
 /// Thousandths between two hints about progress that are passed on: a guest may give a million.
@@ -61,15 +78,41 @@ pub struct Config {
     pub seed: [u8; 32],
 }
 
-/// A report with its output, kept until the coordinator has it.
+/// Finished work, kept until the coordinator has all of it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Saved {
-    /// Under which lease.
-    pub lease: LeaseId,
-    /// The signed report.
-    pub report: Signed<Report>,
-    /// The output.
-    pub output: Vec<u8>,
+pub struct Parcel(Arc<Contents>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Contents {
+    name: Digest,
+    leases: Vec<LeaseId>,
+    done: Done,
+}
+
+impl Parcel {
+    /// A parcel of what this worker signed, or left over; `leases` are those that the reports are about.
+    fn new(done: Done, leases: Vec<LeaseId>) -> Self {
+        Self(Arc::new(Contents { name: done.reports.digest(), leases, done }))
+    }
+
+    /// The parcel that was kept as `done`, if it is whole: its own signature covers everything in it.
+    pub fn reopen(done: Done) -> Option<Self> {
+        let said = done.reports.verify_any().ok()?;
+        let fits = |(report, output): (&Report, &Bytes)| report.outcome.is_of(output);
+        let whole = said.reports.len() == done.outputs.len() && said.reports.iter().zip(&done.outputs).all(fits);
+        let leases = said.reports.iter().map(|report| report.lease.id).collect();
+        whole.then(|| Self::new(done, leases))
+    }
+
+    /// Names it among all others.
+    pub fn name(&self) -> Digest {
+        self.0.name
+    }
+
+    /// What the coordinator is sent.
+    pub fn done(&self) -> &Done {
+        &self.0.done
+    }
 }
 
 /// What is to be executed. Everything in it was verified.
@@ -82,7 +125,7 @@ pub struct Order {
     /// Which function.
     pub entry: Entry,
     /// The input.
-    pub input: Vec<u8>,
+    pub input: Bytes,
     /// The seed.
     pub seed: [u8; 32],
     /// What it may use.
@@ -92,8 +135,8 @@ pub struct Order {
 /// Something happened.
 #[derive(Debug)]
 pub enum Input {
-    /// The worker starts; these reports were left over.
-    Start(Vec<Saved>),
+    /// The worker starts; these parcels were left over.
+    Start(Vec<Parcel>),
     /// The connection is there.
     Connected,
     /// The connection is gone, or never came.
@@ -110,7 +153,7 @@ pub enum Input {
         /// Under which lease.
         lease: LeaseId,
         /// What came out, or why this machine failed.
-        result: Result<(Outcome, Vec<u8>), String>,
+        result: Result<(Outcome, Bytes), String>,
     },
     /// How far an execution is.
     Progress {
@@ -119,10 +162,10 @@ pub enum Input {
         /// 0 to 1000.
         permille: u16,
     },
-    /// A report is on this computer's disk.
-    ReportSaved(LeaseId),
-    /// A report cannot be put on this computer's disk. It is sent all the same.
-    ReportNotSaved(LeaseId),
+    /// The parcel of that name is on this computer's disk.
+    Saved(Digest),
+    /// It cannot be put there.
+    NotSaved(Digest),
     /// Take no new work.
     Pause,
     /// Take new work again.
@@ -155,10 +198,10 @@ pub enum Effect {
     Execute(Order),
     /// Stop executing this.
     Abort(LeaseId),
-    /// Put this report on disk, then say so.
-    Save(Saved),
-    /// This report may be forgotten.
-    Forget(LeaseId),
+    /// Put this parcel on disk, then say so.
+    Save(Parcel),
+    /// The parcel of that name may be removed from there.
+    Forget(Digest),
     /// Remember this version of the trust list, durably.
     RememberTrust(u64),
     /// Tell the volunteer.
@@ -183,21 +226,51 @@ impl Stage {
 }
 
 struct Unit {
-    lease: Verified<Lease>,
-    signed: Signed<Lease>,
-    limits: Limits,
-    input: Vec<u8>,
+    terms: Arc<Terms>,
+    lease: Lease,
+    input: Bytes,
     stage: Stage,
 }
 
-/// How safe a report is on this computer.
+impl Unit {
+    fn id(&self) -> UnitId {
+        UnitId { run: self.terms.leases.run, index: self.lease.task.index }
+    }
+
+    fn module(&self) -> Digest {
+        self.terms.leases.module
+    }
+}
+
+/// Outcomes of one run that are about to be signed together.
+struct Finished {
+    module: Digest,
+    since: Timestamp,
+    took: Duration,
+    /// Bytes of the outputs.
+    bytes: usize,
+    /// Bytes of the statement, at most.
+    said: usize,
+    reports: Vec<Report>,
+    outputs: Vec<Bytes>,
+}
+
+/// How safe a parcel is on this computer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
-    /// Being written. It waits, so that a crash cannot take back what was said.
-    NotYet,
+    /// Only in memory, and on disk from this moment on.
+    Until(Timestamp),
+    Writing,
     OnDisk,
     /// The disk is full or broken; the coordinator's is the only one left.
-    InMemory,
+    Nowhere,
+}
+
+struct Sent {
+    parcel: Parcel,
+    /// Leases that have no receipt yet.
+    missing: BTreeSet<LeaseId>,
+    kept: Kept,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,8 +296,12 @@ pub struct Worker {
     units: BTreeMap<LeaseId, Unit>,
     /// Those that are not running, in the order in which they were granted.
     queue: VecDeque<LeaseId>,
-    /// Reports that the coordinator has not acknowledged.
-    outbox: BTreeMap<LeaseId, (Saved, Kept)>,
+    /// What is executed and not signed yet, by its run.
+    finished: BTreeMap<RunId, Finished>,
+    /// Parcels that the coordinator has not acknowledged as a whole.
+    outbox: BTreeMap<Digest, Sent>,
+    /// Where the leases of those are.
+    reported: BTreeMap<LeaseId, Digest>,
     /// Leases that were given up while there was nobody to tell.
     owed: Vec<ClientMessage>,
     /// Leases that were asked for and are not here yet.
@@ -259,7 +336,9 @@ impl Worker {
             fetching: BTreeSet::new(),
             units: BTreeMap::new(),
             queue: VecDeque::new(),
+            finished: BTreeMap::new(),
             outbox: BTreeMap::new(),
+            reported: BTreeMap::new(),
             owed: Vec::new(),
             wanted: 0,
             pace: None,
@@ -289,7 +368,7 @@ impl Worker {
         self.set_clock(now);
         match input {
             Input::Start(saved) => {
-                self.outbox.extend(saved.into_iter().map(|saved| (saved.lease, (saved, Kept::OnDisk))));
+                saved.into_iter().for_each(|parcel| self.keep(parcel, Kept::OnDisk));
                 self.connect(now);
             }
             Input::Connected => {
@@ -302,14 +381,14 @@ impl Worker {
             Input::ModuleReady(module) => self.module_ready(module),
             Input::ModuleFailed(module, reason) => {
                 self.fetching.remove(&module);
-                let waits = |unit: &Unit| unit.lease.module == module && unit.stage == Stage::NeedsModule;
+                let waits = |unit: &Unit| unit.module() == module && unit.stage == Stage::NeedsModule;
                 let waiting = self.units_with(waits);
                 self.fail(now, &waiting, &reason);
             }
             Input::Executed { lease, result } => self.executed(now, lease, result),
             Input::Progress { lease, permille } => self.progressed(lease, permille),
-            Input::ReportSaved(lease) => self.kept(lease, Kept::OnDisk),
-            Input::ReportNotSaved(lease) => self.kept(lease, Kept::InMemory),
+            Input::Saved(parcel) => self.kept(parcel, Kept::OnDisk),
+            Input::NotSaved(parcel) => self.kept(parcel, Kept::Nowhere),
             Input::Pause => {
                 if !core::mem::replace(&mut self.paused, true) {
                     self.say(Event::Paused);
@@ -333,6 +412,8 @@ impl Worker {
         }
         self.pass_time(now);
         self.run_ready(now);
+        self.sign_finished(now);
+        self.save_unacknowledged(now);
         self.ask_for_work();
         self.end_if_drained(now);
     }
@@ -347,8 +428,14 @@ impl Worker {
         if self.ended {
             return None;
         }
-        let leases = self.units.values().map(|unit| unit.lease.validity.expires_at).min();
-        [self.link.wake_at(), leases, self.rest_until, self.draining].into_iter().flatten().min()
+        let leases = self.units.values().map(|unit| unit.terms.leases.validity.expires_at).min();
+        let finished = self.finished.values().map(|finished| finished.since.after(TOGETHER)).min();
+        let unsaved = self.outbox.values().filter_map(|sent| match sent.kept {
+            Kept::Until(at) => Some(at),
+            Kept::Writing | Kept::OnDisk | Kept::Nowhere => None,
+        });
+        let moments = [self.link.wake_at(), leases, finished, unsaved.min(), self.rest_until, self.draining];
+        moments.into_iter().flatten().min()
     }
 
     fn say(&mut self, event: Event) {
@@ -367,6 +454,14 @@ impl Worker {
             for unit in self.units.values_mut() {
                 if let Stage::Running { since, .. } = &mut unit.stage {
                     *since = before(*since, by);
+                }
+            }
+            for finished in self.finished.values_mut() {
+                finished.since = before(finished.since, by);
+            }
+            for sent in self.outbox.values_mut() {
+                if let Kept::Until(at) = &mut sent.kept {
+                    *at = before(*at, by);
                 }
             }
         }
@@ -417,9 +512,9 @@ impl Worker {
         }
         self.rest_until = self.rest_until.filter(|until| *until > now);
         // Nobody waits for what its lease no longer covers; the slot is better used otherwise.
-        for id in self.units_with(|unit| unit.lease.validity.expires_at <= now) {
+        for id in self.units_with(|unit| unit.terms.leases.validity.expires_at <= now) {
             if let Some(unit) = self.drop_unit(id) {
-                self.say(Event::TooLate { unit: unit.lease.unit });
+                self.say(Event::TooLate { unit: unit.id() });
             }
         }
     }
@@ -434,12 +529,12 @@ impl Worker {
             }
             (Link::Dialling(_), ServerMessage::Challenge(challenge)) => self.challenged(now, &challenge),
             (Link::Introduced(_), ServerMessage::Welcome(welcome)) => self.welcomed(now, &welcome),
-            (Link::Up { .. }, ServerMessage::Grants(grants)) => {
-                for grant in grants {
-                    self.granted(now, grant);
+            (Link::Up { .. }, ServerMessage::Grant(grant)) => self.granted(now, grant),
+            (Link::Up { .. }, ServerMessage::Receipts(receipts)) => {
+                for (lease, receipt) in receipts {
+                    self.acknowledged(lease, receipt);
                 }
             }
-            (Link::Up { .. }, ServerMessage::Receipt { lease, receipt }) => self.acknowledged(lease, receipt),
             (Link::Up { .. }, ServerMessage::Cancel(leases)) => {
                 for lease in leases {
                     self.drop_unit(lease);
@@ -448,8 +543,8 @@ impl Worker {
             (Link::Up { .. }, ServerMessage::Trust(list)) => self.renewed(now, &list),
             (_, ServerMessage::Pong) => {}
             // What nobody says who follows the protocol, such as a welcome before the challenge.
-            (_, ServerMessage::Challenge(_) | ServerMessage::Welcome(_) | ServerMessage::Grants(_))
-            | (_, ServerMessage::Receipt { .. } | ServerMessage::Cancel(_) | ServerMessage::Trust(_)) => {
+            (_, ServerMessage::Challenge(_) | ServerMessage::Welcome(_) | ServerMessage::Grant(_))
+            | (_, ServerMessage::Receipts(_) | ServerMessage::Cancel(_) | ServerMessage::Trust(_)) => {
                 self.hang_up(now, "the coordinator said something out of turn".to_owned(), None);
             }
         }
@@ -484,9 +579,8 @@ impl Worker {
         self.reconnect.reset();
         self.say(Event::Joined);
         let owed = core::mem::take(&mut self.owed).into_iter();
-        let ready = self.outbox.values().filter(|(_, kept)| *kept != Kept::NotYet);
-        let ready = ready.map(|(saved, _)| done(saved.clone()));
-        self.effects.extend(owed.chain(ready).map(Effect::Send));
+        let again = self.outbox.values().map(|sent| ClientMessage::Done(sent.parcel.done().clone()));
+        self.effects.extend(owed.chain(again).map(Effect::Send));
     }
 
     fn renewed(&mut self, now: Timestamp, list: &Signed<TrustList>) {
@@ -502,12 +596,8 @@ impl Worker {
             self.effects.push_back(Effect::RememberTrust(version));
         }
         let belief = &self.belief;
-        let doubted: BTreeSet<LeaseId> = self
-            .units
-            .iter()
-            .filter(|(_, unit)| !belief.upholds(now, &unit.signed, &unit.lease.module))
-            .map(|(id, _)| *id)
-            .collect();
+        let doubted: BTreeSet<LeaseId> =
+            self.units.iter().filter(|(_, unit)| !belief.upholds(now, &unit.terms)).map(|(id, _)| *id).collect();
         if !doubted.is_empty() {
             self.say(Event::Refused(Refusal::Withdrawn));
             self.give_back(|unit| doubted.contains(&unit.lease.id));
@@ -523,32 +613,51 @@ impl Worker {
     // ── Leases ──
 
     fn granted(&mut self, now: Timestamp, grant: Grant) {
-        self.wanted = self.wanted.saturating_sub(1);
-        let Work { lease, limits, module_bytes } = match self.belief.judge(now, &grant) {
+        let Work { terms, units } = match self.belief.judge(now, grant) {
             Ok(work) => work,
-            Err(Unfit { lease, refusal }) => {
-                if let Some(lease) = lease {
-                    let reason = refusal.to_string();
-                    self.tell(ClientMessage::Failed { lease, reason });
+            Err(Unfit { leases, refusal }) => {
+                self.arrived(leases.len());
+                let reason = refusal.to_string();
+                for lease in leases {
+                    self.tell(ClientMessage::Failed { lease, reason: reason.clone() });
                 }
                 self.say(Event::Refused(refusal));
                 return self.take_a_rest(now);
             }
         };
-        let id = lease.id;
-        if self.units.contains_key(&id) || self.outbox.contains_key(&id) {
-            return;
+        self.arrived(units.len());
+        let module = terms.leases.module;
+        let mut unwanted = Vec::new();
+        for (lease, input) in units {
+            let id = lease.id;
+            if self.units.contains_key(&id) || self.has_finished(terms.leases.run, id) {
+                continue;
+            }
+            // Requests and grants cross on the way, so somewhat more than was asked for may come.
+            if !self.takes_work() || self.units.len() >= 2 * self.room_max() {
+                unwanted.push(id);
+                continue;
+            }
+            let stage = if self.modules.contains(&module) { Stage::Ready } else { Stage::NeedsModule };
+            if stage == Stage::NeedsModule && self.fetching.insert(module) {
+                self.effects.push_back(Effect::FetchModule { module, bytes: terms.module_bytes });
+            }
+            self.units.insert(id, Unit { terms: Arc::clone(&terms), lease, input, stage });
+            self.queue.push_back(id);
         }
-        // Requests and grants cross on the way, so somewhat more than was asked for may come.
-        if !self.takes_work() || self.units.len() >= 2 * self.room_max() {
-            return self.tell(ClientMessage::GiveBack(vec![id]));
+        if !unwanted.is_empty() {
+            self.tell(ClientMessage::GiveBack(unwanted));
         }
-        let stage = if self.modules.contains(&lease.module) { Stage::Ready } else { Stage::NeedsModule };
-        if stage == Stage::NeedsModule && self.fetching.insert(lease.module) {
-            self.effects.push_back(Effect::FetchModule { module: lease.module, bytes: module_bytes });
-        }
-        self.units.insert(id, Unit { lease, signed: grant.lease, limits, input: grant.input, stage });
-        self.queue.push_back(id);
+    }
+
+    /// So many leases came that were asked for.
+    fn arrived(&mut self, leases: usize) {
+        self.wanted = self.wanted.saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX));
+    }
+
+    fn has_finished(&self, run: RunId, lease: LeaseId) -> bool {
+        let unsigned = self.finished.get(&run).is_some_and(|finished| finished.has(lease));
+        unsigned || self.reported.contains_key(&lease)
     }
 
     fn module_ready(&mut self, module: Digest) {
@@ -557,12 +666,12 @@ impl Worker {
         }
         self.modules.push_back(module);
         for unit in self.units.values_mut() {
-            if unit.lease.module == module && unit.stage == Stage::NeedsModule {
+            if unit.module() == module && unit.stage == Stage::NeedsModule {
                 unit.stage = Stage::Ready;
             }
         }
         if self.modules.len() > MODULES_MAX {
-            let needed: BTreeSet<Digest> = self.units.values().map(|unit| unit.lease.module).collect();
+            let needed: BTreeSet<Digest> = self.units.values().map(Unit::module).collect();
             if let Some(at) = self.modules.iter().position(|module| !needed.contains(module))
                 && let Some(unused) = self.modules.remove(at)
             {
@@ -578,9 +687,9 @@ impl Worker {
             let Some(id) = self.queue.remove(at) else { return };
             let Some(unit) = self.units.get_mut(&id) else { return };
             unit.stage = Stage::Running { since: now, permille: 0 };
-            let (lease, limits, input) = (&unit.lease, unit.limits, core::mem::take(&mut unit.input));
-            let started = Event::Started { unit: lease.unit, job: lease.job.clone() };
-            let order = Order { lease: id, module: lease.module, entry: lease.entry, input, seed: lease.seed, limits };
+            let (task, limits, input) = (&unit.lease.task, unit.terms.limits, core::mem::take(&mut unit.input));
+            let started = Event::Started { unit: unit.id(), job: unit.terms.leases.job.clone() };
+            let order = Order { lease: id, module: unit.module(), entry: task.entry, input, seed: task.seed, limits };
             if let Some(at) = self.modules.iter().position(|module| *module == order.module) {
                 self.modules.remove(at);
                 self.modules.push_back(order.module);
@@ -599,7 +708,7 @@ impl Worker {
         }
     }
 
-    fn executed(&mut self, now: Timestamp, id: LeaseId, result: Result<(Outcome, Vec<u8>), String>) {
+    fn executed(&mut self, now: Timestamp, id: LeaseId, result: Result<(Outcome, Bytes), String>) {
         let Some(Unit { stage: Stage::Running { since, .. }, .. }) = self.units.get(&id) else { return };
         let took = now.since(*since);
         let (outcome, output) = match result {
@@ -610,30 +719,82 @@ impl Worker {
         self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
         self.rest.reset();
         self.counts.executed += 1;
-        self.say(Event::Executed { unit: unit.lease.unit, verdict: outcome.verdict.clone() });
-        let report = Signed::new(&self.key, &Report { lease: unit.signed, outcome });
-        let saved = Saved { lease: id, report, output };
-        self.outbox.insert(id, (saved.clone(), Kept::NotYet));
-        self.effects.push_back(Effect::Save(saved));
+        self.say(Event::Executed { unit: unit.id(), verdict: outcome.verdict.clone() });
+        let run = unit.terms.leases.run;
+        if self.finished.get(&run).is_some_and(|finished| finished.module != unit.module() || finished.is_full()) {
+            self.sign(now, run);
+        }
+        let finished = self.finished.entry(run).or_insert_with(|| Finished::new(now, unit.module()));
+        finished.took += took;
+        finished.bytes += output.len();
+        let message = if let Verdict::Aborted { message, .. } = &outcome.verdict { message.len() } else { 0 };
+        finished.said += REPORT_BYTES + message;
+        finished.reports.push(Report { lease: unit.lease, outcome });
+        finished.outputs.push(output);
     }
 
-    fn kept(&mut self, lease: LeaseId, how: Kept) {
-        if let Some((saved, kept)) = self.outbox.get_mut(&lease)
-            && *kept == Kept::NotYet
-        {
-            *kept = how;
-            let message = done(saved.clone());
-            self.send(message);
+    /// Signs and sends what was executed: at once while a slot is idle, else after a moment for more to join.
+    fn sign_finished(&mut self, now: Timestamp) {
+        if self.finished.is_empty() {
+            return;
+        }
+        let idle = self.running() < self.slots;
+        let due = |finished: &Finished| idle || finished.is_full() || finished.since.after(TOGETHER) <= now;
+        let runs: Vec<RunId> =
+            self.finished.iter().filter(|(_, finished)| due(finished)).map(|(run, _)| *run).collect();
+        for run in runs {
+            self.sign(now, run);
+        }
+    }
+
+    fn sign(&mut self, now: Timestamp, run: RunId) {
+        let Some(Finished { module, took, reports, outputs, .. }) = self.finished.remove(&run) else { return };
+        let leases = reports.iter().map(|report| report.lease.id).collect();
+        let reports = Signed::new(&self.key, &Reports { run, module, reports });
+        let parcel = Parcel::new(Done { reports, outputs }, leases);
+        self.send(ClientMessage::Done(parcel.done().clone()));
+        let wait = if took >= SAVED_FROM { Duration::ZERO } else { UNACKNOWLEDGED };
+        self.keep(parcel, Kept::Until(now.after(wait)));
+    }
+
+    /// Keeps a parcel until it is acknowledged.
+    fn keep(&mut self, parcel: Parcel, kept: Kept) {
+        let missing: BTreeSet<LeaseId> = parcel.0.leases.iter().copied().collect();
+        self.reported.extend(missing.iter().map(|lease| (*lease, parcel.name())));
+        self.outbox.insert(parcel.name(), Sent { parcel, missing, kept });
+    }
+
+    /// Puts parcels on disk whose receipts are late, or whose coordinator is gone.
+    fn save_unacknowledged(&mut self, now: Timestamp) {
+        let up = self.link.is_up();
+        for sent in self.outbox.values_mut() {
+            if matches!(sent.kept, Kept::Until(at) if at <= now || !up) {
+                sent.kept = Kept::Writing;
+                self.effects.push_back(Effect::Save(sent.parcel.clone()));
+            }
+        }
+    }
+
+    fn kept(&mut self, parcel: Digest, how: Kept) {
+        match self.outbox.get_mut(&parcel) {
+            Some(sent) => sent.kept = how,
+            // The receipts came while it was being written.
+            None if how == Kept::OnDisk => self.effects.push_back(Effect::Forget(parcel)),
+            None => {}
         }
     }
 
     fn acknowledged(&mut self, lease: LeaseId, receipt: Receipt) {
-        // What is still being saved was not sent, so nobody can have received it.
-        if !matches!(self.outbox.get(&lease), Some((_, Kept::OnDisk | Kept::InMemory))) {
-            return;
+        let Some(parcel) = self.reported.remove(&lease) else { return };
+        if let Some(sent) = self.outbox.get_mut(&parcel) {
+            sent.missing.remove(&lease);
+            if sent.missing.is_empty() {
+                if sent.kept == Kept::OnDisk {
+                    self.effects.push_back(Effect::Forget(parcel));
+                }
+                self.outbox.remove(&parcel);
+            }
         }
-        self.outbox.remove(&lease);
-        self.effects.push_back(Effect::Forget(lease));
         match receipt {
             Receipt::Recorded | Receipt::AlreadyRecorded => {
                 self.counts.recorded += 1;
@@ -698,7 +859,12 @@ impl Worker {
             return;
         }
         let resting = !self.takes_work() || self.rest_until.is_some();
-        let want = if resting { 0 } else { self.room().saturating_sub(self.units.len()) };
+        let room = self.room();
+        let want = if resting { 0 } else { room.saturating_sub(self.units.len()) };
+        // With plenty at hand a request may wait until it is worth its message.
+        if want > 0 && want < room / 4 && self.units.len() > self.slots {
+            return;
+        }
         let want = u16::try_from(want).unwrap_or(u16::MAX);
         let asks = if want == 0 {
             self.wanted > 0
@@ -733,11 +899,11 @@ impl Worker {
             self.give_back(|_| true);
         }
         // Without a connection, what is on disk here waits for the next start.
-        let delivered = self.outbox.values().all(|(_, kept)| *kept == Kept::OnDisk && !self.link.is_up());
-        if now >= until || (self.units.is_empty() && delivered) {
+        let delivered = self.outbox.values().all(|sent| sent.kept == Kept::OnDisk && !self.link.is_up());
+        if now >= until || (self.units.is_empty() && self.finished.is_empty() && delivered) {
             self.ended = true;
             let Counts { executed, recorded } = self.counts;
-            self.say(Event::Left { executed, recorded, kept: self.outbox.len() });
+            self.say(Event::Left { executed, recorded, kept: self.reported.len() });
             self.effects.push_back(Effect::Disconnect);
             self.effects.push_back(Effect::Finished);
         }
@@ -752,7 +918,16 @@ impl Worker {
     }
 }
 
-fn done(saved: Saved) -> ClientMessage {
-    let Saved { lease, report, output } = saved;
-    ClientMessage::Done { lease, report, output }
+impl Finished {
+    fn new(since: Timestamp, module: Digest) -> Self {
+        Self { module, since, took: Duration::ZERO, bytes: 0, said: 0, reports: Vec::new(), outputs: Vec::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.reports.len() >= LEASES_MAX || self.bytes >= TOGETHER_BYTES || self.said >= REPORTS_BYTES_MAX / 2
+    }
+
+    fn has(&self, lease: LeaseId) -> bool {
+        self.reports.iter().any(|report| report.lease.id == lease)
+    }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use manyhands_model::{Digest, RunId, Timestamp};
-use manyhands_protocol::ServerMessage;
 use manyhands_store::SledStore;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
@@ -128,7 +127,7 @@ impl App {
             })
             .await?;
         let trust = self.authority.renew(self.clock.now(), floors).map_err(|error| ApiError::internal(&error))?;
-        self.hub.send_all(&ServerMessage::Trust(trust));
+        self.hub.trust(&trust);
         Ok(())
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use manyhands_model::{JobName, Timestamp};
-use manyhands_protocol::{Lease, Release};
-use manyhands_signing::{Fingerprint, PublicKey, Signed, Statement, TrustList, Untrusted, Validity};
+use manyhands_model::{Digest, JobName, LeaseId, RunId, Timestamp, WorkerId};
+use manyhands_protocol::{Lease, Release, Task, Ticket, encode};
+use manyhands_signing::{Fingerprint, MacKey, PublicKey, Signed, Statement, TrustList, Validity};
 
 use crate::catalogue::Catalogue;
 use crate::keys::{KeyStore, KeysError};
@@ -120,12 +120,26 @@ impl Authority {
         Ok(signed)
     }
 
-    /// A lease that this coordinator gave out, with its key of today. Leases of a rotated key are lost on
+    /// What marks leases as this coordinator's, under its key of today. Leases of a rotated key are lost on
     /// purpose: rotating is what one does when somebody else may have that key.
-    ///
-    /// # Errors
-    /// [`Untrusted`].
-    pub fn own_lease(&self, lease: &Signed<Lease>) -> Result<Lease, Untrusted> {
-        Ok(lease.verify(self.keys.signing().public())?.into_inner())
+    pub fn tickets(&self) -> Tickets {
+        Tickets(self.keys.signing().mac_key("lease ticket v1"))
+    }
+}
+
+/// Marks leases, and knows them again.
+pub struct Tickets(MacKey);
+
+impl Tickets {
+    /// Marks a lease.
+    pub fn mark(&self, worker: WorkerId, (run, module): (RunId, Digest), id: LeaseId, task: Task) -> Lease {
+        let ticket = Ticket(self.0.code(&encode(&(worker, run, module, id, &task))));
+        Lease { id, task, ticket }
+    }
+
+    /// Whether this is a lease that this coordinator gave to this worker.
+    pub fn know(&self, worker: WorkerId, (run, module): (RunId, Digest), lease: &Lease) -> bool {
+        let Lease { id, task, ticket } = lease;
+        self.0.knows(&encode(&(worker, run, module, id, task)), &ticket.0)
     }
 }

@@ -632,10 +632,10 @@ fn compact_date(at: Timestamp) -> String {
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-    use manyhands_model::{RunId, UnitId};
+    use manyhands_model::RunId;
 
     use super::*;
-    use crate::records::{Content, Writes};
+    use crate::records::{Content, Pack, Writes};
 
     /// A coordinator's data, and a directory of backups.
     struct World {
@@ -668,8 +668,8 @@ mod tests {
         fn input(&mut self, bytes: &'static [u8]) -> Digest {
             let digest = self.runtime.block_on(self.blobs.put(bytes)).unwrap();
             let mut writes = Writes::default();
-            let unit = UnitId { run: RunId([1; 16]), index: self.inputs };
-            writes.input(unit, &Content { digest, inline: None });
+            let inputs = vec![Content { digest, inline: None }];
+            writes.inputs(RunId([1; 16]), &Pack { first: self.inputs, inputs });
             self.store.commit(writes.0).unwrap();
             self.inputs += 1;
             digest

@@ -74,10 +74,10 @@ impl Catalogue {
         jobs.values().filter_map(|releases| releases.last().cloned()).collect()
     }
 
-    /// Whether some release is this sealed module.
-    pub fn has_module(&self, module: Digest) -> bool {
+    /// A release of this sealed module.
+    pub fn module(&self, module: Digest) -> Option<Arc<JobRecord>> {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        jobs.values().flatten().any(|job| job.module == module)
+        jobs.values().flatten().find(|job| job.module == module).cloned()
     }
 
     /// The highest serial given out so far.

@@ -108,10 +108,8 @@ impl Census {
                 }
             }
             Table::Inputs => {
-                let input: Content = read(value)?;
-                if input.inline.is_none() {
-                    self.blobs.push(input.digest);
-                }
+                let inputs: Vec<Content> = read(value)?;
+                self.blobs.extend(inputs.iter().filter(|input| input.inline.is_none()).map(|input| input.digest));
             }
             Table::Results => {
                 if let Some(digest) = key.strip_prefix(b"o") {
@@ -137,12 +135,13 @@ fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use manyhands_model::{Fuel, Outcome, RunId, UnitId, WorkerId};
     use manyhands_scheduler::{End, Replica};
     use manyhands_state::{Commit, MemoryStore};
 
     use super::*;
-    use crate::records::Writes;
+    use crate::records::{Pack, Writes};
 
     fn unit(accepted: Option<&[u8]>, said: &[&[u8]]) -> UnitRecord {
         let outcome = |bytes: &[u8]| {
@@ -165,14 +164,16 @@ mod tests {
         let store = MemoryStore::new();
         let at = |index| UnitId { run: RunId([1; 16]), index };
         let mut writes = Writes::default();
-        let content =
-            |bytes: &[u8], inline: bool| Content { digest: Digest::of(bytes), inline: inline.then(|| bytes.to_vec()) };
-        writes.input(at(0), &content(b"short input", true));
-        writes.input(at(1), &content(b"long input", false));
-        writes.unit(at(0), &unit(Some(b"short"), &[b"short", b"short", b"long dissent"]), 1);
-        writes.unit(at(1), &unit(Some(b"long"), &[b"long", b"long"]), 2);
-        writes.unit(at(2), &unit(None, &[b"long vote", b"long"]), 3);
-        writes.output(Digest::of(b"short"), b"short".to_vec());
+        let content = |bytes: &[u8], inline: bool| Content {
+            digest: Digest::of(bytes),
+            inline: inline.then(|| bytes.to_vec().into()),
+        };
+        let inputs = vec![content(b"short input", true), content(b"long input", false)];
+        writes.inputs(at(0).run, &Pack { first: 0, inputs });
+        writes.unit(at(0), &unit(Some(b"short"), &[b"short", b"short", b"long dissent"]));
+        writes.unit(at(1), &unit(Some(b"long"), &[b"long", b"long"]));
+        writes.unit(at(2), &unit(None, &[b"long vote", b"long"]));
+        writes.output(Digest::of(b"short"), &Bytes::from_static(b"short"));
         store.commit(writes.0).unwrap();
 
         let census = Census::take(&store).unwrap();

@@ -1,24 +1,27 @@
 //! Drives the scheduler, and carries out what it asks for.
 //!
-//! Two loops. The *mind* owns the scheduler: it waits for one thing, tells the scheduler, and hands on
-//! what should happen as a batch. The *hand* makes the records of all waiting batches durable with one
-//! commit, then performs the effects: whoever is told something is told what is on disk. While the hand
-//! waits for the disk, the next batch fills; the slower the disk, the larger the groups.
+//! Two loops. The *mind* owns the scheduler: it takes whatever waits, tells the scheduler, and hands on what
+//! should happen as a batch. The *hand* sends the leases of all waiting batches, makes their records durable
+//! with one commit, then performs the other effects: whoever is told something is told what is on disk, and a
+//! lease tells nobody anything. While the hand waits for the disk, workers execute and the next batch fills; the
+//! slower the disk, the larger the groups.
 //!
-//! Every decision is the scheduler's. When a commit fails, the hand stops and with it the process:
-//! nothing of what followed was acknowledged, workers keep their reports, and a restart begins from what
-//! is on disk.
+//! Every decision is the scheduler's. A full disk is waited for; when a commit fails otherwise, the hand stops
+//! and with it the process: nothing of what followed was acknowledged, workers keep their reports, and a
+//! restart begins from what is on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
-use manyhands_model::{Digest, RunId, Timestamp, UnitId, Verdict};
-use manyhands_protocol::{Grant, Lease, Receipt, ServerMessage};
-use manyhands_scheduler::{Effect, Input, LeaseDraft, Record, RunRecord, RunSpec, Scheduler, UnitRecord};
+use manyhands_model::{Digest, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Task};
+use manyhands_scheduler::{Effect, Input, LeaseDraft, Record, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord};
 use manyhands_signing::Validity;
+use manyhands_state::CommitError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -26,8 +29,8 @@ use tracing::{error, info, warn};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::hub::Hub;
-use crate::metrics::{Metrics, ReportResult, UnitState};
-use crate::records::{Content, RecordError, Records, Writes};
+use crate::metrics::{Metrics, ReportResult};
+use crate::records::{Content, Pack, RecordError, Records, Writes};
 
 /// Events that the mind takes before it hands on a batch.
 const BATCH_EVENTS: usize = 512;
@@ -35,6 +38,16 @@ const BATCH_EVENTS: usize = 512;
 const BATCHES: usize = 16;
 /// Commits stay well below the store's largest.
 const COMMIT_BYTES: usize = manyhands_state::commit::COMMIT_BYTES_MAX / 2;
+/// Inputs that go out in one frame, in bytes, but for the last.
+const GRANT_BYTES: usize = 256 << 10;
+/// Packs of inputs that are kept at hand: replicas of a unit go out one soon after the other.
+const PACKS: usize = 256;
+/// Outputs that are known to be on disk: replicas of a unit bring the same one.
+const OUTPUTS: usize = 4096;
+/// Units that ended together and share a record, at most.
+const ENDED_TOGETHER: usize = 4096;
+/// How often a full disk is tried again.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Something that somebody wants to know of the scheduler.
 type Question = Box<dyn FnOnce(&Scheduler, Timestamp) + Send>;
@@ -43,8 +56,10 @@ type Question = Box<dyn FnOnce(&Scheduler, Timestamp) + Send>;
 pub enum Event {
     /// Tell the scheduler.
     Input(Input),
-    /// Tell the scheduler that a worker reported; its output, if short, becomes durable with the report.
-    Reported(Input, Option<Content>),
+    /// Tell the scheduler that a worker reported; short outputs become durable with the reports.
+    Reported(Input, Vec<Content>),
+    /// Tell the scheduler of a run of one unit, which becomes durable with whatever comes of it.
+    Invoked(Box<RunRecord>, Content),
     /// Take a run back that is not active, then tell the scheduler.
     Reopen(Box<RunRecord>, Vec<(u32, UnitRecord)>, BTreeSet<u32>, Input),
     /// Look at the scheduler.
@@ -60,9 +75,23 @@ pub struct Stopping;
 #[derive(Clone)]
 pub struct Core {
     events: mpsc::Sender<Event>,
+    batches: mpsc::WeakSender<Batch>,
+    disk_full: Arc<AtomicBool>,
 }
 
 impl Core {
+    /// Whether the disk is full, so that nothing new can be taken on.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// How many events wait for the mind, and how many batches for the hand.
+    pub fn queues(&self) -> (usize, usize) {
+        let events = self.events.max_capacity() - self.events.capacity();
+        let batches = self.batches.upgrade().map_or(0, |batches| batches.max_capacity() - batches.capacity());
+        (events, batches)
+    }
+
     /// Tells the mind; waits while its queue is full.
     ///
     /// # Errors
@@ -114,11 +143,32 @@ pub struct Parts {
     pub stop: CancellationToken,
 }
 
-/// What the mind hands on: effects in order, and the outputs that came with reports.
+/// What the mind hands on.
 #[derive(Default)]
 struct Batch {
+    /// Leases to be sent at once.
+    leases: Vec<LeaseDraft>,
+    /// Runs that begin with it.
+    invoked: Vec<(RunRecord, Content)>,
+    /// Outputs that came with reports.
     outputs: Vec<Content>,
+    /// Everything else, in order.
     effects: Vec<Effect>,
+}
+
+impl Batch {
+    fn drain(&mut self, scheduler: &mut Scheduler) {
+        while let Some(effect) = scheduler.poll_effect() {
+            match effect {
+                Effect::Grant(draft) => self.leases.push(draft),
+                effect => self.effects.push(effect),
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.leases.is_empty() && self.invoked.is_empty() && self.outputs.is_empty() && self.effects.is_empty()
+    }
 }
 
 /// Starts both loops. The handle ends when the last batch is carried out.
@@ -126,23 +176,21 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
     let Parts { scheduler, records, authority, hub, metrics, clock, queue, stop } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
-    let core = Core { events };
+    let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default() };
+    let runtime = tokio::runtime::Handle::current();
     let hand = Hand {
         // Later runs of this process continue where earlier ones ended: the revision has grown since.
         sequence: records.store().revision().0 << 20,
-        records,
-        authority,
-        hub,
-        metrics: metrics.clone(),
-        clock,
-        core: core.clone(),
+        clerk: Clerk { records, authority, hub, metrics, clock, core: core.clone(), runtime },
         runs: BTreeMap::new(),
+        packs: Recent::new(PACKS),
+        outputs: Recent::new(OUTPUTS),
+        stop: stop.clone(),
     };
-    tokio::spawn(mind(scheduler, inbox, batches, clock, metrics, stop.clone()));
+    tokio::spawn(mind(scheduler, inbox, batches, clock, stop.clone()));
     // The store blocks, so the hand has a thread of its own.
-    let runtime = tokio::runtime::Handle::current();
     let handle = tokio::task::spawn_blocking(move || {
-        let result = hand.work(waiting, &runtime);
+        let result = hand.work(waiting);
         if let Err(error) = &result {
             error!(%error, "the store cannot be written; stopping, so that nothing is acknowledged that is not on disk");
         }
@@ -157,15 +205,12 @@ async fn mind(
     mut inbox: mpsc::Receiver<Event>,
     batches: mpsc::Sender<Batch>,
     clock: Clock,
-    metrics: Metrics,
     stop: CancellationToken,
 ) {
+    let mut batch = Batch::default();
     loop {
-        let mut batch = Batch::default();
-        while let Some(effect) = scheduler.poll_effect() {
-            batch.effects.push(effect);
-        }
-        if !batch.effects.is_empty() && batches.send(batch).await.is_err() {
+        batch.drain(&mut scheduler);
+        if !batch.is_empty() && batches.send(std::mem::take(&mut batch)).await.is_err() {
             return;
         }
         let wake = scheduler.wake_at().map(|at| clock.instant(at));
@@ -176,13 +221,16 @@ async fn mind(
             () = sleep_until(wake) => Some(Event::Input(Input::TimePassed)),
         };
         let Some(mut event) = event else { return };
-        let mut batch = Batch::default();
         for _ in 0..BATCH_EVENTS {
             match event {
                 Event::Input(input) => scheduler.handle(clock.now(), input),
-                Event::Reported(input, output) => {
-                    batch.outputs.extend(output);
+                Event::Reported(input, outputs) => {
+                    batch.outputs.extend(outputs);
                     scheduler.handle(clock.now(), input);
+                }
+                Event::Invoked(record, input) => {
+                    scheduler.handle(clock.now(), Input::Submitted(record.spec.clone()));
+                    batch.invoked.push((*record, input));
                 }
                 Event::Reopen(record, units, ready, input) => {
                     scheduler.restore_run(clock.now(), *record, units, |unit| ready.contains(&unit));
@@ -195,22 +243,6 @@ async fn mind(
                 Err(_) => break,
             }
         }
-        while let Some(effect) = scheduler.poll_effect() {
-            batch.effects.push(effect);
-        }
-        let counts = scheduler.counts();
-        for (state, units) in [
-            (UnitState::Waiting, counts.waiting),
-            (UnitState::Running, counts.running),
-            (UnitState::Done, counts.done),
-            (UnitState::Failed, counts.failed),
-            (UnitState::Cancelled, counts.cancelled),
-        ] {
-            metrics.units(state, units.into());
-        }
-        if (!batch.effects.is_empty() || !batch.outputs.is_empty()) && batches.send(batch).await.is_err() {
-            return;
-        }
     }
 }
 
@@ -221,97 +253,179 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
+/// What has to be on disk for these batches: of what changed more than once, only the last.
+fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -> Writes {
+    let mut next = || {
+        *sequence += 1;
+        *sequence
+    };
+    let mut writes = Writes::default();
+    let mut units: BTreeMap<UnitId, &UnitRecord> = BTreeMap::new();
+    let mut workers: BTreeMap<WorkerId, &WorkerRecord> = BTreeMap::new();
+    let mut runs: BTreeMap<RunId, &RunRecord> = BTreeMap::new();
+    let mut ended: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
+    let mut written: BTreeSet<Digest> = BTreeSet::new();
+    for batch in batches {
+        for (run, input) in &batch.invoked {
+            writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
+            runs.insert(run.spec.id, run);
+        }
+        for Content { digest, inline } in &batch.outputs {
+            if let Some(bytes) = inline
+                && !outputs.known.contains_key(digest)
+                && written.insert(*digest)
+            {
+                writes.output(*digest, bytes);
+            }
+        }
+        for effect in &batch.effects {
+            let Effect::Record(record) = effect else { continue };
+            match record {
+                Record::Evidence(run, worker, reports) => writes.evidence(*run, *worker, next(), reports),
+                Record::Run(run) => drop(runs.insert(run.spec.id, run)),
+                Record::Worker(id, worker) => drop(workers.insert(*id, worker)),
+                Record::Unit(id, unit) => {
+                    if unit.end.is_some() {
+                        ended.entry(id.run).or_default().push(id.index);
+                    }
+                    units.insert(*id, unit);
+                }
+            }
+        }
+    }
+    units.into_iter().for_each(|(id, unit)| writes.unit(id, unit));
+    for (run, indices) in ended {
+        indices.chunks(ENDED_TOGETHER).for_each(|some| writes.ended(run, some, next()));
+    }
+    workers.into_iter().for_each(|(id, worker)| writes.worker(id, worker));
+    // Last: a run that has ended has all its units.
+    runs.into_values().for_each(|run| writes.run(run));
+    writes
+}
+
+/// The last few things of a kind, the oldest of which is forgotten first.
+struct Recent<K, V> {
+    most: usize,
+    known: BTreeMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K: Ord + Copy, V> Recent<K, V> {
+    fn new(most: usize) -> Self {
+        Self { most, known: BTreeMap::new(), order: VecDeque::new() }
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.known.insert(key, value).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > self.most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
 struct Hand {
-    records: Records,
-    authority: Arc<Authority>,
-    hub: Hub,
-    metrics: Metrics,
-    clock: Clock,
-    core: Core,
+    clerk: Clerk,
     sequence: u64,
     /// Active runs for which leases were signed.
     runs: BTreeMap<RunId, Arc<RunSpec>>,
+    /// By run and last unit.
+    packs: Recent<(RunId, u32), Pack>,
+    outputs: Recent<Digest, ()>,
+    stop: CancellationToken,
 }
 
 impl Hand {
-    fn work(mut self, mut waiting: mpsc::Receiver<Batch>, runtime: &tokio::runtime::Handle) -> Result<(), RecordError> {
+    fn work(mut self, mut waiting: mpsc::Receiver<Batch>) -> Result<(), RecordError> {
         while let Some(first) = waiting.blocking_recv() {
             let mut batches = vec![first];
             while let Ok(next) = waiting.try_recv() {
                 batches.push(next);
             }
-            self.record(&mut batches)?;
+            let mut leases: BTreeMap<(WorkerId, RunId), Vec<LeaseDraft>> = BTreeMap::new();
+            for batch in &mut batches {
+                for (run, input) in &batch.invoked {
+                    let id = run.spec.id;
+                    self.runs.insert(id, Arc::new(run.spec.clone()));
+                    self.packs.insert((id, 0), Pack { first: 0, inputs: vec![input.clone()] });
+                }
+                for draft in batch.leases.drain(..) {
+                    leases.entry((draft.worker, draft.unit.run)).or_default().push(draft);
+                }
+            }
+            for ((worker, run), drafts) in leases {
+                self.grant(worker, run, drafts);
+            }
+            self.record(&batches)?;
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
-                self.perform(effect, runtime)?;
+                self.perform(effect)?;
             }
         }
         Ok(())
     }
 
-    /// Makes the records of all batches durable, in order, with one wait for the disk.
-    fn record(&mut self, batches: &mut [Batch]) -> Result<(), RecordError> {
-        let (mut commits, mut writes) = (Vec::new(), Writes::default());
-        for batch in batches {
-            for Content { digest, inline } in batch.outputs.drain(..) {
-                writes.output(digest, inline.unwrap_or_default());
+    /// Makes the records of all batches durable with one wait for the disk; waits for room on a full one.
+    fn record(&mut self, batches: &[Batch]) -> Result<(), RecordError> {
+        let Clerk { records, metrics, core, .. } = &self.clerk;
+        loop {
+            let commits = writes(batches, &mut self.sequence, &self.outputs).split(COMMIT_BYTES);
+            if commits.is_empty() {
+                return Ok(());
             }
-            for effect in &mut batch.effects {
-                let Effect::Record(record) = effect else { continue };
-                match record {
-                    Record::Run(run) => writes.run(run),
-                    Record::Unit(id, unit) => {
-                        self.sequence += 1;
-                        writes.unit(*id, unit, self.sequence);
+            let started = Instant::now();
+            let failed = records.store().commit_all(commits).into_iter().find_map(Result::err);
+            metrics.commit(started.elapsed());
+            let was_full = core.disk_full.swap(matches!(failed, Some(CommitError::Full(_))), Ordering::Relaxed);
+            match failed {
+                None => {
+                    if was_full {
+                        info!("there is room on the disk again; going on");
                     }
-                    Record::Evidence(unit, worker, report) => writes.evidence(*unit, *worker, std::mem::take(report)),
-                    Record::Worker(id, worker) => writes.worker(*id, worker),
+                    for output in batches.iter().flat_map(|batch| &batch.outputs) {
+                        self.outputs.insert(output.digest, ());
+                    }
+                    return Ok(());
                 }
-                if writes.0.bytes() > COMMIT_BYTES {
-                    commits.push(std::mem::take(&mut writes).0);
+                Some(error @ CommitError::Full(_)) if !self.stop.is_cancelled() => {
+                    if !was_full {
+                        error!(%error, "nothing is acknowledged until there is room");
+                    }
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                }
+                Some(error) => {
+                    metrics.commit_failed();
+                    return Err(error.into());
                 }
             }
         }
-        if !writes.0.ops.is_empty() {
-            commits.push(writes.0);
-        }
-        if commits.is_empty() {
-            return Ok(());
-        }
-        let started = Instant::now();
-        for result in self.records.store().commit_all(commits) {
-            result?;
-        }
-        self.metrics.commit(started.elapsed());
-        Ok(())
     }
 
-    fn perform(&mut self, effect: Effect, runtime: &tokio::runtime::Handle) -> Result<(), RecordError> {
+    fn perform(&mut self, effect: Effect) -> Result<(), RecordError> {
+        let Clerk { hub, metrics, runtime, .. } = &self.clerk;
         match effect {
-            Effect::Record(Record::Unit(unit, _)) => self.hub.changed(unit.run),
-            Effect::Record(Record::Run(run)) => self.hub.changed(run.spec.id),
-            Effect::Record(Record::Evidence(..) | Record::Worker(..)) => {}
-            Effect::Grant(draft) => {
-                let (worker, lease) = (draft.worker, draft.id);
-                match self.grant(draft, runtime) {
-                    Ok(grant) => {
-                        self.metrics.lease_granted();
-                        self.hub.send(worker, ServerMessage::Grants(vec![grant]));
-                    }
-                    Err(error) => {
-                        error!(%error, "a unit cannot be given out");
-                        self.tell(runtime, Input::MachineFailed { worker, lease });
-                    }
+            Effect::Record(Record::Unit(unit, record)) => {
+                if record.end.is_some() {
+                    hub.ended(unit, &record);
                 }
+                hub.changed(unit.run);
             }
-            Effect::Receipt { worker, lease, receipt } => {
-                self.metrics.report(match receipt {
-                    Receipt::Recorded => ReportResult::Accepted,
-                    Receipt::AlreadyRecorded => ReportResult::Repeated,
-                    Receipt::Refused(_) => ReportResult::Refused,
-                });
-                self.hub.send(worker, ServerMessage::Receipt { lease, receipt });
+            Effect::Record(Record::Run(run)) => hub.changed(run.spec.id),
+            Effect::Record(Record::Evidence(..) | Record::Worker(..)) | Effect::Ended(..) => {}
+            Effect::Grant(draft) => error!(lease = %draft.id, "a lease was not sent"),
+            Effect::Receipts { worker, receipts } => {
+                for (_, receipt) in &receipts {
+                    metrics.report(match receipt {
+                        Receipt::Recorded => ReportResult::Accepted,
+                        Receipt::AlreadyRecorded => ReportResult::Repeated,
+                        Receipt::Refused(_) => ReportResult::Refused,
+                    });
+                }
+                hub.send(worker, ServerMessage::Receipts(receipts));
             }
-            Effect::Withdraw { worker, leases } => self.hub.send(worker, ServerMessage::Cancel(leases)),
+            Effect::Withdraw { worker, leases } => hub.send(worker, ServerMessage::Cancel(leases)),
             Effect::Assemble { unit, parts } => {
                 let input = match runtime.block_on(self.assemble(unit, parts)) {
                     Ok(()) => Input::InputReady(unit),
@@ -327,52 +441,92 @@ impl Hand {
                         Input::InputImpossible(unit)
                     }
                 };
-                self.tell(runtime, input);
+                self.clerk.tell(input);
             }
-            Effect::Ended(unit, _) => self.hub.changed(unit.run),
             Effect::Dissent { worker, unit, banned } => {
-                self.metrics.report(ReportResult::Dissent);
+                metrics.report(ReportResult::Dissent);
                 warn!(%worker, %unit, banned, "a worker's signed report contradicts the verified answer");
+                if banned {
+                    metrics.worker_banned();
+                    hub.ban(worker);
+                }
             }
             Effect::RunEnded(run) => {
                 self.runs.remove(&run);
                 info!(%run, "run ended");
-                self.hub.changed(run);
+                hub.changed(run);
             }
         }
         Ok(())
     }
 
-    /// Tells the mind without waiting for it: the mind may be waiting for this hand.
-    fn tell(&self, runtime: &tokio::runtime::Handle, input: Input) {
-        let core = self.core.clone();
-        runtime.spawn(async move { core.tell(input).await });
+    /// Sends leases of one run to one worker.
+    fn grant(&mut self, worker: WorkerId, run: RunId, drafts: Vec<LeaseDraft>) {
+        let mut some = Vec::new();
+        let mut bytes = 0;
+        for draft in drafts {
+            let id = draft.id;
+            match self.input(draft.unit) {
+                Ok(input) => {
+                    bytes += input.inline.as_ref().map_or(0, Bytes::len);
+                    // Where the bytes are a blob, reading them must not keep others waiting.
+                    let blob = input.inline.is_none();
+                    some.push((draft, input));
+                    if blob || bytes >= GRANT_BYTES || some.len() >= LEASES_MAX {
+                        self.send(worker, run, std::mem::take(&mut some));
+                        bytes = 0;
+                    }
+                }
+                Err(error) => self.clerk.cannot_grant(worker, [id], &error),
+            }
+        }
+        if !some.is_empty() {
+            self.send(worker, run, some);
+        }
     }
 
-    fn grant(&mut self, draft: LeaseDraft, runtime: &tokio::runtime::Handle) -> Result<Grant, RecordError> {
-        let spec = self.spec(draft.unit.run)?;
-        let (digest, input) = runtime.block_on(self.records.input(draft.unit))?;
-        let lease = Lease {
-            id: draft.id,
-            worker: draft.worker,
-            unit: draft.unit,
-            entry: draft.entry,
-            job: spec.job.clone(),
-            serial: spec.serial,
-            module: spec.module,
-            input: digest,
-            seed: draft.seed,
-            validity: Validity { issued_at: draft.issued_at, expires_at: draft.expires_at },
+    fn send(&mut self, worker: WorkerId, run: RunId, drafts: Vec<(LeaseDraft, Content)>) {
+        let spec = match self.spec(run) {
+            Ok(spec) => spec,
+            Err(error) => return self.clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error),
         };
-        let release = self.authority.release(self.clock.now(), &spec.job, spec.serial)?;
-        Ok(Grant { lease: self.authority.sign(&lease), release: Some(release), input: input.into() })
+        if drafts.iter().all(|(_, input)| input.inline.is_some()) {
+            let inputs = drafts.iter().filter_map(|(_, input)| input.inline.clone()).collect();
+            return self.clerk.grant(worker, &spec, drafts, inputs);
+        }
+        let clerk = self.clerk.clone();
+        self.clerk.runtime.spawn(async move {
+            let mut inputs = Vec::with_capacity(drafts.len());
+            for (_, input) in &drafts {
+                match clerk.records.bytes(input).await {
+                    Ok(bytes) => inputs.push(bytes),
+                    Err(error) => {
+                        return clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error);
+                    }
+                }
+            }
+            clerk.grant(worker, &spec, drafts, inputs);
+        });
+    }
+
+    fn input(&mut self, unit: UnitId) -> Result<Content, RecordError> {
+        let UnitId { run, index } = unit;
+        // The first that ends at this unit or after it.
+        let near = self.packs.known.range((run, index)..=(run, u32::MAX)).next();
+        if let Some(content) = near.and_then(|(_, pack)| pack.get(index)) {
+            return Ok(content.clone());
+        }
+        let pack = self.clerk.records.inputs(unit)?;
+        let content = pack.get(index).cloned();
+        self.packs.insert((run, pack.end() - 1), pack);
+        content.ok_or_else(|| RecordError::Missing(format!("the input of unit {unit}")))
     }
 
     fn spec(&mut self, run: RunId) -> Result<Arc<RunSpec>, RecordError> {
         if let Some(spec) = self.runs.get(&run) {
             return Ok(Arc::clone(spec));
         }
-        let record = self.records.run(run)?.ok_or_else(|| RecordError::Missing(format!("run {run}")))?;
+        let record = self.clerk.records.run(run)?.ok_or_else(|| RecordError::Missing(format!("run {run}")))?;
         let spec = Arc::new(record.spec);
         self.runs.insert(run, Arc::clone(&spec));
         Ok(spec)
@@ -383,9 +537,9 @@ impl Hand {
         let mut length = 4;
         for index in range {
             let part = UnitId { run: unit.run, index };
-            let output = accepted_output(self.records.unit(part)?);
+            let output = accepted_output(self.clerk.records.unit(part)?.as_ref());
             let digest = output.ok_or_else(|| RecordError::Missing(format!("the output of unit {part}")))?;
-            let bytes = self.records.output(digest).await?;
+            let bytes = self.clerk.records.output(digest).await?;
             length += 4 + bytes.len();
             if length > INPUT_BYTES_MAX {
                 return Err(Unassembled::TooLong);
@@ -393,11 +547,76 @@ impl Hand {
             outputs.push(bytes);
         }
         let frame = parts::encode(outputs.iter().map(|bytes| &bytes[..]));
-        let content = self.records.content(frame.into()).await?;
+        let content = self.clerk.records.content(frame.into()).await?;
         let mut writes = Writes::default();
-        writes.input(unit, &content);
-        self.records.commit(writes)?;
+        writes.inputs(unit.run, &Pack { first: unit.index, inputs: vec![content] });
+        self.clerk.records.commit(writes)?;
         Ok(())
+    }
+}
+
+/// Signs leases and sends them. Cheap to clone.
+#[derive(Clone)]
+struct Clerk {
+    records: Records,
+    authority: Arc<Authority>,
+    hub: Hub,
+    metrics: Metrics,
+    clock: Clock,
+    core: Core,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Clerk {
+    /// Tells the mind without waiting for it: the mind may be waiting for the hand.
+    fn tell(&self, input: Input) {
+        let core = self.core.clone();
+        self.runtime.spawn(async move { core.tell(input).await });
+    }
+
+    fn cannot_grant(
+        &self,
+        worker: WorkerId,
+        leases: impl IntoIterator<Item = manyhands_model::LeaseId>,
+        error: &RecordError,
+    ) {
+        error!(%error, "units cannot be given out");
+        for lease in leases {
+            self.metrics.lease_failed();
+            self.tell(Input::MachineFailed { worker, lease });
+        }
+    }
+
+    fn grant(&self, worker: WorkerId, spec: &RunSpec, drafts: Vec<(LeaseDraft, Content)>, inputs: Vec<Bytes>) {
+        // A worker that has left loses its leases by itself.
+        let Some(session) = self.hub.session(worker) else { return };
+        let release = match self.authority.release(self.clock.now(), &spec.job, spec.serial) {
+            Ok(release) => release,
+            Err(error) => return self.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error),
+        };
+        let tickets = self.authority.tickets();
+        let issued_at = drafts.iter().map(|(draft, _)| draft.issued_at).min().unwrap_or_default();
+        let expires_at = drafts.iter().map(|(draft, _)| draft.expires_at).min().unwrap_or_default();
+        let task = |draft: &LeaseDraft, input: &Content| Task {
+            index: draft.unit.index,
+            entry: draft.entry,
+            input: input.digest,
+            seed: draft.seed,
+        };
+        let subject = (spec.id, spec.module);
+        let leases = drafts.iter().map(|(draft, input)| tickets.mark(worker, subject, draft.id, task(draft, input)));
+        let leases = self.authority.sign(&Leases {
+            worker,
+            run: spec.id,
+            job: spec.job.clone(),
+            serial: spec.serial,
+            module: spec.module,
+            validity: Validity { issued_at, expires_at },
+            leases: leases.collect(),
+        });
+        self.metrics.leases_granted(drafts.len());
+        let release = session.is_new(release.digest()).then_some(release);
+        session.send(ServerMessage::Grant(Grant { leases, release, inputs }));
     }
 }
 
@@ -413,9 +632,9 @@ impl<E: Into<RecordError>> From<E> for Unassembled {
 }
 
 /// The digest of the output that workers agreed on, if they did.
-pub fn accepted_output(unit: Option<UnitRecord>) -> Option<Digest> {
-    match unit?.accepted?.verdict {
-        Verdict::Ok { output, .. } => Some(output),
+pub fn accepted_output(unit: Option<&UnitRecord>) -> Option<Digest> {
+    match &unit?.accepted.as_ref()?.verdict {
+        Verdict::Ok { output, .. } => Some(*output),
         Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => None,
     }
 }

@@ -1,11 +1,13 @@
 //! Who listens: connected workers, and people who follow a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use manyhands_model::{RunId, WorkerId};
+use manyhands_model::{Digest, RunId, UnitId, WorkerId};
 use manyhands_protocol::{Body, ServerMessage};
-use tokio::sync::{mpsc, watch};
+use manyhands_scheduler::UnitRecord;
+use manyhands_signing::{Signed, TrustList};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// One worker's connection.
@@ -16,10 +18,29 @@ pub struct Session {
     pub taken_over: CancellationToken,
     /// It reads so slowly that messages were lost.
     pub too_slow: CancellationToken,
+    /// It gets no more work, ever.
+    pub banned: CancellationToken,
     /// What the worker says it is.
     pub body: Body,
     /// How many units it says it executes at once.
     pub slots: u16,
+    /// Releases that it was sent.
+    releases: Mutex<BTreeSet<Digest>>,
+}
+
+impl Session {
+    /// Sends to the worker. One that reads so slowly that its queue is full is cut off; it connects anew and
+    /// loses nothing.
+    pub fn send(&self, message: ServerMessage) {
+        if self.sender.try_send(message).is_err() {
+            self.too_slow.cancel();
+        }
+    }
+
+    /// Whether the worker has not been sent this release on this connection; from now on it has.
+    pub fn is_new(&self, release: Digest) -> bool {
+        lock(&self.releases).insert(release)
+    }
 }
 
 /// Everybody who listens. Cheap to clone.
@@ -30,6 +51,7 @@ pub struct Hub(Arc<Lines>);
 struct Lines {
     workers: Mutex<BTreeMap<WorkerId, Arc<Session>>>,
     runs: Mutex<BTreeMap<RunId, watch::Sender<u64>>>,
+    answers: Mutex<BTreeMap<UnitId, oneshot::Sender<UnitRecord>>>,
 }
 
 /// Nothing panics while one of these locks is held, and nothing awaits.
@@ -48,8 +70,9 @@ impl Hub {
         queue: usize,
     ) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
         let (sender, receiver) = mpsc::channel(queue);
-        let (taken_over, too_slow) = (CancellationToken::new(), CancellationToken::new());
-        let session = Arc::new(Session { sender, taken_over, too_slow, body, slots });
+        let (taken_over, too_slow, banned) = Default::default();
+        let session = Session { sender, taken_over, too_slow, banned, body, slots, releases: Mutex::default() };
+        let session = Arc::new(session);
         if let Some(older) = lock(&self.0.workers).insert(worker, Arc::clone(&session)) {
             older.taken_over.cancel();
         }
@@ -66,20 +89,31 @@ impl Hub {
         current
     }
 
+    /// A worker's connection, if there is one.
+    pub fn session(&self, worker: WorkerId) -> Option<Arc<Session>> {
+        lock(&self.0.workers).get(&worker).cloned()
+    }
+
     /// Sends to a worker, if it is connected.
     pub fn send(&self, worker: WorkerId, message: ServerMessage) {
-        let session = lock(&self.0.workers).get(&worker).cloned();
-        if let Some(session) = session
-            && session.sender.try_send(message).is_err()
-        {
-            session.too_slow.cancel();
+        if let Some(session) = self.session(worker) {
+            session.send(message);
         }
     }
 
-    /// Sends to every connected worker.
-    pub fn send_all(&self, message: &ServerMessage) {
-        for worker in self.workers().keys() {
-            self.send(*worker, message.clone());
+    /// Ends the connection of a worker that gets no more work.
+    pub fn ban(&self, worker: WorkerId) {
+        if let Some(session) = self.session(worker) {
+            session.banned.cancel();
+        }
+    }
+
+    /// Tells every connected worker whom to believe from now on.
+    pub fn trust(&self, list: &Signed<TrustList>) {
+        for session in self.workers().values() {
+            // What the worker believed under the older list, it may have dropped.
+            lock(&session.releases).clear();
+            session.send(ServerMessage::Trust(list.clone()));
         }
     }
 
@@ -108,5 +142,40 @@ impl Hub {
                 feed.send_modify(|version| *version += 1);
             }
         }
+    }
+
+    /// Waits for the end of one unit.
+    pub fn answer(&self, unit: UnitId) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.0.answers).insert(unit, sender);
+        Answer { hub: self.clone(), unit, receiver }
+    }
+
+    /// A unit ended, on disk.
+    pub fn ended(&self, unit: UnitId, record: &UnitRecord) {
+        if let Some(waiting) = lock(&self.0.answers).remove(&unit) {
+            // Whoever waited may have gone.
+            let _gone = waiting.send(record.clone());
+        }
+    }
+}
+
+/// Somebody waits for the end of one unit.
+pub struct Answer {
+    hub: Hub,
+    unit: UnitId,
+    receiver: oneshot::Receiver<UnitRecord>,
+}
+
+impl Answer {
+    /// The unit as it ended; none if the coordinator stops.
+    pub async fn wait(&mut self) -> Option<UnitRecord> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        lock(&self.hub.0.answers).remove(&self.unit);
     }
 }

@@ -388,14 +388,14 @@ impl Metrics {
         self.0.workers_banned.inc();
     }
 
-    /// A worker got a unit.
-    pub fn lease_granted(&self) {
-        self.0.leases_granted.inc();
+    /// A worker got units.
+    pub fn leases_granted(&self, leases: usize) {
+        self.0.leases_granted.inc_by(leases as u64);
     }
 
-    /// A worker had a unit for too long.
-    pub fn lease_expired(&self) {
-        self.0.leases_expired.inc();
+    /// So many leases ran out since the start.
+    pub fn leases_expired(&self, leases: u64) {
+        self.0.leases_expired.inc_by(leases.saturating_sub(self.0.leases_expired.get()));
     }
 
     /// A unit could not be given out.
@@ -518,8 +518,8 @@ mod tests {
         metrics.connection_opened();
         metrics.connection_refused(Refused::Address);
         metrics.workers_connected(4);
-        metrics.lease_granted();
-        metrics.lease_expired();
+        metrics.leases_granted(1);
+        metrics.leases_expired(1);
         metrics.report(ReportResult::Dissent);
         metrics.units(UnitState::Waiting, 7);
         metrics.commit(Duration::from_millis(5));

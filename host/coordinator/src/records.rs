@@ -5,9 +5,9 @@
 //! | jobs | name, 0, serial | [`JobRecord`] |
 //! | runs | run id, inverted, so that a scan meets the newest first | `RunRecord` |
 //! | units | run id, index | `UnitRecord`; none until somebody reports |
-//! | inputs | run id, index | [`Content`] |
-//! | results | `a`, run id, sequence | index of the unit that ended |
-//! | results | `e`, run id, index, worker | the worker's signed report |
+//! | inputs | run id, index of the last | [`Content`] of some consecutive units |
+//! | results | `a`, run id, sequence | indices of the units that ended together |
+//! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
 //! | meta | `submit`, digest of owner and idempotency key | [`SubmitRecord`] |
@@ -20,13 +20,17 @@ use manyhands_model::{Digest, JobName, Manifest, RunId, Timestamp, UnitId, Worke
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
-use manyhands_state::{Commit, CommitError, ReadError, StateStore, Table, commit::INLINE_BYTES_MAX};
+use manyhands_state::commit::{INLINE_BYTES_MAX, Op};
+use manyhands_state::{Commit, CommitError, Key, ReadError, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Inputs or units read at once from the store.
+/// Records read at once from the store.
 const PAGE: usize = 1_000;
+/// Inputs that share a record, at most; and their bytes, but for the last one's.
+const PACK_UNITS: usize = 64;
+const PACK_BYTES: usize = 8 << 10;
 
 /// Why a record could not be read or written. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +119,39 @@ pub struct Content {
     /// SHA-256 of the bytes.
     pub digest: Digest,
     /// The bytes, if they are few; else they are a blob.
-    pub inline: Option<Vec<u8>>,
+    pub inline: Option<Bytes>,
+}
+
+/// The inputs of consecutive units, which share a record: most inputs are short, and a run has many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pack {
+    /// The first unit.
+    pub first: u32,
+    /// The inputs, in order. At least one.
+    pub inputs: Vec<Content>,
+}
+
+impl Pack {
+    /// A pack that begins at `first`, and is empty.
+    pub fn new(first: u32) -> Self {
+        Self { first, inputs: Vec::new() }
+    }
+
+    /// The unit after the last.
+    pub fn end(&self) -> u32 {
+        self.first + u32::try_from(self.inputs.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether no other input fits in.
+    pub fn is_full(&self) -> bool {
+        let bytes: usize = self.inputs.iter().filter_map(|input| Some(input.inline.as_ref()?.len())).sum();
+        self.inputs.len() >= PACK_UNITS || bytes >= PACK_BYTES
+    }
+
+    /// A unit's input.
+    pub fn get(&self, index: u32) -> Option<&Content> {
+        self.inputs.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
 }
 
 /// A submission that must not happen twice.
@@ -177,29 +213,32 @@ impl Writes {
         self.put(Table::Runs, &run_key(run.spec.id), encode(run));
     }
 
-    /// Writes a unit; `sequence` orders the units that have ended.
-    pub fn unit(&mut self, id: UnitId, unit: &UnitRecord, sequence: u64) {
+    /// Writes a unit.
+    pub fn unit(&mut self, id: UnitId, unit: &UnitRecord) {
         self.put(Table::Units, &unit_key(id), encode(unit));
-        if unit.end.is_some() {
-            let key = [&b"a"[..], id.run.as_bytes(), &sequence.to_be_bytes()].concat();
-            self.put(Table::Results, &key, id.index.to_be_bytes().to_vec());
-        }
     }
 
-    /// Writes a unit's input.
-    pub fn input(&mut self, unit: UnitId, content: &Content) {
-        self.put(Table::Inputs, &unit_key(unit), encode(content));
+    /// Writes that these units of a run ended; `sequence` orders such records.
+    pub fn ended(&mut self, run: RunId, units: &[u32], sequence: u64) {
+        let key = [&b"a"[..], run.as_bytes(), &sequence.to_be_bytes()].concat();
+        self.put(Table::Results, &key, encode(&units));
     }
 
-    /// Writes a worker's signed report.
-    pub fn evidence(&mut self, unit: UnitId, worker: WorkerId, report: Vec<u8>) {
-        let key = [&b"e"[..], &unit_key(unit), worker.as_bytes()].concat();
-        self.put(Table::Results, &key, report);
+    /// Writes inputs of a run.
+    pub fn inputs(&mut self, run: RunId, pack: &Pack) {
+        let last = UnitId { run, index: pack.end().saturating_sub(1) };
+        self.put(Table::Inputs, &unit_key(last), encode(&pack.inputs));
+    }
+
+    /// Writes signed reports of a worker; `sequence` tells them from others.
+    pub fn evidence(&mut self, run: RunId, worker: WorkerId, sequence: u64, reports: &Bytes) {
+        let key = [&b"e"[..], run.as_bytes(), worker.as_bytes(), &sequence.to_be_bytes()].concat();
+        self.put(Table::Results, &key, reports.to_vec());
     }
 
     /// Writes a short output.
-    pub fn output(&mut self, digest: Digest, bytes: Vec<u8>) {
-        self.put(Table::Results, &[&b"o"[..], digest.as_bytes()].concat(), bytes);
+    pub fn output(&mut self, digest: Digest, bytes: &Bytes) {
+        self.put(Table::Results, &[&b"o"[..], digest.as_bytes()].concat(), bytes.to_vec());
     }
 
     /// Writes what is known of a worker.
@@ -212,8 +251,30 @@ impl Writes {
         self.put(Table::Meta, &[&b"submit"[..], key.as_bytes()].concat(), encode(record));
     }
 
+    /// As commits of at most about so many bytes, in order.
+    pub fn split(self, bytes: usize) -> Vec<Commit> {
+        let mut rest = self.0;
+        let mut commits = Vec::new();
+        let (mut part, mut size) = (Commit::new(), 0);
+        if rest.bytes() > bytes {
+            for op in std::mem::take(&mut rest.ops) {
+                size += op.key().encoded().len() + if let Op::Put(_, value) = &op { value.len() } else { 0 };
+                part.ops.push(op);
+                if size > bytes {
+                    commits.push(std::mem::take(&mut part));
+                    size = 0;
+                }
+            }
+            rest.ops = part.ops;
+        }
+        if !rest.ops.is_empty() {
+            commits.push(rest);
+        }
+        commits
+    }
+
     fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
-        self.0 = std::mem::take(&mut self.0).put((table, key), value);
+        self.0.ops.push(Op::Put(Key::new(table, key), value));
     }
 }
 
@@ -248,33 +309,51 @@ impl Records {
     /// [`RecordError::Blob`].
     pub async fn content(&self, bytes: Bytes) -> Result<Content, RecordError> {
         if bytes.len() <= INLINE_BYTES_MAX {
-            Ok(Content { digest: Digest::of(&bytes), inline: Some(bytes.into()) })
+            Ok(Content { digest: Digest::of(&bytes), inline: Some(bytes) })
         } else {
             Ok(Content { digest: self.blobs.put(bytes).await?, inline: None })
         }
     }
 
-    /// A unit's input.
+    /// The inputs among which a unit's is.
     ///
     /// # Errors
-    /// Any [`RecordError`].
-    pub async fn input(&self, unit: UnitId) -> Result<(Digest, Bytes), RecordError> {
-        let content: Content = self
-            .get(Table::Inputs, &unit_key(unit))?
-            .ok_or_else(|| RecordError::Missing(format!("the input of unit {unit}")))?;
-        let bytes = match content.inline {
-            Some(bytes) => bytes.into(),
-            None => self.blobs.get(&content.digest).await?,
-        };
-        Ok((content.digest, bytes))
+    /// [`RecordError::Missing`] when there is none for this unit, or any other [`RecordError`].
+    pub fn inputs(&self, unit: UnitId) -> Result<Pack, RecordError> {
+        let missing = || RecordError::Missing(format!("the input of unit {unit}"));
+        self.find_inputs(unit)?.ok_or_else(missing)
     }
 
     /// Whether a unit's input is there.
     ///
     /// # Errors
-    /// [`RecordError::Read`].
+    /// Any [`RecordError`].
     pub fn has_input(&self, unit: UnitId) -> Result<bool, RecordError> {
-        Ok(self.store.get(Table::Inputs, &unit_key(unit))?.is_some())
+        Ok(self.find_inputs(unit)?.is_some())
+    }
+
+    /// The first pack that ends at this unit or after it, if it holds the unit.
+    fn find_inputs(&self, unit: UnitId) -> Result<Option<Pack>, RecordError> {
+        let before = unit.index.checked_sub(1).map(|index| unit_key(UnitId { index, ..unit }));
+        let after = before.as_ref().map(|key| &key[..]);
+        let Some((key, record)) = self.store.scan(Table::Inputs, unit.run.as_bytes(), after, 1)?.pop() else {
+            return Ok(None);
+        };
+        let inputs: Vec<Content> = decode(Table::Inputs, &record.value)?;
+        let count = u32::try_from(inputs.len()).map_err(|_| RecordError::Foreign(Table::Inputs))?;
+        let first = (index_of(&key) + 1).checked_sub(count).ok_or(RecordError::Foreign(Table::Inputs))?;
+        Ok(Some(Pack { first, inputs }).filter(|pack| pack.get(unit.index).is_some()))
+    }
+
+    /// The bytes of some content.
+    ///
+    /// # Errors
+    /// [`RecordError::Blob`].
+    pub async fn bytes(&self, content: &Content) -> Result<Bytes, RecordError> {
+        match &content.inline {
+            Some(bytes) => Ok(bytes.clone()),
+            None => Ok(self.blobs.get(&content.digest).await?),
+        }
     }
 
     /// An output by its digest.
@@ -319,34 +398,41 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub fn units(&self, run: RunId) -> Result<Vec<(u32, UnitRecord)>, RecordError> {
-        let mut units = Vec::new();
-        let mut after: Option<Vec<u8>> = None;
+        let mut units: Vec<(u32, UnitRecord)> = Vec::new();
         loop {
-            let page = self.store.scan(Table::Units, run.as_bytes(), after.as_deref(), PAGE)?;
+            let from = units.last().map_or(0, |(index, _)| index + 1);
+            let page = self.units_from(run, from, PAGE)?;
             let last = page.len() < PAGE;
-            for (key, record) in page {
-                units.push((index_of(&key), decode(Table::Units, &record.value)?));
-                after = Some(key);
-            }
+            units.extend(page);
             if last {
                 return Ok(units);
             }
         }
     }
 
+    /// Up to `limit` units of a run from `from` on of which something is known, in order.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn units_from(&self, run: RunId, from: u32, limit: usize) -> Result<Vec<(u32, UnitRecord)>, RecordError> {
+        let before = from.checked_sub(1).map(|index| unit_key(UnitId { run, index }));
+        let page = self.store.scan(Table::Units, run.as_bytes(), before.as_ref().map(|key| &key[..]), limit)?;
+        page.into_iter().map(|(key, record)| Ok((index_of(&key), decode(Table::Units, &record.value)?))).collect()
+    }
+
     /// The units of a run that have ended, in the order in which they did, after `sequence`.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn ended(&self, run: RunId, after: Option<u64>) -> Result<Vec<(u64, u32)>, RecordError> {
+    pub fn ended(&self, run: RunId, after: Option<u64>) -> Result<Vec<(u64, Vec<u32>)>, RecordError> {
         let prefix = [&b"a"[..], run.as_bytes()].concat();
         let after = after.map(|sequence| [&prefix[..], &sequence.to_be_bytes()].concat());
         let page = self.store.scan(Table::Results, &prefix, after.as_deref(), PAGE)?;
         let entry = |(key, record): (Vec<u8>, manyhands_state::Record)| {
             let sequence = key.last_chunk::<8>().map_or(0, |sequence| u64::from_be_bytes(*sequence));
-            (sequence, index_of(&record.value))
+            Ok((sequence, decode(Table::Results, &record.value)?))
         };
-        Ok(page.into_iter().map(entry).collect())
+        page.into_iter().map(entry).collect()
     }
 
     /// All published jobs: name, record.

@@ -167,12 +167,12 @@ impl Drop for Upload {
 mod tests {
     use std::fs;
 
-    use manyhands_model::{RunId, UnitId};
+    use manyhands_model::RunId;
     use manyhands_store::{Options, blob_file};
 
     use super::*;
     use crate::keys::system_entropy;
-    use crate::records::{Content, Writes};
+    use crate::records::{Content, Pack, Writes};
 
     struct World {
         dir: tempfile::TempDir,
@@ -200,7 +200,7 @@ mod tests {
 
         fn name(&self, digest: manyhands_model::Digest) {
             let mut writes = Writes::default();
-            writes.input(UnitId { run: RunId([1; 16]), index: 0 }, &Content { digest, inline: None });
+            writes.inputs(RunId([1; 16]), &Pack { first: 0, inputs: vec![Content { digest, inline: None }] });
             self.store.commit(writes.0).unwrap();
         }
 

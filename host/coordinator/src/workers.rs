@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
-use manyhands_model::{Digest, LeaseId, Verdict, WorkerId};
+use manyhands_model::{LeaseId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Challenge, ClientMessage, FRAME_BYTES_MAX, Greeting, Hello, Lease, Receipt, Report, ServerMessage, Welcome, decode,
-    encode,
+    Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
+    ServerMessage, Welcome, decode, encode,
 };
 use manyhands_scheduler::Input;
-use manyhands_signing::Signed;
+use manyhands_signing::Untrusted;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -20,6 +20,7 @@ use tracing::{debug, info};
 use crate::app::App;
 use crate::core::{Event, Stopping};
 use crate::hub::Session;
+use crate::metrics::{BlobOperation, ReportResult, WorkerLeft, WorkerRefused};
 
 /// How often a worker must say something; three times silent means gone.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -27,36 +28,50 @@ const HEARTBEAT: Duration = Duration::from_secs(20);
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Time for a worker to take one frame.
 const SEND_TIME: Duration = Duration::from_secs(30);
-/// When those who are refused for lack of room may come again; each adds a part of its own.
+/// When those who are refused may come again: so long at least, and twice as long at most, so that they do not come
+/// back together.
 const RETRY: Duration = Duration::from_secs(30);
+/// The same for those who lost a frame.
+const RETRY_SOON: Duration = Duration::from_secs(2);
 /// Longest text a worker can put into the log.
 const TEXT_CHARS_MAX: usize = 200;
 
 /// Why a connection ends.
 enum Leave {
-    /// It is gone, or silent, or the coordinator stops.
-    Quietly,
-    /// With a reason that the worker is told.
-    Refused(String, Option<Duration>),
+    /// Without a word.
+    Quietly(WorkerLeft),
+    /// With a reason that the worker is told, and when it may come again.
+    Refused(WorkerLeft, String, Option<Duration>),
 }
 
 impl From<Stopping> for Leave {
     fn from(stopping: Stopping) -> Self {
-        Self::Refused(stopping.to_string(), Some(Duration::from_secs(2)))
+        Self::Refused(WorkerLeft::Coordinator, stopping.to_string(), Some(RETRY_SOON))
     }
 }
+
+fn protocol(reason: impl Into<String>) -> Leave {
+    Leave::Refused(WorkerLeft::Protocol, reason.into(), None)
+}
+
+const BANNED: &str = "this worker contradicted verified answers too often and gets no more work; check the computer's memory, \
+                      and ask the operator";
 
 /// Talks to one worker until it leaves.
 pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
     let (id, hello) = match greet(&app, &mut socket).await {
         Ok(greeted) => greeted,
-        Err(leave) => return part(socket, leave).await,
+        Err((why, leave)) => {
+            app.metrics.worker_refused(why);
+            return part(&app, socket, leave).await;
+        }
     };
     let (session, outbox) = app.hub.join(id, hello.body, hello.slots, app.settings.limits.worker_queue_max as usize);
+    app.metrics.worker_joined();
     app.metrics.workers_connected(app.hub.connected());
     info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
     let leave = match talk(&app, &mut socket, id, &session, outbox).await {
-        Ok(()) => Leave::Quietly,
+        Ok(()) => Leave::Quietly(WorkerLeft::Closed),
         Err(leave) => leave,
     };
     // A newer connection of the same worker may have taken over; then it is still there.
@@ -64,38 +79,53 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         let _stopping = app.core.tell(Input::Disconnected { worker: id }).await;
     }
     app.metrics.workers_connected(app.hub.connected());
-    info!(worker = %id, "worker left");
-    part(socket, leave).await;
+    let (Leave::Quietly(why) | Leave::Refused(why, ..)) = &leave;
+    app.metrics.worker_left(*why);
+    info!(worker = %id, ?why, "worker left");
+    part(&app, socket, leave).await;
 }
 
-async fn part(mut socket: WebSocket, leave: Leave) {
-    if let Leave::Refused(reason, retry_after) = leave {
+async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
+    if let Leave::Refused(_, reason, retry_after) = leave {
         debug!(reason, "worker refused");
+        let mut share = [0; 2];
+        app.random(&mut share);
+        let share = f64::from(u16::from_le_bytes(share)) / f64::from(u16::MAX);
+        let retry_after = retry_after.map(|after| after.mul_f64(1.0 + share));
         let _gone = send(&mut socket, &ServerMessage::Refused { reason, retry_after }).await;
     }
     let _gone = timeout(SEND_TIME, socket.send(Message::Close(None::<CloseFrame>))).await;
 }
 
-async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), Leave> {
+async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
     if app.hub.connected() >= app.settings.limits.workers_max as usize {
-        return Err(Leave::Refused("the coordinator has all the workers it can take".into(), Some(RETRY)));
+        let reason = "the coordinator has all the workers it can take".to_owned();
+        return Err((WorkerRefused::Full, Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY))));
     }
+    let (worker, hello) = introduce(app, socket).await.map_err(|leave| (WorkerRefused::Greeting, leave))?;
+    match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
+        Ok(false) => Ok((worker, hello)),
+        Ok(true) => Err((WorkerRefused::Banned, protocol(BANNED))),
+        Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
+    }
+}
+
+async fn introduce(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), Leave> {
     let mut nonce = [0; 32];
     app.random(&mut nonce);
     let now = app.clock.now();
     let challenge = Challenge { nonce, root: app.authority.root(), trust: app.authority.trust(), now };
     send(socket, &ServerMessage::Challenge(challenge)).await?;
-    let message = timeout(HELLO_TIME, receive(socket)).await.map_err(|_| Leave::Quietly)??;
-    let ClientMessage::Hello(hello) = message else {
-        return Err(Leave::Refused("expected a hello first".into(), None));
+    let silent = |_| Leave::Quietly(WorkerLeft::Silent);
+    let message = timeout(HELLO_TIME, receive(socket)).await.map_err(silent)??;
+    let ClientMessage::Hello(mut hello) = message else {
+        return Err(protocol("expected a hello first"));
     };
-    let refuse = |reason: &str| Leave::Refused(reason.into(), None);
-    let greeting = hello.greeting.verify_any().map_err(|error| refuse(&error.to_string()))?;
+    let greeting = hello.greeting.verify_any().map_err(|error| protocol(error.to_string()))?;
     if *greeting != (Greeting { nonce, coordinator: app.authority.root() }) {
-        return Err(refuse("the greeting answers another challenge"));
+        return Err(protocol("the greeting answers another challenge"));
     }
     let cut = |text: &str| text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect::<String>();
-    let mut hello = hello;
     (hello.body.engine, hello.body.runtime) = (cut(&hello.body.engine), cut(&hello.body.runtime));
     Ok((greeting.signer().into(), hello))
 }
@@ -114,12 +144,17 @@ async fn talk(
         tokio::select! {
             () = app.stop.cancelled() => return Err(Stopping.into()),
             () = session.taken_over.cancelled() => {
-                return Err(Leave::Refused("another connection of this worker took over".into(), None));
+                let reason = "another connection of this worker took over".to_owned();
+                return Err(Leave::Refused(WorkerLeft::Replaced, reason, None));
             }
+            () = session.banned.cancelled() => return Err(protocol(BANNED)),
             () = session.too_slow.cancelled() => {
-                return Err(Leave::Refused("this connection is too slow for its work".into(), Some(RETRY)));
+                let reason = "this connection is too slow for its work".to_owned();
+                return Err(Leave::Refused(WorkerLeft::Slow, reason, Some(RETRY)));
             }
-            () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => return Err(Leave::Quietly),
+            () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => {
+                return Err(Leave::Quietly(WorkerLeft::Silent));
+            }
             message = outbox.recv() => match message {
                 Some(message) => send(socket, &message).await?,
                 None => return Ok(()),
@@ -134,33 +169,13 @@ async fn talk(
 
 async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: ClientMessage) -> Result<(), Leave> {
     match message {
-        ClientMessage::Hello(_) => return Err(Leave::Refused("said hello twice".into(), None)),
+        ClientMessage::Hello(_) => return Err(protocol("said hello twice")),
         ClientMessage::Want(count) => app.core.tell(Input::Wants { worker, count }).await?,
-        ClientMessage::Done { lease, report, output } => match check(app, worker, lease, &report, &output) {
-            Ok((lease, outcome)) => {
-                let output = match app.records.content(output.into()).await {
-                    Ok(content) => content.inline.is_some().then_some(content),
-                    Err(error) => {
-                        tracing::error!(%error, "an output cannot be kept");
-                        return Err(Leave::Refused("the coordinator cannot keep outputs now".into(), Some(RETRY)));
-                    }
-                };
-                let output = output.filter(|_| outcome.verdict.is_ok());
-                let evidence = encode(&report);
-                app.core.send(Event::Reported(Input::Reported { lease, outcome, evidence }, output)).await?;
-            }
-            Err(reason) => {
-                debug!(%worker, %lease, reason, "report refused");
-                app.metrics.report(crate::metrics::ReportResult::Refused);
-                // Whatever it was, this worker is done with it: somebody else may have the unit at once.
-                app.core.tell(Input::GaveBack { worker, leases: vec![lease] }).await?;
-                send(socket, &ServerMessage::Receipt { lease, receipt: Receipt::Refused(reason) }).await?;
-            }
-        },
+        ClientMessage::Done(done) => reported(app, socket, worker, done).await?,
         ClientMessage::Failed { lease, reason } => {
             let reason: String = reason.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
             info!(%worker, %lease, reason, "a worker's machine failed");
-            app.metrics.report(crate::metrics::ReportResult::Failed);
+            app.metrics.report(ReportResult::Failed);
             app.core.tell(Input::MachineFailed { worker, lease }).await?;
         }
         ClientMessage::Progress { lease, permille } => {
@@ -172,52 +187,95 @@ async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: Clie
     Ok(())
 }
 
-/// Checks everything about a report that needs no memory of the lease: both signatures, whom the lease is
-/// for, and that the output is the one that was signed.
-fn check(
-    app: &App,
-    worker: WorkerId,
-    id: LeaseId,
-    report: &Signed<Report>,
-    output: &[u8],
-) -> Result<(Lease, manyhands_model::Outcome), String> {
-    let report = report.verify(worker.into()).map_err(|error| error.to_string())?.into_inner();
-    let lease = app.authority.own_lease(&report.lease).map_err(|error| error.to_string())?;
-    if lease.worker != worker {
-        return Err(format!("the lease belongs to {}, not to {worker}; drop the result", lease.worker));
+/// Passes on what is right about some reports, and refuses what is not.
+async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Done) -> Result<(), Leave> {
+    let Done { reports: signed, outputs } = done;
+    if signed.bytes() > REPORTS_BYTES_MAX {
+        return Err(protocol("these reports are longer than the protocol allows"));
     }
-    if lease.id != id {
-        return Err(format!("the report is about {}, not {id}", lease.id));
+    // What is not signed by this worker names nobody and nothing. It may have been spoilt on the way.
+    let unsigned = |error: Untrusted| Leave::Refused(WorkerLeft::Protocol, error.to_string(), Some(RETRY_SOON));
+    let said = signed.verify(worker.into()).map_err(unsigned)?.into_inner();
+    if said.reports.len() > LEASES_MAX || said.reports.len() != outputs.len() {
+        return Err(protocol("reports and outputs do not fit together"));
+    }
+    let tickets = app.authority.tickets();
+    let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
+    let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
+    for (report, output) in said.reports.into_iter().zip(outputs) {
+        let known = tickets.know(worker, (said.run, said.module), &report.lease);
+        let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
+        if let Err(reason) = checked {
+            refused.push((report.lease.id, reason));
+            continue;
+        }
+        if report.outcome.verdict.is_ok() {
+            match app.records.content(output).await {
+                Ok(content) => contents.push(content),
+                Err(error) => {
+                    tracing::error!(%error, "an output cannot be kept");
+                    app.metrics.blob_error(BlobOperation::Write);
+                    let reason = "the coordinator cannot keep outputs now".to_owned();
+                    return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)));
+                }
+            }
+        }
+        reports.push(report);
+    }
+    if !refused.is_empty() {
+        refuse(app, socket, worker, refused).await?;
+    }
+    if !reports.is_empty() {
+        let evidence = Bytes::from(encode(&signed));
+        let input = Input::Reported { worker, run: said.run, module: said.module, reports, evidence };
+        app.core.send(Event::Reported(input, contents)).await?;
+    }
+    Ok(())
+}
+
+const UNKNOWN_LEASE: &str = "this coordinator gave no such lease to this worker, or its key was replaced since";
+
+async fn refuse(
+    app: &App,
+    socket: &mut WebSocket,
+    worker: WorkerId,
+    refused: Vec<(LeaseId, String)>,
+) -> Result<(), Leave> {
+    for (lease, reason) in &refused {
+        debug!(%worker, %lease, reason, "report refused");
+        app.metrics.report(ReportResult::Refused);
+    }
+    // Whatever it was, this worker is done with it: somebody else may have the unit at once.
+    let leases = refused.iter().map(|(lease, _)| *lease).collect();
+    app.core.tell(Input::GaveBack { worker, leases }).await?;
+    let receipts = refused.into_iter().map(|(lease, reason)| (lease, Receipt::Refused(reason)));
+    send(socket, &ServerMessage::Receipts(receipts.collect())).await
+}
+
+/// Checks what can be known of a report without any memory: that the output is the one that was signed.
+fn check(report: &Report, output: &[u8], output_bytes_max: u64) -> Result<(), String> {
+    if !report.outcome.is_of(output) {
+        return Err("the output is not the one that was signed".into());
     }
     match &report.outcome.verdict {
-        Verdict::Ok { output: digest, output_bytes } => {
-            if Digest::of(output) != *digest || output.len() as u64 != *output_bytes {
-                return Err("the output is not the one that was signed".into());
-            }
-            let releases = app.catalogue.releases(&lease.job);
-            let release = releases.iter().find(|job| job.serial == lease.serial);
-            let most = release.map_or(0, |job| job.manifest.limits.output_bytes);
-            if *output_bytes > most {
-                return Err(format!("the output is longer than the {most} bytes that the job may write"));
-            }
+        Verdict::Ok { output_bytes, .. } if *output_bytes > output_bytes_max => {
+            Err(format!("the output is longer than the {output_bytes_max} bytes that the job may write"))
         }
         Verdict::Aborted { message, .. } if message.len() > manyhands_abi::ABORT_MESSAGE_BYTES_MAX => {
-            return Err("the message is longer than a runtime keeps".into());
+            Err("the message is longer than a runtime keeps".into())
         }
-        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => {
-            if !output.is_empty() {
-                return Err("a failed execution has no output".into());
-            }
+        Verdict::Ok { .. } | Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => {
+            Ok(())
         }
     }
-    Ok((lease, report.outcome))
 }
 
 async fn send(socket: &mut WebSocket, message: &ServerMessage) -> Result<(), Leave> {
     let frame = Message::Binary(Bytes::from(encode(message)));
     match timeout(SEND_TIME, socket.send(frame)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Leave::Quietly),
+        Ok(Err(_)) => Err(Leave::Quietly(WorkerLeft::Closed)),
+        Err(_) => Err(Leave::Quietly(WorkerLeft::Slow)),
     }
 }
 
@@ -225,14 +283,14 @@ async fn receive(socket: &mut WebSocket) -> Result<ClientMessage, Leave> {
     loop {
         match socket.recv().await {
             Some(Ok(Message::Binary(frame))) => {
-                return decode(&frame).map_err(|error| Leave::Refused(error.to_string(), None));
+                return decode(&frame).map_err(|error| protocol(error.to_string()));
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Text(_))) => return Err(Leave::Refused("expected binary frames".into(), None)),
-            Some(Ok(Message::Close(_))) | None => return Err(Leave::Quietly),
+            Some(Ok(Message::Text(_))) => return Err(protocol("expected binary frames")),
+            Some(Ok(Message::Close(_))) | None => return Err(Leave::Quietly(WorkerLeft::Closed)),
             Some(Err(error)) => {
                 debug!(%error, bytes_max = FRAME_BYTES_MAX, "a worker's frame cannot be read");
-                return Err(Leave::Quietly);
+                return Err(Leave::Quietly(WorkerLeft::Closed));
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use manyhands_abi as abi;
 use manyhands_model::{Digest, Fuel, Limits, Outcome, Verdict};
 use manyhands_protocol::Entry;
@@ -34,7 +35,7 @@ pub struct Execution {
     /// Which function.
     pub entry: Entry,
     /// What it reads.
-    pub input: Vec<u8>,
+    pub input: Bytes,
     /// Its only randomness.
     pub seed: [u8; 32],
     /// What it may use.
@@ -219,7 +220,7 @@ fn verdict(ended: Result<(), wasmtime::Error>, output: &[u8]) -> Result<Verdict,
 
 /// What the guest's host functions work on.
 struct Host {
-    input: Vec<u8>,
+    input: Bytes,
     seed: [u8; 32],
     limits: Limits,
     output: Vec<u8>,

@@ -111,7 +111,7 @@ async fn prepare(
     dir: &Path,
     slots: u16,
     json: bool,
-) -> anyhow::Result<(Session, Vec<manyhands_worker::Saved>)> {
+) -> anyhow::Result<(Session, Vec<manyhands_worker::Parcel>)> {
     let data = DataDir::open(dir)?;
     let key = data.key()?;
     // A second call only says that the provider is there already.
@@ -127,7 +127,7 @@ async fn prepare(
     let coordinator = link.fingerprint.to_string();
     let (outbox, left) = Outbox::open(&data.join("outbox").join(&coordinator))?;
     if !left.is_empty() {
-        tracing::info!(results = left.len(), "results from before wait to be sent");
+        tracing::info!(parcels = left.len(), "results from before wait to be sent");
     }
     let cache = Cache::open(&data.join("cache"), *data.secret("cache.key")?, fingerprint)?;
     let mut seed = [0; 32];

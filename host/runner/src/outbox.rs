@@ -1,30 +1,22 @@
 //! Finished work on disk, until the coordinator has it on its own.
 //!
-//! One file a report, written aside, fsynced and renamed, so that a crash leaves a whole file or none.
+//! One file a parcel, written aside, fsynced and renamed, so that a crash leaves a whole file or none.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use manyhands_model::{Digest, LeaseId, Verdict};
-use manyhands_protocol::Report;
-use manyhands_signing::Signed;
-use manyhands_worker::Saved;
-use serde::{Deserialize, Serialize};
+use manyhands_model::Digest;
+use manyhands_protocol::{decode, encode};
+use manyhands_worker::Parcel;
 
-/// Ending of a file that is not a report, and is kept for whoever wants to know why.
+/// Ending of a file that is not a parcel, and is kept for whoever wants to know why.
 const SET_ASIDE: &str = "unreadable";
 
-/// Reports that wait for their receipts. Cheap to clone.
+/// Parcels that wait for their receipts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     dir: PathBuf,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    report: Signed<Report>,
-    output: Vec<u8>,
 }
 
 impl Outbox {
@@ -32,21 +24,21 @@ impl Outbox {
     ///
     /// # Errors
     /// When the directory cannot be made or read.
-    pub fn open(dir: &Path) -> io::Result<(Self, Vec<Saved>)> {
+    pub fn open(dir: &Path) -> io::Result<(Self, Vec<Parcel>)> {
         fs::create_dir_all(dir)?;
         let mut left = Vec::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let Ok(lease) = name.parse::<LeaseId>() else {
-                // A part is what a crash left of a report that nobody was told about.
+            let Ok(name) = name.parse::<Digest>() else {
+                // A part is what a crash left of a parcel that nobody was told about.
                 if path.extension().is_some_and(|ending| ending == "part") {
                     fs::remove_file(&path)?;
                 }
                 continue;
             };
-            if let Some(saved) = whole(lease, &fs::read(&path)?) {
-                left.push(saved);
+            if let Some(parcel) = whole(name, &fs::read(&path)?) {
+                left.push(parcel);
             } else {
                 tracing::warn!(file = %path.display(), "a saved result is damaged; setting it aside");
                 fs::rename(&path, path.with_extension(SET_ASIDE))?;
@@ -55,38 +47,29 @@ impl Outbox {
         Ok((Self { dir: dir.to_owned() }, left))
     }
 
-    /// Keeps a report; it survives everything but the disk when this returns.
+    /// Keeps a parcel; it survives everything but the disk when this returns.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, saved: &Saved) -> io::Result<()> {
-        let entry = Entry { report: saved.report.clone(), output: saved.output.clone() };
-        let bytes = postcard::to_allocvec(&entry).map_err(io::Error::other)?;
-        write_durably(&self.dir.join(saved.lease.to_string()), &bytes)
+    pub fn save(&self, parcel: &Parcel) -> io::Result<()> {
+        write_durably(&self.dir.join(parcel.name().to_string()), &encode(parcel.done()))
     }
 
-    /// Forgets a report that the coordinator acknowledged.
+    /// Forgets a parcel that the coordinator acknowledged.
     ///
     /// # Errors
     /// When it cannot be removed; it would be sent again after a restart, and acknowledged again.
-    pub fn forget(&self, lease: LeaseId) -> io::Result<()> {
-        match fs::remove_file(self.dir.join(lease.to_string())) {
+    pub fn forget(&self, parcel: Digest) -> io::Result<()> {
+        match fs::remove_file(self.dir.join(parcel.to_string())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 }
 
-/// The report in `bytes`, if it is the one that was saved: its own signature covers everything in it.
-fn whole(lease: LeaseId, bytes: &[u8]) -> Option<Saved> {
-    let Entry { report, output } = postcard::from_bytes(bytes).ok()?;
-    let said = report.verify_any().ok()?;
-    let fits = match &said.outcome.verdict {
-        Verdict::Ok { output: digest, .. } => Digest::of(&output) == *digest,
-        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => output.is_empty(),
-    };
-    let about = said.lease.verify_any().ok()?.id;
-    (fits && about == lease).then_some(Saved { lease, report, output })
+/// The parcel in `bytes`, if it is the one that was saved.
+fn whole(name: Digest, bytes: &[u8]) -> Option<Parcel> {
+    Parcel::reopen(decode(bytes).ok()?).filter(|parcel| parcel.name() == name)
 }
 
 /// Writes a whole file or nothing, and waits for the disk.
@@ -113,39 +96,33 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manyhands_model::{Fuel, Outcome, RunId, Timestamp, UnitId, WorkerId};
-    use manyhands_protocol::{Entry as Function, Lease};
-    use manyhands_signing::{Keypair, Validity};
+    use bytes::Bytes;
+    use manyhands_model::{Fuel, LeaseId, Outcome, RunId, Verdict};
+    use manyhands_protocol::{Done, Entry, Lease, Report, Reports, Task, Ticket};
+    use manyhands_signing::{Keypair, Signed};
 
-    fn saved() -> Saved {
+    fn parcel() -> Parcel {
         let key = Keypair::from_seed(&[1; 32]);
-        let lease = Lease {
-            id: LeaseId([7; 16]),
-            worker: WorkerId(key.public().0),
-            unit: UnitId { run: RunId([2; 16]), index: 3 },
-            entry: Function::Run,
-            job: "a".parse().unwrap(),
-            serial: 1,
-            module: Digest::of(b"m"),
-            input: Digest::of(b"i"),
-            seed: [0; 32],
-            validity: Validity { issued_at: Timestamp(1), expires_at: Timestamp(2) },
+        let report = |index: u32| {
+            let task = Task { index, entry: Entry::Run, input: Digest::of(b"i"), seed: [0; 32] };
+            let lease = Lease { id: LeaseId([index as u8; 16]), task, ticket: Ticket([3; 16]) };
+            let verdict = Verdict::Ok { output: Digest::of(b"out"), output_bytes: 3 };
+            Report { lease, outcome: Outcome { verdict, fuel: Fuel(5) } }
         };
-        let verdict = Verdict::Ok { output: Digest::of(b"out"), output_bytes: 3 };
-        let outcome = Outcome { verdict, fuel: Fuel(5) };
-        let report = Signed::new(&key, &Report { lease: Signed::new(&key, &lease), outcome });
-        Saved { lease: LeaseId([7; 16]), report, output: b"out".to_vec() }
+        let reports = Reports { run: RunId([2; 16]), module: Digest::of(b"m"), reports: vec![report(1), report(2)] };
+        let outputs = vec![Bytes::from_static(b"out"); 2];
+        Parcel::reopen(Done { reports: Signed::new(&key, &reports), outputs }).expect("whole")
     }
 
     #[test]
-    fn a_report_survives_a_restart_until_it_is_acknowledged() {
+    fn a_parcel_survives_a_restart_until_it_is_acknowledged() {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, left) = Outbox::open(dir.path()).unwrap();
         assert_eq!(left, []);
-        outbox.save(&saved()).unwrap();
-        assert_eq!(Outbox::open(dir.path()).unwrap().1, [saved()]);
-        outbox.forget(saved().lease).unwrap();
-        outbox.forget(saved().lease).unwrap();
+        outbox.save(&parcel()).unwrap();
+        assert_eq!(Outbox::open(dir.path()).unwrap().1, [parcel()]);
+        outbox.forget(parcel().name()).unwrap();
+        outbox.forget(parcel().name()).unwrap();
         assert_eq!(Outbox::open(dir.path()).unwrap().1, []);
     }
 
@@ -153,27 +130,27 @@ mod tests {
     fn a_torn_file_is_set_aside_and_nothing_else_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, _) = Outbox::open(dir.path()).unwrap();
-        outbox.save(&saved()).unwrap();
-        fs::write(dir.path().join(LeaseId([8; 16]).to_string()), b"torn").unwrap();
+        outbox.save(&parcel()).unwrap();
+        fs::write(dir.path().join(Digest::of(b"torn").to_string()), b"torn").unwrap();
         fs::write(dir.path().join("x.part"), b"left by a crash").unwrap();
-        assert_eq!(Outbox::open(dir.path()).unwrap().1, [saved()]);
+        assert_eq!(Outbox::open(dir.path()).unwrap().1, [parcel()]);
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
     }
 
     #[test]
-    fn flipping_any_one_byte_of_a_saved_report_sets_it_aside() {
+    fn flipping_any_one_byte_of_a_saved_parcel_sets_it_aside() {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, _) = Outbox::open(dir.path()).unwrap();
-        outbox.save(&saved()).unwrap();
-        let path = dir.path().join(saved().lease.to_string());
+        outbox.save(&parcel()).unwrap();
+        let path = dir.path().join(parcel().name().to_string());
         let bytes = fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
-            assert_eq!(whole(saved().lease, &flipped), None, "byte {at}");
+            assert_eq!(whole(parcel().name(), &flipped), None, "byte {at}");
         }
-        assert_eq!(whole(LeaseId([8; 16]), &bytes), None, "under another name");
-        assert_eq!(whole(saved().lease, &bytes), Some(saved()));
+        assert_eq!(whole(Digest::of(b"other"), &bytes), None, "under another name");
+        assert_eq!(whole(parcel().name(), &bytes), Some(parcel()));
     }
 }

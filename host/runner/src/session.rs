@@ -10,7 +10,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use manyhands_abi::MODULE_BYTES_MAX;
 use manyhands_model::{Digest, LeaseId, Timestamp};
 use manyhands_protocol::{ClientMessage, FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage, decode, encode};
-use manyhands_worker::{Effect, Event, Input, Order, Worker};
+use manyhands_worker::{Effect, Event, Input, Order, Parcel, Worker};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -134,7 +134,7 @@ enum Told {
 
 impl Session {
     /// Works until there is nothing left to do.
-    pub async fn run(self, mut commands: mpsc::Receiver<Command>, left: Vec<manyhands_worker::Saved>) -> End {
+    pub async fn run(self, mut commands: mpsc::Receiver<Command>, left: Vec<Parcel>) -> End {
         let Self { link, mut worker, data, outbox, cache, program, slots, mut say } = self;
         let (tell, mut told) = mpsc::unbounded_channel();
         let coordinator = link.fingerprint.to_string();
@@ -170,22 +170,22 @@ impl Session {
                     Effect::ForgetModule(module) => drop(hands.modules.remove(&module)),
                     Effect::Execute(order) => hands.execute(order),
                     Effect::Abort(lease) => hands.abort(lease),
-                    Effect::Save(saved) => {
+                    Effect::Save(parcel) => {
                         let (outbox, tell) = (outbox.clone(), hands.tell.clone());
                         tokio::task::spawn_blocking(move || {
-                            let input = match outbox.save(&saved) {
-                                Ok(()) => Input::ReportSaved(saved.lease),
+                            let input = match outbox.save(&parcel) {
+                                Ok(()) => Input::Saved(parcel.name()),
                                 Err(error) => {
-                                    tracing::warn!(%error, "a result cannot be saved here; it is lost if this computer stops now");
-                                    Input::ReportNotSaved(saved.lease)
+                                    tracing::warn!(%error, "results cannot be saved here; they are lost if this computer stops now");
+                                    Input::NotSaved(parcel.name())
                                 }
                             };
                             drop(tell.send(Told::Worker(input)));
                         });
                     }
-                    Effect::Forget(lease) => {
-                        if let Err(error) = outbox.forget(lease) {
-                            tracing::warn!(%error, "an acknowledged result cannot be removed; it will be sent again");
+                    Effect::Forget(parcel) => {
+                        if let Err(error) = outbox.forget(parcel) {
+                            tracing::warn!(%error, "acknowledged results cannot be removed; they will be sent again");
                         }
                     }
                     Effect::RememberTrust(version) => {
@@ -316,7 +316,7 @@ impl Hands {
             };
             let execution = Execution { entry, input, seed, limits };
             let result = slot.execute(&compiled, execution, &mut progress).await;
-            let result = result.map(|done| (done.outcome, done.output)).map_err(|error| error.to_string());
+            let result = result.map(|done| (done.outcome, done.output.into())).map_err(|error| error.to_string());
             drop(tell.send(Told::Idle(lease, slot, Input::Executed { lease, result })));
         });
         self.executing.insert(lease, executing.abort_handle());

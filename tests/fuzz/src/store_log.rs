@@ -12,7 +12,7 @@ use manyhands_store::{Options, SledStore};
 use crate::promise;
 
 /// What an index takes in memory with nothing in it, and what sled writes at a time. Unit: bytes.
-const INDEX_BYTES: u64 = 24 << 20;
+const INDEX_BYTES: u64 = 48 << 20;
 /// Header of a segment and of a snapshot: magic, revision, checksum.
 pub(crate) const HEADER_BYTES: usize = 20;
 

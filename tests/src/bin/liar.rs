@@ -6,9 +6,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use manyhands_protocol::{ClientMessage, Grant, ServerMessage};
+use manyhands_protocol::{ClientMessage, ServerMessage};
 use manyhands_signing::Keypair;
-use manyhands_tests::{Lost, Worker};
+use manyhands_tests::{Lost, Unit, Worker};
 
 /// How many units it asks for at a time.
 const APPETITE: u16 = 2;
@@ -50,9 +50,9 @@ async fn talk(worker: &mut Worker) -> Result<std::convert::Infallible, Lost> {
     worker.send(&ClientMessage::Want(APPETITE)).await?;
     loop {
         match tokio::time::timeout(HEARTBEAT, worker.receive()).await {
-            Ok(Ok(ServerMessage::Grants(grants))) => {
-                for grant in grants {
-                    answer(worker, &grant).await?;
+            Ok(Ok(ServerMessage::Grant(grant))) => {
+                for unit in Unit::all(&grant) {
+                    answer(worker, &unit).await?;
                 }
                 worker.send(&ClientMessage::Want(APPETITE)).await?;
             }
@@ -63,13 +63,12 @@ async fn talk(worker: &mut Worker) -> Result<std::convert::Infallible, Lost> {
 }
 
 /// Signs something of the right shape: the input with one character changed, and a likely amount of fuel.
-async fn answer(worker: &mut Worker, grant: &Grant) -> Result<(), Lost> {
-    let lease = grant.lease.verify_any().map_err(|error| Lost::Broken(error.to_string()))?;
-    let mut output: Vec<u8> = grant.input.iter().copied().take(1000).collect();
+async fn answer(worker: &mut Worker, unit: &Unit) -> Result<(), Lost> {
+    let mut output: Vec<u8> = unit.input.iter().copied().take(1000).collect();
     match output.iter_mut().find(|byte| byte.is_ascii_digit()) {
         Some(digit) => *digit = if *digit == b'9' { b'0' } else { *digit + 1 },
         None => output.push(b'0'),
     }
-    let report = worker.report(&grant.lease, &output, 1_000_000 + output.len() as u64);
-    worker.send(&ClientMessage::Done { lease: lease.id, report, output }).await
+    let fuel = 1_000_000 + output.len() as u64;
+    worker.send(&ClientMessage::Done(worker.done([(unit, output)], fuel))).await
 }

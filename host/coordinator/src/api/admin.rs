@@ -8,11 +8,12 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
-use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage};
+use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::idempotency::ShownOnce;
+use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 
 /// What is read from a worker at once.
@@ -87,7 +88,7 @@ pub(super) async fn rotate_keys(State(app): State<App>, caller: Caller) -> Answe
     let (authority, now) = (app.authority.clone(), app.clock.now());
     let rotated = tokio::task::spawn_blocking(move || authority.rotate(now)).await;
     let trust = rotated.map_err(|error| ApiError::internal(&error))?.map_err(|error| ApiError::internal(&error))?;
-    app.hub.send_all(&ServerMessage::Trust(trust));
+    app.hub.trust(&trust);
     tracing::info!("the signing key was rotated");
     Ok(Json(app.authority.keys().view(app.join.clone())))
 }
@@ -112,6 +113,22 @@ pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
 /// Counters for Prometheus, as OpenMetrics text.
 #[utoipa::path(get, path = "/metrics", tag = "operators", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let look = |scheduler: &manyhands_scheduler::Scheduler, now: manyhands_model::Timestamp| {
+        let age = scheduler.waiting_since().map(|since| now.since(since));
+        (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired())
+    };
+    // One that is stopping shows the last counts.
+    if let Ok((counts, runs, age, expired)) = app.core.ask(look).await {
+        app.metrics.units(UnitState::Waiting, counts.waiting.into());
+        app.metrics.units(UnitState::Running, counts.running.into());
+        app.metrics.units(UnitState::Done, counts.done.into());
+        app.metrics.units(UnitState::Failed, counts.failed.into());
+        app.metrics.units(UnitState::Cancelled, counts.cancelled.into());
+        app.metrics.backlog(runs, age);
+        app.metrics.leases_expired(expired);
+    }
+    let (events, batches) = app.core.queues();
+    app.metrics.core_queues(events, batches);
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
 }
 

@@ -111,7 +111,7 @@ pub(super) async fn revoke(
 pub(super) async fn module(State(app): State<App>, Path(digest): Path<String>) -> Answer<Response> {
     let digest: Digest = digest.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
     // Only modules: other blobs are inputs and outputs, which are nobody else's business.
-    if !app.catalogue.has_module(digest) {
+    if app.catalogue.module(digest).is_none() {
         return Err(ApiError::not_found("module", digest));
     }
     let bytes = app.records.blobs().get(&digest).await.map_err(|error| ApiError::internal(&error))?;

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use data_encoding::BASE64;
 use manyhands_api::{FRAMES, NDJSON, ResultLine};
 use manyhands_model::{UnitId, Verdict};
@@ -21,12 +21,15 @@ use super::runs;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Answer, ApiError, Kind, Path, Query};
+use crate::records::{RecordError, Records};
 use crate::serve::Intake;
 
 /// Pieces of results that wait for a slow reader.
 const AHEAD: usize = 8;
 /// Longest piece: what a reader who does not read costs. Unit: bytes.
 const PIECE_BYTES: usize = 8 << 10;
+/// Units that are read at once.
+const PAGE: usize = 256;
 
 /// In which order results come.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -145,14 +148,19 @@ struct Writer {
 
 impl Writer {
     async fn in_order(mut self, units: std::ops::Range<u32>) -> Result<(), Broken> {
-        for index in units {
-            loop {
-                self.feed.mark_unchanged();
-                if let Some(record) = self.ended(index).await? {
-                    self.write(index, record).await?;
-                    break;
-                }
+        let mut next = units.start;
+        while next < units.end {
+            self.feed.mark_unchanged();
+            let (run, limit) = (self.spec.id, PAGE.min((units.end - next) as usize));
+            let page = self.app.blocking(move |records| records.units_from(run, next, limit)).await?;
+            let in_line =
+                page.into_iter().zip(next..).take_while(|((index, unit), at)| index == at && unit.end.is_some());
+            let ready: Vec<(u32, UnitRecord)> = in_line.map(|(unit, _)| unit).collect();
+            next += ready.len() as u32;
+            if ready.is_empty() {
                 self.wait().await?;
+            } else {
+                self.write(ready).await?;
             }
         }
         Ok(())
@@ -165,28 +173,28 @@ impl Writer {
             self.feed.mark_unchanged();
             let (run, from) = (self.spec.id, after);
             let page = self.app.blocking(move |records| records.ended(run, from)).await?;
-            let nothing_new = page.is_empty();
-            for (sequence, index) in page {
-                after = Some(sequence);
-                // A unit that was retried ended more than once: what counts is how it stands now.
-                if missing.contains(&index)
-                    && let Some(record) = self.ended(index).await?
-                {
-                    missing.remove(&index);
-                    self.write(index, record).await?;
-                }
-            }
-            if nothing_new && !missing.is_empty() {
+            after = page.last().map(|(sequence, _)| *sequence).or(after);
+            let new: Vec<u32> =
+                page.into_iter().flat_map(|(_, indices)| indices).filter(|index| missing.contains(index)).collect();
+            if new.is_empty() {
                 self.wait().await?;
+                continue;
+            }
+            for some in new.chunks(PAGE) {
+                let some = some.to_vec();
+                let read = move |records: &Records| -> Result<Vec<_>, RecordError> {
+                    some.into_iter().map(|index| Ok((index, records.unit(UnitId { run, index })?))).collect()
+                };
+                let units = self.app.blocking(read).await?;
+                // A unit that was retried ended more than once: what counts is how it stands now.
+                let ended = units
+                    .into_iter()
+                    .filter_map(|(index, unit)| Some((index, unit.filter(|unit| unit.end.is_some())?)));
+                let ready: Vec<(u32, UnitRecord)> = ended.filter(|(index, _)| missing.remove(index)).collect();
+                self.write(ready).await?;
             }
         }
         Ok(())
-    }
-
-    async fn ended(&self, index: u32) -> Result<Option<UnitRecord>, Broken> {
-        let unit = UnitId { run: self.spec.id, index };
-        let record = self.app.blocking(move |records| records.unit(unit)).await?;
-        Ok(record.filter(|record| record.end.is_some()))
     }
 
     async fn wait(&mut self) -> Result<(), Broken> {
@@ -198,32 +206,44 @@ impl Writer {
         }
     }
 
-    async fn write(&self, index: u32, record: UnitRecord) -> Result<(), Broken> {
-        let output_bytes = match record.accepted.as_ref().map(|accepted| &accepted.verdict) {
-            Some(Verdict::Ok { output_bytes, .. }) => *output_bytes,
-            _ => 0,
-        };
-        // Long outputs are in memory until they are read; readers who do not read must not fill it.
-        let _room = self.intake.room_to_send(output_bytes).await;
-        let output = match crate::core::accepted_output(Some(record.clone())) {
-            Some(digest) => Some(self.app.records.output(digest).await.map_err(ApiError::from)?),
-            None => None,
-        };
-        let mut bytes: Bytes = match (self.format, output) {
-            (Format::Ndjson, output) => {
-                let mut line = serde_json::to_vec(&line(index, &record, output.as_ref())).unwrap_or_default();
-                line.push(b'\n');
-                line.into()
+    async fn write(&self, units: Vec<(u32, UnitRecord)>) -> Result<(), Broken> {
+        let mut bytes = BytesMut::new();
+        for (index, record) in units {
+            let output_bytes = match record.accepted.as_ref().map(|accepted| &accepted.verdict) {
+                Some(Verdict::Ok { output_bytes, .. }) => *output_bytes,
+                _ => 0,
+            };
+            // Long outputs are in memory until they are read; readers who do not read must not fill it.
+            let _room = self.intake.room_to_send(output_bytes).await;
+            let output = match crate::core::accepted_output(Some(&record)) {
+                Some(digest) => Some(self.app.records.output(digest).await.map_err(ApiError::from)?),
+                None => None,
+            };
+            match (self.format, output) {
+                (Format::Ndjson, output) => {
+                    let line = serde_json::to_vec(&line(index, &record, output.as_ref())).unwrap_or_default();
+                    bytes.extend_from_slice(&line);
+                    bytes.extend_from_slice(b"\n");
+                }
+                (Format::Frames, Some(output)) => {
+                    bytes.extend_from_slice(&u32::try_from(output.len()).unwrap_or(u32::MAX).to_le_bytes());
+                    bytes.extend_from_slice(&output);
+                }
+                (Format::Frames, None) => {
+                    self.send(bytes.split().freeze()).await?;
+                    let why = format!("unit {index} has no output; ask for format=ndjson to see why");
+                    return Err(Broken::Off(io::Error::other(why)));
+                }
             }
-            (Format::Frames, Some(output)) => {
-                let length = u32::try_from(output.len()).unwrap_or(u32::MAX).to_le_bytes();
-                Bytes::from([&length[..], &output].concat())
+            if bytes.len() >= PIECE_BYTES {
+                self.send(bytes.split().freeze()).await?;
             }
-            (Format::Frames, None) => {
-                let why = format!("unit {index} has no output; ask for format=ndjson to see why");
-                return Err(Broken::Off(io::Error::other(why)));
-            }
-        };
+        }
+        self.send(bytes.freeze()).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Broken> {
+        let mut bytes = bytes;
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
             self.sender.send(Ok(piece)).await.map_err(|_| Broken::Gone)?;
@@ -283,7 +303,7 @@ pub(super) async fn output(
     let record = app.blocking(move |records| records.unit(unit)).await?;
     let ended = record.as_ref().is_some_and(|record| record.end.is_some());
     let failed = record.as_ref().and_then(|record| record.accepted.as_ref()).map(|accepted| accepted.verdict.clone());
-    match (crate::core::accepted_output(record), failed) {
+    match (crate::core::accepted_output(record.as_ref()), failed) {
         (Some(digest), _) => {
             let bytes = app.records.output(digest).await?;
             Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())

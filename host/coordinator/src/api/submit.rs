@@ -21,9 +21,10 @@ use super::jobs;
 use super::runs::view;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::core::Event;
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{JobRecord, SubmitRecord, Writes};
+use crate::records::{JobRecord, Pack, SubmitRecord, Writes};
 use crate::serve::Intake;
 use crate::upkeep::Upload;
 
@@ -154,6 +155,8 @@ struct Submission<'a> {
     inputs: u32,
     /// Names all inputs so far and what is to be done with them.
     fingerprint: Digest,
+    /// Inputs that are not among `writes` yet.
+    pack: Pack,
     writes: Writes,
     /// Told what is on disk, so that a long body does not count as a whole.
     intake: Intake,
@@ -173,6 +176,7 @@ impl<'a> Submission<'a> {
             id: app.new_run_id(now),
             owner: caller.name.clone(),
             inputs: 0,
+            pack: Pack::new(0),
             writes: Writes::default(),
             intake: intake.map(|Extension(intake)| intake).unwrap_or_default(),
             written: false,
@@ -249,9 +253,12 @@ impl<'a> Submission<'a> {
                 self.intake.dealt_with(length);
             }
             self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &content.digest.0]);
-            self.writes.input(UnitId { run: self.id, index: self.inputs }, &content);
-            if self.writes.0.bytes() > GROUP_BYTES {
-                self.flush().await?;
+            self.pack.inputs.push(content);
+            if self.pack.is_full() {
+                self.close_pack();
+                if self.writes.0.bytes() > GROUP_BYTES {
+                    self.flush().await?;
+                }
             }
         } else {
             self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &Digest::of(&input).0]);
@@ -259,6 +266,14 @@ impl<'a> Submission<'a> {
         }
         self.inputs += 1;
         Ok(())
+    }
+
+    fn close_pack(&mut self) {
+        let next = Pack::new(self.pack.end());
+        let pack = std::mem::replace(&mut self.pack, next);
+        if !pack.inputs.is_empty() {
+            self.writes.inputs(self.id, &pack);
+        }
     }
 
     async fn flush(&mut self) -> Answer<()> {
@@ -271,6 +286,51 @@ impl<'a> Submission<'a> {
 
     /// Makes the run durable, then known to the scheduler.
     async fn finish(&mut self, once: Option<Once>) -> Answer<RunRecord> {
+        let record = self.record().await?;
+        self.close_pack();
+        self.writes.run(&record);
+        if let Some(once) = &once {
+            self.writes.submission(once.key, &SubmitRecord { run: self.id, fingerprint: self.fingerprint });
+        }
+        self.flush().await?;
+        // From here on the run exists, whatever happens.
+        self.written = false;
+        self.app.core.tell(Input::Submitted(record.spec.clone())).await?;
+        self.cancel_if_revoked().await?;
+        Ok(record)
+    }
+
+    /// It may have been revoked while the run arrived, and whoever revoked it may not have seen the run.
+    async fn cancel_if_revoked(&self) -> Answer<()> {
+        if self.app.catalogue.is_revoked(&self.wish.job.module) {
+            self.app.core.tell(Input::Cancel(self.id)).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a run of one unit. It becomes durable together with its first lease or its end: until its requester is
+    /// answered, nobody was told of it.
+    async fn invoke(&mut self, input: Bytes) -> Answer<(UnitId, crate::hub::Answer)> {
+        let most = self.app.settings.limits.input_bytes_max;
+        if input.len() as u64 > most {
+            return Err(ApiError::new(Kind::TooLarge, format!("an input may have {most} bytes")));
+        }
+        check_input(self.wish.job.manifest.codec, &input).map_err(|why| ApiError::new(Kind::Invalid, why))?;
+        self.inputs = 1;
+        let record = self.record().await?;
+        let content = self.app.records.content(input).await?;
+        let unit = UnitId { run: self.id, index: 0 };
+        let answer = self.app.hub.answer(unit);
+        self.app.core.send(Event::Invoked(Box::new(record), content)).await?;
+        self.cancel_if_revoked().await?;
+        Ok((unit, answer))
+    }
+
+    /// The run as it begins, if there is room for it.
+    async fn record(&self) -> Answer<RunRecord> {
+        if self.app.core.is_disk_full() {
+            return Err(ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY));
+        }
         let most = self.app.settings.limits.queued_units_max;
         let asked = self.app.core.ask(|scheduler, _| (scheduler.open_units(), scheduler.active_runs())).await?;
         let (open, runs) = asked;
@@ -299,20 +359,7 @@ impl<'a> Submission<'a> {
             submitted_at: self.now,
         };
         let counts = Counts { waiting: spec.reduction().units(), ..Counts::default() };
-        let record = RunRecord { spec, status: RunStatus::Active, counts, dissents: 0, finished_at: None };
-        self.writes.run(&record);
-        if let Some(once) = &once {
-            self.writes.submission(once.key, &SubmitRecord { run: self.id, fingerprint: self.fingerprint });
-        }
-        self.flush().await?;
-        // From here on the run exists, whatever happens.
-        self.written = false;
-        self.app.core.tell(Input::Submitted(record.spec.clone())).await?;
-        if self.app.catalogue.is_revoked(&record.spec.module) {
-            // Revoked while it arrived: whoever revoked it may not have seen this run.
-            self.app.core.tell(Input::Cancel(self.id)).await?;
-        }
-        Ok(record)
+        Ok(RunRecord { spec, status: RunStatus::Active, counts, dissents: 0, finished_at: None })
     }
 
     async fn repeat(&self, before: SubmitRecord) -> Answer<RunRecord> {
@@ -377,30 +424,19 @@ pub(super) async fn invoke(
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
     let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
     let codec = wish.job.manifest.codec;
-    let frame = [&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()[..], &body].concat();
-    let (_, record) = Submission::new(&app, &caller, wish, None).take(frame.into(), Framing::Frames, None).await?;
-    let unit = UnitId { run: record.spec.id, index: 0 };
-    let answered = tokio::time::timeout(patience, answer(&app, unit)).await;
-    let Ok(answered) = answered else {
-        let detail =
-            format!("no verified answer within {} ms; {} goes on: ask for its results", patience.as_millis(), unit.run);
-        return Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)));
+    let mut submission = Submission::new(&app, &caller, wish, None);
+    let (unit, mut answer) = submission.invoke(body).await?;
+    let answered = tokio::select! {
+        answered = tokio::time::timeout(patience, answer.wait()) => answered,
+        () = app.stop.cancelled() => return Err(crate::core::Stopping.into()),
     };
-    respond(&app, unit, codec, answered?).await
-}
-
-/// Waits until a unit has ended, on disk.
-async fn answer(app: &App, unit: UnitId) -> Answer<UnitRecord> {
-    let mut feed = app.hub.follow(unit.run);
-    loop {
-        feed.mark_unchanged();
-        let record = app.blocking(move |records| records.unit(unit)).await?;
-        if let Some(record) = record.filter(|record| record.end.is_some()) {
-            return Ok(record);
-        }
-        tokio::select! {
-            changed = feed.changed() => if changed.is_err() { return Err(crate::core::Stopping.into()) },
-            () = app.stop.cancelled() => return Err(crate::core::Stopping.into()),
+    match answered {
+        Ok(Some(record)) => respond(&app, unit, codec, record).await,
+        Ok(None) => Err(crate::core::Stopping.into()),
+        Err(_) => {
+            let ms = patience.as_millis();
+            let detail = format!("no verified answer within {ms} ms; {} goes on: ask for its results", unit.run);
+            Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)))
         }
     }
 }

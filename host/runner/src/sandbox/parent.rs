@@ -132,18 +132,12 @@ impl Process {
 /// Whether the parts of an answer fit each other and what was granted. A process that a guest broke out of
 /// its walls in may say anything; what it says is at least something that an execution could have ended as.
 fn is_consistent(executed: &Executed, limits: &Limits) -> bool {
-    let fits = match &executed.outcome.verdict {
-        Verdict::Ok { output, output_bytes } => {
-            *output_bytes == executed.output.len() as u64
-                && *output_bytes <= limits.output_bytes
-                && *output == Digest::of(&executed.output)
-        }
-        Verdict::Aborted { message, .. } => {
-            executed.output.is_empty() && message.len() <= manyhands_abi::ABORT_MESSAGE_BYTES_MAX
-        }
-        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap => executed.output.is_empty(),
+    let granted = match &executed.outcome.verdict {
+        Verdict::Ok { output_bytes, .. } => *output_bytes <= limits.output_bytes,
+        Verdict::Aborted { message, .. } => message.len() <= manyhands_abi::ABORT_MESSAGE_BYTES_MAX,
+        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap => true,
     };
-    fits && executed.outcome.fuel <= limits.fuel
+    granted && executed.outcome.is_of(&executed.output) && executed.outcome.fuel <= limits.fuel
 }
 
 fn unexpected() -> Infrastructure {

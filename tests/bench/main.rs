@@ -1,0 +1,45 @@
+//! `bench [NAME…]`: what a verified unit costs. Each benchmark starts the real programs, prints a table and
+//! writes `target/bench/NAME.json`. Run by `cargo xtask bench`, which builds the programs first.
+
+#![allow(clippy::panic, clippy::expect_used, reason = "a measurement that cannot go on says why and ends")]
+#![allow(clippy::print_stdout, reason = "the table is the data of this command")]
+
+mod cpu;
+mod growth;
+mod idle;
+mod latency;
+mod load;
+mod peers;
+mod report;
+mod restart;
+mod throughput;
+
+use std::process::ExitCode;
+
+use crate::report::Report;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let all = ["throughput", "latency", "growth", "idle", "restart"];
+    let names: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
+    for name in names {
+        let mut report = Report::new(name);
+        match name {
+            "throughput" => throughput::run(&mut report).await,
+            "latency" => latency::run(&mut report).await,
+            "growth" => growth::run(&mut report).await,
+            "idle" => idle::run(&mut report).await,
+            "restart" => restart::run(&mut report).await,
+            other => {
+                eprintln!("there is no benchmark `{other}`; there are {}", all.join(", "));
+                return ExitCode::from(2);
+            }
+        }
+        if let Err(error) = report.finish() {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
