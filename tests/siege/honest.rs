@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use manyhands_protocol::{ClientMessage, ServerMessage};
-use manyhands_tests::{Coordinator, Runner, Worker, jobs};
+use manyhands_tests::{Coordinator, Runner, Unit, Worker, jobs};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -141,16 +141,13 @@ async fn work(mut worker: Worker, fuel: u64, receipts: Arc<Mutex<Vec<Duration>>>
             }
         };
         match heard {
-            ServerMessage::Grants(grants) => {
-                for grant in grants {
-                    let report = worker.report(&grant.lease, &grant.input, fuel);
-                    let lease = grant.lease.verify_any().expect("signed").id;
-                    reported = Instant::now();
-                    let done = ClientMessage::Done { lease, report, output: grant.input };
-                    worker.send(&done).await.expect("connected");
-                }
+            ServerMessage::Grant(grant) => {
+                let units = Unit::all(&grant);
+                let done = worker.done(units.iter().map(|unit| (unit, unit.input.to_vec())), fuel);
+                reported = Instant::now();
+                worker.send(&ClientMessage::Done(done)).await.expect("connected");
             }
-            ServerMessage::Receipt { .. } => {
+            ServerMessage::Receipts(_) => {
                 receipts.lock().expect("nobody panics").push(reported.elapsed());
                 worker.send(&ClientMessage::Want(1)).await.expect("connected");
             }
