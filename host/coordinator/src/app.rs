@@ -140,12 +140,32 @@ impl From<Stopping> for ApiError {
 
 impl From<RecordError> for ApiError {
     fn from(error: RecordError) -> Self {
-        Self::internal(&error)
+        match error {
+            // It knows a full disk, which is no fault inside.
+            RecordError::Commit(error) => error.into(),
+            error => Self::internal(&error),
+        }
     }
 }
 
 impl axum::extract::FromRef<App> for Tokens {
     fn from_ref(app: &App) -> Self {
         app.tokens.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manyhands_state::CommitError;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_said_and_is_no_fault_inside() {
+        let full = ApiError::from(RecordError::Commit(CommitError::Full("/data/log".into())));
+        assert_eq!(full.kind, Kind::StorageFull);
+        assert!(full.retry_after.is_some() && !full.detail.contains("/data"), "{full}");
+        let broken = ApiError::from(RecordError::Commit(CommitError::Storage("fsync failed".into())));
+        assert_eq!(broken.kind, Kind::Internal);
     }
 }

@@ -191,7 +191,7 @@ async fn every_hour(app: App) {
             && room.is_nearly_full()
         {
             let free_mib = room.free >> 20;
-            warn!(free_mib, "the disk of the data directory is nearly full; when it is full, the coordinator stops");
+            warn!(free_mib, "the disk of the data directory is nearly full; on a full one nothing is acknowledged");
         }
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; trying again in an hour");
