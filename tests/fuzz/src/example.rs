@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manyhands_model::{
-    Digest, Fuel, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId,
-};
+use bytes::Bytes;
+use manyhands_model::{Digest, Fuel, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, Verdict, Version, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Entry, Grant, Greeting, Hello, Lease, Publication, Receipt, Release, Report,
-    ServerMessage, Welcome,
+    Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Lease, Leases, Publication, Receipt, Release,
+    Report, Reports, ServerMessage, Task, Ticket, Welcome,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 
@@ -47,35 +46,42 @@ pub(crate) fn release() -> Release {
     }
 }
 
-pub(crate) fn lease() -> Lease {
-    Lease {
-        id: LeaseId([3; 16]),
+fn lease(index: u32) -> Lease {
+    let task = Task { index, entry: Entry::Run, input: Digest::of(b"input"), seed: [5; 32] };
+    Lease { id: LeaseId([index as u8; 16]), task, ticket: Ticket([6; 16]) }
+}
+
+pub(crate) fn leases() -> Leases {
+    Leases {
         worker: WorkerId(key().public().0),
-        unit: UnitId { run: RunId([4; 16]), index: 300 },
-        entry: Entry::Run,
+        run: RunId([4; 16]),
         job: job(),
         serial: 9,
         module: Digest::of(b"module"),
-        input: Digest::of(b"input"),
-        seed: [5; 32],
         validity: VALIDITY,
+        leases: vec![lease(3), lease(300)],
     }
 }
 
-fn verdicts() -> [Verdict; 5] {
-    [
+/// One report for each verdict, and the outputs.
+pub(crate) fn reports() -> (Reports, Vec<Bytes>) {
+    let verdicts = [
         Verdict::Ok { output: Digest::of(OUTPUT), output_bytes: OUTPUT.len() as u64 },
         Verdict::OutOfFuel,
         Verdict::OutOfStack,
         Verdict::Aborted { code: 1, message: "no such airport".into() },
         Verdict::Trap,
-    ]
+    ];
+    let outputs = verdicts.iter().map(|verdict| if verdict.is_ok() { OUTPUT } else { &[] }.into()).collect();
+    let report = |(index, verdict)| Report { lease: lease(index), outcome: Outcome { verdict, fuel: Fuel(1_234_567) } };
+    let reports = (0..).zip(verdicts).map(report).collect();
+    (Reports { run: RunId([4; 16]), module: Digest::of(b"module"), reports }, outputs)
 }
 
-/// One for each verdict, the one with an output first.
-pub(crate) fn reports() -> Vec<Report> {
-    let report = |verdict| Report { lease: signed(&lease()), outcome: Outcome { verdict, fuel: Fuel(1_234_567) } };
-    verdicts().into_iter().map(report).collect()
+/// What a worker sends of those.
+pub(crate) fn done() -> Done {
+    let (reports, outputs) = reports();
+    Done { reports: signed(&reports), outputs }
 }
 
 pub(crate) fn greeting() -> Greeting {
@@ -98,26 +104,23 @@ pub(crate) fn trust() -> TrustList {
 pub(crate) fn client_messages() -> Vec<ClientMessage> {
     let lease = LeaseId([3; 16]);
     let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-runner 0.1.0".into() };
-    let mut messages = vec![
+    vec![
         ClientMessage::Hello(Hello { greeting: signed(&greeting()), body, slots: 4 }),
         ClientMessage::Want(1_000),
+        ClientMessage::Done(done()),
         ClientMessage::Failed { lease, reason: "no memory".into() },
         ClientMessage::Progress { lease, permille: 500 },
         ClientMessage::GiveBack(vec![lease, LeaseId([9; 16])]),
         ClientMessage::Ping,
-    ];
-    messages.extend(reports().iter().map(|report| {
-        let output = if report.outcome.verdict.is_ok() { OUTPUT.to_vec() } else { Vec::new() };
-        ClientMessage::Done { lease, report: signed(report), output }
-    }));
-    messages
+    ]
 }
 
 pub(crate) fn server_messages() -> Vec<ServerMessage> {
     let id = LeaseId([3; 16]);
-    let grant = Grant { lease: signed(&lease()), release: Some(signed(&release())), input: b"input".to_vec() };
+    let inputs = vec![Bytes::from_static(b"input"), Bytes::new()];
+    let grant = Grant { leases: signed(&leases()), release: Some(signed(&release())), inputs };
     let again = Grant { release: None, ..grant.clone() };
-    let receipt = |receipt| ServerMessage::Receipt { lease: id, receipt };
+    let receipts = [Receipt::Recorded, Receipt::AlreadyRecorded, Receipt::Refused("the run was cancelled".into())];
     vec![
         ServerMessage::Challenge(Challenge {
             nonce: [1; 32],
@@ -128,10 +131,9 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Welcome(Welcome { heartbeat: Duration::from_secs(20) }),
         ServerMessage::Refused { reason: "full".into(), retry_after: Some(Duration::from_millis(1_500)) },
         ServerMessage::Refused { reason: "banned".into(), retry_after: None },
-        ServerMessage::Grants(vec![grant, again]),
-        receipt(Receipt::Recorded),
-        receipt(Receipt::AlreadyRecorded),
-        receipt(Receipt::Refused("the run was cancelled".into())),
+        ServerMessage::Grant(grant),
+        ServerMessage::Grant(again),
+        ServerMessage::Receipts(receipts.map(|receipt| (id, receipt)).into()),
         ServerMessage::Cancel(vec![id]),
         ServerMessage::Trust(signed(&trust())),
         ServerMessage::Pong,

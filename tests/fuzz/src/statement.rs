@@ -5,7 +5,7 @@
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use manyhands_model::Timestamp;
-use manyhands_protocol::{Greeting, Lease, Publication, Release, Report};
+use manyhands_protocol::{Greeting, Leases, Publication, Release, Reports};
 use manyhands_signing::{KeyRing, PublicKey, Signed, Statement, TrustList, Untrusted};
 
 use crate::{example, promise};
@@ -16,8 +16,8 @@ type Try = fn(bytes: &[u8]) -> bool;
 const KINDS: &[(Try, Try)] = &[
     (arrived::<Publication>, forged::<Publication>),
     (arrived::<Release>, forged::<Release>),
-    (arrived::<Lease>, forged::<Lease>),
-    (arrived::<Report>, forged::<Report>),
+    (arrived::<Leases>, forged::<Leases>),
+    (arrived::<Reports>, forged::<Reports>),
     (arrived::<Greeting>, forged::<Greeting>),
     (arrived::<TrustList>, trust_list),
 ];
@@ -39,8 +39,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     [
         both(0, &example::publication()),
         both(1, &example::release()),
-        both(2, &example::lease()),
-        both(3, &example::reports().remove(0)),
+        both(2, &example::leases()),
+        both(3, &example::reports().0),
         both(4, &example::greeting()),
         both(5, &example::trust()),
     ]
