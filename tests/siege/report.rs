@@ -1,5 +1,7 @@
 //! The JSON that measurements leave in `target/bench`.
 
+use std::fmt;
+
 use manyhands_tests::workspace;
 use serde::Serialize;
 
@@ -14,9 +16,24 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A number.
+    pub(crate) fn alone(name: &str, value: f64, unit: &'static str) -> Self {
+        Self { name: name.to_owned(), value, unit, baseline: None, ratio: None }
+    }
+
     /// A number beside the one it should be near to, or below.
     pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str, baseline: f64) -> Self {
         Self { name: name.into(), value, unit, baseline: Some(baseline), ratio: Some(value / baseline) }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<28} {:>12.3} {:<14}", self.name, self.value, self.unit)?;
+        match (self.baseline, self.ratio) {
+            (Some(baseline), Some(ratio)) => write!(f, " {baseline:>12.3} {ratio:>7.2}"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod package;
 mod picture;
 mod process;
 mod setup;
+mod siege;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Build Debian packages of the coordinator, the runner and the tool
     Package,
+    /// Attack a release build at full strength and measure honest clients
+    Siege(siege::Options),
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -60,6 +63,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo => demo::run().await,
         Task::Fuzz(options) => fuzz::run(options).await,
         Task::Package => package::run().await,
+        Task::Siege(options) => siege::run(options).await,
         Task::Test => check::run().await,
     }
 }

@@ -113,11 +113,29 @@ pub(crate) async fn upgrade(stream: &mut TcpStream) -> Result<(), String> {
     Err(describe(&head, &String::from_utf8_lossy(&body)))
 }
 
-/// The next message from the coordinator.
+/// The next message from the coordinator, but a refusal.
 ///
 /// # Errors
 /// How it ended: a refusal, or a closed line.
 pub(crate) async fn hear(stream: &mut TcpStream) -> Result<ServerMessage, String> {
+    unless_refused(hear_all(stream).await?)
+}
+
+fn unless_refused(message: ServerMessage) -> Result<ServerMessage, String> {
+    match message {
+        ServerMessage::Refused { reason, retry_after } => {
+            let again = if retry_after.is_some() { ", come again later" } else { "" };
+            Err(format!("refused: {reason}{again}"))
+        }
+        message => Ok(message),
+    }
+}
+
+/// The next message from the coordinator.
+///
+/// # Errors
+/// How it ended.
+pub(crate) async fn hear_all(stream: &mut TcpStream) -> Result<ServerMessage, String> {
     loop {
         let closed = |_| "closed without a word".to_owned();
         let (first, second) = (stream.read_u8().await.map_err(closed)?, stream.read_u8().await.map_err(closed)?);
@@ -129,33 +147,37 @@ pub(crate) async fn hear(stream: &mut TcpStream) -> Result<ServerMessage, String
         let mut payload = vec![0; usize::try_from(length).unwrap_or(0).min(64 << 20)];
         stream.read_exact(&mut payload).await.map_err(closed)?;
         match first & 0x0f {
-            BINARY => match decode(&payload) {
-                Ok(ServerMessage::Refused { reason, retry_after }) => {
-                    let again = if retry_after.is_some() { ", come again later" } else { "" };
-                    return Err(format!("refused: {reason}{again}"));
-                }
-                Ok(message) => return Ok(message),
-                Err(error) => return Err(error.to_string()),
-            },
+            BINARY => return decode(&payload).map_err(|error| error.to_string()),
             8 => return Err("a close frame".into()),
             _ => {}
         }
     }
 }
 
-/// Introduces itself as a worker, with a key of its own.
+/// Introduces itself as a worker, with a key of its own. Returns what is said to that.
 ///
 /// # Errors
 /// How it ended.
-pub(crate) async fn greet(stream: &mut TcpStream) -> Result<(), String> {
+pub(crate) async fn introduce(stream: &mut TcpStream) -> Result<ServerMessage, String> {
     upgrade(stream).await?;
-    let ServerMessage::Challenge(challenge) = hear(stream).await? else { return Err("no challenge".into()) };
+    let challenge = match hear_all(stream).await? {
+        ServerMessage::Challenge(challenge) => challenge,
+        other => return Ok(other),
+    };
     let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
     let body = Body { engine: "none".into(), runtime: "besieger".into() };
     let hello = Hello { greeting: Signed::new(&Worker::new_key(), &greeting), body, slots: 64 };
     let sent = stream.write_all(&message(&ClientMessage::Hello(hello))).await;
     sent.map_err(|error| format!("lost: {}", error.kind()))?;
-    match hear(stream).await? {
+    hear_all(stream).await
+}
+
+/// Becomes a worker.
+///
+/// # Errors
+/// How it ended.
+pub(crate) async fn greet(stream: &mut TcpStream) -> Result<(), String> {
+    match unless_refused(introduce(stream).await?)? {
         ServerMessage::Welcome(_) => Ok(()),
         other => Err(format!("expected a welcome, got {other:?}")),
     }
