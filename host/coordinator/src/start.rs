@@ -35,6 +35,8 @@ use crate::upkeep::Uploads;
 
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
+/// How often to look whether the clock leapt.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
 
 /// File descriptors beside the connections: the store's files, blobs being read, what the runtime needs.
 const DESCRIPTORS_BESIDE: u64 = 512;
@@ -174,13 +176,22 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    tokio::spawn(follow_the_clock(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
+    tokio::spawn(finish_revocations(app.clone()));
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
     note(&data_dir, "address", &format!("http://{address}"));
     note(&data_dir, "join", &join);
     Ok(Running { address, join, stop, server, hand })
+}
+
+/// A crash may have come between a revocation and the end of its runs, which nobody would execute any more.
+async fn finish_revocations(app: App) {
+    if let Err(error) = crate::api::runs::cancel_revoked(&app).await {
+        warn!(%error, "runs of revoked jobs could not be cancelled; revoke the jobs again");
+    }
 }
 
 /// What grows old: the trust list, answers kept for those who ask twice, and room on the disk.
@@ -201,6 +212,23 @@ async fn every_hour(app: App) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(%error, "old answers could not be removed; trying again in an hour"),
             Err(error) => warn!(%error, "old answers could not be removed; trying again in an hour"),
+        }
+    }
+}
+
+/// After a leap of the clock, a trust list may be from the future of those who connect: nobody would believe it.
+async fn follow_the_clock(app: App) {
+    let mut leapt = app.clock.leapt();
+    let mut every = tokio::time::interval(LOOK_AT_CLOCK);
+    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        let now = app.clock.now();
+        if app.clock.leapt() == leapt {
+            continue;
+        }
+        leapt = app.clock.leapt();
+        warn!(now_ms = now.0, leapt_ms = leapt, "this computer's clock leapt: it was set, or the computer slept");
+        if let Err(error) = app.renew_trust().await {
+            warn!(%error, "the trust list could not be renewed; trying again within an hour");
         }
     }
 }
