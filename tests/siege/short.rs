@@ -62,7 +62,7 @@ async fn attack_26_whoever_is_slow_on_purpose_is_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_house_has_room_for_whoever_does_not_keep_it_waiting() {
     let attacks = [("slow-heads", 400), ("slow-bodies", 400), ("slow-frames", 400), ("idle", 400)];
-    besiege(&["limits.connections_max=100"], &attacks).await;
+    besiege(&["limits.connections_max=100", "limits.connections_per_address_max=100"], &attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ use axum::extract::{FromRequest, FromRequestParts};
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use manyhands_state::{CommitError, ReadError};
 
@@ -99,6 +100,10 @@ kinds! {
     QueueFull = "queue-full", TOO_MANY_REQUESTS, "The queue is full";
     /// One address has as many connections as it may.
     TooManyFromAddress = "too-many-from-address", TOO_MANY_REQUESTS, "Too many connections from this address";
+    /// The URI is too long.
+    UriTooLong = "uri-too-long", URI_TOO_LONG, "The request's URI is too long";
+    /// The head is too long.
+    HeadTooLarge = "head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large";
     /// Something inside broke.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The coordinator failed";
     /// More connections than are served.
@@ -191,6 +196,20 @@ impl ApiError {
             detail: self.detail.clone(),
             retry_after_seconds: self.retry_after.map(whole_seconds),
         }
+    }
+}
+
+impl ApiError {
+    /// The whole response, for a connection that ends with it.
+    pub fn into_last_words(self) -> Bytes {
+        let body = serde_json::to_string(&self.document()).unwrap_or_default();
+        let (status, length) = (self.kind.status(), body.len());
+        let retry = self.retry_after.map(|after| format!("retry-after: {}\r\n", whole_seconds(after)));
+        let retry = retry.unwrap_or_default();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\n{retry}connection: close\r\n\r\n{body}"
+        )
+        .into()
     }
 }
 

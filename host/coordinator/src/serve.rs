@@ -308,17 +308,8 @@ async fn refuse(mut stream: TcpStream, reason: Refused) -> io::Result<()> {
         }
     };
     let detail = format!("{whose}; close some, or try again later");
-    let retry_after = next_return();
-    let error = ApiError::new(kind, detail).retry_after(retry_after);
-    let body = serde_json::to_string(&error.document())?;
-    let response = format!(
-        "HTTP/1.1 {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
-        error.kind.status(),
-        crate::problem::PROBLEM_JSON,
-        body.len(),
-        retry_after.as_secs(),
-    );
-    stream.write_all(response.as_bytes()).await?;
+    let error = ApiError::new(kind, detail).retry_after(next_return());
+    stream.write_all(&error.into_last_words()).await?;
     stream.shutdown().await?;
     // Closing with unread bytes would reset the connection, and the client might never see the response.
     let mut unread = [0; 1024];
@@ -595,8 +586,15 @@ mod tests {
     async fn a_head_that_is_too_long_is_refused() {
         let world = World::new(patient()).await;
         let answer = world.get(&format!("/{}", "a".repeat(40_000))).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("/problems/head-too-large"), "{answer}");
         assert!(world.get("/hello").await.contains("200 OK"), "others are served");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_is_refused_with_a_problem() {
+        let world = World::new(patient()).await;
+        let answer = read(world.send("\x16\x03\x01 hello\r\n\r\n").await).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("/problems/malformed"), "{answer}");
     }
 
     #[tokio::test]

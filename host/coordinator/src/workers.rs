@@ -98,12 +98,18 @@ async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
 }
 
 async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
-    if app.hub.connected() >= app.settings.limits.workers_max as usize {
+    let is_full = || app.hub.connected() >= app.settings.limits.workers_max as usize;
+    let full = || {
         let reason = "the coordinator has all the workers it can take".to_owned();
-        return Err((WorkerRefused::Full, Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY))));
+        (WorkerRefused::Full, Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)))
+    };
+    if is_full() {
+        return Err(full());
     }
     let (worker, hello) = introduce(app, socket).await.map_err(|leave| (WorkerRefused::Greeting, leave))?;
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
+        // A crowd greets at the same time, and all of it found room before anybody had taken it.
+        Ok(false) if is_full() => Err(full()),
         Ok(false) => Ok((worker, hello)),
         Ok(true) => Err((WorkerRefused::Banned, protocol(BANNED))),
         Err(stopping) => Err((WorkerRefused::Full, stopping.into())),

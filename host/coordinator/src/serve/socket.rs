@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,6 +18,7 @@ use tokio_util::sync::PollSemaphore;
 
 use super::seats::{FREE_BYTES, Line, STEP_BYTES, Seat};
 use crate::metrics::{Cut, Metrics};
+use crate::problem::{ApiError, Kind};
 use crate::settings::Limits;
 
 /// How long somebody may wait for room.
@@ -86,6 +87,8 @@ pub(super) struct Socket {
     /// Room that this connection has, and how many bytes that is.
     taken: Option<OwnedSemaphorePermit>,
     waiting_for_room: Patience,
+    /// What is said instead of an answer that says nothing.
+    last_words: Option<Bytes>,
     metrics: Metrics,
     seat: Seat,
 }
@@ -98,6 +101,7 @@ impl Socket {
             room: PollSemaphore::new(Arc::clone(&seat.seats.room)),
             taken: None,
             waiting_for_room: Patience::new(ROOM_TIMEOUT, 0),
+            last_words: None,
             metrics,
             seat,
         }
@@ -130,6 +134,22 @@ impl Socket {
         match (&mut self.taken, step) {
             (Some(taken), Some(step)) => taken.merge(step),
             (taken, step) => *taken = step,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// hyper answers a head that it cannot read by itself, with a status alone. Says the rest.
+    fn replace(&mut self, answer: &[u8]) -> bool {
+        let Some(error) = unreadable(answer) else { return false };
+        self.last_words = Some(error.into_last_words());
+        true
+    }
+
+    /// Ready once the last words, if there are any, are said.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(words) = self.last_words.as_mut().filter(|words| !words.is_empty()) {
+            let said = ready!(Pin::new(&mut self.stream).poll_write(cx, words))?;
+            words.advance(said);
         }
         Poll::Ready(Ok(()))
     }
@@ -173,15 +193,20 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.replace(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(cx, written, buf.first().copied())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_last_words(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_last_words(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
@@ -190,6 +215,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = bufs
+            && self.replace(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.wrote(cx, written, bufs.first().and_then(|buf| buf.first().copied()))
     }
@@ -197,6 +227,22 @@ impl AsyncWrite for Socket {
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
+}
+
+/// The problem behind an answer of hyper's own. The router's answers with these statuses always have a body.
+fn unreadable(answer: &[u8]) -> Option<ApiError> {
+    let status = answer.strip_prefix(b"HTTP/1.1 ")?.first_chunk::<3>()?;
+    let (kind, detail) = match status {
+        b"400" => (Kind::Malformed, "this is not an HTTP/1.1 request; send one"),
+        b"414" => (Kind::UriTooLong, "the request's URI is too long; shorten it"),
+        b"431" => (
+            Kind::HeadTooLarge,
+            "the request's head is longer than `limits.header_bytes_max`; send fewer or shorter headers",
+        ),
+        _ => return None,
+    };
+    let empty = answer.windows(19).any(|field| field.eq_ignore_ascii_case(b"content-length: 0\r\n"));
+    empty.then(|| ApiError::new(kind, detail))
 }
 
 /// A request's body, given up when it comes too slowly. Time counts only while the handler waits.
