@@ -27,9 +27,6 @@ pub enum Refusal {
     /// The input is not the one that the lease names.
     #[error("the input is not the one that the lease names")]
     WrongInput,
-    /// More leases than one grant may hold.
-    #[error("the grant holds more leases than the protocol allows")]
-    TooMany,
     /// The module is not the one that the release names.
     #[error("the module is not the one that the release names")]
     WrongModule,

@@ -621,8 +621,14 @@ impl Worker {
                 for lease in leases {
                     self.tell(ClientMessage::Failed { lease, reason: reason.clone() });
                 }
+                // The next connection brings the release again.
+                let lost = refusal == Refusal::NoRelease;
                 self.say(Event::Refused(refusal));
-                return self.take_a_rest(now);
+                self.take_a_rest(now);
+                if lost {
+                    self.hang_up(now, reason, None);
+                }
+                return;
             }
         };
         self.arrived(units.len());

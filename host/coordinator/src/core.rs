@@ -181,7 +181,7 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
     let hand = Hand {
         // Later runs of this process continue where earlier ones ended: the revision has grown since.
         sequence: records.store().revision().0 << 20,
-        clerk: Clerk { records, authority, hub, metrics, clock, core: core.clone(), runtime },
+        clerk: Clerk { records, authority, hub, metrics, clock: clock.clone(), core: core.clone(), runtime },
         runs: BTreeMap::new(),
         packs: Recent::new(PACKS),
         outputs: Recent::new(OUTPUTS),

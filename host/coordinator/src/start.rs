@@ -33,6 +33,8 @@ use crate::serve::Server;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
 
+/// How often the clock is compared with the one on the wall.
+const CLOCK_WATCH: Duration = Duration::from_secs(5);
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -146,11 +148,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
-        clock,
+        clock: clock.clone(),
         queue: settings.limits.core_queue_max as usize,
         stop: stop.clone(),
     });
-    let idempotency = Idempotency::new(Arc::clone(records.store()), move || clock.now());
+    let told = clock.clone();
+    let idempotency = Idempotency::new(Arc::clone(records.store()), move || told.now());
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let app = App::from(Inner {
@@ -174,6 +177,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
@@ -181,6 +185,24 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     note(&data_dir, "address", &format!("http://{address}"));
     note(&data_dir, "join", &join);
     Ok(Running { address, join, stop, server, hand })
+}
+
+/// After a leap of the clock the trust list may be too old, or of the future.
+async fn after_leaps(app: App) {
+    let mut every = tokio::time::interval(CLOCK_WATCH);
+    let mut known = app.clock.leaps();
+    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        app.clock.now();
+        if std::mem::replace(&mut known, app.clock.leaps()) == app.clock.leaps() {
+            continue;
+        }
+        warn!("the clock was set, or the computer slept; telling workers anew whom to believe");
+        // The scheduler learns the time with whatever it is told next.
+        let _stopping = app.core.tell(manyhands_scheduler::Input::TimePassed).await;
+        if let Err(error) = app.renew_trust().await {
+            warn!(%error, "the trust list could not be renewed; it is tried again within the hour");
+        }
+    }
 }
 
 /// What grows old: the trust list, answers kept for those who ask twice, and room on the disk.
