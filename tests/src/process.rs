@@ -52,9 +52,20 @@ pub struct Process {
 impl Process {
     /// Starts a program of this workspace; its output goes to the file `log`.
     pub fn start<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>, log: &Path) -> Self {
+        Self::start_in::<&str, &str, S>(&[], name, arguments, log)
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_in<K: AsRef<OsStr>, V: AsRef<OsStr>, S: AsRef<OsStr>>(
+        environment: &[(K, V)],
+        name: &str,
+        arguments: impl IntoIterator<Item = S>,
+        log: &Path,
+    ) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("the log can be written");
         let child = Command::new(program(name))
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a file can be shared"))
             .stderr(file)
@@ -89,6 +100,16 @@ impl Process {
     /// Asks the process to stop.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Stops the process and whatever it started, as a lid that is closed would.
+    pub fn suspend(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
     }
 
     /// How it ended, once it has.
