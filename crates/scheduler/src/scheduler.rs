@@ -678,6 +678,7 @@ impl Scheduler {
         let most = self.policy.machine_failures_max;
         if let (true, Some(open)) = (machine, self.open_mut(unit)) {
             open.machine_failures += 1;
+            open.failed_last = Some(id);
             if open.machine_failures >= most {
                 self.end(now, unit, End::Undecided, None);
             }
@@ -775,6 +776,7 @@ impl Scheduler {
     fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let (units, quorum) = (&mut run.units, run.spec.quorum);
+        let others = self.hungry.len() > 1;
         let index = run.queue.take(|index| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
             State::Open(open) if open.wanted(quorum) == 0 => {
@@ -782,6 +784,7 @@ impl Scheduler {
                 Look::Gone
             }
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
+            State::Open(open) if others && open.failed_last == Some(id) => Look::NotThisWorker,
             State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Ended(_) => Look::Gone,
         });

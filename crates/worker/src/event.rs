@@ -32,6 +32,17 @@ pub enum Refusal {
     WrongModule,
 }
 
+impl Refusal {
+    /// Whether something is wrong with the unit that was given, and not with a clock, a key or a release, which says
+    /// nothing about it.
+    pub(crate) const fn is_of_this_unit(&self) -> bool {
+        match self {
+            Self::NotOurs | Self::Mismatch | Self::WrongInput | Self::WrongModule => true,
+            Self::Untrusted(_) | Self::NoRelease | Self::Withdrawn => false,
+        }
+    }
+}
+
 /// Something that a volunteer might want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

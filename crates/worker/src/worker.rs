@@ -624,8 +624,12 @@ impl Worker {
             Err(Unfit { leases, refusal }) => {
                 self.arrived(leases.len());
                 let reason = refusal.to_string();
-                for lease in leases {
-                    self.tell(ClientMessage::Failed { lease, reason: reason.clone() });
+                if refusal.is_of_this_unit() {
+                    for lease in leases {
+                        self.tell(ClientMessage::Failed { lease, reason: reason.clone() });
+                    }
+                } else if !leases.is_empty() {
+                    self.tell(ClientMessage::GiveBack(leases));
                 }
                 // The next connection brings the release again.
                 let lost = refusal == Refusal::NoRelease;
