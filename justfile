@@ -24,6 +24,10 @@ test:
 fuzz *options:
     cargo xtask fuzz {{options}}
 
+# Break everything that can break, often, and see that nothing acknowledged is lost
+faults *options:
+    cargo xtask faults {{options}}
+
 # Format everything
 fmt:
     cargo fmt --all

@@ -124,29 +124,27 @@ impl Client {
         .await
     }
 
-    /// A number of `/metrics`.
-    pub(crate) async fn metric(&self, name: &str) -> Kept<u64> {
-        let answer = self.request(Method::GET, "/metrics").send().await;
-        let text = match answer {
-            Ok(answer) => answer.text().await.unwrap_or_default(),
-            Err(error) => return Err(Broken(format!("/metrics: {error}"))),
-        };
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        line.ok_or_else(|| Broken(format!("/metrics has no {name}")))
-    }
-
-    /// Waits until `count` workers are connected, for `bound` at most.
+    /// Waits until `count` workers are connected, for `bound` at most, and `/metrics` says so too.
     pub(crate) async fn connected(&self, count: usize, bound: Duration) -> Kept<()> {
         let since = Instant::now();
         loop {
             let workers: WorkerList = self.get("/v1/workers").await?;
             let there = workers.workers.iter().filter(|worker| worker.connected).count();
-            if there == count {
+            let counted = self.metric("manyhands_workers_connected ").await;
+            if there == count && counted == Some(count as u64) {
                 return Ok(());
             }
-            promise(since.elapsed() < bound, || format!("{there} workers are connected after {bound:?}, not {count}"))?;
+            promise(since.elapsed() < bound, || {
+                format!("after {bound:?} {there} workers are connected and /metrics counts {counted:?}, not {count}")
+            })?;
             tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    /// A number of `/metrics`, if it can be had now.
+    async fn metric(&self, name: &str) -> Option<u64> {
+        let text = self.request(Method::GET, "/metrics").send().await.ok()?.text().await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 }
 

@@ -14,7 +14,7 @@ mod wait;
 mod worker;
 
 pub use crate::coordinator::{Coordinator, Refused, publication};
-pub use crate::process::{Liar, Process, Runner, workspace};
+pub use crate::process::{Liar, Process, Runner, run, run_limited, workspace};
 pub use crate::proxy::{Line, Proxy, Weather};
 pub use crate::wait::{PATIENCE, until};
 pub use crate::worker::{Lost, Unit, Worker};

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,19 @@ fn program(name: &str) -> PathBuf {
     let path = folder.join(name);
     assert!(path.exists(), "{} is missing; `cargo xtask test` builds it", path.display());
     path
+}
+
+/// Runs a program of this workspace to its end, and returns all that it said.
+pub fn run<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> Output {
+    let output = Command::new(program(name)).args(arguments).stdin(Stdio::null()).output();
+    output.unwrap_or_else(|error| panic!("{name} does not start: {error}"))
+}
+
+/// The same through a shell that first sets `limits`, such as `ulimit -f 100`.
+pub fn run_limited<S: AsRef<OsStr>>(limits: &str, name: &str, arguments: impl IntoIterator<Item = S>) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]).arg(program(name)).args(arguments);
+    shell.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{name} does not start: {error}"))
 }
 
 /// A child process and whatever it started. Both end when this is dropped.

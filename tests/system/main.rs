@@ -5,10 +5,12 @@
 
 #![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
 
+mod backup;
 mod bad_input;
 mod crash;
 mod forgery;
 mod limits;
+mod revocation;
 mod runs;
 mod steering;
 mod strangers;

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod faults;
 mod font;
 mod fuzz;
 mod map;
@@ -30,6 +31,8 @@ enum Task {
     Setup,
     /// Start a coordinator, three runners and a liar, and run real jobs over real data
     Demo,
+    /// Break everything that can break, often, and see that nothing acknowledged is lost
+    Faults(faults::Options),
     /// Search for inputs that break a decoder, guided by coverage
     Fuzz(fuzz::Options),
     /// Build Debian packages of the coordinator, the runner and the tool
@@ -61,6 +64,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
+        Task::Faults(options) => faults::run(options).await,
         Task::Fuzz(options) => fuzz::run(options).await,
         Task::Package => package::run().await,
         Task::Siege(options) => siege::run(options).await,

@@ -886,6 +886,11 @@ impl Scheduler {
         self.runs.values().filter(move |run| run.spec.job == *job).map(|run| run.spec.serial)
     }
 
+    /// Active runs, each with the module that it executes.
+    pub fn modules(&self) -> impl Iterator<Item = (RunId, Digest)> + '_ {
+        self.runs.iter().map(|(id, run)| (*id, run.spec.module))
+    }
+
     /// All workers that ever reported or are connected.
     pub fn workers(&self) -> impl Iterator<Item = WorkerSummary> + '_ {
         self.workers.iter().map(|(id, worker)| WorkerSummary {

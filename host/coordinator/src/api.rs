@@ -3,7 +3,7 @@
 mod admin;
 mod jobs;
 mod results;
-mod runs;
+pub(crate) mod runs;
 mod submit;
 mod upkeep;
 

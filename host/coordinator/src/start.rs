@@ -179,6 +179,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tokio::spawn(every_hour(app.clone()));
     tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
+    tokio::spawn(finish_revocations(app.clone()));
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
@@ -202,6 +203,13 @@ async fn after_leaps(app: App) {
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; it is tried again within the hour");
         }
+    }
+}
+
+/// A crash may have come between a revocation and the end of its runs, which nobody would execute any more.
+async fn finish_revocations(app: App) {
+    if let Err(error) = crate::api::runs::cancel_revoked(&app).await {
+        warn!(%error, "runs of revoked jobs could not be cancelled; revoke the jobs again");
     }
 }
 

@@ -98,8 +98,8 @@ pub(super) async fn revoke(
     app.blocking(move |records| revocations::add(&**records.store(), module, &revocation)).await?;
     app.catalogue.revoke(module);
     app.renew_trust().await?;
-    // From here on no submission of it gets by. One that did before is on disk already, or cancels itself.
-    let runs_cancelled = super::runs::cancel_all_of(&app, module).await?;
+    // From here on no submission of it gets by. One that did before is active already, or cancels itself.
+    let runs_cancelled = super::runs::cancel_revoked(&app).await?;
     tracing::info!(job = %job.manifest.name, version = %job.manifest.version, runs_cancelled, "job revoked");
     let JobRecord { manifest, .. } = &*job;
     Ok(Json(RevokedView { name: manifest.name.clone(), version: manifest.version.clone(), module, runs_cancelled }))

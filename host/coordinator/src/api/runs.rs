@@ -1,6 +1,6 @@
 //! Following, explaining and steering runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -242,20 +242,21 @@ pub(super) async fn cancel(State(app): State<App>, caller: Caller, Path(id): Pat
     Ok(Json(view(&until(&app, id, |run| run.status != RunStatus::Active).await?)))
 }
 
-/// Cancels every active run of a module, and returns how many once that is on disk.
-pub(super) async fn cancel_all_of(app: &App, module: Digest) -> Answer<u64> {
-    let (mut after, mut cancelled) = (None, 0);
-    loop {
-        let page = app.blocking(move |records| records.runs(after, 1_000)).await?;
-        let Some(last) = page.last() else { return Ok(cancelled) };
-        after = Some(last.spec.id);
-        for run in page.iter().filter(|run| run.spec.module == module && run.status == RunStatus::Active) {
-            let id = run.spec.id;
-            app.core.tell(Input::Cancel(id)).await?;
-            until(app, id, |run| run.status != RunStatus::Active).await?;
-            cancelled += 1;
-        }
+/// Cancels every active run of a revoked module; returns how many once that is on disk.
+pub(crate) async fn cancel_revoked(app: &App) -> Answer<u64> {
+    let revoked: BTreeSet<Digest> = app.catalogue.revoked().into_iter().collect();
+    if revoked.is_empty() {
+        return Ok(0);
     }
+    let of_revoked = move |(run, module)| revoked.contains(&module).then_some(run);
+    let runs: Vec<RunId> = app.core.ask(|scheduler, _| scheduler.modules().filter_map(of_revoked).collect()).await?;
+    for &run in &runs {
+        app.core.tell(Input::Cancel(run)).await?;
+    }
+    for &run in &runs {
+        until(app, run, |run| run.status != RunStatus::Active).await?;
+    }
+    Ok(runs.len() as u64)
 }
 
 /// Tries everything again that ended without an output.
