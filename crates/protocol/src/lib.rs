@@ -15,6 +15,7 @@
 //!   │ ◀─ Receipts, once they are on disk ─────── │
 //! ```
 
+mod bounded;
 pub mod message;
 pub mod statement;
 

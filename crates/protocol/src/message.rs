@@ -9,7 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::FRAME_BYTES_MAX;
-use crate::statement::{Greeting, Leases, Release, Reports};
+use crate::bounded::at_most;
+use crate::statement::{Greeting, LEASES_MAX, Leases, Release, Reports};
+
+/// Leases that one message names at most: more than one worker ever holds.
+pub const LIST_MAX: usize = 4096;
 
 /// The coordinator's first words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +64,7 @@ pub struct Grant {
     /// `/v1/modules/{digest}`, for anybody to cache.
     pub release: Option<Signed<Release>>,
     /// The inputs, one for each lease, in their order.
+    #[serde(deserialize_with = "at_most::<LEASES_MAX, _, _>")]
     pub inputs: Vec<Bytes>,
 }
 
@@ -69,6 +74,7 @@ pub struct Done {
     /// The worker's word.
     pub reports: Signed<Reports>,
     /// The outputs, one for each report, in their order; empty unless the verdict is `Ok`.
+    #[serde(deserialize_with = "at_most::<LEASES_MAX, _, _>")]
     pub outputs: Vec<Bytes>,
 }
 
@@ -107,7 +113,7 @@ pub enum ClientMessage {
         permille: u16,
     },
     /// The worker will not execute these after all.
-    GiveBack(Vec<LeaseId>),
+    GiveBack(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<LeaseId>),
     /// Still here.
     Ping,
 }
@@ -129,9 +135,9 @@ pub enum ServerMessage {
     /// Units to execute.
     Grant(Grant),
     /// What became of reports, by the leases that they were under.
-    Receipts(Vec<(LeaseId, Receipt)>),
+    Receipts(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(LeaseId, Receipt)>),
     /// These need not be executed any more.
-    Cancel(Vec<LeaseId>),
+    Cancel(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<LeaseId>),
     /// Whom to believe from now on.
     Trust(Signed<TrustList>),
     /// Still here.
@@ -190,5 +196,12 @@ mod tests {
         let mut frame = vec![5, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10];
         frame.push(0);
         assert_eq!(decode::<ClientMessage>(&frame), Err(DecodeError::Malformed));
+    }
+
+    #[test]
+    fn attack_27_a_list_ends_where_it_may_be_no_longer() {
+        let list = |count| encode(&ClientMessage::GiveBack(vec![LeaseId([0; 16]); count]));
+        assert!(decode::<ClientMessage>(&list(LIST_MAX)).is_ok());
+        assert_eq!(decode::<ClientMessage>(&list(LIST_MAX + 1)), Err(DecodeError::Malformed));
     }
 }

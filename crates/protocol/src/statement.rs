@@ -4,6 +4,8 @@ use manyhands_model::{Digest, JobName, LeaseId, Limits, Outcome, RunId, Timestam
 use manyhands_signing::{Dated, PublicKey, Statement, Validity};
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::at_most;
+
 /// Leases that one statement holds at most, and reports.
 pub const LEASES_MAX: usize = 64;
 /// The longest statement of reports, in bytes: it is kept as evidence.
@@ -116,6 +118,7 @@ pub struct Leases {
     /// From when until when. A result that comes later counts only if the unit still needs it.
     pub validity: Validity,
     /// At least one and at most [`LEASES_MAX`].
+    #[serde(deserialize_with = "at_most::<LEASES_MAX, _, _>")]
     pub leases: Vec<Lease>,
 }
 
@@ -149,6 +152,7 @@ pub struct Reports {
     /// SHA-256 of the sealed module.
     pub module: Digest,
     /// At least one and at most [`LEASES_MAX`]; [`REPORTS_BYTES_MAX`] with all that they say.
+    #[serde(deserialize_with = "at_most::<LEASES_MAX, _, _>")]
     pub reports: Vec<Report>,
 }
 

@@ -233,6 +233,8 @@ struct Held {
 /// The coordinator's mind.
 pub struct Scheduler {
     policy: Policy,
+    /// The latest moment that it was told.
+    now: Timestamp,
     random: ChaCha20Rng,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
@@ -254,6 +256,7 @@ impl Scheduler {
     pub fn new(policy: Policy, seed: [u8; 32]) -> Self {
         Self {
             policy,
+            now: Timestamp::default(),
             random: ChaCha20Rng::from_seed(seed),
             runs: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -332,6 +335,10 @@ impl Scheduler {
 
     /// Takes note of what happened at `now`.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
+        if now < self.now {
+            self.set_back(self.now.since(now));
+        }
+        self.now = now;
         match input {
             Input::Submitted(spec) => self.submit(spec),
             Input::Cancel(run) => self.cancel(now, run),
@@ -671,6 +678,7 @@ impl Scheduler {
         let most = self.policy.machine_failures_max;
         if let (true, Some(open)) = (machine, self.open_mut(unit)) {
             open.machine_failures += 1;
+            open.failed_last = Some(id);
             if open.machine_failures >= most {
                 self.end(now, unit, End::Undecided, None);
             }
@@ -698,6 +706,15 @@ impl Scheduler {
             worker.leases.remove(&lease);
         }
         Some(held)
+    }
+
+    /// The clock was set back by `by`: nobody shall wait for moments that come again.
+    fn set_back(&mut self, by: Duration) {
+        let earlier = |at: Timestamp| Timestamp(at.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)));
+        for held in self.leases.values_mut() {
+            held.expires_at = earlier(held.expires_at);
+        }
+        self.deadlines = self.leases.iter().map(|(id, held)| (held.expires_at, *id)).collect();
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -759,6 +776,7 @@ impl Scheduler {
     fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let (units, quorum) = (&mut run.units, run.spec.quorum);
+        let others = self.hungry.len() > 1;
         let index = run.queue.take(|index| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
             State::Open(open) if open.wanted(quorum) == 0 => {
@@ -766,6 +784,7 @@ impl Scheduler {
                 Look::Gone
             }
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
+            State::Open(open) if others && open.failed_last == Some(id) => Look::NotThisWorker,
             State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Ended(_) => Look::Gone,
         });

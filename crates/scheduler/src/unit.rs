@@ -82,6 +82,8 @@ pub(crate) struct Open {
     pub(crate) reports: Vec<Replica>,
     pub(crate) leases: Vec<(LeaseId, WorkerId)>,
     pub(crate) machine_failures: u8,
+    /// The worker whose machine failed last: others go first.
+    pub(crate) failed_last: Option<WorkerId>,
     /// Whether it stands in its run's queue.
     pub(crate) queued: bool,
 }

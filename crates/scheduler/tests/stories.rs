@@ -271,6 +271,22 @@ fn a_lie_costs_one_more_replica_and_is_laid_to_the_liar() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+    check(
+        "
+         90000s ann submits r: 1 input, 1 of 1
+         90001s w1 connects
+         90001s w1 wants 1      => w1 gets r/0
+         90002s w2 connects
+         90002s w2 wants 1
+         3602s time passes
+         3661s time passes      => w1 drops 1; w2 gets r/0
+         3662s w2 returns r/0 A => r/0 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
 fn nobody_answers_a_unit_twice() {
     check(
         "

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, Limits, Timestamp, WorkerId};
-use manyhands_protocol::{Grant, LEASES_MAX, Lease, Leases, Release};
+use manyhands_protocol::{Grant, Lease, Leases, Release};
 use manyhands_signing::{Fingerprint, KeyRing, PublicKey, Signed, Statement as _, TrustList, Untrusted, Verified};
 
 use crate::event::Refusal;
@@ -93,7 +93,18 @@ impl Belief {
         let Some(ring) = &self.ring else {
             return Err(Unfit { leases: Vec::new(), refusal: Refusal::NoRelease });
         };
-        let names = |leases: &Leases| leases.leases.iter().take(LEASES_MAX).map(|lease| lease.id).collect();
+        // Whatever becomes of the leases: it comes once on a connection.
+        let untrusted = match &grant.release {
+            Some(signed) => match ring.verify(signed, now) {
+                Ok(release) => {
+                    self.releases.insert(release.module, (signed.clone(), release));
+                    None
+                }
+                Err(untrusted) => Some(untrusted),
+            },
+            None => None,
+        };
+        let names = |leases: &Leases| leases.leases.iter().map(|lease| lease.id).collect();
         let leases = ring.verify(&grant.leases, now).map_err(|untrusted| {
             // To give them back it is enough to know their names: the coordinator knows whose they are.
             let leases = grant.leases.verify_any().map_or_else(|_| Vec::new(), |leases| names(&leases));
@@ -103,15 +114,8 @@ impl Belief {
         if leases.worker != self.me {
             return Err(unfit(Refusal::NotOurs));
         }
-        let known = self.releases.get(&leases.module);
-        if let Some(signed) = &grant.release
-            && known.is_none_or(|(known, _)| known != signed)
-        {
-            let release = ring.verify(signed, now).map_err(|untrusted| unfit(untrusted.into()))?;
-            if release.module != leases.module {
-                return Err(unfit(Refusal::Mismatch));
-            }
-            self.releases.insert(release.module, (signed.clone(), release));
+        if let Some(untrusted) = untrusted {
+            return Err(unfit(untrusted.into()));
         }
         let (_, release) = self.releases.get(&leases.module).ok_or_else(|| unfit(Refusal::NoRelease))?;
         if (release.serial, &release.name) != (leases.serial, &leases.job) {
@@ -127,9 +131,6 @@ impl Belief {
         let fits = |(lease, input): (&Lease, &Bytes)| Digest::of(input) == lease.task.input;
         if leases.leases.len() != grant.inputs.len() || !leases.leases.iter().zip(&grant.inputs).all(fits) {
             return Err(unfit(Refusal::WrongInput));
-        }
-        if leases.leases.len() > LEASES_MAX {
-            return Err(unfit(Refusal::TooMany));
         }
         let (limits, module_bytes) = (release.limits, release.module_bytes);
         let units = leases.leases.iter().cloned().zip(grant.inputs).collect();

@@ -27,12 +27,20 @@ pub enum Refusal {
     /// The input is not the one that the lease names.
     #[error("the input is not the one that the lease names")]
     WrongInput,
-    /// More leases than one grant may hold.
-    #[error("the grant holds more leases than the protocol allows")]
-    TooMany,
     /// The module is not the one that the release names.
     #[error("the module is not the one that the release names")]
     WrongModule,
+}
+
+impl Refusal {
+    /// Whether something is wrong with the unit that was given, and not with a clock, a key or a release, which says
+    /// nothing about it.
+    pub(crate) const fn is_of_this_unit(&self) -> bool {
+        match self {
+            Self::NotOurs | Self::Mismatch | Self::WrongInput | Self::WrongModule => true,
+            Self::Untrusted(_) | Self::NoRelease | Self::Withdrawn => false,
+        }
+    }
 }
 
 /// Something that a volunteer might want to know.

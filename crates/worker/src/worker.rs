@@ -294,6 +294,10 @@ pub struct Worker {
     modules: VecDeque<Digest>,
     fetching: BTreeSet<Digest>,
     units: BTreeMap<LeaseId, Unit>,
+    /// When the leases of those end.
+    deadlines: BTreeSet<(Timestamp, LeaseId)>,
+    /// How many of those are being executed.
+    running: usize,
     /// Those that are not running, in the order in which they were granted.
     queue: VecDeque<LeaseId>,
     /// What is executed and not signed yet, by its run.
@@ -335,6 +339,8 @@ impl Worker {
             modules: VecDeque::new(),
             fetching: BTreeSet::new(),
             units: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            running: 0,
             queue: VecDeque::new(),
             finished: BTreeMap::new(),
             outbox: BTreeMap::new(),
@@ -403,7 +409,7 @@ impl Worker {
             Input::Drain => {
                 if self.draining.is_none() {
                     self.draining = Some(now.after(DRAIN_TIME));
-                    let units = self.running();
+                    let units = self.running;
                     self.say(Event::Draining { units });
                     self.give_back(|unit| !unit.stage.is_running());
                 }
@@ -428,7 +434,7 @@ impl Worker {
         if self.ended {
             return None;
         }
-        let leases = self.units.values().map(|unit| unit.terms.leases.validity.expires_at).min();
+        let leases = self.deadlines.first().map(|(at, _)| *at);
         let finished = self.finished.values().map(|finished| finished.since.after(TOGETHER)).min();
         let unsaved = self.outbox.values().filter_map(|sent| match sent.kept {
             Kept::Until(at) => Some(at),
@@ -512,7 +518,7 @@ impl Worker {
         }
         self.rest_until = self.rest_until.filter(|until| *until > now);
         // Nobody waits for what its lease no longer covers; the slot is better used otherwise.
-        for id in self.units_with(|unit| unit.terms.leases.validity.expires_at <= now) {
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             if let Some(unit) = self.drop_unit(id) {
                 self.say(Event::TooLate { unit: unit.id() });
             }
@@ -618,11 +624,21 @@ impl Worker {
             Err(Unfit { leases, refusal }) => {
                 self.arrived(leases.len());
                 let reason = refusal.to_string();
-                for lease in leases {
-                    self.tell(ClientMessage::Failed { lease, reason: reason.clone() });
+                if refusal.is_of_this_unit() {
+                    for lease in leases {
+                        self.tell(ClientMessage::Failed { lease, reason: reason.clone() });
+                    }
+                } else if !leases.is_empty() {
+                    self.tell(ClientMessage::GiveBack(leases));
                 }
+                // The next connection brings the release again.
+                let lost = refusal == Refusal::NoRelease;
                 self.say(Event::Refused(refusal));
-                return self.take_a_rest(now);
+                self.take_a_rest(now);
+                if lost {
+                    self.hang_up(now, reason, None);
+                }
+                return;
             }
         };
         self.arrived(units.len());
@@ -642,6 +658,7 @@ impl Worker {
             if stage == Stage::NeedsModule && self.fetching.insert(module) {
                 self.effects.push_back(Effect::FetchModule { module, bytes: terms.module_bytes });
             }
+            self.deadlines.insert((terms.leases.validity.expires_at, id));
             self.units.insert(id, Unit { terms: Arc::clone(&terms), lease, input, stage });
             self.queue.push_back(id);
         }
@@ -681,12 +698,13 @@ impl Worker {
     }
 
     fn run_ready(&mut self, now: Timestamp) {
-        while self.running() < self.slots {
+        while self.running < self.slots {
             let ready = |id: &LeaseId| self.units.get(id).is_some_and(|unit| unit.stage == Stage::Ready);
             let Some(at) = self.queue.iter().position(ready) else { return };
             let Some(id) = self.queue.remove(at) else { return };
             let Some(unit) = self.units.get_mut(&id) else { return };
             unit.stage = Stage::Running { since: now, permille: 0 };
+            self.running += 1;
             let (task, limits, input) = (&unit.lease.task, unit.terms.limits, core::mem::take(&mut unit.input));
             let started = Event::Started { unit: unit.id(), job: unit.terms.leases.job.clone() };
             let order = Order { lease: id, module: unit.module(), entry: task.entry, input, seed: task.seed, limits };
@@ -715,7 +733,7 @@ impl Worker {
             Ok(executed) => executed,
             Err(reason) => return self.fail(now, &[id], &reason),
         };
-        let Some(unit) = self.units.remove(&id) else { return };
+        let Some(unit) = self.take(id) else { return };
         self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
         self.rest.reset();
         self.counts.executed += 1;
@@ -738,7 +756,7 @@ impl Worker {
         if self.finished.is_empty() {
             return;
         }
-        let idle = self.running() < self.slots;
+        let idle = self.running < self.slots;
         let due = |finished: &Finished| idle || finished.is_full() || finished.since.after(TOGETHER) <= now;
         let runs: Vec<RunId> =
             self.finished.iter().filter(|(_, finished)| due(finished)).map(|(run, _)| *run).collect();
@@ -809,7 +827,7 @@ impl Worker {
         let mut failed = false;
         for lease in leases {
             // What failed is not running any more, so there is nothing to abort.
-            failed |= self.units.remove(lease).is_some();
+            failed |= self.take(*lease).is_some();
             self.queue.retain(|waiting| waiting != lease);
             self.tell(ClientMessage::Failed { lease: *lease, reason: reason.to_owned() });
         }
@@ -830,9 +848,16 @@ impl Worker {
         }
     }
 
+    fn take(&mut self, id: LeaseId) -> Option<Unit> {
+        let unit = self.units.remove(&id)?;
+        self.deadlines.remove(&(unit.terms.leases.validity.expires_at, id));
+        self.running -= usize::from(unit.stage.is_running());
+        Some(unit)
+    }
+
     /// Nobody needs this unit from this worker any more.
     fn drop_unit(&mut self, id: LeaseId) -> Option<Unit> {
-        let unit = self.units.remove(&id)?;
+        let unit = self.take(id)?;
         self.queue.retain(|lease| *lease != id);
         if unit.stage.is_running() {
             self.effects.push_back(Effect::Abort(id));
@@ -907,10 +932,6 @@ impl Worker {
             self.effects.push_back(Effect::Disconnect);
             self.effects.push_back(Effect::Finished);
         }
-    }
-
-    fn running(&self) -> usize {
-        self.units.values().filter(|unit| unit.stage.is_running()).count()
     }
 
     fn units_with(&self, fits: impl Fn(&Unit) -> bool) -> Vec<LeaseId> {

@@ -1,46 +1,60 @@
 //! The one clock of this process.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use manyhands_model::Timestamp;
 
-/// Difference between the clock on the wall and the one that only goes forward that means a leap: somebody
-/// set the clock, or the computer slept, through which the latter stands still. Runners have the same.
+/// Difference between the clock on the wall and the one that only goes forward that means a leap: somebody set
+/// the clock, or the computer slept, through which the latter stands still.
 const LEAP: Duration = Duration::from_secs(30);
 
-/// How far the wall clock has leapt since this process started. Unit: milliseconds.
-static LEAPT: AtomicI64 = AtomicI64::new(0);
+/// The wall clock, carried on by the monotonic one between leaps: small corrections end no lease, and after a
+/// large one workers with right clocks still believe what is signed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
 
-/// Wall-clock time as it was when the process started, carried on by the monotonic clock: somebody who sets the
-/// computer's clock a little does not end leases. A leap is followed, or every lease would be out of date for the
-/// workers, whose clocks are right.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
+#[derive(Debug)]
+struct Inner {
     started_at: Timestamp,
     started: Instant,
+    /// Milliseconds by which leaps moved it.
+    moved: AtomicI64,
+    leaps: AtomicU64,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { started_at: earlier(wall(), LEAPT.load(Ordering::Relaxed)), started: Instant::now() }
+        let (moved, leaps) = Default::default();
+        Self(Arc::new(Inner { started_at: wall(), started: Instant::now(), moved, leaps }))
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        let ticks = self.started_at.after(self.started.elapsed());
-        let known = LEAPT.load(Ordering::Relaxed);
-        let leapt = follow(ticks, wall(), known);
-        if leapt != known {
-            LEAPT.store(leapt, Ordering::Relaxed);
-        }
-        earlier(ticks, -leapt)
+        self.at(wall())
     }
 
-    /// How far the wall clock has leapt since the process started, in milliseconds: another number, another leap.
-    pub fn leapt(&self) -> i64 {
-        LEAPT.load(Ordering::Relaxed)
+    fn at(&self, wall: Timestamp) -> Timestamp {
+        let Inner { started_at, started, moved, leaps } = &*self.0;
+        let carried_on = started_at.after(started.elapsed());
+        let before = moved.load(Ordering::Relaxed);
+        let now = Timestamp(carried_on.0.saturating_add_signed(before));
+        if now.since(wall).max(wall.since(now)) < LEAP {
+            return now;
+        }
+        let after = i64::try_from(i128::from(wall.0) - i128::from(carried_on.0)).unwrap_or(before);
+        // Of several who notice at once, one counts.
+        if moved.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            leaps.fetch_add(1, Ordering::Relaxed);
+        }
+        wall
+    }
+
+    /// How often it leapt so far.
+    pub fn leaps(&self) -> u64 {
+        self.0.leaps.load(Ordering::Relaxed)
     }
 
     /// When `at` will be, for a timer.
@@ -53,36 +67,21 @@ fn wall() -> Timestamp {
     Timestamp(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// How far the wall clock has leapt, where it was known to have leapt so far and the monotonic clock says `ticks`.
-fn follow(ticks: Timestamp, wall: Timestamp, leapt: i64) -> i64 {
-    let carried_on = earlier(ticks, -leapt);
-    let apart = carried_on.since(wall).max(wall.since(carried_on));
-    if apart < LEAP { leapt } else { wall.0.cast_signed() - ticks.0.cast_signed() }
-}
-
-/// The moment so many milliseconds earlier, or later if they are negative.
-const fn earlier(at: Timestamp, by: i64) -> Timestamp {
-    Timestamp(at.0.saturating_add_signed(by.saturating_neg()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_leap_is_followed_and_a_step_is_not() {
-        let ticks = Timestamp(1_000_000_000);
-        let off = |by| earlier(ticks, -by);
-        for (wall, known, leapt) in [
-            (0, 0, 0),
-            (29_999, 0, 0),
-            (-29_999, 0, 0),
-            (30_000, 0, 30_000),
-            (-7_200_000, 0, -7_200_000),
-            (86_400_000, 86_390_000, 86_390_000),
-            (0, 86_400_000, 0),
-        ] {
-            assert_eq!(follow(ticks, off(wall), known), leapt, "{wall} off the ticks, {known} known");
-        }
+    fn a_small_correction_changes_nothing_and_a_leap_is_followed() {
+        let clock = Clock::start();
+        let began = clock.now();
+        let small = clock.at(began.after(Duration::from_secs(29)));
+        assert!(small.since(began) < Duration::from_secs(5) && clock.leaps() == 0, "{small:?}");
+        let later = began.after(Duration::from_secs(7200));
+        assert_eq!((clock.at(later), clock.leaps()), (later, 1));
+        let again = clock.at(later);
+        assert!(again.since(later) < Duration::from_secs(5) && clock.leaps() == 1);
+        let earlier = Timestamp(began.0 - 86_400_000);
+        assert_eq!((clock.at(earlier), clock.leaps()), (earlier, 2));
     }
 }

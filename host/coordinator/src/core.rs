@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
-use manyhands_model::{Digest, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Task};
 use manyhands_scheduler::{Effect, Input, LeaseDraft, Record, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord};
 use manyhands_signing::Validity;
@@ -181,7 +181,7 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
     let hand = Hand {
         // Later runs of this process continue where earlier ones ended: the revision has grown since.
         sequence: records.store().revision().0 << 20,
-        clerk: Clerk { records, authority, hub, metrics, clock, core: core.clone(), runtime },
+        clerk: Clerk { records, authority, hub, metrics, clock: clock.clone(), core: core.clone(), runtime },
         runs: BTreeMap::new(),
         packs: Recent::new(PACKS),
         outputs: Recent::new(OUTPUTS),
@@ -327,6 +327,13 @@ impl<K: Ord + Copy, V> Recent<K, V> {
     }
 }
 
+/// What is told once for all effects of some batches.
+#[derive(Default)]
+struct After {
+    withdrawn: BTreeMap<WorkerId, Vec<LeaseId>>,
+    changed: BTreeSet<RunId>,
+}
+
 struct Hand {
     clerk: Clerk,
     sequence: u64,
@@ -360,9 +367,13 @@ impl Hand {
                 self.grant(worker, run, drafts);
             }
             self.record(&batches)?;
+            let mut after = After::default();
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
-                self.perform(effect)?;
+                self.perform(effect, &mut after)?;
             }
+            let hub = &self.clerk.hub;
+            after.withdrawn.into_iter().for_each(|(worker, leases)| hub.cancel(worker, &leases));
+            after.changed.into_iter().for_each(|run| hub.changed(run));
         }
         Ok(())
     }
@@ -403,16 +414,18 @@ impl Hand {
         }
     }
 
-    fn perform(&mut self, effect: Effect) -> Result<(), RecordError> {
+    fn perform(&mut self, effect: Effect, after: &mut After) -> Result<(), RecordError> {
         let Clerk { hub, metrics, runtime, .. } = &self.clerk;
         match effect {
             Effect::Record(Record::Unit(unit, record)) => {
                 if record.end.is_some() {
                     hub.ended(unit, &record);
                 }
-                hub.changed(unit.run);
+                after.changed.insert(unit.run);
             }
-            Effect::Record(Record::Run(run)) => hub.changed(run.spec.id),
+            Effect::Record(Record::Run(run)) => {
+                after.changed.insert(run.spec.id);
+            }
             Effect::Record(Record::Evidence(..) | Record::Worker(..)) | Effect::Ended(..) => {}
             Effect::Grant(draft) => error!(lease = %draft.id, "a lease was not sent"),
             Effect::Receipts { worker, receipts } => {
@@ -425,7 +438,7 @@ impl Hand {
                 }
                 hub.send(worker, ServerMessage::Receipts(receipts));
             }
-            Effect::Withdraw { worker, leases } => hub.send(worker, ServerMessage::Cancel(leases)),
+            Effect::Withdraw { worker, leases } => after.withdrawn.entry(worker).or_default().extend(leases),
             Effect::Assemble { unit, parts } => {
                 let input = match runtime.block_on(self.assemble(unit, parts)) {
                     Ok(()) => Input::InputReady(unit),
@@ -454,7 +467,7 @@ impl Hand {
             Effect::RunEnded(run) => {
                 self.runs.remove(&run);
                 info!(%run, "run ended");
-                hub.changed(run);
+                after.changed.insert(run);
             }
         }
         Ok(())
@@ -574,12 +587,7 @@ impl Clerk {
         self.runtime.spawn(async move { core.tell(input).await });
     }
 
-    fn cannot_grant(
-        &self,
-        worker: WorkerId,
-        leases: impl IntoIterator<Item = manyhands_model::LeaseId>,
-        error: &RecordError,
-    ) {
+    fn cannot_grant(&self, worker: WorkerId, leases: impl IntoIterator<Item = LeaseId>, error: &RecordError) {
         error!(%error, "units cannot be given out");
         for lease in leases {
             self.metrics.lease_failed();

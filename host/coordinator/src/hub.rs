@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use manyhands_model::{Digest, RunId, UnitId, WorkerId};
+use manyhands_model::{Digest, LeaseId, RunId, UnitId, WorkerId};
+use manyhands_protocol::message::LIST_MAX;
 use manyhands_protocol::{Body, ServerMessage};
 use manyhands_scheduler::UnitRecord;
 use manyhands_signing::{Signed, TrustList};
@@ -98,6 +99,13 @@ impl Hub {
     pub fn send(&self, worker: WorkerId, message: ServerMessage) {
         if let Some(session) = self.session(worker) {
             session.send(message);
+        }
+    }
+
+    /// Tells a worker, if it is connected, that these need not be executed any more.
+    pub fn cancel(&self, worker: WorkerId, leases: &[LeaseId]) {
+        for some in leases.chunks(LIST_MAX) {
+            self.send(worker, ServerMessage::Cancel(some.to_vec()));
         }
     }
 

@@ -73,6 +73,7 @@ impl Splitter {
         match self.framing {
             // The last line needs no line break.
             Framing::Lines => {
+                self.within_line(self.rest.len())?;
                 let line = trimmed(self.rest.split().freeze());
                 Ok((!line.is_empty()).then_some(line))
             }
@@ -83,16 +84,22 @@ impl Splitter {
 
     fn next_line(&mut self) -> Result<Option<Bytes>, BadBody> {
         while let Some(at) = self.rest[self.searched..].iter().position(|byte| *byte == b'\n') {
-            let line = self.rest.split_to(self.searched + at + 1).freeze();
+            let length = self.searched + at;
+            self.within_line(length)?;
+            let line = trimmed(self.rest.split_to(length + 1).freeze());
             self.searched = 0;
-            let line = trimmed(line);
             if !line.is_empty() {
                 return self.whole(line);
             }
         }
         self.searched = self.rest.len();
-        self.within(self.searched)?;
+        self.within_line(self.searched)?;
         Ok(None)
+    }
+
+    /// A line is as long as it came, but for its end: however the body is cut into chunks, and whatever is trimmed.
+    fn within_line(&self, length: usize) -> Result<(), BadBody> {
+        self.within(length - usize::from(self.rest[..length].ends_with(b"\r")))
     }
 
     fn next_frame(&mut self) -> Result<Option<Bytes>, BadBody> {
@@ -156,7 +163,13 @@ mod tests {
 
     #[test]
     fn a_long_input_and_a_cut_one_are_named() {
-        assert_eq!(split(Framing::Lines, b"ok\n123456789", 4), Err(BadBody::TooLong { number: 2, most: 8 }));
+        for step in 1..12 {
+            let long = Err(BadBody::TooLong { number: 2, most: 8 });
+            assert_eq!(split(Framing::Lines, b"ok\n123456789", step), long);
+            assert_eq!(split(Framing::Lines, b"ok\n12345   \n", step), Ok(vec![b"ok".to_vec(), b"12345".to_vec()]));
+            assert_eq!(split(Framing::Lines, b"ok\n12345    \n", step), long, "as long as it came");
+            assert_eq!(split(Framing::Lines, b"ok\n12345678\r\n", step).expect("fits").len(), 2);
+        }
         assert_eq!(split(Framing::Frames, &u32::MAX.to_le_bytes(), 1), Err(BadBody::TooLong { number: 1, most: 8 }));
         assert_eq!(split(Framing::Frames, &[3, 0, 0, 0, b'a'], 1), Err(BadBody::CutOff { number: 1 }));
     }

@@ -33,10 +33,10 @@ use crate::serve::Server;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
 
+/// How often the clock is compared with the one on the wall.
+const CLOCK_WATCH: Duration = Duration::from_secs(5);
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
-/// How often to look whether the clock leapt.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
 
 /// File descriptors beside the connections: the store's files, blobs being read, what the runtime needs.
 const DESCRIPTORS_BESIDE: u64 = 512;
@@ -148,11 +148,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
-        clock,
+        clock: clock.clone(),
         queue: settings.limits.core_queue_max as usize,
         stop: stop.clone(),
     });
-    let idempotency = Idempotency::new(Arc::clone(records.store()), move || clock.now());
+    let told = clock.clone();
+    let idempotency = Idempotency::new(Arc::clone(records.store()), move || told.now());
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let app = App::from(Inner {
@@ -176,7 +177,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
-    tokio::spawn(follow_the_clock(app.clone()));
+    tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     tokio::spawn(finish_revocations(app.clone()));
     metrics.started(began.elapsed(), &data_dir);
@@ -185,6 +186,24 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     note(&data_dir, "address", &format!("http://{address}"));
     note(&data_dir, "join", &join);
     Ok(Running { address, join, stop, server, hand })
+}
+
+/// After a leap of the clock the trust list may be too old, or of the future.
+async fn after_leaps(app: App) {
+    let mut every = tokio::time::interval(CLOCK_WATCH);
+    let mut known = app.clock.leaps();
+    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        app.clock.now();
+        if std::mem::replace(&mut known, app.clock.leaps()) == app.clock.leaps() {
+            continue;
+        }
+        warn!("the clock was set, or the computer slept; telling workers anew whom to believe");
+        // The scheduler learns the time with whatever it is told next.
+        let _stopping = app.core.tell(manyhands_scheduler::Input::TimePassed).await;
+        if let Err(error) = app.renew_trust().await {
+            warn!(%error, "the trust list could not be renewed; it is tried again within the hour");
+        }
+    }
 }
 
 /// A crash may have come between a revocation and the end of its runs, which nobody would execute any more.
@@ -212,23 +231,6 @@ async fn every_hour(app: App) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(%error, "old answers could not be removed; trying again in an hour"),
             Err(error) => warn!(%error, "old answers could not be removed; trying again in an hour"),
-        }
-    }
-}
-
-/// After a leap of the clock, a trust list may be from the future of those who connect: nobody would believe it.
-async fn follow_the_clock(app: App) {
-    let mut leapt = app.clock.leapt();
-    let mut every = tokio::time::interval(LOOK_AT_CLOCK);
-    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
-        let now = app.clock.now();
-        if app.clock.leapt() == leapt {
-            continue;
-        }
-        leapt = app.clock.leapt();
-        warn!(now_ms = now.0, leapt_ms = leapt, "this computer's clock leapt: it was set, or the computer slept");
-        if let Err(error) = app.renew_trust().await {
-            warn!(%error, "the trust list could not be renewed; trying again within an hour");
         }
     }
 }

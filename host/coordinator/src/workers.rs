@@ -50,8 +50,9 @@ impl From<Stopping> for Leave {
     }
 }
 
+/// It may be the fault of what is between us, so the worker may come again.
 fn protocol(reason: impl Into<String>) -> Leave {
-    Leave::Refused(WorkerLeft::Protocol, reason.into(), None)
+    Leave::Refused(WorkerLeft::Protocol, reason.into(), Some(HELLO_TIME))
 }
 
 const BANNED: &str = "this worker contradicted verified answers too often and gets no more work; check the computer's memory, \
@@ -111,7 +112,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
         // A crowd greets at the same time, and all of it found room before anybody had taken it.
         Ok(false) if is_full() => Err(full()),
         Ok(false) => Ok((worker, hello)),
-        Ok(true) => Err((WorkerRefused::Banned, protocol(BANNED))),
+        Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
         Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
     }
 }
@@ -153,7 +154,9 @@ async fn talk(
                 let reason = "another connection of this worker took over".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Replaced, reason, None));
             }
-            () = session.banned.cancelled() => return Err(protocol(BANNED)),
+            () = session.banned.cancelled() => {
+                return Err(Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None));
+            }
             () = session.too_slow.cancelled() => {
                 let reason = "this connection is too slow for its work".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Slow, reason, Some(RETRY)));
