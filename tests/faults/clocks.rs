@@ -94,7 +94,7 @@ async fn whoever_is_told_the_wrong_time_the_run_ends_right() {
         Ok(site)
     };
     let mut clocks = None;
-    crate::campaign(test, 2, site.await, async |site, _, dice| {
+    crate::campaign(test, crate::rounds(2), site.await, async |site, _, dice| {
         let clocks = match &clocks {
             Some(clocks) => clocks,
             None => clocks.insert(Clocks::give(&library, site)?),

@@ -18,7 +18,7 @@ async fn site() -> Kept<Site> {
 #[tokio::test]
 async fn whatever_is_killed_the_run_ends_right() {
     let test = "kills::whatever_is_killed_the_run_ends_right";
-    crate::campaign(test, 2, site().await, async |site, ledger, dice| {
+    crate::campaign(test, crate::rounds(2), site().await, async |site, ledger, dice| {
         let mut kills = 0;
         while kills < KILLS {
             kills += strike(site, ledger, dice).await?;

@@ -16,6 +16,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod clocks;
+mod control;
 mod kills;
 mod network;
 mod round;
@@ -34,9 +35,9 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }
 
-/// How many rounds of a test, which has `short` unless more are asked for, and the seed of the first.
-fn rounds(short: u64) -> (u64, u64) {
-    (number("MANYHANDS_FAULTS_ROUNDS").unwrap_or(short), number("MANYHANDS_FAULTS_SEED").unwrap_or(1))
+/// How many rounds of a test that has `short` unless more are asked for.
+fn rounds(short: u64) -> u64 {
+    number("MANYHANDS_FAULTS_ROUNDS").unwrap_or(short)
 }
 
 /// Whether there is time for what takes minutes.
@@ -47,11 +48,11 @@ fn is_long() -> bool {
 /// Rounds of one kind of trouble over one site, whose runners are connected.
 async fn campaign(
     test: &str,
-    short: u64,
+    count: u64,
     site: Kept<Site>,
     mut trouble: impl AsyncFnMut(&mut Site, &Ledger, &mut Dice) -> Kept<u64>,
 ) {
-    let (count, first) = rounds(short);
+    let first = number("MANYHANDS_FAULTS_SEED").unwrap_or(1);
     let fail = |seed: u64, Broken(why): Broken| -> ! {
         let release = if cfg!(debug_assertions) { "" } else { "--release " };
         panic!(
@@ -75,16 +76,17 @@ async fn campaign(
             Err(broken) => fail(seed, broken),
         }
         let done = seed - first + 1;
-        if done % 20 == 0 || done == count {
+        if done.is_multiple_of(20) || done == count {
             if let Err(broken) = ledger.audit().await.and_then(|()| site.no_complaints()) {
                 fail(seed, broken);
             }
             eprintln!(
-                "{test}: {done} rounds, {} faults, {} runs, {} units, {} acknowledgements, {} ms to recover at most, {} s",
+                "{test}: {done} rounds, {} faults, {} runs, {} units, {} acknowledgements ({} receipts), {} ms to recover at most, {} s",
                 all.faults,
                 all.runs,
                 all.units,
                 all.acknowledged,
+                ledger.receipts(),
                 all.recovery.as_millis(),
                 began.elapsed().as_secs()
             );

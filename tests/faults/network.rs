@@ -69,7 +69,7 @@ async fn spoil(site: &mut Site, proxies: &[Proxy], dice: &mut Dice) -> Kept<u64>
 async fn whatever_the_network_does_the_run_ends_right() {
     let test = "network::whatever_the_network_does_the_run_ends_right";
     let (site, proxies) = split(site().await);
-    crate::campaign(test, 3, site, async |site, _, dice| {
+    crate::campaign(test, crate::rounds(3), site, async |site, _, dice| {
         let mut faults = 0;
         for _ in 0..3 {
             faults += spoil(site, &proxies, dice).await?;
@@ -89,11 +89,7 @@ async fn a_connection_that_is_half_open_for_ever_is_forgotten_by_both_ends() {
     }
     let test = "network::a_connection_that_is_half_open_for_ever_is_forgotten_by_both_ends";
     let (site, proxies) = split(site().await);
-    let mut first = true;
     crate::campaign(test, 1, site, async |site, _, _| {
-        if !std::mem::take(&mut first) {
-            return Ok(0);
-        }
         let tries: Vec<_> = proxies.iter().map(|proxy| proxy.attempts().len()).collect();
         for proxy in &proxies {
             proxy.set(Weather::both(Line::Swallowed));

@@ -106,6 +106,11 @@ impl Ledger {
         let _late = tokio::time::timeout(Duration::from_secs(2), counter.changed()).await;
     }
 
+    /// How many reports a worker was told are on disk.
+    pub(crate) fn receipts(&self) -> usize {
+        self.receipts.borrow().len()
+    }
+
     fn note(&self) {
         self.acknowledged.send_modify(|count| *count += 1);
     }

@@ -206,6 +206,11 @@ impl Site {
         link.trim().to_owned()
     }
 
+    /// Where the coordinator keeps everything.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
     /// Adds a runner that reaches the coordinator at `address`.
     pub(crate) fn add_runner(&mut self, address: SocketAddr) {
         let number = self.runners.len();
