@@ -18,6 +18,8 @@ pub(crate) struct Clock {
     pub(crate) drift: i64,
     /// How long the computer has slept; its monotonic clock stood still meanwhile.
     pub(crate) slept: u64,
+    /// How often the process has followed a leap of the wall clock.
+    pub(crate) leaps: u32,
     /// Wall and monotonic clock when the process started, or when the wall clock leapt last.
     anchor: (i64, i64),
 }
@@ -49,6 +51,7 @@ impl Clock {
             return Timestamp(carried as u64);
         }
         self.start(t);
+        self.leaps += 1;
         Timestamp(wall as u64)
     }
 

@@ -60,6 +60,7 @@ pub(crate) enum Write {
 }
 
 /// Something that the world does for the coordinator, or checks.
+#[expect(clippy::large_enum_variant, reason = "most are messages, and none lives long")]
 pub(crate) enum Act {
     Send(LinkId, ServerMessage),
     Close(LinkId),
@@ -70,7 +71,7 @@ pub(crate) enum Act {
     /// These writes go to the disk; say [`Coordinator::committed`] when they are there.
     Commit(Vec<Write>),
     /// A lease goes out under the signing key of this moment.
-    Granted(LeaseId, WorkerId, UnitId),
+    Granted(LeaseId, UnitId),
     /// A worker is told that its report is recorded.
     Acknowledged(WorkerId, LeaseId),
 }
@@ -112,18 +113,20 @@ pub(crate) struct Coordinator {
     pub(crate) module: Vec<u8>,
     /// Rises with each process, so that what an older one waited for is not heard.
     pub(crate) epoch: u64,
+    /// Leaps of the clock after which the trust list was looked at.
+    leaps: u32,
     process: Option<Process>,
 }
 
 impl Coordinator {
-    pub(crate) fn new(module: Vec<u8>, disk: Disk) -> Self {
+    pub(crate) fn new(module: Vec<u8>) -> Self {
         let keys = Keys {
             root: Keypair::from_seed(&[100; 32]),
             signing: Keypair::from_seed(&[101; 32]),
             revoked: Vec::new(),
             version: 0,
         };
-        Self { clock: Clock::default(), disk, keys, module, epoch: 0, process: None }
+        Self { clock: Clock::default(), disk: Disk::default(), keys, module, epoch: 0, leaps: 0, process: None }
     }
 
     pub(crate) fn root(&self) -> PublicKey {
@@ -136,11 +139,6 @@ impl Coordinator {
 
     pub(crate) fn open_units(&self) -> u64 {
         self.process.as_ref().map_or(0, |process| process.scheduler.open_units())
-    }
-
-    /// When the scheduler wants to be woken.
-    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        self.process.as_ref()?.scheduler.wake_at()
     }
 
     // ── The process ──
@@ -192,6 +190,15 @@ impl Coordinator {
             process.inbox.push_back((input, Vec::new()));
         }
         self.think(t)
+    }
+
+    /// A run and its inputs are submitted; they are on disk before the scheduler hears of them.
+    pub(crate) fn submit(&mut self, t: u64, run: RunRecord, inputs: Vec<Bytes>) -> Vec<Act> {
+        let spec = run.spec.clone();
+        let units = (0..).map(|index| UnitId { run: spec.id, index });
+        self.disk.inputs.extend(units.zip(inputs));
+        self.disk.runs.insert(spec.id, run);
+        self.tell(t, Input::Submitted(spec))
     }
 
     /// The owner of a run that has ended wants everything again that has no output.
@@ -383,6 +390,9 @@ impl Coordinator {
     /// The mind takes what waits, and the hand what the mind handed on.
     fn think(&mut self, t: u64) -> Vec<Act> {
         let now = self.clock.now(t);
+        if std::mem::replace(&mut self.leaps, self.clock.leaps) != self.clock.leaps {
+            self.renew_if_old(now);
+        }
         loop {
             let Some(process) = &mut self.process else { return Vec::new() };
             while process.batches.len() < BATCHES {
@@ -406,7 +416,9 @@ impl Coordinator {
                 process.batches.push_back(batch);
             }
             if process.committing.is_some() || process.batches.is_empty() {
-                let wake = process.scheduler.wake_at().map(|at| Act::Wake(at.since(now)));
+                // A mind that waits for the hand goes on by itself when the hand does.
+                let waits = process.batches.len() >= BATCHES;
+                let wake = process.scheduler.wake_at().filter(|_| !waits).map(|at| Act::Wake(at.since(now)));
                 let mut acts = std::mem::take(&mut process.acts);
                 acts.extend(wake);
                 return acts;
@@ -505,7 +517,7 @@ impl Coordinator {
             let task =
                 Task { index: draft.unit.index, entry: draft.entry, input: Digest::of(&input), seed: draft.seed };
             let ticket = Ticket(tickets.code(&encode(&(worker, run, spec.module, draft.id, &task))));
-            process.acts.push(Act::Granted(draft.id, worker, draft.unit));
+            process.acts.push(Act::Granted(draft.id, draft.unit));
             inputs.push(input);
             Lease { id: draft.id, task, ticket }
         };
@@ -528,14 +540,18 @@ impl Coordinator {
         process.acts.push(Act::Send(link, ServerMessage::Grant(grant)));
     }
 
-    /// What happens every hour of a process's life, and after its clock has leapt.
+    /// What happens every hour of a process's life.
     pub(crate) fn hour(&mut self, t: u64) -> Vec<Act> {
         let now = self.clock.now(t);
+        self.renew_if_old(now);
+        self.think(t)
+    }
+
+    fn renew_if_old(&mut self, now: Timestamp) {
         let issued = self.process.as_ref().map_or(now, |process| process.trust_issued);
         if now < issued || now >= issued.after(TRUST_FRESH) {
             self.renew(now);
         }
-        self.think(t)
     }
 }
 

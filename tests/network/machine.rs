@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manyhands_model::{Digest, LeaseId, Timestamp, WorkerId};
+use manyhands_model::{Digest, LeaseId, Timestamp};
 use manyhands_protocol::{Body, ClientMessage, Done, decode, encode};
 use manyhands_signing::{Keypair, PublicKey};
-use manyhands_worker::{Config, Effect, Input, Order, Parcel, Worker};
+use manyhands_worker::{Config, Effect, Event, Input, Order, Parcel, Worker};
 
 use crate::clock::Clock;
 use crate::coordinator::LinkId;
@@ -31,7 +31,7 @@ pub(crate) enum Act {
     Wake(Duration),
     /// The process ended, for this reason.
     Ended(String),
-    Say(String),
+    Say(Event),
 }
 
 struct Process {
@@ -42,7 +42,6 @@ struct Process {
 
 pub(crate) struct Machine {
     seed: [u8; 32],
-    pub(crate) id: WorkerId,
     slots: u16,
     /// Those in the same league tell the same lies.
     pub(crate) league: Option<u64>,
@@ -57,10 +56,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(number: u8, slots: u16, league: Option<u64>) -> Self {
         let seed = [number + 1; 32];
-        let id = WorkerId::from(Keypair::from_seed(&seed).public());
         Self {
             seed,
-            id,
             slots,
             league,
             clock: Clock::default(),
@@ -141,7 +138,7 @@ impl Machine {
                 Effect::Save(parcel) => acts.push(Act::Save(parcel)),
                 Effect::Forget(parcel) => acts.push(Act::Forget(parcel)),
                 Effect::RememberTrust(version) => self.disk.trust_version = version,
-                Effect::Say(event) => acts.push(Act::Say(event.to_string())),
+                Effect::Say(event) => acts.push(Act::Say(event)),
                 Effect::Finished => acts.push(Act::Ended("finished".into())),
                 Effect::Fatal(reason) => acts.push(Act::Ended(reason)),
             }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use manyhands_model::{Digest, LeaseId, RunId, UnitId, Version, WorkerId};
+use bytes::Bytes;
+use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Version, WorkerId};
 use manyhands_protocol::{Done, ServerMessage, decode, encode};
 use manyhands_scheduler::{Counts, End, Quorum, Record, RunRecord, RunSpec, RunStatus, UnitRecord};
 use manyhands_signing::PublicKey;
@@ -24,9 +25,8 @@ const EVENTS_MAX: u64 = 3_000_000;
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-/// All work is done so long after the last fault. The longest wait on the way is a lease that was given out by a
-/// clock which was then set back.
-const RECOVERY_MAX: u64 = 4 * HOUR;
+/// All work is done so long after the last fault, whatever it was.
+const RECOVERY_MAX: u64 = 25 * MINUTE;
 
 /// Which computer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,8 @@ enum Node {
 #[derive(Debug)]
 enum Event {
     Start,
+    /// Somebody submits a run, or tries to.
+    Submitted(Box<RunRecord>, Vec<Bytes>),
     /// A timer that was set on a computer's monotonic clock, for that moment of it.
     Timer(i64, Timer),
     /// A frame arrives over a connection.
@@ -52,7 +54,8 @@ enum Event {
 
 #[derive(Debug)]
 enum Timer {
-    Wake,
+    /// The core wants to be woken, unless it said another time since.
+    Wake(u64),
     Watch(LinkId),
     Hour,
 }
@@ -116,19 +119,26 @@ pub(crate) struct World {
     coordinator: Coordinator,
     machines: Vec<Machine>,
     links: BTreeMap<LinkId, Link>,
+    /// Which of a core's timers counts.
+    wakes: BTreeMap<Node, u64>,
     /// Until when a computer sleeps.
     asleep: BTreeMap<Node, u64>,
     troubles: BTreeSet<Trouble>,
     /// Writes on their way to the coordinator's disk.
     pending: Vec<Write>,
+    /// The longest that an execution takes.
+    pace: u64,
     slow_until: u64,
     /// Frames that went over older connections.
     overheard: VecDeque<(usize, Node, Vec<u8>)>,
     /// Everything that is promised later rests on these.
     granted: BTreeMap<LeaseId, (PublicKey, UnitId)>,
     acknowledged: BTreeSet<(WorkerId, UnitId)>,
+    /// Runs that are still to be submitted.
+    submissions: u32,
     retries: u32,
-    trace: VecDeque<String>,
+    /// The last events, if somebody wants to know; telling them takes longer than making them.
+    trace: Option<VecDeque<String>>,
 }
 
 /// What a world came to.
@@ -158,42 +168,56 @@ impl World {
         };
         let machines = (0..honest + liars).map(|number| machine(number, &mut random)).collect();
         let quorum = Quorum { agree: agree as u8, most: (agree + liars + 1) as u8 };
-        let mut disk = coordinator::Disk::default();
-        for number in 0..1 + random.next_u32() % 2 {
-            submit(&mut disk, number as u8, quorum, &mut random);
-        }
+        let pace = [200, 3 * SECOND, 30 * SECOND][random.next_u32() as usize % 3];
+        let runs: Vec<_> =
+            (0..1 + random.next_u32() % 4).map(|number| run(number as u8, quorum, &mut random)).collect();
         let mut world = Self {
             seed,
             t: 0,
             events: BTreeMap::new(),
             count: 0,
-            coordinator: Coordinator::new(b"module".to_vec(), disk),
+            coordinator: Coordinator::new(b"module".to_vec()),
             machines,
             links: BTreeMap::new(),
+            wakes: BTreeMap::new(),
             asleep: BTreeMap::new(),
             troubles: BTreeSet::new(),
             pending: Vec::new(),
+            pace,
             slow_until: 0,
             overheard: VecDeque::new(),
             granted: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
+            submissions: 0,
             retries: 0,
-            trace: VecDeque::new(),
+            trace: None,
             random,
         };
         if !calm {
-            world.troubles = TROUBLES.iter().copied().filter(|_| world.random.next_u32() % 2 == 0).collect();
+            world.troubles = TROUBLES.iter().copied().filter(|_| world.random.next_u32().is_multiple_of(2)).collect();
         }
         for node in world.nodes() {
             let drift = i64::from(world.random.next_u32() % 401) - 200;
             world.clock(node).drift = drift;
             world.later(node, 0, Event::Start);
         }
+        for (number, (run, inputs)) in runs.into_iter().enumerate() {
+            // The first at once, and more while trouble lasts.
+            let wait = if calm || number == 0 { SECOND } else { world.within(SECOND, 10 * MINUTE) };
+            world.later(Node::Coordinator, wait, Event::Submitted(Box::new(run), inputs));
+            world.submissions += 1;
+        }
         world
     }
 
     fn nodes(&self) -> Vec<Node> {
         [Node::Coordinator].into_iter().chain((0..self.machines.len()).map(Node::Machine)).collect()
+    }
+
+    /// The same world, which tells its last events should it fail.
+    pub(crate) fn traced(mut self) -> Self {
+        self.trace = Some(VecDeque::new());
+        self
     }
 
     /// Trouble for a while, then none until all work is done.
@@ -269,6 +293,14 @@ impl World {
         self.at(at, node, Some(epoch), Event::Timer(due, timer));
     }
 
+    /// Sets the one timer that a core has.
+    fn wake(&mut self, node: Node, wait: Duration) {
+        let turn = self.wakes.entry(node).or_default();
+        *turn += 1;
+        let turn = *turn;
+        self.timer(node, wait, Timer::Wake(turn));
+    }
+
     fn epoch(&self, node: Node) -> u64 {
         match node {
             Node::Coordinator => self.coordinator.epoch,
@@ -311,11 +343,12 @@ impl World {
     fn rings(&mut self, node: Node, timer: Timer) {
         let t = self.t;
         match (node, timer) {
+            (_, Timer::Wake(turn)) if self.wakes.get(&node) != Some(&turn) => {}
             (Node::Machine(index), _) => {
                 let acts = self.machines[index].tell(t, Input::TimePassed);
                 self.obey_machine(index, acts);
             }
-            (Node::Coordinator, Timer::Wake) => {
+            (Node::Coordinator, Timer::Wake(_)) => {
                 let acts = self.coordinator.tell(t, manyhands_scheduler::Input::TimePassed);
                 self.obey_coordinator(acts);
             }
@@ -338,11 +371,19 @@ impl World {
         let acts = match event {
             Event::Start if self.coordinator.is_running() => return,
             Event::Start => {
-                self.note("the coordinator starts");
+                self.note(|| "the coordinator starts".to_owned());
                 let seed = self.bytes();
                 let acts = self.coordinator.start(t, seed);
                 self.timer(Node::Coordinator, Duration::from_secs(3600), Timer::Hour);
                 acts
+            }
+            Event::Submitted(run, inputs) if !self.coordinator.is_running() => {
+                return self.later(Node::Coordinator, 5 * SECOND, Event::Submitted(run, inputs));
+            }
+            Event::Submitted(run, inputs) => {
+                self.submissions -= 1;
+                self.note(|| format!("{} is submitted, with {} inputs", run.spec.id, inputs.len()));
+                self.coordinator.submit(t, *run, inputs)
             }
             Event::Opened(link) => self.coordinator.accept(t, link),
             Event::Closed(link) => {
@@ -374,18 +415,17 @@ impl World {
     }
 
     fn obey_coordinator(&mut self, acts: Vec<coordinator::Act>) {
-        let t = self.t;
-        let now = self.clock(Node::Coordinator).now(t);
-        let wake_at = self.coordinator.wake_at();
-        self.promise(wake_at.is_none_or(|at| at > now), || "the scheduler wants to be woken in the past".to_owned());
         for act in acts {
             match act {
                 coordinator::Act::Send(link, message) => {
-                    self.note(&format!("coordinator => {link}: {}", brief(&message)));
+                    self.note(|| format!("coordinator => {link}: {}", brief(&message)));
                     self.send(link, Node::Coordinator, encode(&message));
                 }
                 coordinator::Act::Close(link) => self.close(link, Node::Coordinator),
-                coordinator::Act::Wake(wait) => self.timer(Node::Coordinator, wait, Timer::Wake),
+                coordinator::Act::Wake(wait) => {
+                    self.promise(!wait.is_zero(), || "the scheduler wants to be woken in the past".to_owned());
+                    self.wake(Node::Coordinator, wait);
+                }
                 coordinator::Act::Watch(link, wait) => self.timer(Node::Coordinator, wait, Timer::Watch(link)),
                 coordinator::Act::Commit(writes) => {
                     self.promise(self.pending.is_empty(), || "two commits at a time".to_owned());
@@ -394,7 +434,7 @@ impl World {
                     let wait = if slow { self.within(SECOND, 30 * SECOND) } else { self.within(1, 30) };
                     self.for_process(Node::Coordinator, wait, Event::Committed);
                 }
-                coordinator::Act::Granted(lease, _, unit) => {
+                coordinator::Act::Granted(lease, unit) => {
                     self.granted.insert(lease, (self.coordinator.keys.signing.public(), unit));
                 }
                 coordinator::Act::Acknowledged(worker, lease) => {
@@ -441,7 +481,7 @@ impl World {
         self.coordinator.disk.write(write);
     }
 
-    fn truth(&self, unit: UnitId) -> (manyhands_model::Outcome, bytes::Bytes) {
+    fn truth(&self, unit: UnitId) -> (manyhands_model::Outcome, Bytes) {
         let disk = &self.coordinator.disk;
         let entry = if disk.runs[&unit.run].spec.reduction().is_reduce(unit.index) {
             manyhands_protocol::Entry::Reduce
@@ -456,7 +496,7 @@ impl World {
         if !self.coordinator.is_running() {
             return;
         }
-        self.note(&format!("the coordinator crashes {when}"));
+        self.note(|| format!("the coordinator crashes {when}"));
         // Of a commit under way, the disk may have got all, nothing, or the first of several parts.
         let writes = std::mem::take(&mut self.pending);
         let durable = self.below(writes.len() as u64 + 1) as usize;
@@ -477,7 +517,7 @@ impl World {
         let input = match event {
             Event::Start if machine.is_running() => return,
             Event::Start => {
-                self.note(&format!("machine {index} starts"));
+                self.note(|| format!("machine {index} starts"));
                 let (root, seed) = (self.coordinator.root(), self.bytes());
                 let acts = self.machines[index].start(t, root, seed);
                 return self.obey_machine(index, acts);
@@ -544,7 +584,7 @@ impl World {
             match act {
                 machine::Act::Dial => self.dial(index),
                 machine::Act::Send(link, message) => {
-                    self.note(&format!("machine {index} => {link}: {}", brief(&message)));
+                    self.note(|| format!("machine {index} => {link}: {}", brief(&message)));
                     self.send(link, node, encode(&message));
                 }
                 machine::Act::HangUp(link) => self.close(link, node),
@@ -556,19 +596,21 @@ impl World {
                 machine::Act::Execute(order) => self.execute(index, order),
                 machine::Act::Save(parcel) => {
                     let fails = self.suffers(Trouble::FullDisk) && self.chance(30);
-                    let wait = if self.t < self.slow_until { self.within(SECOND, 30 * SECOND) } else { self.within(1, 30) };
+                    let wait =
+                        if self.t < self.slow_until { self.within(SECOND, 30 * SECOND) } else { self.within(1, 30) };
                     self.for_process(node, wait, Event::Saved(parcel, !fails));
                 }
                 machine::Act::Forget(parcel) => {
                     let Some(file) = self.machines[index].disk.parcels.remove(&parcel) else { continue };
                     let reports = decode::<Done>(&file).unwrap().reports.verify_any().unwrap();
-                    let answered = reports.reports.iter().all(|it| self.machines[index].answered.contains(&it.lease.id));
+                    let answered =
+                        reports.reports.iter().all(|it| self.machines[index].answered.contains(&it.lease.id));
                     self.promise(answered, || format!("machine {index} forgets a report that nobody acknowledged"));
                 }
-                machine::Act::Wake(wait) => self.timer(node, wait, Timer::Wake),
-                machine::Act::Say(event) => self.note(&format!("machine {index}: {event}")),
+                machine::Act::Wake(wait) => self.wake(node, wait),
+                machine::Act::Say(event) => self.note(|| format!("machine {index}: {event}")),
                 machine::Act::Ended(reason) => {
-                    self.note(&format!("machine {index} ends: {reason}"));
+                    self.note(|| format!("machine {index} ends: {reason}"));
                     self.crash_machine(index);
                 }
             }
@@ -584,7 +626,7 @@ impl World {
         self.promise(revoked.is_none_or(|(_, version)| *version > believed), || {
             format!("machine {index} executes {unit} under a key that it knows to be revoked")
         });
-        let wait = self.within(5, 3 * SECOND);
+        let wait = self.within(5, self.pace);
         self.for_process(Node::Machine(index), wait, Event::Executed(order));
     }
 
@@ -603,7 +645,11 @@ impl World {
     // ── The network ──
 
     fn latency(&mut self) -> u64 {
-        if self.suffers(Trouble::Delay) && self.chance(10) { self.within(SECOND, 20 * SECOND) } else { self.within(5, 150) }
+        if self.suffers(Trouble::Delay) && self.chance(10) {
+            self.within(SECOND, 20 * SECOND)
+        } else {
+            self.within(5, 150)
+        }
     }
 
     fn dial(&mut self, index: usize) {
@@ -647,14 +693,14 @@ impl World {
                 let old = self.below(self.overheard.len() as u64) as usize;
                 let (whose, to, frame) = self.overheard[old].clone();
                 if (whose, to) == (index, node) {
-                    self.note(&format!("an old frame is said again over {id}"));
+                    self.note(|| format!("an old frame is said again over {id}"));
                     let (wait, epoch) = (self.latency(), self.epoch(to));
                     self.at(self.t + wait, to, Some(epoch), Event::Frame(id, frame));
                 }
             }
         }
         if self.suffers(Trouble::Duplicates) && self.chance(3) {
-            self.note(&format!("a frame over {id} is doubled"));
+            self.note(|| format!("a frame over {id} is doubled"));
             let (wait, epoch) = (self.latency(), self.epoch(node));
             self.at(self.t + wait, node, Some(epoch), Event::Frame(id, frame.clone()));
         }
@@ -683,7 +729,7 @@ impl World {
 
     /// A connection breaks, and both ends hear of it.
     fn cut(&mut self, id: LinkId) {
-        self.note(&format!("connection {id} breaks"));
+        self.note(|| format!("connection {id} breaks"));
         let Some(link) = self.links.get_mut(&id) else { return };
         link.dead = [true; 2];
         for node in [Node::Coordinator, Node::Machine(link.machine)] {
@@ -700,7 +746,8 @@ impl World {
         let nodes = self.nodes();
         let node = nodes[self.below(nodes.len() as u64) as usize];
         let index = self.below(self.machines.len() as u64) as usize;
-        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.believed == [true; 2]).map(|(id, _)| *id).collect();
+        let open: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.believed == [true; 2]).map(|(id, _)| *id).collect();
         let link = open.get(self.below(open.len() as u64) as usize).copied();
         match trouble {
             Trouble::CutConnections => link.into_iter().for_each(|link| self.cut(link)),
@@ -708,17 +755,17 @@ impl World {
                 let to = self.below(3) as usize;
                 if let Some((id, link)) = link.and_then(|id| Some((id, self.links.get_mut(&id)?))) {
                     link.dead = [to != 0, to != 1];
-                    self.note(&format!("connection {id} is half open: {to}"));
+                    self.note(|| format!("connection {id} is half open: {to}"));
                 }
             }
             Trouble::CoordinatorCrash => self.crash_coordinator("out of the blue"),
             Trouble::MachineCrash => {
-                self.note(&format!("machine {index} crashes"));
+                self.note(|| format!("machine {index} crashes"));
                 self.crash_machine(index);
             }
             Trouble::ClockJump => {
                 let error = self.within(0, 2 * HOUR) as i64 - HOUR as i64;
-                self.note(&format!("the clock of {node:?} is wrong by {error} ms"));
+                self.note(|| format!("the clock of {node:?} is wrong by {error} ms"));
                 self.clock(node).error = error;
             }
             Trouble::Suspension => {
@@ -726,22 +773,20 @@ impl World {
                 self.suspend(node, wait);
             }
             Trouble::SlowDisk => self.slow_until = self.t + self.below(2 * MINUTE),
-            Trouble::Rotation => {
-                if self.coordinator.is_running() && !self.asleep.contains_key(&Node::Coordinator) {
-                    self.note("the signing key is rotated");
-                    let (t, seed) = (self.t, self.bytes());
-                    let acts = self.coordinator.rotate(t, seed);
-                    self.obey_coordinator(acts);
-                }
+            Trouble::Rotation if !self.asleep.contains_key(&Node::Coordinator) && self.coordinator.is_running() => {
+                self.note(|| "the signing key is rotated".to_owned());
+                let (t, seed) = (self.t, self.bytes());
+                let acts = self.coordinator.rotate(t, seed);
+                self.obey_coordinator(acts);
             }
             Trouble::PauseAndDrain if !self.asleep.contains_key(&Node::Machine(index)) => {
                 let command = [Input::Pause, Input::Resume, Input::Resume, Input::Drain];
                 let command = command.into_iter().nth(self.below(4) as usize).unwrap();
-                self.note(&format!("machine {index} is told: {command:?}"));
+                self.note(|| format!("machine {index} is told: {command:?}"));
                 let acts = self.machines[index].tell(self.t, command);
                 self.obey_machine(index, acts);
             }
-            // What these do, they do to every frame and execution.
+            // The others happen to each frame and execution, or meet somebody who is not there.
             _ => {}
         }
     }
@@ -750,7 +795,7 @@ impl World {
         if self.asleep.contains_key(&node) {
             return;
         }
-        self.note(&format!("{node:?} sleeps for {wait} ms"));
+        self.note(|| format!("{node:?} sleeps for {wait} ms"));
         self.asleep.insert(node, self.t + wait);
         // Its wall clock goes on; the monotonic one will have missed the sleep.
         self.clock(node).slept += wait;
@@ -758,7 +803,7 @@ impl World {
 
     /// Everything is well from now on.
     fn heal(&mut self) {
-        self.note("everything is well from now on");
+        self.note(|| "everything is well from now on".to_owned());
         self.troubles.clear();
         self.slow_until = 0;
         // What sleeps wakes up at its time; nothing is gained by pretending that it did not sleep.
@@ -782,7 +827,10 @@ impl World {
 
     fn is_over(&mut self) -> bool {
         let runs = &self.coordinator.disk.runs;
-        if runs.values().any(|run| run.status == RunStatus::Active) || !self.coordinator.is_running() {
+        if self.submissions > 0
+            || runs.values().any(|run| run.status == RunStatus::Active)
+            || !self.coordinator.is_running()
+        {
             return false;
         }
         // Too many machines may have failed on a unit; its owner asks again.
@@ -795,7 +843,7 @@ impl World {
             if self.pending.is_empty() && self.coordinator.open_units() == 0 {
                 self.retries += 1;
                 self.promise(self.retries < 20, || "a run is undecided whenever it is tried".to_owned());
-                self.note(&format!("the owner of {id} tries again"));
+                self.note(|| format!("the owner of {id} tries again"));
                 let acts = self.coordinator.retry(self.t, id);
                 self.obey_coordinator(acts);
             }
@@ -852,11 +900,12 @@ impl World {
         panic!("{what}\nat {} ms of seed {}", self.t, self.seed);
     }
 
-    fn note(&mut self, what: &str) {
-        if self.trace.len() == TRACE {
-            self.trace.pop_front();
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        let Some(trace) = &mut self.trace else { return };
+        if trace.len() == TRACE {
+            trace.pop_front();
         }
-        self.trace.push_back(format!("{:>9} ms  {what}", self.t));
+        trace.push_back(format!("{:>9} ms  {}", self.t, what()));
     }
 
     fn bytes(&mut self) -> [u8; 32] {
@@ -866,16 +915,12 @@ impl World {
     }
 }
 
-/// Whatever fails, here or inside the cores, says how to see it again.
+/// Whatever fails, here or inside the cores.
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let lines: Vec<&str> = self.trace.iter().map(String::as_str).collect();
-            eprintln!("what happened last:\n{}", lines.join("\n"));
-            eprintln!(
-                "replay with MANYHANDS_FAULTS_SEED={} MANYHANDS_FAULTS_ROUNDS=1 cargo test -p manyhands-tests --test network",
-                self.seed
-            );
+        if let (true, Some(trace)) = (std::thread::panicking(), &self.trace) {
+            let lines: Vec<&str> = trace.iter().map(String::as_str).collect();
+            eprintln!("what happened last in seed {}:\n{}", self.seed, lines.join("\n"));
         }
     }
 }
@@ -885,19 +930,17 @@ fn brief(message: &impl std::fmt::Debug) -> String {
     text.chars().take(160).collect()
 }
 
-/// A run and its inputs, on disk as a submission leaves them.
-fn submit(disk: &mut coordinator::Disk, number: u8, quorum: Quorum, random: &mut ChaCha8Rng) {
-    let id = RunId([number + 1; 16]);
-    let inputs = 1 + random.next_u32() % 40;
-    let reduce = random.next_u32().is_multiple_of(2);
-    for index in 0..inputs {
+/// A run and its inputs.
+fn run(number: u8, quorum: Quorum, random: &mut ChaCha8Rng) -> (RunRecord, Vec<Bytes>) {
+    let inputs = 1 + random.next_u32() % 24;
+    let input = |index| {
         let bad = random.next_u32().is_multiple_of(40);
-        let input = if bad { BAD.to_vec() } else { format!("input {index}").into_bytes() };
-        disk.inputs.insert(UnitId { run: id, index }, input.into());
-    }
+        if bad { Bytes::from_static(BAD) } else { format!("input {index}").into() }
+    };
+    let contents = (0..inputs).map(input).collect();
     let spec = RunSpec {
-        id,
-        owner: format!("owner {number}"),
+        id: RunId([number + 1; 16]),
+        owner: format!("owner {}", number % 2),
         job: job(),
         version: Version::new(1, 0, 0),
         serial: 1,
@@ -905,10 +948,10 @@ fn submit(disk: &mut coordinator::Disk, number: u8, quorum: Quorum, random: &mut
         wall_ms: 20_000,
         quorum,
         priority: 0,
-        reduce,
+        reduce: random.next_u32().is_multiple_of(2),
         inputs,
-        submitted_at: manyhands_model::Timestamp(0),
+        submitted_at: Timestamp(0),
     };
     let (status, counts) = (RunStatus::Active, Counts::default());
-    disk.runs.insert(id, RunRecord { spec, status, counts, dissents: 0, finished_at: None });
+    (RunRecord { spec, status, counts, dissents: 0, finished_at: None }, contents)
 }
