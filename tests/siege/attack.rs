@@ -35,6 +35,12 @@ impl Besieger {
         new
     }
 
+    /// Waits until it has met something of which `what` is a part.
+    pub(crate) async fn meets(&self, what: &str) {
+        let met = |line: &str| line.strip_prefix("met ").is_some_and(|met| met.contains(what));
+        until(&format!("somebody meets `{what}`"), || ready(self.process.log().lines().any(met).then_some(()))).await;
+    }
+
     /// Ends it and returns what it met.
     pub(crate) async fn end(mut self) -> Met {
         self.process.terminate();

@@ -2,8 +2,8 @@
 //!
 //! Sockets come from sixteen addresses, 127.0.1.1 to 127.0.1.16, so that a limit for each address is not the
 //! only defence. A life that ends begins again after a second: an attacker is not discouraged by being cut.
-//! Standard output gets the line `ready` once every socket was tried, and at the end one line of JSON: how
-//! often each thing was met.
+//! Standard output gets the line `ready` once every socket was tried, a line `met …` for each thing that is met
+//! for the first time, and at the end one line of JSON: how often each was.
 
 #![allow(clippy::print_stdout, reason = "standard output is what the test reads")]
 
@@ -54,8 +54,13 @@ impl Siege {
         Ok(stream)
     }
 
+    /// Counts what was met, and says it the first time.
     fn meet(&self, what: String) {
-        *self.met.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if !met.contains_key(&what) {
+            println!("met {what}");
+        }
+        *met.entry(what).or_default() += 1;
     }
 }
 
