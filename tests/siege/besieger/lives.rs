@@ -173,7 +173,7 @@ impl Life {
                     return Some(met);
                 }
                 write(&mut stream, &message(&ClientMessage::Want(4))).await?;
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     // Takes what it gets, and vanishes.
                     return match hear(&mut stream).await {
                         Ok(_) => Some("vanished with leases".into()),
@@ -188,7 +188,7 @@ impl Life {
                 }
             }
             Self::Deaf => {
-                let format = if number % 2 == 0 { "frames" } else { "ndjson" };
+                let format = if number.is_multiple_of(2) { "frames" } else { "ndjson" };
                 let path = format!("/v1/runs/{}/results?which=inputs&format={format}", siege.run);
                 write(&mut stream, head("GET", &path, token, "").as_bytes()).await?;
                 // Waiting for a socket to become unreadable never ends; its writable half tells of a reset.
@@ -354,7 +354,7 @@ async fn oversized(siege: &Siege, mut stream: TcpStream, turn: usize) -> Met {
     const PATHS: &[&str] = &["/v1/runs?job=parrot", "/v1/jobs/parrot/invoke", "/v1/jobs", "/v1/tokens"];
     let path = PATHS[turn % PATHS.len()];
     let kind = if path == "/v1/tokens" { "application/json" } else { "application/x-ndjson" };
-    let chunked = turn / PATHS.len() % 2 == 0;
+    let chunked = (turn / PATHS.len()).is_multiple_of(2);
     let length =
         if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {}", 1u64 << 40) };
     let more = format!("{length}\r\ncontent-type: {kind}\r\n");
