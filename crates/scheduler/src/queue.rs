@@ -1,21 +1,73 @@
 //! The units of one run that want a lease.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use manyhands_model::WorkerId;
 
 /// Two lines: units on which somebody works already go first, so that units end early and few are open
 /// at a time; then units that nobody has touched.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    started: VecDeque<u32>,
-    fresh: VecDeque<u32>,
+    started: Line,
+    fresh: Line,
     /// Never leased units need no place in a line: they are all from here on, in order.
     next_fresh: u32,
     end_fresh: u32,
 }
 
-/// How many units of a line are looked at for one lease. A worker that knows all of them is offered the
-/// next line instead; looking rotates the line, so the next look sees others.
-const LOOKS_MAX: usize = 64;
+/// First come, first served; and whoever looked at a place does not look there again, so that a fast worker, which
+/// knows all units that wait for a slow one, passes them once and not with every lease.
+#[derive(Debug, Default)]
+struct Line {
+    /// Units in the order in which they came; none where one has left.
+    places: VecDeque<Option<u32>>,
+    /// How many places came before the first of these.
+    gone: u64,
+    /// Units that stand in line.
+    units: usize,
+    /// The place from which on each worker has to look.
+    seen: BTreeMap<WorkerId, u64>,
+}
+
+impl Line {
+    fn push(&mut self, unit: u32) {
+        self.places.push_back(Some(unit));
+        self.units += 1;
+    }
+
+    fn take(&mut self, worker: WorkerId, look: &mut impl FnMut(u32) -> Look) -> Option<u32> {
+        if self.units == 0 {
+            return None;
+        }
+        let from = self.seen.get(&worker).copied().unwrap_or(0).max(self.gone);
+        let end = self.gone + self.places.len() as u64;
+        let mut later = None;
+        let mut found = None;
+        let mut at = from;
+        while at < end && found.is_none() {
+            let place = &mut self.places[(at - self.gone) as usize];
+            if let Some(unit) = *place {
+                match look(unit) {
+                    Look::Fits => found = place.take(),
+                    Look::Gone => {
+                        *place = None;
+                        self.units -= 1;
+                    }
+                    Look::NotThisWorker => {}
+                    Look::Later => later = later.or(Some(at)),
+                }
+            }
+            at += 1;
+        }
+        self.seen.insert(worker, later.unwrap_or(at));
+        self.units -= usize::from(found.is_some());
+        while let Some(None) = self.places.front() {
+            self.places.pop_front();
+            self.gone += 1;
+        }
+        found
+    }
+}
 
 impl Queue {
     /// All of `0..inputs` are fresh.
@@ -24,31 +76,31 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, unit: u32, started: bool) {
-        if started { self.started.push_back(unit) } else { self.fresh.push_back(unit) }
+        if started { self.started.push(unit) } else { self.fresh.push(unit) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.started.is_empty() && self.fresh.is_empty() && self.next_fresh == self.end_fresh
+        self.started.units == 0 && self.fresh.units == 0 && self.next_fresh == self.end_fresh
     }
 
-    /// Takes the first unit that `fits`. Those that are `gone` leave the line.
-    pub(crate) fn take(&mut self, mut look: impl FnMut(u32) -> Look) -> Option<u32> {
-        for line in [&mut self.started, &mut self.fresh] {
-            for _ in 0..line.len().min(LOOKS_MAX) {
-                let Some(unit) = line.pop_front() else { break };
-                match look(unit) {
-                    Look::Fits => return Some(unit),
-                    Look::NotThisWorker => line.push_back(unit),
-                    Look::Gone => {}
-                }
-            }
+    /// Lets a worker look at everything again: it may now take what it could not.
+    pub(crate) fn look_again(&mut self, worker: WorkerId) {
+        self.started.seen.remove(&worker);
+        self.fresh.seen.remove(&worker);
+    }
+
+    /// Takes the first unit that fits this worker. Those that are gone leave the line.
+    pub(crate) fn take(&mut self, worker: WorkerId, mut look: impl FnMut(u32) -> Look) -> Option<u32> {
+        let in_line = self.started.take(worker, &mut look).or_else(|| self.fresh.take(worker, &mut look));
+        if in_line.is_some() {
+            return in_line;
         }
         while self.next_fresh < self.end_fresh {
             let unit = self.next_fresh;
             self.next_fresh += 1;
             match look(unit) {
                 Look::Fits => return Some(unit),
-                Look::NotThisWorker => self.fresh.push_back(unit),
+                Look::NotThisWorker | Look::Later => self.fresh.push(unit),
                 Look::Gone => {}
             }
         }
@@ -56,8 +108,71 @@ impl Queue {
     }
 }
 
+/// What a look at a unit in line says.
 pub(crate) enum Look {
+    /// This worker may have it.
     Fits,
+    /// It may not, until [`Queue::look_again`].
     NotThisWorker,
+    /// It may, but somebody else should.
+    Later,
+    /// Nobody needs it.
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: WorkerId = WorkerId([1; 32]);
+    const SLOW: WorkerId = WorkerId([2; 32]);
+
+    #[test]
+    fn a_fast_worker_passes_what_it_knows_once() {
+        const UNITS: u32 = 10_000;
+        let mut queue = Queue::fresh(UNITS);
+        let mut known = std::collections::BTreeSet::new();
+        let mut looks = 0;
+        for _ in 0..UNITS {
+            let taken = queue.take(FAST, |unit| {
+                looks += 1;
+                if known.contains(&unit) { Look::NotThisWorker } else { Look::Fits }
+            });
+            let unit = taken.expect("there is one left");
+            known.insert(unit);
+            queue.push(unit, true);
+        }
+        assert!(looks <= 2 * UNITS, "{looks} looks for {UNITS} leases");
+        // The slow one meets them in order.
+        let met: Vec<_> = (0..5).filter_map(|_| queue.take(SLOW, |_| Look::Fits)).collect();
+        assert_eq!(met, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_somebody_else_should_have_stays_on_offer() {
+        let mut queue = Queue::default();
+        queue.push(7, true);
+        queue.push(8, true);
+        assert_eq!(queue.take(FAST, |unit| if unit == 7 { Look::Later } else { Look::Fits }), Some(8));
+        assert_eq!(queue.take(FAST, |_| Look::Fits), Some(7));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn who_may_not_have_it_is_not_asked_again_until_told_so() {
+        let mut queue = Queue::default();
+        queue.push(7, true);
+        assert_eq!(queue.take(FAST, |_| Look::NotThisWorker), None);
+        assert_eq!(queue.take(FAST, |_| panic!("looked at again")), None);
+        queue.look_again(FAST);
+        assert_eq!(queue.take(FAST, |_| Look::Fits), Some(7));
+    }
+
+    #[test]
+    fn those_that_are_gone_leave_no_trace() {
+        let mut queue = Queue::default();
+        (0..1_000).for_each(|unit| queue.push(unit, true));
+        assert_eq!(queue.take(FAST, |unit| if unit < 999 { Look::Gone } else { Look::Fits }), Some(999));
+        assert!(queue.is_empty() && queue.started.places.is_empty());
+    }
 }

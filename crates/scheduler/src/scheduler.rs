@@ -693,6 +693,9 @@ impl Scheduler {
             *run.counts.of(state) -= 1;
             if let State::Open(open) = state {
                 open.leases.retain(|(id, _)| *id != lease);
+                if !open.knows(held.worker) {
+                    run.queue.look_again(held.worker);
+                }
             }
             *run.counts.of(state) += 1;
         }
@@ -777,14 +780,14 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let (units, quorum) = (&mut run.units, run.spec.quorum);
         let others = self.hungry.len() > 1;
-        let index = run.queue.take(|index| match &mut units[index as usize] {
+        let index = run.queue.take(id, |index| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
             State::Open(open) if open.wanted(quorum) == 0 => {
                 open.queued = false;
                 Look::Gone
             }
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
-            State::Open(open) if others && open.failed_last == Some(id) => Look::NotThisWorker,
+            State::Open(open) if others && open.failed_last == Some(id) => Look::Later,
             State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Ended(_) => Look::Gone,
         });

@@ -69,7 +69,6 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
     };
     let (session, outbox) = app.hub.join(id, hello.body, hello.slots, app.settings.limits.worker_queue_max as usize);
     app.metrics.worker_joined();
-    app.metrics.workers_connected(app.hub.connected());
     info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
     let leave = match talk(&app, &mut socket, id, &session, outbox).await {
         Ok(()) => Leave::Quietly(WorkerLeft::Closed),
@@ -79,7 +78,6 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
     if app.hub.leave(id, &session) {
         let _stopping = app.core.tell(Input::Disconnected { worker: id }).await;
     }
-    app.metrics.workers_connected(app.hub.connected());
     let (Leave::Quietly(why) | Leave::Refused(why, ..)) = &leave;
     app.metrics.worker_left(*why);
     info!(worker = %id, ?why, "worker left");

@@ -127,6 +127,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         app.metrics.backlog(runs, age);
         app.metrics.leases_expired(expired);
     }
+    app.metrics.workers_connected(app.hub.connected());
     let (events, batches) = app.core.queues();
     app.metrics.core_queues(events, batches);
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
