@@ -93,7 +93,10 @@ impl Machine {
             seed: random,
         });
         self.process = Some(Process { worker, link: None, executing: BTreeSet::new() });
-        let left = self.disk.parcels.values().filter_map(|file| Parcel::reopen(decode::<Done>(file).ok()?)).collect();
+        let reopen = |file: &Vec<u8>| Parcel::reopen(decode::<Done>(file).ok()?);
+        // What is damaged is set aside.
+        self.disk.parcels.retain(|_, file| reopen(file).is_some());
+        let left = self.disk.parcels.values().filter_map(reopen).collect();
         self.tell(t, Input::Start(left))
     }
 

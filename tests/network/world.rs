@@ -168,7 +168,7 @@ impl World {
         };
         let machines = (0..honest + liars).map(|number| machine(number, &mut random)).collect();
         let quorum = Quorum { agree: agree as u8, most: (agree + liars + 1) as u8 };
-        let pace = [200, 3 * SECOND, 30 * SECOND][random.next_u32() as usize % 3];
+        let pace = [4, 200, 3 * SECOND, 30 * SECOND][random.next_u32() as usize % 4];
         let runs: Vec<_> =
             (0..1 + random.next_u32() % 4).map(|number| run(number as u8, quorum, &mut random)).collect();
         let mut world = Self {
@@ -562,6 +562,10 @@ impl World {
                         _ => Ok(work::execute(order.entry, &order.input, &order.seed)),
                     }
                 };
+                // A bit that flips in its memory, after the outcome was known.
+                let spoilt = self.suffers(Trouble::MachineFailure) && self.chance(5);
+                let spoil = |output: Bytes| output.iter().map(|byte| if spoilt { !byte } else { *byte }).collect();
+                let result = result.map(|(outcome, output)| (outcome, spoil(output)));
                 Input::Executed { lease: order.lease, result }
             }
             Event::Saved(parcel, true) => {
@@ -626,7 +630,7 @@ impl World {
         self.promise(revoked.is_none_or(|(_, version)| *version > believed), || {
             format!("machine {index} executes {unit} under a key that it knows to be revoked")
         });
-        let wait = self.within(5, self.pace);
+        let wait = self.within(1, self.pace);
         self.for_process(Node::Machine(index), wait, Event::Executed(order));
     }
 
