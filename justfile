@@ -12,6 +12,10 @@ setup:
 demo:
     cargo xtask demo
 
+# Measure what a verified unit costs, beside other systems
+bench *names:
+    cargo xtask bench {{names}}
+
 # Build Debian packages of the coordinator, the runner and the tool
 package:
     cargo xtask package

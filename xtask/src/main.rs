@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a person who works on this project does with one command.
 
+mod bench;
 mod check;
 mod demo;
 mod faults;
@@ -27,6 +28,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure what a verified unit costs, beside other systems
+    Bench(bench::Options),
     /// Add the wasm32 target and look for what a build needs
     Setup,
     /// Start a coordinator, three runners and a liar, and run real jobs over real data
@@ -62,6 +65,7 @@ async fn main() -> ExitCode {
 
 async fn run(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Bench(options) => bench::run(options).await,
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
         Task::Faults(options) => faults::run(options).await,

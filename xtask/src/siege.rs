@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::process::{self, cargo};
+use crate::check::succeed;
+use crate::process::cargo;
 
 /// What to attack with, and how long.
 #[derive(Args)]
@@ -28,18 +29,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Ten thousand workers within a minute; writes `target/bench/flash.json`.
-#[expect(dead_code, reason = "`cargo xtask bench flash` calls it")]
 pub(crate) async fn flash() -> anyhow::Result<()> {
     measure(&["flash::flash"], &[]).await
 }
 
 /// Runs measuring tests of the target `siege` with release programs, one after the other.
 async fn measure(names: &[&str], environment: &[(&str, String)]) -> anyhow::Result<()> {
-    let packages = ["manyhands-coordinator", "manyhands-runner", "manyhands-tests"];
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--release", "--bins"]);
-    build.args(packages.iter().flat_map(|package| ["--package", package]));
-    succeed(&mut build).await?;
+    programs().await?;
     let mut test = cargo();
     test.args(["test", "--quiet", "--release", "--package", "manyhands-tests", "--test", "siege", "--"]);
     test.args(["--ignored", "--exact", "--nocapture", "--test-threads", "1"]).args(names);
@@ -47,8 +43,10 @@ async fn measure(names: &[&str], environment: &[(&str, String)]) -> anyhow::Resu
     succeed(&mut test).await
 }
 
-async fn succeed(command: &mut tokio::process::Command) -> anyhow::Result<()> {
-    let name = process::name(command);
-    let status = process::run(command).await?;
-    if status.success() { Ok(()) } else { anyhow::bail!("{name}: {status}") }
+/// Builds the release programs that are measured.
+pub(crate) async fn programs() -> anyhow::Result<()> {
+    let packages = ["manyhands-coordinator", "manyhands-runner", "manyhands-tests"];
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release", "--bins"]);
+    succeed(build.args(packages.iter().flat_map(|package| ["--package", package]))).await
 }

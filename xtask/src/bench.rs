@@ -1,0 +1,47 @@
+//! `cargo xtask bench`: what a verified unit costs, with release programs, one benchmark after the other.
+
+use clap::{Args, ValueEnum};
+
+use crate::check::succeed;
+use crate::process::cargo;
+use crate::{siege, workspace};
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Which benchmarks; all of them if none is named
+    #[arg(value_enum)]
+    names: Vec<Name>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Verified no-op units a second, beside tasks of Dask and Ray where they can be installed
+    Throughput,
+    /// One unit, from the request to the verified answer
+    Latency,
+    /// Cost of a unit while ten thousand wait, and a million
+    Growth,
+    /// A thousand workers without work
+    Idle,
+    /// Start after `kill -9` with a million units stored
+    Restart,
+    /// Ten thousand workers within a minute
+    Flash,
+}
+
+/// Prints a table each and writes `target/bench/NAME.json`.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let names = if options.names.is_empty() { Name::value_variants() } else { &options.names };
+    let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
+    let here: Vec<String> = names.iter().filter(|name| **name != Name::Flash).filter_map(word).collect();
+    if !here.is_empty() {
+        siege::programs().await?;
+        let mut bench = tokio::process::Command::new(workspace().join("target/release/bench"));
+        succeed(bench.args(here).env("MANYHANDS_PROGRAMS_ARE_BUILT", "1")).await?;
+    }
+    if names.contains(&Name::Flash) {
+        siege::flash().await?;
+    }
+    Ok(())
+}
