@@ -3,7 +3,6 @@
 use clap::{Args, ValueEnum};
 
 use crate::check::succeed;
-use crate::process::cargo;
 use crate::{siege, workspace};
 
 /// What to measure.
