@@ -24,6 +24,9 @@ use crate::settings::Limits;
 
 /// A client that has waited for less keeps its seat: somebody who has just come could not yet say a word.
 const GRACE: Duration = Duration::from_millis(100);
+/// Where more than so many wait at one address, none of them has that grace: a crowd that comes faster than it
+/// is cut off would otherwise keep every seat new.
+const CROWD: usize = 4;
 /// What is never counted as held: a usual request, or a worker's usual message. Unit: bytes.
 pub(super) const FREE_BYTES: u64 = 8 << 10;
 /// Room is taken in steps of this many bytes, so that it is seldom asked for.
@@ -106,9 +109,10 @@ impl Seats {
     }
 
     fn longest_waiting(&self, here: &HashMap<u64, Arc<Line>>) -> Option<Arc<Line>> {
-        let (since, line) =
-            here.values().filter_map(|line| Some((line.waiting_since()?, line))).min_by_key(|of| of.0)?;
-        (millis(self.began) >= since + GRACE.as_millis() as u64).then(|| Arc::clone(line))
+        let waiting = || here.values().filter_map(|line| Some((line.waiting_since()?, line)));
+        let (since, line) = waiting().min_by_key(|of| of.0)?;
+        let is_due = || millis(self.began) >= since + GRACE.as_millis() as u64;
+        (waiting().count() > CROWD || is_due()).then(|| Arc::clone(line))
     }
 
     /// Somebody needs room and there is none. Takes it from whoever has most at the address that has most,
