@@ -198,7 +198,10 @@ impl Place {
     async fn minimise(&self) -> anyhow::Result<bool> {
         let smallest = tempfile::tempdir()?;
         let (mut command, log) = self.program()?;
-        command.args(["-set_cover_merge=1", "-use_value_profile=0"]).arg(smallest.path()).args([&self.committed, &self.corpus]);
+        command
+            .args(["-set_cover_merge=1", "-use_value_profile=0"])
+            .arg(smallest.path())
+            .args([&self.committed, &self.corpus]);
         if !process::run(&mut command).await?.success() {
             self.complain(&fs::read_to_string(log).unwrap_or_default());
             return Ok(false);

@@ -1,5 +1,5 @@
 //! Every file that fuzzing found worth keeping, through the same functions, without a fuzzer.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
