@@ -25,6 +25,8 @@ pub struct Policy {
     pub absence: Duration,
     /// Leases that one worker may hold, whatever it asks for.
     pub leases_per_worker_max: usize,
+    /// Leases that a worker may hold of which nothing is known yet: many who come only to take are not to take much.
+    pub leases_per_newcomer_max: usize,
     /// Contradictions after which a worker gets no more work.
     pub dissents_max: u64,
     /// Machines that may fail on one unit before it ends undecided.
@@ -37,6 +39,7 @@ impl Default for Policy {
             lease_margin: Duration::from_secs(60),
             absence: Duration::from_secs(15),
             leases_per_worker_max: 256,
+            leases_per_newcomer_max: 2,
             dissents_max: 3,
             machine_failures_max: 16,
         }
@@ -460,6 +463,14 @@ impl Scheduler {
         }
     }
 
+    /// Puts a worker among those that want leases, if it does.
+    fn look_at_wants(&mut self, worker: WorkerId) {
+        let wants = |entry: &Worker| entry.connected && entry.wants > 0 && !entry.record.banned;
+        if self.workers.get(&worker).is_some_and(wants) && self.hungry.insert(worker) {
+            self.stirred = true;
+        }
+    }
+
     fn disconnected(&mut self, now: Timestamp, worker: WorkerId) {
         let Some(entry) = self.workers.get_mut(&worker) else { return };
         entry.connected = false;
@@ -503,6 +514,8 @@ impl Scheduler {
             }
             receipts.push((lease.id, counted.err().unwrap_or(Receipt::Recorded)));
         }
+        // It may hold fewer leases now than it may, or is a newcomer no more.
+        self.look_at_wants(worker);
         self.effects.push_back(Effect::Receipts { worker, receipts });
     }
 
@@ -762,7 +775,10 @@ impl Scheduler {
 
     fn grant(&mut self, now: Timestamp, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
-        if worker.wants == 0 || worker.leases.len() >= self.policy.leases_per_worker_max {
+        let is_new = worker.record.agreed == 0 && worker.open_reports.is_empty();
+        let Policy { leases_per_worker_max, leases_per_newcomer_max, .. } = self.policy;
+        let most = if is_new { leases_per_newcomer_max } else { leases_per_worker_max };
+        if worker.wants == 0 || worker.leases.len() >= most {
             self.hungry.remove(&id);
             return false;
         }

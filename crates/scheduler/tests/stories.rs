@@ -16,7 +16,7 @@ use manyhands_scheduler::{
 
 fn policy() -> Policy {
     // Leases of 20 s of wall time, so 60 s with the margin.
-    Policy { lease_margin: Duration::from_secs(20), ..Policy::default() }
+    Policy { lease_margin: Duration::from_secs(20), leases_per_newcomer_max: 6, ..Policy::default() }
 }
 
 /// A scheduler, its disk, and what workers hold.
@@ -464,6 +464,18 @@ fn owners_share_evenly_and_priorities_count_within_an_owner() {
          0s bob submits c: 9 inputs, 1 of 1
          1s w1 connects
          1s w1 wants 6 => w1 gets b/0; w1 gets c/0; w1 gets b/1; w1 gets c/1; w1 gets b/2; w1 gets c/2
+        ",
+    );
+}
+
+#[test]
+fn a_newcomer_gets_little_until_it_has_brought_something() {
+    check(
+        "
+         0s ann submits r: 8 inputs, 1 of 1
+         1s w1 connects
+         1s w1 wants 9 => w1 gets r/0; w1 gets r/1; w1 gets r/2; w1 gets r/3; w1 gets r/4; w1 gets r/5
+         2s w1 returns r/0 A => r/0 done; w1 recorded; w1 gets r/6; w1 gets r/7
         ",
     );
 }

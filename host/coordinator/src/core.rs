@@ -24,7 +24,7 @@ use manyhands_signing::Validity;
 use manyhands_state::CommitError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -466,7 +466,7 @@ impl Hand {
             }
             Effect::RunEnded(run) => {
                 self.runs.remove(&run);
-                info!(%run, "run ended");
+                debug!(%run, "run ended");
                 after.changed.insert(run);
             }
         }

@@ -21,6 +21,10 @@ use crate::args::{Arguments, Command, ConfigCommand, JobsCommand, KeysCommand, T
 use crate::client::Client;
 use crate::exit::Exit;
 
+/// Under attack the system's allocator keeps hundreds of MiB that it cannot give back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One that answers later does not take work in time.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 

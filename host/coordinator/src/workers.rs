@@ -33,6 +33,10 @@ const SEND_TIME: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(30);
 /// The same for those who lost a frame.
 const RETRY_SOON: Duration = Duration::from_secs(2);
+/// Messages that a worker may send in a second, on average; one that sends more is heard more slowly.
+const MESSAGES_PER_SECOND: f64 = 2_000.0;
+/// Messages that it may send at once.
+const MESSAGES_AT_ONCE: f64 = 4_000.0;
 /// Longest text a worker can put into the log.
 const TEXT_CHARS_MAX: usize = 200;
 
@@ -145,6 +149,7 @@ async fn talk(
     app.core.tell(Input::Connected { worker }).await?;
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat: HEARTBEAT })).await?;
     let mut last_heard = tokio::time::Instant::now();
+    let mut allowance = MESSAGES_AT_ONCE;
     loop {
         tokio::select! {
             () = app.stop.cancelled() => return Err(Stopping.into()),
@@ -167,8 +172,14 @@ async fn talk(
                 None => return Ok(()),
             },
             message = receive(socket) => {
-                last_heard = tokio::time::Instant::now();
+                let now = tokio::time::Instant::now();
+                let earned = (now - last_heard).as_secs_f64() * MESSAGES_PER_SECOND;
+                allowance = (allowance + earned).min(MESSAGES_AT_ONCE) - 1.0;
+                last_heard = now;
                 hear(app, socket, worker, message?).await?;
+                if allowance < 0.0 {
+                    tokio::time::sleep(Duration::from_secs_f64(-allowance / MESSAGES_PER_SECOND)).await;
+                }
             }
         }
     }
