@@ -13,7 +13,7 @@ use crate::auth::Tokens;
 use crate::authority::Authority;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::core::{Core, Stopping};
+use crate::core::{Core, NoRoom, Room, Stopping};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
@@ -80,6 +80,14 @@ impl std::ops::Deref for App {
     }
 }
 
+impl Inner {
+    /// Runs and units that may wait.
+    pub fn room(&self) -> Room {
+        let limits = &self.settings.limits;
+        Room { runs: limits.active_runs_max, units: limits.queued_units_max }
+    }
+}
+
 impl App {
     /// Fills `bytes` unpredictably.
     pub fn random(&self, bytes: &mut [u8]) {
@@ -135,6 +143,12 @@ impl App {
 impl From<Stopping> for ApiError {
     fn from(stopping: Stopping) -> Self {
         Self::new(Kind::Unavailable, stopping.to_string()).retry_after(std::time::Duration::from_secs(2))
+    }
+}
+
+impl From<NoRoom> for ApiError {
+    fn from(full: NoRoom) -> Self {
+        Self::new(Kind::QueueFull, full.to_string()).retry_after(std::time::Duration::from_secs(30))
     }
 }
 

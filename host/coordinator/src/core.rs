@@ -1,7 +1,7 @@
 //! Drives the scheduler, and carries out what it asks for.
 //!
 //! Two loops. The *mind* owns the scheduler: it takes whatever waits, tells the scheduler, and hands on what
-//! should happen as a batch. The *hand* sends the leases of all waiting batches, makes their records durable
+//! should happen as a batch; where somebody waits for one unit, it sends the leases itself. The *hand* sends the leases of all waiting batches, makes their records durable
 //! with one commit, then performs the other effects: whoever is told something is told what is on disk, and a
 //! lease tells nobody anything. While the hand waits for the disk, workers execute and the next batch fills; the
 //! slower the disk, the larger the groups.
@@ -58,12 +58,47 @@ pub enum Event {
     Input(Input),
     /// Tell the scheduler that a worker reported; short outputs become durable with the reports.
     Reported(Input, Vec<Content>),
-    /// Tell the scheduler of a run of one unit, which becomes durable with whatever comes of it.
+    /// Tell the scheduler of a run of one unit, if there is room for it; its lease goes out at once, and it becomes
+    /// durable meanwhile.
     Invoked(Box<RunRecord>, Content),
     /// Take a run back that is not active, then tell the scheduler.
     Reopen(Box<RunRecord>, Vec<(u32, UnitRecord)>, BTreeSet<u32>, Input),
     /// Look at the scheduler.
     Ask(Question),
+}
+
+/// How much may be waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Active runs.
+    pub runs: u64,
+    /// Units that have not ended.
+    pub units: u64,
+}
+
+/// There is no room for another run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// Too many runs.
+    #[error("{0} runs are active already, and at most {1} may be; come again later")]
+    Runs(u64, u64),
+    /// Too many units.
+    #[error("{0} units are waiting already, and at most {1} may; come again later")]
+    Units(u64, u64),
+}
+
+impl Room {
+    /// Whether a run of so many units fits in.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn fits(self, scheduler: &Scheduler, units: u64) -> Result<(), NoRoom> {
+        let (runs, open) = (scheduler.active_runs() as u64, scheduler.open_units());
+        if runs >= self.runs {
+            return Err(NoRoom::Runs(runs, self.runs));
+        }
+        if open + units > self.units { Err(NoRoom::Units(open, self.units)) } else { Ok(()) }
+    }
 }
 
 /// The coordinator has stopped, or is about to.
@@ -139,6 +174,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Events that may wait.
     pub queue: usize,
+    /// Runs and units that may wait.
+    pub room: Room,
     /// Cancelled by the hand when it cannot go on; cancel it to stop both loops.
     pub stop: CancellationToken,
 }
@@ -173,21 +210,23 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, hub, metrics, clock, queue, stop } = parts;
+    let Parts { scheduler, records, authority, hub, metrics, clock, queue, room, stop } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
     let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default() };
     let runtime = tokio::runtime::Handle::current();
+    // Later runs of this process continue where earlier ones ended: the revision has grown since.
+    let sequence = records.store().revision().0 << 20;
+    let clerk = Clerk { records, authority, hub, metrics, clock, core: core.clone(), runtime };
     let hand = Hand {
-        // Later runs of this process continue where earlier ones ended: the revision has grown since.
-        sequence: records.store().revision().0 << 20,
-        clerk: Clerk { records, authority, hub, metrics, clock: clock.clone(), core: core.clone(), runtime },
+        sequence,
+        clerk: clerk.clone(),
         runs: BTreeMap::new(),
         packs: Recent::new(PACKS),
         outputs: Recent::new(OUTPUTS),
         stop: stop.clone(),
     };
-    tokio::spawn(mind(scheduler, inbox, batches, clock, stop.clone()));
+    tokio::spawn(mind(clerk, room, scheduler, inbox, batches, stop.clone()));
     // The store blocks, so the hand has a thread of its own.
     let handle = tokio::task::spawn_blocking(move || {
         let result = hand.work(waiting);
@@ -201,12 +240,14 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
 }
 
 async fn mind(
+    clerk: Clerk,
+    room: Room,
     mut scheduler: Scheduler,
     mut inbox: mpsc::Receiver<Event>,
     batches: mpsc::Sender<Batch>,
-    clock: Clock,
     stop: CancellationToken,
 ) {
+    let clock = clerk.clock.clone();
     let mut batch = Batch::default();
     loop {
         batch.drain(&mut scheduler);
@@ -228,10 +269,15 @@ async fn mind(
                     batch.outputs.extend(outputs);
                     scheduler.handle(clock.now(), input);
                 }
-                Event::Invoked(record, input) => {
-                    scheduler.handle(clock.now(), Input::Submitted(record.spec.clone()));
-                    batch.invoked.push((*record, input));
-                }
+                Event::Invoked(run, input) => match room.fits(&scheduler, 1) {
+                    Ok(()) => {
+                        scheduler.handle(clock.now(), Input::Submitted(run.spec.clone()));
+                        batch.drain(&mut scheduler);
+                        clerk.grant_invoked(&run, &input, &mut batch.leases);
+                        batch.invoked.push((*run, input));
+                    }
+                    Err(full) => clerk.hub.refuse(UnitId { run: run.spec.id, index: 0 }, full),
+                },
                 Event::Reopen(record, units, ready, input) => {
                     scheduler.restore_run(clock.now(), *record, units, |unit| ready.contains(&unit));
                     scheduler.handle(clock.now(), input);
@@ -585,6 +631,14 @@ impl Clerk {
     fn tell(&self, input: Input) {
         let core = self.core.clone();
         self.runtime.spawn(async move { core.tell(input).await });
+    }
+
+    /// Sends the leases of a run whose only input is at hand, and takes them out of `leases`.
+    fn grant_invoked(&self, run: &RunRecord, input: &Content, leases: &mut Vec<LeaseDraft>) {
+        let Some(bytes) = &input.inline else { return };
+        for draft in leases.extract_if(.., |draft| draft.unit.run == run.spec.id) {
+            self.grant(draft.worker, &run.spec, vec![(draft, input.clone())], vec![bytes.clone()]);
+        }
     }
 
     fn cannot_grant(&self, worker: WorkerId, leases: impl IntoIterator<Item = LeaseId>, error: &RecordError) {

@@ -11,6 +11,8 @@ use manyhands_signing::{Signed, TrustList};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::core::NoRoom;
+
 /// One worker's connection.
 #[derive(Debug)]
 pub struct Session {
@@ -52,7 +54,7 @@ pub struct Hub(Arc<Lines>);
 struct Lines {
     workers: Mutex<BTreeMap<WorkerId, Arc<Session>>>,
     runs: Mutex<BTreeMap<RunId, watch::Sender<u64>>>,
-    answers: Mutex<BTreeMap<UnitId, oneshot::Sender<UnitRecord>>>,
+    answers: Mutex<BTreeMap<UnitId, oneshot::Sender<Result<UnitRecord, NoRoom>>>>,
 }
 
 /// Nothing panics while one of these locks is held, and nothing awaits.
@@ -163,7 +165,14 @@ impl Hub {
     pub fn ended(&self, unit: UnitId, record: &UnitRecord) {
         if let Some(waiting) = lock(&self.0.answers).remove(&unit) {
             // Whoever waited may have gone.
-            let _gone = waiting.send(record.clone());
+            let _gone = waiting.send(Ok(record.clone()));
+        }
+    }
+
+    /// A unit will not be executed.
+    pub fn refuse(&self, unit: UnitId, full: NoRoom) {
+        if let Some(waiting) = lock(&self.0.answers).remove(&unit) {
+            let _gone = waiting.send(Err(full));
         }
     }
 }
@@ -172,13 +181,16 @@ impl Hub {
 pub struct Answer {
     hub: Hub,
     unit: UnitId,
-    receiver: oneshot::Receiver<UnitRecord>,
+    receiver: oneshot::Receiver<Result<UnitRecord, NoRoom>>,
 }
 
 impl Answer {
     /// The unit as it ended; none if the coordinator stops.
-    pub async fn wait(&mut self) -> Option<UnitRecord> {
-        (&mut self.receiver).await.ok()
+    ///
+    /// # Errors
+    /// [`NoRoom`] for it.
+    pub async fn wait(&mut self) -> Result<Option<UnitRecord>, NoRoom> {
+        (&mut self.receiver).await.ok().transpose()
     }
 }
 

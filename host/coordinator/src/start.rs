@@ -150,6 +150,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         metrics: metrics.clone(),
         clock: clock.clone(),
         queue: settings.limits.core_queue_max as usize,
+        room: core::Room { runs: settings.limits.active_runs_max, units: settings.limits.queued_units_max },
         stop: stop.clone(),
     });
     let told = clock.clone();

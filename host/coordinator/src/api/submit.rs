@@ -286,7 +286,9 @@ impl<'a> Submission<'a> {
 
     /// Makes the run durable, then known to the scheduler.
     async fn finish(&mut self, once: Option<Once>) -> Answer<RunRecord> {
-        let record = self.record().await?;
+        let (room, units) = (self.app.room(), u64::from(self.inputs));
+        self.app.core.ask(move |scheduler, _| room.fits(scheduler, units)).await??;
+        let record = self.record()?;
         self.close_pack();
         self.writes.run(&record);
         if let Some(once) = &once {
@@ -317,7 +319,7 @@ impl<'a> Submission<'a> {
         }
         check_input(self.wish.job.manifest.codec, &input).map_err(|why| ApiError::new(Kind::Invalid, why))?;
         self.inputs = 1;
-        let record = self.record().await?;
+        let record = self.record()?;
         let content = self.app.records.content(input).await?;
         let unit = UnitId { run: self.id, index: 0 };
         let answer = self.app.hub.answer(unit);
@@ -326,22 +328,10 @@ impl<'a> Submission<'a> {
         Ok((unit, answer))
     }
 
-    /// The run as it begins, if there is room for it.
-    async fn record(&self) -> Answer<RunRecord> {
+    /// The run as it begins.
+    fn record(&self) -> Answer<RunRecord> {
         if self.app.core.is_disk_full() {
             return Err(ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY));
-        }
-        let most = self.app.settings.limits.queued_units_max;
-        let asked = self.app.core.ask(|scheduler, _| (scheduler.open_units(), scheduler.active_runs())).await?;
-        let (open, runs) = asked;
-        let runs_max = self.app.settings.limits.active_runs_max;
-        if runs as u64 >= runs_max {
-            let detail = format!("{runs} runs are active already, and at most {runs_max} may be; come again later");
-            return Err(ApiError::new(Kind::QueueFull, detail).retry_after(QUEUE_RETRY));
-        }
-        if open + u64::from(self.inputs) > most {
-            let detail = format!("{open} units are waiting already, and at most {most} may; come again later");
-            return Err(ApiError::new(Kind::QueueFull, detail).retry_after(QUEUE_RETRY));
         }
         let JobRecord { manifest, serial, module, .. } = &*self.wish.job;
         let spec = RunSpec {
@@ -427,12 +417,13 @@ pub(super) async fn invoke(
     let mut submission = Submission::new(&app, &caller, wish, None);
     let (unit, mut answer) = submission.invoke(body).await?;
     let answered = tokio::select! {
-        answered = tokio::time::timeout(patience, answer.wait()) => answered,
+        answered = tokio::time::timeout(patience, answer.wait()) => answered.map(|ended| ended.map_err(ApiError::from)),
         () = app.stop.cancelled() => return Err(crate::core::Stopping.into()),
     };
     match answered {
-        Ok(Some(record)) => respond(&app, unit, codec, record).await,
-        Ok(None) => Err(crate::core::Stopping.into()),
+        Ok(Err(full)) => Err(full),
+        Ok(Ok(Some(record))) => respond(&app, unit, codec, record).await,
+        Ok(Ok(None)) => Err(crate::core::Stopping.into()),
         Err(_) => {
             let ms = patience.as_millis();
             let detail = format!("no verified answer within {ms} ms; {} goes on: ask for its results", unit.run);
