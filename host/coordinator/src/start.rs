@@ -184,8 +184,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
-    note(&data_dir, "address", &format!("http://{address}"));
     note(&data_dir, "join", &join);
+    // Last: who finds it finds the rest as well.
+    note(&data_dir, "address", &format!("http://{address}"));
     Ok(Running { address, join, stop, server, hand })
 }
 
