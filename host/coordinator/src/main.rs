@@ -1,5 +1,6 @@
 //! `manyhands-coordinator`: see `--help`.
 
+mod allocator;
 mod args;
 mod client;
 mod exit;
@@ -21,14 +22,11 @@ use crate::args::{Arguments, Command, ConfigCommand, JobsCommand, KeysCommand, T
 use crate::client::Client;
 use crate::exit::Exit;
 
-/// Under attack the system's allocator keeps hundreds of MiB that it cannot give back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// One that answers later does not take work in time.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    allocator::give_back_memory();
     let Arguments { flags, command } = Arguments::parse();
     let settings = match Settings::load(&flags) {
         Ok(settings) => settings,
