@@ -113,7 +113,7 @@ fn of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 fn of_open(error: &OpenError) -> Exit {
     match error {
         OpenError::InUse { .. } => Exit::Unavailable,
-        OpenError::Damaged { .. } => Exit::Data,
+        OpenError::Damaged { .. } | OpenError::Newer { .. } => Exit::Data,
         OpenError::Io { error, .. } => of_io(error),
         OpenError::Index { .. } => Exit::Io,
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::disk::{self, LogFile};
 use crate::report::OpenError;
 
-const SEGMENT_MAGIC: &[u8; 8] = b"MHlog\0\0\x01";
+pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"MHlog\0\0\x01";
 const SEGMENT_HEADER_BYTES: usize = 20;
 const FRAME_MAGIC: &[u8; 4] = b"MHf1";
 const FRAME_HEADER_BYTES: usize = 20;
@@ -112,6 +112,17 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
+/// The version in the header of the segment or snapshot in `path`, if it is one that comes after that of `magic`.
+///
+/// Its last byte is the version. Whatever else changes, the header keeps its place, its length and its checksum, so that
+/// what is newer is told from what is damaged.
+pub(crate) fn newer(path: &Path, magic: &[u8; 8]) -> io::Result<Option<u8>> {
+    let mut header = Vec::with_capacity(SEGMENT_HEADER_BYTES);
+    File::open(path)?.take(SEGMENT_HEADER_BYTES as u64).read_to_end(&mut header)?;
+    let version = header.get(7).copied().filter(|version| *version > magic[7] && header[..7] == magic[..7]);
+    Ok(version.filter(|_| u32_at(&header, 16) == Some(checksum(&[&header[..16]]))))
+}
+
 /// The revision before a segment, from its header.
 fn base_of(bytes: &[u8]) -> Option<Revision> {
     let header: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk()?;
@@ -174,13 +185,6 @@ pub(crate) fn read(
             survey.torn = Some(Torn { file: path.clone(), offset: 0, bytes: bytes.len() as u64 });
             break;
         }
-        if base.is_none() {
-            survey.damage.push(Damage {
-                file: path.clone(),
-                what: "the segment's header is damaged".to_owned(),
-                through: survey.end,
-            });
-        }
         let mut next = *expected.get_or_insert(base.unwrap_or_default().min(after).next());
         if position == first
             && let Some(base) = base
@@ -197,6 +201,7 @@ pub(crate) fn read(
             survey.end = survey.end.max(base);
         }
 
+        let begins = next;
         let mut offset = SEGMENT_HEADER_BYTES.min(bytes.len());
         while offset < bytes.len() {
             let Some((frame, length)) = decode(&bytes[offset..]) else {
@@ -225,6 +230,13 @@ pub(crate) fn read(
             if frame.last() > after {
                 visit(frame)?;
             }
+        }
+        if base.is_none() {
+            // With frames behind it, what is missing is known from them. Without, there was one at least: a header is on
+            // the disk before the first of them is written.
+            let through = if next == begins { next } else { Revision(0) };
+            let what = "the segment's header is damaged".to_owned();
+            survey.damage.push(Damage { file: path.clone(), what, through });
         }
         expected = Some(next);
     }

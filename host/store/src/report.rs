@@ -55,14 +55,17 @@ pub enum Repair {
         reason: String,
         /// Records in the snapshot.
         records: u64,
-        /// Where the old log is now.
-        aside: PathBuf,
+        /// Where the old log is now, if there was one.
+        aside: Option<PathBuf>,
     },
 }
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TornTail { file, offset: 0, bytes } => {
+                write!(f, "{}: removed a segment that was only begun, of {bytes} bytes", file.display())
+            }
             Self::TornTail { file, offset, bytes } => {
                 write!(f, "{}: cut off {bytes} bytes of an unfinished commit at offset {offset}", file.display())
             }
@@ -71,8 +74,8 @@ impl fmt::Display for Repair {
                 aside.as_ref().map_or(Ok(()), |aside| write!(f, "; the old one is in {}", aside.display()))
             }
             Self::LogReplaced { reason, records, aside } => {
-                write!(f, "replaced the log by a snapshot of the {records} records of the index ({reason}); ")?;
-                write!(f, "the old one is in {}", aside.display())
+                write!(f, "replaced the log by a snapshot of the {records} records of the index ({reason})")?;
+                aside.as_ref().map_or(Ok(()), |aside| write!(f, "; the old one is in {}", aside.display()))
             }
         }
     }
@@ -99,6 +102,20 @@ pub enum OpenError {
         place: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// A newer version wrote some of it. Nothing was changed.
+    #[error(
+        "{}: its format is {found}, and this program knows those up to {known}: written by a newer version; \
+         upgrade, or restore an older backup",
+        place.display()
+    )]
+    Newer {
+        /// The file.
+        place: PathBuf,
+        /// The version of its format.
+        found: u8,
+        /// The newest version that this program reads.
+        known: u8,
     },
     /// The operating system refused.
     #[error("{}: {error}; check the path, its owner and the room on its disk", place.display())]

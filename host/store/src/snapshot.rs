@@ -20,7 +20,7 @@ use crate::disk;
 use crate::log::{Blob, checksum, u32_at, u64_at};
 use crate::report::OpenError;
 
-const MAGIC: &[u8; 8] = b"MHsnp\0\0\x01";
+pub(crate) const MAGIC: &[u8; 8] = b"MHsnp\0\0\x01";
 const HEADER_BYTES: usize = 20;
 /// Far more than a page of the largest records needs; a longer length is damage.
 const CHUNK_BYTES_MAX: u32 = 512 * 1024 * 1024;

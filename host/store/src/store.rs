@@ -189,6 +189,7 @@ impl SledStore {
         };
         disk::create_dir(dir).map_err(OpenError::io(dir))?;
         let lock = lock_dir(dir)?;
+        place.refuse_newer()?;
         disk::create_dir(&place.indexes).map_err(OpenError::io(&place.indexes))?;
 
         let mut repairs = Vec::new();
@@ -689,6 +690,8 @@ impl View for Batch {
 struct Rebuilt {
     index: Index,
     torn: Option<Torn>,
+    /// What is wrong with the log, though nothing is missing.
+    fault: Option<String>,
 }
 
 impl Place {
@@ -698,6 +701,19 @@ impl Place {
 
     fn index(&self, generation: u64) -> PathBuf {
         self.indexes.join(format!("{generation:08}"))
+    }
+
+    /// Looks at every header before anything is repaired: what is unknown must not be taken for damage.
+    fn refuse_newer(&self) -> Result<(), OpenError> {
+        let both = [(&self.log, "log", log::SEGMENT_MAGIC), (&self.snapshots, "snapshot", snapshot::MAGIC)];
+        for (dir, extension, magic) in both {
+            for (_, place) in disk::numbered(dir, extension).map_err(OpenError::io(dir))? {
+                if let Some(found) = log::newer(&place, magic).map_err(OpenError::io(&place))? {
+                    return Err(OpenError::Newer { place, found, known: magic[7] });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens the index and brings it to the end of the log; makes a new one if that cannot be done.
@@ -719,8 +735,10 @@ impl Place {
             },
         };
 
-        let Rebuilt { index, torn } = self.rebuild(options, generation, None)?;
-        self.cut(torn, repairs)?;
+        let Rebuilt { mut index, torn, fault } = self.rebuild(options, generation, None)?;
+        if fault.is_none() {
+            self.cut(torn, repairs)?;
+        }
         let mut aside = None;
         // The newest last, so that it is the one that is kept.
         for (_, old) in &generations {
@@ -730,6 +748,10 @@ impl Place {
         }
         if let Some(reason) = reason {
             repairs.push(Repair::IndexRebuilt { reason, records: index.live.records, aside });
+        }
+        // Nothing is acknowledged into a log that an opening could not read without the index.
+        if let Some(reason) = fault {
+            repairs.push(self.replace_log(&mut index, reason)?);
         }
         Ok((index, 0))
     }
@@ -785,10 +807,12 @@ impl Place {
         };
         let records = snapshot::write(&self.snapshots, index.applied, pages)?;
         let aside = self.dir.join("log.discarded");
-        match disk::move_aside(&self.log, &aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::io(&self.log)(error)),
-            _ => Ok(Repair::LogReplaced { reason, records, aside }),
-        }
+        let aside = match disk::move_aside(&self.log, &aside) {
+            Ok(()) => Some(aside),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(OpenError::io(&self.log)(error)),
+        };
+        Ok(Repair::LogReplaced { reason, records, aside })
     }
 
     /// Makes an index from snapshot and log, up to `through` if given.
@@ -799,6 +823,18 @@ impl Place {
             _ => {}
         }
         let mut index = Index::open(&dir, options.cache_bytes)?;
+        match self.fill(&mut index, through) {
+            Ok((torn, fault)) => Ok(Rebuilt { index, torn, fault }),
+            Err(error) => {
+                // Or each attempt would leave one more. What cannot be removed is in the way of the next one, which says so.
+                let _ = fs::remove_dir_all(index.close());
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives an empty index what snapshot and log have; returns what is wrong with the log's end, and with the rest.
+    fn fill(&self, index: &mut Index, through: Option<Revision>) -> Result<(Option<Torn>, Option<String>), OpenError> {
         let mut extent = Extent::default();
         if let Some(path) = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))? {
             let read = snapshot::read(&path, |rows| {
@@ -810,8 +846,9 @@ impl Place {
         index.replay(Vec::new(), extent.start)?;
         let survey = log::read(&self.log, extent.start, |frame| match through {
             Some(through) if frame.first > through => Ok(()),
-            _ => replay(&mut index, frame),
+            _ => replay(index, frame),
         })?;
+        let fault = survey.damage.first().map(|damage| format!("{}: {}", damage.file.display(), damage.what));
         if let Some(damage) = survey.damage.into_iter().find(|damage| damage.through > extent.start) {
             return Err(OpenError::Damaged { place: damage.file, what: damage.what });
         }
@@ -820,7 +857,7 @@ impl Place {
             return Err(OpenError::Damaged { place: self.log.clone(), what });
         }
         index.flush()?;
-        Ok(Rebuilt { index, torn: survey.torn })
+        Ok((survey.torn, fault))
     }
 
     /// Removes an unfinished write from the end of the log.
