@@ -422,7 +422,28 @@ impl Inner {
         if writer.incurable {
             return Err(corrupt(reason.to_owned()));
         }
-        tracing::warn!(reason, "the index is damaged or too large; rebuilding it from the log");
+        tracing::warn!(reason, "the index is damaged; rebuilding it from the log");
+        let old = self.renew(writer, reason)?;
+        let records = self.state().index.live.records;
+        let aside = self.place.discarded_index();
+        match disk::move_aside(&old, &aside) {
+            Ok(()) => tracing::warn!(records, aside = %aside.display(), "the index is whole again"),
+            Err(error) => tracing::warn!(records, %error, "the index is whole again; the old one could not be moved"),
+        }
+        Ok(())
+    }
+
+    /// Builds a new index in place of one of `bytes`, most of which is waste.
+    fn shrink(&self, writer: &mut Writer, bytes: u64) -> Result<(), ReadError> {
+        let old = self.renew(writer, &format!("the index takes {bytes} bytes"))?;
+        fs::remove_dir_all(&old).map_err(|error| ReadError::Storage(OpenError::io(&old)(error).to_string()))?;
+        tracing::info!(before = bytes, after = writer.index_bytes, "the index was built anew to make it smaller");
+        Ok(())
+    }
+
+    /// Puts a new index, made from the log, in the place of the old one; returns where that is.
+    fn renew(&self, writer: &mut Writer, reason: &str) -> Result<PathBuf, ReadError> {
+        let corrupt = |what: String| ReadError::Corrupt { place: self.place.indexes.display().to_string(), what };
         let generations = disk::numbered(&self.place.indexes, "").map_err(|error| corrupt(error.to_string()))?;
         let generation = generations.last().map_or(1, |(number, _)| number + 1);
         let rebuilt = self.place.rebuild(&self.options, generation, Some(writer.revision));
@@ -438,14 +459,7 @@ impl Inner {
             }
         };
         writer.index_bytes = index.disk_bytes();
-        let records = index.live.records;
-        let old = std::mem::replace(&mut self.state_mut().index, index).close();
-        let aside = self.place.discarded_index();
-        match disk::move_aside(&old, &aside) {
-            Ok(()) => tracing::warn!(records, aside = %aside.display(), "the index is whole again"),
-            Err(error) => tracing::warn!(records, %error, "the index is whole again; the old one could not be moved"),
-        }
-        Ok(())
+        Ok(std::mem::replace(&mut self.state_mut().index, index).close())
     }
 
     /// Makes the index durable, so that the log up to here need not be replayed.
@@ -598,11 +612,11 @@ impl Inner {
             // sled does not give back all space by itself; a new index does.
             let mut writer = lock(&self.writer);
             let bytes = self.state().index.disk_bytes();
-            if bytes > limit && bytes > 2 * writer.index_bytes {
-                let reason = format!("the index takes {bytes} bytes");
-                if let Err(error) = self.heal(&mut writer, &reason) {
-                    tracing::warn!(%error, "the index could not be made smaller");
-                }
+            if bytes > limit
+                && bytes > 2 * writer.index_bytes
+                && let Err(error) = self.shrink(&mut writer, bytes)
+            {
+                tracing::warn!(%error, "the index could not be made smaller");
             }
         }
     }

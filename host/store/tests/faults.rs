@@ -1,6 +1,8 @@
 //! What a disk, an operator or a power cut may do to a store, and what it makes of that.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, in its helpers too")]
 
+mod rounds;
+
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -310,4 +312,44 @@ fn after_a_failed_fsync_nothing_is_acknowledged_until_the_store_is_opened_again(
     // Whether `b` happened was open; asking again settles it without counting twice.
     store.commit(count("b")).unwrap();
     assert_eq!(store.get(Table::Meta, b"n").unwrap().unwrap().counter(), Some(2));
+}
+
+/// Both in turn, at moments that the seed draws, each followed by the cure that the store names.
+#[test]
+fn failing_disks() {
+    rounds::play("failing disks", "faults", "failing_disks", 30, |dice| {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut acknowledged, mut open_questions, mut faults) = (0, 0, 0);
+        for _ in 0..2 {
+            let (store, mood) = fickle(dir.path());
+            let count = || store.commit(Commit::new().add((Table::Meta, "n"), 1));
+            let found = || store.get(Table::Meta, b"n").unwrap().and_then(|record| record.counter()).unwrap_or(0);
+            assert!((acknowledged..=acknowledged + open_questions).contains(&found()), "{acknowledged}, {}", found());
+            acknowledged = found();
+            for _ in 0..dice.below(20) {
+                if dice.below(3) == 0 {
+                    mood.store(FULL, Ordering::SeqCst);
+                    assert!(matches!(count(), Err(CommitError::Full(_))));
+                    mood.store(WELL, Ordering::SeqCst);
+                    faults += 1;
+                }
+                count().unwrap();
+                acknowledged += 1;
+                assert_eq!(found(), acknowledged);
+            }
+            mood.store(SYNC_FAILS, Ordering::SeqCst);
+            assert!(matches!(count(), Err(CommitError::Storage(_))));
+            mood.store(WELL, Ordering::SeqCst);
+            assert!(matches!(count(), Err(CommitError::Storage(_))), "a second fsync proves nothing");
+            assert_eq!(found(), acknowledged, "what was not acknowledged is not read");
+            open_questions = 1;
+            faults += 1;
+        }
+        let (store, opened) = open(dir.path());
+        assert_eq!(opened.repairs, []);
+        let found = store.get(Table::Meta, b"n").unwrap().and_then(|record| record.counter()).unwrap_or(0);
+        assert!((acknowledged..=acknowledged + 1).contains(&found), "{acknowledged} acknowledged, {found} found");
+        assert_eq!(store.check().unwrap().problems, []);
+        faults
+    });
 }
