@@ -1,5 +1,4 @@
 //! A week of churn in a minute: what is on the disk stays a bounded multiple of what is alive.
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report, in its helpers too")]
 
 mod rounds;
 
