@@ -145,6 +145,8 @@ pub(crate) struct Torn {
     pub(crate) file: PathBuf,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// It is as long as its header says, so it may as well be damage to something acknowledged.
+    pub(crate) whole: bool,
 }
 
 /// What a reading of the log found.
@@ -182,7 +184,7 @@ pub(crate) fn read(
         let base = base_of(&bytes);
         if base.is_none() && newest && bytes.len() <= SEGMENT_HEADER_BYTES {
             // A crash between creating the segment and its first commit.
-            survey.torn = Some(Torn { file: path.clone(), offset: 0, bytes: bytes.len() as u64 });
+            survey.torn = Some(Torn { file: path.clone(), offset: 0, bytes: bytes.len() as u64, whole: false });
             break;
         }
         let mut next = *expected.get_or_insert(base.unwrap_or_default().min(after).next());
@@ -208,8 +210,11 @@ pub(crate) fn read(
                 match find_frame(&bytes, offset + 1) {
                     Some(resumed) => offset = resumed,
                     None if newest => {
-                        let bytes = (bytes.len() - offset) as u64;
-                        survey.torn = Some(Torn { file: path.clone(), offset: offset as u64, bytes });
+                        let rest = &bytes[offset..];
+                        let length = u32_at(rest, 4).map(|payload| FRAME_HEADER_BYTES as u64 + u64::from(payload));
+                        let bytes = rest.len() as u64;
+                        let whole = rest.starts_with(FRAME_MAGIC) && length == Some(bytes);
+                        survey.torn = Some(Torn { file: path.clone(), offset: offset as u64, bytes, whole });
                         break;
                     }
                     None => {

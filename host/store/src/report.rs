@@ -28,7 +28,8 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Something that was damaged, and what became of it. No acknowledged commit is lost by any of these.
+/// Something that was damaged, and what became of it. No acknowledged commit is lost by any of these, except perhaps by
+/// a torn tail that is `whole`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
     /// The log ended in a commit that was never finished, as after a crash or a power cut.
@@ -39,6 +40,9 @@ pub enum Repair {
         offset: u64,
         /// How many bytes of it were cut off.
         bytes: u64,
+        /// All of its bytes were there, but not as they were meant: either the crash kept some from the disk, or it
+        /// was finished, perhaps acknowledged, and damaged since. Nothing on the disk tells which.
+        whole: bool,
     },
     /// The index was damaged, missing or too large; log and snapshot gave a new one.
     IndexRebuilt {
@@ -63,11 +67,19 @@ pub enum Repair {
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TornTail { file, offset: 0, bytes } => {
+            Self::TornTail { file, offset: 0, bytes, .. } => {
                 write!(f, "{}: removed a segment that was only begun, of {bytes} bytes", file.display())
             }
-            Self::TornTail { file, offset, bytes } => {
+            Self::TornTail { file, offset, bytes, whole: false } => {
                 write!(f, "{}: cut off {bytes} bytes of an unfinished commit at offset {offset}", file.display())
+            }
+            Self::TornTail { file, offset, bytes, whole: true } => {
+                write!(
+                    f,
+                    "{}: cut off {bytes} bytes at offset {offset}, as long as a commit but wrong ",
+                    file.display()
+                )?;
+                write!(f, "in its checksum: unfinished in a crash, or damaged after it was acknowledged")
             }
             Self::IndexRebuilt { reason, records, aside } => {
                 write!(f, "rebuilt the index with {records} records from the log ({reason})")?;

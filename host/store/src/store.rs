@@ -878,7 +878,8 @@ impl Place {
     fn cut(&self, torn: Option<Torn>, repairs: &mut Vec<Repair>) -> Result<(), OpenError> {
         if let Some(torn) = torn {
             log::cut(&self.log, &torn).map_err(OpenError::io(&torn.file))?;
-            repairs.push(Repair::TornTail { file: torn.file, offset: torn.offset, bytes: torn.bytes });
+            let Torn { file, offset, bytes, whole } = torn;
+            repairs.push(Repair::TornTail { file, offset, bytes, whole });
         }
         Ok(())
     }

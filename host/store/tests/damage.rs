@@ -149,7 +149,7 @@ fn hold_or_refuse(lived: &Lived, dir: &Path, at_least: usize, may_refuse: bool, 
     right(&store, "opened");
     for repair in &opened.repairs {
         let so = match repair {
-            Repair::TornTail { file, offset, bytes } => {
+            Repair::TornTail { file, offset, bytes, .. } => {
                 let now = fs::metadata(file).map_or(0, |meta| meta.len());
                 before[file].len() as u64 == offset + bytes && (*offset == 0 || *bytes > 0 && now == *offset)
             }

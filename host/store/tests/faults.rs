@@ -120,6 +120,21 @@ fn an_unfinished_commit_at_the_end_of_the_log_is_cut_off_and_reported() {
     }
 }
 
+/// A crash and a flipped bit in the last commit look alike; the report says that it may have been either.
+#[test]
+fn a_last_commit_of_full_length_and_a_wrong_checksum_is_reported_as_what_it_may_be() {
+    let (lived, _) = lived_in();
+    let (_dir, _store, opened) = after(lived.path(), |dir| {
+        fs::remove_dir_all(dir.join("index")).unwrap();
+        let segment = newest_segment(dir);
+        let mut bytes = fs::read(&segment).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(segment, bytes).unwrap();
+    });
+    assert!(opened.repairs.iter().any(|repair| matches!(repair, Repair::TornTail { whole: true, .. })), "{opened:?}");
+    assert!(opened.repairs.iter().any(|repair| repair.to_string().contains("acknowledged")), "{opened:?}");
+}
+
 #[test]
 fn a_crash_before_the_first_flush_costs_a_replay() {
     let dir = tempfile::tempdir().unwrap();
