@@ -95,11 +95,10 @@ pub(crate) struct Index {
 impl Index {
     /// Opens the index in `dir`, or begins an empty one there.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Rot> {
-        let place = dir.display().to_string();
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
         let mut patience = LOCK_PATIENCE;
         let db = loop {
-            match guarded(&place, || config.open()) {
+            match guarded(dir, || config.open()) {
                 // The directory is ours alone, so this is an earlier opening in this very process:
                 // sled's threads let go of the file only a moment after the last handle is dropped.
                 Err(rot) if rot.what.contains("could not acquire lock") && !patience.is_zero() => {
@@ -127,7 +126,7 @@ impl Index {
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<Record>, Rot> {
-        let envelope = guarded(&self.place(), || self.db.get(key))?;
+        let envelope = guarded(&self.dir, || self.db.get(key))?;
         envelope.map(|envelope| unwrap(key, &envelope).ok_or_else(|| self.rot(key))).transpose()
     }
 
@@ -143,9 +142,9 @@ impl Index {
     /// Up to `limit` records from `from` on whose keys begin with `prefix`.
     pub(crate) fn scan(&self, prefix: &[u8], from: Bound<&[u8]>, limit: usize) -> Result<Vec<(Key, Record)>, Rot> {
         let mut rows = Vec::new();
-        let mut range = guarded(&self.place(), || Ok(self.db.range::<&[u8], _>((from, Bound::Unbounded))))?;
+        let mut range = guarded(&self.dir, || Ok(self.db.range::<&[u8], _>((from, Bound::Unbounded))))?;
         while rows.len() < limit {
-            let Some((key, envelope)) = guarded(&self.place(), || range.next().transpose())? else { break };
+            let Some((key, envelope)) = guarded(&self.dir, || range.next().transpose())? else { break };
             if !key.starts_with(prefix) {
                 break;
             }
@@ -171,7 +170,7 @@ impl Index {
         }
         let sums = [live.records.to_le_bytes(), live.bytes.to_le_bytes(), live.sum.to_le_bytes()].concat();
         batch.insert(MARK, wrap(MARK, &Record { version: applied, value: sums }));
-        guarded(&self.place(), || self.db.apply_batch(batch))?;
+        guarded(&self.dir, || self.db.apply_batch(batch))?;
         self.live = live;
         self.applied = applied;
         Ok(())
@@ -194,12 +193,12 @@ impl Index {
 
     /// What makes everything applied so far durable, to be run without a lock on the index.
     pub(crate) fn flusher(&self) -> impl FnOnce() -> Result<Revision, Rot> + use<> {
-        let (db, place, applied) = (self.db.clone(), self.place(), self.applied);
+        let (db, dir, applied) = (self.db.clone(), self.dir.clone(), self.applied);
         move || {
-            guarded(&place, || db.flush())?;
+            guarded(&dir, || db.flush())?;
             let mark = wrap(CHECKPOINT, &Record { version: applied, value: Vec::new() });
-            guarded(&place, || db.insert(CHECKPOINT, mark))?;
-            guarded(&place, || db.flush())?;
+            guarded(&dir, || db.insert(CHECKPOINT, mark))?;
+            guarded(&dir, || db.flush())?;
             Ok(applied)
         }
     }
@@ -262,8 +261,8 @@ impl Index {
 }
 
 /// Calls into sled, and turns both of its ways to fail into one.
-fn guarded<T>(place: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Rot> {
-    let rot = |what: String| Rot { place: place.to_owned(), what };
+fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Rot> {
+    let rot = |what: String| Rot { place: dir.display().to_string(), what };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(rot(format!("the index reports: {error}"))),
