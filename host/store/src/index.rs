@@ -5,22 +5,31 @@
 //! under byte 0, which is no table: `m` moves with every batch (how far the index is, how much it
 //! holds), `c` says up to which revision a flush has made it durable.
 //!
+//! Whoever holds an [`Index`] may read it. It is changed by one at a time, who owns a clone and puts it
+//! in the place of the old one afterwards.
+//!
 //! sled is known to panic where it should report, so every call into it is guarded.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use itertools::Itertools as _;
 use manyhands_state::{Key, Problem, Record, Revision};
 
 use crate::log::{checksum, u32_at, u64_at};
+use crate::recent::Changes;
 
 const SCHEMA: u8 = 1;
 const ENVELOPE_BYTES: usize = 13;
 const MARK: &[u8] = b"\0m";
 const CHECKPOINT: &[u8] = b"\0c";
+/// Where the records begin.
+const FIRST_TABLE: &[u8] = &[1];
+
+/// Records that are changed at once, and for which readers wait. About a millisecond's worth.
+const BATCH_RECORDS: usize = 256;
 
 /// How long to wait for sled to let go of its file; milliseconds suffice.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -82,6 +91,7 @@ fn unwrap(key: &[u8], envelope: &[u8]) -> Option<Record> {
 }
 
 /// One generation of the index.
+#[derive(Clone)]
 pub(crate) struct Index {
     pub(crate) dir: PathBuf,
     db: sled::Db,
@@ -139,74 +149,76 @@ impl Index {
         Rot { place: self.place(), what: format!("the checksum of {name} is wrong") }
     }
 
-    /// Up to `limit` records from `from` on whose keys begin with `prefix`.
-    pub(crate) fn scan(&self, prefix: &[u8], from: Bound<&[u8]>, limit: usize) -> Result<Vec<(Key, Record)>, Rot> {
-        let mut rows = Vec::new();
+    /// The records from `from` on, in the order of their keys.
+    pub(crate) fn rows(&self, from: Bound<&Key>) -> Result<impl Iterator<Item = Result<(Key, Record), Rot>>, Rot> {
+        let from = match from {
+            Bound::Unbounded => Bound::Included(FIRST_TABLE),
+            Bound::Included(key) => Bound::Included(key.encoded()),
+            Bound::Excluded(key) => Bound::Excluded(key.encoded()),
+        };
         let mut range = guarded(&self.dir, || Ok(self.db.range::<&[u8], _>((from, Bound::Unbounded))))?;
-        while rows.len() < limit {
-            let Some((key, envelope)) = guarded(&self.dir, || range.next().transpose())? else { break };
-            if !key.starts_with(prefix) {
-                break;
-            }
+        let read = |key: sled::IVec, envelope: sled::IVec| {
             let record = unwrap(&key, &envelope).ok_or_else(|| self.rot(&key))?;
-            rows.push((Key::decode(key.to_vec()).ok_or_else(|| self.rot(&key))?, record));
-        }
-        Ok(rows)
+            Ok((Key::decode(key.to_vec()).ok_or_else(|| self.rot(&key))?, record))
+        };
+        Ok(std::iter::from_fn(move || {
+            let row = guarded(&self.dir, || range.next().transpose()).transpose()?;
+            Some(row.and_then(|(key, envelope)| read(key, envelope)))
+        }))
     }
 
-    /// Carries out `changes` at once. Not durable before the next [`flush`](Self::flush).
-    pub(crate) fn apply(
-        &mut self,
-        changes: impl IntoIterator<Item = (Key, Option<Record>)>,
-        live: Live,
-        applied: Revision,
-    ) -> Result<(), Rot> {
-        let mut batch = sled::Batch::default();
-        for (key, record) in changes {
-            match record {
-                Some(record) => batch.insert(key.encoded(), wrap(key.encoded(), &record)),
-                None => batch.remove(key.encoded()),
+    /// Takes over `changes`, which bring it to the revision `applied`. Not durable before the next [`flush`](Self::flush).
+    ///
+    /// What a crash leaves of it is right again once the log is replayed from the revision that its mark names.
+    pub(crate) fn take(&mut self, changes: &Changes, applied: Revision) -> Result<(), Rot> {
+        let mut changes = changes.iter().peekable();
+        loop {
+            let mut batch = sled::Batch::default();
+            let mut live = self.live;
+            for (key, after) in changes.by_ref().take(BATCH_RECORDS) {
+                live.change(key, self.get(key)?.as_ref(), after.as_ref());
+                match after {
+                    Some(record) => batch.insert(key.encoded(), wrap(key.encoded(), record)),
+                    None => batch.remove(key.encoded()),
+                }
+            }
+            let all = changes.peek().is_none();
+            let applied = if all { applied } else { self.applied };
+            let sums = [live.records.to_le_bytes(), live.bytes.to_le_bytes(), live.sum.to_le_bytes()].concat();
+            batch.insert(MARK, wrap(MARK, &Record { version: applied, value: sums }));
+            guarded(&self.dir, || self.db.apply_batch(batch))?;
+            self.live = live;
+            self.applied = applied;
+            if all {
+                return Ok(());
             }
         }
-        let sums = [live.records.to_le_bytes(), live.bytes.to_le_bytes(), live.sum.to_le_bytes()].concat();
-        batch.insert(MARK, wrap(MARK, &Record { version: applied, value: sums }));
-        guarded(&self.dir, || self.db.apply_batch(batch))?;
-        self.live = live;
-        self.applied = applied;
-        Ok(())
     }
 
-    /// Carries out `changes`, in order, looking up what they replace.
-    pub(crate) fn replay(&mut self, changes: Vec<(Key, Option<Record>)>, applied: Revision) -> Result<(), Rot> {
-        let mut live = self.live;
-        let mut last: BTreeMap<Key, Option<Record>> = BTreeMap::new();
-        for (key, after) in changes {
-            let before = match last.get(&key) {
-                Some(before) => before.clone(),
-                None => self.get(&key)?,
-            };
-            live.change(&key, before.as_ref(), after.as_ref());
-            last.insert(key, after);
-        }
-        self.apply(last, live, applied)
-    }
-
-    /// What makes everything applied so far durable, to be run without a lock on the index.
-    pub(crate) fn flusher(&self) -> impl FnOnce() -> Result<Revision, Rot> + use<> {
-        let (db, dir, applied) = (self.db.clone(), self.dir.clone(), self.applied);
-        move || {
-            guarded(&dir, || db.flush())?;
-            let mark = wrap(CHECKPOINT, &Record { version: applied, value: Vec::new() });
-            guarded(&dir, || db.insert(CHECKPOINT, mark))?;
-            guarded(&dir, || db.flush())?;
-            Ok(applied)
-        }
-    }
-
-    /// Makes everything applied so far durable.
+    /// Makes everything taken so far durable.
     pub(crate) fn flush(&mut self) -> Result<(), Rot> {
-        self.checkpoint = Some(self.flusher()()?);
+        guarded(&self.dir, || self.db.flush())?;
+        let mark = wrap(CHECKPOINT, &Record { version: self.applied, value: Vec::new() });
+        guarded(&self.dir, || self.db.insert(CHECKPOINT, mark))?;
+        guarded(&self.dir, || self.db.flush())?;
+        self.checkpoint = Some(self.applied);
         Ok(())
+    }
+
+    /// A new index in `dir` with the same records, durable.
+    pub(crate) fn copy(&self, dir: &Path, cache_bytes: u64) -> Result<Self, Rot> {
+        let mut copy = Self::open(dir, cache_bytes)?;
+        let mut rows = self.rows(Bound::Unbounded)?.map_ok(|(key, record)| (key, Some(record))).peekable();
+        while rows.peek().is_some() {
+            copy.take(&rows.by_ref().take(BATCH_RECORDS).collect::<Result<_, _>>()?, Revision(0))?;
+        }
+        copy.take(&Changes::new(), self.applied)?;
+        if copy.live != self.live {
+            let what = format!("{} records, {} expected, or not the same", copy.live.records, self.live.records);
+            return Err(Rot { place: self.place(), what });
+        }
+        copy.flush()?;
+        Ok(copy)
     }
 
     /// Reads every record: how many are right, and what is wrong.
@@ -214,28 +226,17 @@ impl Index {
         let cure = "it is rebuilt from the log when next read or opened";
         let problem = |what: String| Problem { place: self.place(), what, cure };
         let mut found = Live::default();
-        let mut problems = Vec::new();
-        let first_table: &[u8] = &[1];
-        let mut after: Option<Key> = None;
-        loop {
-            let from = after.as_ref().map_or(Bound::Included(first_table), |key| Bound::Excluded(key.encoded()));
-            match self.scan(b"", from, 1000) {
-                Ok(rows) => {
-                    let Some((last, _)) = rows.last() else { break };
-                    after = Some(last.clone());
-                    rows.iter().for_each(|(key, record)| found.change(key, None, Some(record)));
-                }
-                Err(rot) => {
-                    problems.push(problem(rot.what));
-                    break;
-                }
+        let all = self.rows(Bound::Unbounded).and_then(|mut rows| {
+            rows.try_for_each(|row| row.map(|(key, record)| found.change(&key, None, Some(&record))))
+        });
+        let what = match all {
+            Err(rot) => Some(rot.what),
+            Ok(()) if found != self.live => {
+                Some(format!("{} records, {} expected, or not the same", found.records, self.live.records))
             }
-        }
-        if problems.is_empty() && found != self.live {
-            problems
-                .push(problem(format!("{} records, {} expected, or not the same", found.records, self.live.records)));
-        }
-        (found.records, problems)
+            Ok(()) => None,
+        };
+        (found.records, what.map(problem).into_iter().collect())
     }
 
     /// Turns one bit of the value stored at `key`, as a bad disk would.

@@ -46,6 +46,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Blob<'a> {
 /// A change as the log writes it: key, then value.
 type Logged<'a> = (Blob<'a>, Option<Blob<'a>>);
 
+/// A commit as the log writes it.
+struct LoggedCommit<'a>(&'a [Change]);
+
+impl Serialize for LoggedCommit<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let logged = self.0.iter().map(|change| (Blob(change.key.encoded()), change.value.as_deref().map(Blob)));
+        serializer.collect_seq(logged)
+    }
+}
+
 /// The commits of one frame.
 pub(crate) struct Frame {
     pub(crate) first: Revision,
@@ -58,24 +68,58 @@ impl Frame {
     }
 }
 
-/// Writes a frame.
-pub(crate) fn encode(first: Revision, commits: &[Vec<Change>]) -> Result<Vec<u8>, postcard::Error> {
-    let logged: Vec<Vec<Logged<'_>>> = commits
-        .iter()
-        .map(|changes| {
-            let logged = changes.iter().map(|change| (Blob(change.key.encoded()), change.value.as_deref().map(Blob)));
-            logged.collect()
-        })
-        .collect();
-    let mut frame = vec![0; FRAME_HEADER_BYTES];
-    frame[..4].copy_from_slice(FRAME_MAGIC);
-    frame[12..20].copy_from_slice(&first.0.to_le_bytes());
-    let mut frame = postcard::to_extend(&logged, frame)?;
-    let length = u32::try_from(frame.len() - FRAME_HEADER_BYTES).map_err(|_| postcard::Error::SerializeBufferFull)?;
-    frame[4..8].copy_from_slice(&length.to_le_bytes());
-    let crc = checksum(&[&frame[4..8], &frame[12..]]);
-    frame[8..12].copy_from_slice(&crc.to_le_bytes());
-    Ok(frame)
+/// A frame that grows commit by commit.
+pub(crate) struct FrameBuilder {
+    /// Room for what is only known at the end, then the commits.
+    bytes: Vec<u8>,
+    commits: u64,
+}
+
+/// The header, and the number of commits as postcard writes it.
+const FRAME_PREFIX_BYTES: usize = FRAME_HEADER_BYTES + COUNT_BYTES_MAX;
+/// The longest varint of 64 bits.
+const COUNT_BYTES_MAX: usize = 10;
+
+impl FrameBuilder {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; FRAME_PREFIX_BYTES], commits: 0 }
+    }
+
+    /// Adds a commit. After an error the frame is as it was.
+    pub(crate) fn add(&mut self, changes: &[Change]) -> Result<(), postcard::Error> {
+        let before = self.bytes.len();
+        if let Err(error) = postcard::to_io(&LoggedCommit(changes), &mut self.bytes).map(drop) {
+            self.bytes.truncate(before);
+            return Err(error);
+        }
+        self.commits += 1;
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commits == 0
+    }
+
+    /// Bytes by now.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The frame, whose first commit makes the revision `first`.
+    pub(crate) fn finish(&mut self, first: Revision) -> Result<&[u8], postcard::Error> {
+        let mut room = [0; COUNT_BYTES_MAX];
+        let count = postcard::to_slice(&self.commits, &mut room)?;
+        let begin = COUNT_BYTES_MAX - count.len();
+        self.bytes[FRAME_PREFIX_BYTES - count.len()..FRAME_PREFIX_BYTES].copy_from_slice(count);
+        let frame = &mut self.bytes[begin..];
+        let length = u32::try_from(frame.len() - FRAME_HEADER_BYTES).map_err(|_| postcard::Error::SerializeBufferFull)?;
+        frame[..4].copy_from_slice(FRAME_MAGIC);
+        frame[4..8].copy_from_slice(&length.to_le_bytes());
+        frame[12..20].copy_from_slice(&first.0.to_le_bytes());
+        let crc = checksum(&[&frame[4..8], &frame[12..]]);
+        frame[8..12].copy_from_slice(&crc.to_le_bytes());
+        Ok(frame)
+    }
 }
 
 /// Reads the frame at the start of `bytes` and says how long it is; `None` if it is not whole and right.

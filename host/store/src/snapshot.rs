@@ -40,7 +40,7 @@ enum Chunk<'a> {
 pub(crate) type Page = (Vec<(Key, Record)>, Revision);
 
 /// Writes a snapshot from `start` on; `pages` gives the records page by page, an empty one at the
-/// end. Durable when it returns, and only then are older ones removed. Returns the number of records.
+/// end. Durable when it returns. Returns the number of records.
 pub(crate) fn write(
     dir: &Path,
     start: Revision,
@@ -77,13 +77,17 @@ pub(crate) fn write(
     let file = file.into_inner().map_err(|error| at(&partial)(error.into_error()))?;
     file.sync_all().map_err(at(&partial))?;
     fs::rename(&partial, &path).and_then(|()| disk::sync_dir(dir)).map_err(at(&path))?;
-    // Older ones, and those that a crash left unfinished.
-    for extension in ["snapshot", "partial"] {
-        for (_, old) in disk::numbered(dir, extension).map_err(at(dir))?.into_iter().filter(|(_, old)| *old != path) {
-            fs::remove_file(&old).map_err(at(&old))?;
-        }
-    }
     Ok(records)
+}
+
+/// Removes the snapshots before `start`, and those that a crash left unfinished.
+pub(crate) fn forget_before(dir: &Path, start: Revision) -> Result<(), OpenError> {
+    let at = OpenError::io;
+    let older = disk::numbered(dir, "snapshot").map_err(at(dir))?.into_iter().filter(|(old, _)| *old < start.0);
+    for (_, old) in older.chain(disk::numbered(dir, "partial").map_err(at(dir))?) {
+        fs::remove_file(&old).map_err(at(&old))?;
+    }
+    Ok(())
 }
 
 fn put(file: &mut impl Write, chunk: &Chunk<'_>) -> io::Result<()> {

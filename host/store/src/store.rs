@@ -1,39 +1,42 @@
-//! The engine: log first, then index, and whichever is damaged is made again from the other.
+//! The engine: log first, then memory, and the index when there is time.
 //!
-//! A commit goes `queue -> resolve -> log, fsync -> index -> answer`. One of the callers in the queue
-//! leads: it carries out everything that queued up during the fsync before, so that one fsync answers
-//! many callers, and hands the lead to the first who came meanwhile. Readers look only at the index,
-//! which holds nothing that is not on the disk in the log.
+//! A commit goes `queue -> resolve -> log, fsync -> recent changes -> answer`, and in the background
+//! `recent changes -> index`. One of the callers in the queue leads: it carries out everything that queued up
+//! during the fsync before, so that one fsync answers many callers, and hands the lead to the first who came
+//! meanwhile. Readers look at the recent changes, then at the index; neither holds anything that is not on the
+//! disk in the log.
+//!
+//! Locks are taken in this order: `compacting`, `writer`, `keeper`, `trimming`, `state`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs::File;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use itertools::{EitherOrBoth, Itertools as _};
 use manyhands_state::{
-    Change, Checked, Commit, CommitError, Key, Problem, ReadError, Record, Resolution, Revision, Space, StateStore,
-    Table, View, resolve,
+    Checked, Commit, CommitError, Key, ReadError, Record, Resolution, Revision, Space, StateStore, Table, View, resolve,
 };
 
 use crate::disk::{self, LogFile};
-use crate::index::{Index, Live, Rot};
-use crate::log::{self, AppendError, Log, Torn};
-use crate::report::{Exported, OpenError, Opened, Repair};
-use crate::snapshot::{self, Extent};
+use crate::index::{Index, Rot};
+use crate::log::{AppendError, FrameBuilder, Log};
+use crate::opening::Place;
+use crate::recent::{Changes, Recent};
+use crate::report::{Exported, OpenError, Opened};
 
 /// About this much goes to the disk in one frame, under one fsync. Unit: bytes. One commit at most is larger.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
 
-/// Records that a snapshot reads while it keeps commits waiting: about a millisecond's worth.
-const PAGE_RECORDS: usize = 1000;
+/// With this much of recent changes the background is woken to move them. Unit: bytes.
+const RECENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// The log, and the index, may be this many times as large as what they hold.
-const BLOAT_MAX: u64 = 4;
+/// With this much of them, commits wait until they have been moved. Unit: bytes.
+const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What may be tuned. The defaults suit a coordinator on a small server.
 #[derive(Clone)]
@@ -44,7 +47,7 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Below this size the log is left to grow, whatever it holds. Unit: bytes.
     pub compact_bytes_min: u64,
-    /// How often the index is flushed. A crash costs the replay of as much log.
+    /// How often the index takes over what is new, and is flushed. A crash costs the replay of as much log.
     pub flush_every: Duration,
     /// Stands between the store and its log files; gives them back unchanged by default.
     pub log_file: Arc<dyn Fn(File) -> Box<dyn LogFile> + Send + Sync>,
@@ -65,30 +68,26 @@ impl Default for Options {
 /// The embedded engine: an operation log beside a sled index.
 pub struct SledStore {
     inner: Arc<Inner>,
-    /// Dropped to stop the maintenance thread.
-    stop: Option<mpsc::Sender<()>>,
     maintenance: Option<JoinHandle<()>>,
 }
 
-struct Inner {
-    place: Place,
-    options: Options,
+pub(crate) struct Inner {
+    pub(crate) place: Place,
+    pub(crate) options: Options,
     /// Held as long as the store is open.
     _lock: File,
     queue: Mutex<Queue>,
-    /// Locked before `state` where both are.
-    writer: Mutex<Writer>,
-    state: RwLock<State>,
-    /// Locked before `writer`: one snapshot at a time.
-    compacting: Mutex<()>,
-}
-
-/// Where everything is.
-struct Place {
-    dir: PathBuf,
-    log: PathBuf,
-    snapshots: PathBuf,
-    indexes: PathBuf,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) keeper: Mutex<Keeper>,
+    pub(crate) state: RwLock<State>,
+    /// One snapshot at a time.
+    pub(crate) compacting: Mutex<()>,
+    /// Held while old files of the log go away, and while all of them are read.
+    pub(crate) trimming: Mutex<()>,
+    /// Why nothing is written any more.
+    pub(crate) failed: OnceLock<String>,
+    /// Wakes the maintenance thread; gone when it shall end.
+    wake: Mutex<Option<mpsc::SyncSender<()>>>,
 }
 
 #[derive(Default)]
@@ -156,23 +155,55 @@ impl Drop for Lead<'_> {
 
 type Answer = Result<Revision, CommitError>;
 
-struct Writer {
-    log: Log,
-    revision: Revision,
-    /// Why nothing is written any more.
-    failed: Option<String>,
+pub(crate) struct Writer {
+    pub(crate) log: Log,
+    pub(crate) revision: Revision,
     /// Left behind by a panic in the middle of a write.
     writing: bool,
-    /// The index was found damaged and could not be rebuilt; there is no second try.
-    incurable: bool,
-    /// Bytes of the index when it was new.
-    index_bytes: u64,
 }
 
-struct State {
-    index: Index,
-    /// The index lacks acknowledged commits and could not be rebuilt, so it must not be read.
-    broken: Option<ReadError>,
+/// Who holds it is the only one to change the index.
+pub(crate) struct Keeper {
+    /// The index was found damaged and could not be rebuilt; there is no second try.
+    pub(crate) incurable: bool,
+    /// Bytes of the index when it was new.
+    pub(crate) index_bytes: u64,
+}
+
+/// What readers see.
+pub(crate) struct State {
+    pub(crate) index: Index,
+    pub(crate) recent: Recent,
+    /// The last commit in both.
+    pub(crate) revision: Revision,
+}
+
+impl State {
+    fn get(&self, key: &Key) -> Result<Option<Record>, Rot> {
+        match self.recent.get(key) {
+            Some(record) => Ok(record.cloned()),
+            None => self.index.get(key),
+        }
+    }
+
+    /// Up to `limit` records from `from` on whose keys begin with `prefix`.
+    pub(crate) fn scan(&self, prefix: &[u8], from: Bound<&Key>, limit: usize) -> Result<Vec<(Key, Record)>, Rot> {
+        let within = |key: &Key| key.encoded().starts_with(prefix);
+        let recent = self.recent.range(from).take_while(|(key, _)| within(key));
+        let stored = self.index.rows(from)?.take_while(|row| row.as_ref().map_or(true, |(key, _)| within(key)));
+        let rows = recent.merge_join_by(stored, |(key, _), row| match row {
+            Ok((stored, _)) => key.cmp(&stored),
+            // At once: nothing behind it is known.
+            Err(_) => std::cmp::Ordering::Greater,
+        });
+        let rows = rows.filter_map(|row| match row {
+            EitherOrBoth::Left((key, record)) | EitherOrBoth::Both((key, record), _) => {
+                record.map(|record| Ok((key.clone(), record.clone())))
+            }
+            EitherOrBoth::Right(row) => Some(row),
+        });
+        rows.take(limit).collect()
+    }
 }
 
 impl SledStore {
@@ -181,38 +212,34 @@ impl SledStore {
     /// # Errors
     /// [`OpenError`], which names the file and the cure.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Opened), OpenError> {
-        let place = Place {
-            dir: dir.to_owned(),
-            log: dir.join("log"),
-            snapshots: dir.join("snapshot"),
-            indexes: dir.join("index"),
-        };
-        disk::create_dir(dir).map_err(OpenError::io(dir))?;
-        let lock = lock_dir(dir)?;
+        let place = Place::new(dir);
+        let lock = place.lock()?;
         place.refuse_newer()?;
-        disk::create_dir(&place.indexes).map_err(OpenError::io(&place.indexes))?;
-
         let mut repairs = Vec::new();
         let (index, replayed) = place.open_index(&options, &mut repairs)?;
         let revision = index.applied;
         let log = Log::open(&place.log, revision, options.segment_bytes, Arc::clone(&options.log_file))?;
-        let index_bytes = index.disk_bytes();
-        let writer = Writer { log, revision, failed: None, writing: false, incurable: false, index_bytes };
+        let keeper = Keeper { incurable: false, index_bytes: index.disk_bytes() };
+        // One waking that is not yet heard is as good as many.
+        let (wake, woken) = mpsc::sync_channel(1);
         let inner = Arc::new(Inner {
             place,
             options,
             _lock: lock,
             queue: Mutex::default(),
-            writer: Mutex::new(writer),
-            state: RwLock::new(State { index, broken: None }),
+            writer: Mutex::new(Writer { log, revision, writing: false }),
+            keeper: Mutex::new(keeper),
+            state: RwLock::new(State { index, recent: Recent::default(), revision }),
             compacting: Mutex::default(),
+            trimming: Mutex::default(),
+            failed: OnceLock::new(),
+            wake: Mutex::new(Some(wake)),
         });
 
-        let (stop, stopped) = mpsc::channel();
         let maintained = Arc::clone(&inner);
         let maintenance = std::thread::Builder::new().name("store-maintenance".to_owned());
-        let maintenance = maintenance.spawn(move || maintained.maintain(&stopped)).map_err(OpenError::io(dir))?;
-        Ok((Self { inner, stop: Some(stop), maintenance: Some(maintenance) }, Opened { revision, replayed, repairs }))
+        let maintenance = maintenance.spawn(move || maintained.maintain(&woken)).map_err(OpenError::io(dir))?;
+        Ok((Self { inner, maintenance: Some(maintenance) }, Opened { revision, replayed, repairs }))
     }
 
     /// Writes a snapshot and drops the log before it. Commits go on meanwhile. Happens by itself
@@ -237,7 +264,7 @@ impl SledStore {
 
 impl Drop for SledStore {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(lock(&self.inner.wake).take());
         if let Some(maintenance) = self.maintenance.take() {
             // Its panic has been printed; the log is enough to open again.
             let _ = maintenance.join();
@@ -278,7 +305,7 @@ impl StateStore for SledStore {
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Record>, ReadError> {
         let key = Key::new(table, key);
-        self.inner.read(|index| index.get(&key))
+        self.inner.read(|state| state.get(&key))
     }
 
     fn scan(
@@ -290,16 +317,13 @@ impl StateStore for SledStore {
     ) -> Result<Vec<(Vec<u8>, Record)>, ReadError> {
         let prefix = Key::new(table, prefix);
         let after = after.map(|key| Key::new(table, key)).filter(|after| *after >= prefix);
-        let from = match &after {
-            Some(after) => Bound::Excluded(after.encoded()),
-            None => Bound::Included(prefix.encoded()),
-        };
-        let rows = self.inner.read(|index| index.scan(prefix.encoded(), from, limit))?;
+        let from = after.as_ref().map_or(Bound::Included(&prefix), Bound::Excluded);
+        let rows = self.inner.read(|state| state.scan(prefix.encoded(), from, limit))?;
         Ok(rows.into_iter().map(|(key, record)| (key.bytes().to_vec(), record)).collect())
     }
 
     fn revision(&self) -> Revision {
-        self.inner.state().index.applied
+        self.inner.state().revision
     }
 
     fn check(&self) -> Result<Checked, ReadError> {
@@ -307,6 +331,7 @@ impl StateStore for SledStore {
     }
 
     fn space(&self) -> Result<Space, ReadError> {
+        self.inner.drain(&mut lock(&self.inner.keeper))?;
         let live = self.inner.state().index.live;
         Ok(Space { records: live.records, live_bytes: live.bytes, disk_bytes: disk::bytes_in(&self.inner.place.dir) })
     }
@@ -318,13 +343,13 @@ impl Inner {
     /// Carries out what is waiting, a frame at a time, and gives each caller its answers.
     fn write(&self, writer: &mut Writer, mut waiting: Vec<Waiting>) {
         if writer.writing {
-            writer.failed.get_or_insert_with(|| INTERRUPTED.to_owned());
+            self.failed.get_or_init(|| INTERRUPTED.to_owned());
         }
         writer.writing = true;
         let commits: Vec<Commit> = waiting.iter_mut().flat_map(|waiting| waiting.commits.drain(..)).collect();
-        let mut commits = commits.into_iter().peekable();
         let mut answers = Vec::with_capacity(commits.len());
-        while commits.peek().is_some() {
+        let mut commits = commits.into_iter();
+        while commits.len() > 0 {
             self.write_frame(writer, &mut commits, &mut answers);
         }
         let mut answers = answers.into_iter();
@@ -337,596 +362,135 @@ impl Inner {
 
     /// Takes as many of `commits` as make a frame and answers each.
     fn write_frame(&self, writer: &mut Writer, commits: &mut impl Iterator<Item = Commit>, answers: &mut Vec<Answer>) {
-        if let Some(reason) = &writer.failed {
+        if let Some(reason) = self.failed.get() {
             answers.extend(commits.map(|_| Err(CommitError::Storage(reason.clone()))));
             return;
         }
         let answered = answers.len();
-        let mut batch = Batch::new(writer.revision, self.state().index.live);
+        let mut batch = Batch::new(self, writer.revision);
         for commit in commits {
-            let answer = self.load(&mut batch, writer, &commit).and_then(|()| batch.add(commit));
-            answers.push(answer);
-            if batch.bytes >= FRAME_BYTES {
+            answers.push(batch.add(commit));
+            if batch.frame.len() >= FRAME_BYTES {
                 break;
             }
         }
-        if batch.commits.is_empty() {
+        let Batch { frame, changed, revision, .. } = batch;
+        if frame.is_empty() {
             return;
         }
-        if let Err(error) = append(writer, &batch.commits) {
+        if let Err(error) = self.append(writer, frame) {
             // Refusals go with the rest: they may rest on a commit that has just failed.
             answers[answered..].fill(Err(error));
             return;
         }
-        writer.revision = batch.revision;
-        let changes =
-            batch.known.into_iter().filter(|(_, known)| known.changed).map(|(key, known)| (key, known.record));
-        let applied = self.state_mut().index.apply(changes, batch.live, batch.revision);
-        // The commits are durable whatever becomes of the index, so they are acknowledged in any
-        // case; but an index without them must not be read.
-        if let Err(rot) = applied
-            && let Err(error) = self.heal(writer, &rot.to_string())
+        writer.revision = revision;
+        let recent_bytes = {
+            let mut state = self.state_mut();
+            state.recent.add(changed);
+            state.revision = revision;
+            state.recent.bytes()
+        };
+        // The commits are durable whatever becomes of the index, so they are acknowledged in any case.
+        if recent_bytes > RECENT_BYTES_MAX {
+            let _ = self.drain(&mut lock(&self.keeper));
+        } else if recent_bytes > RECENT_BYTES
+            && let Some(wake) = &*lock(&self.wake)
         {
-            writer.failed = Some(error.to_string());
-            self.state_mut().broken = Some(error);
+            let _ = wake.try_send(());
         }
     }
 
-    /// Reads what `commit` speaks of, so that it can be decided without the index.
-    fn load(&self, batch: &mut Batch, writer: &mut Writer, commit: &Commit) -> Result<(), CommitError> {
-        let storage = |error: ReadError| CommitError::Storage(error.to_string());
-        let idempotency = commit.idempotency.as_ref().map(|key| key.place());
-        let spoken_of = commit.expects.iter().map(|expect| expect.key()).chain(commit.ops.iter().map(|op| op.key()));
-        for key in spoken_of.chain(&idempotency) {
-            if batch.known.contains_key(key) {
-                continue;
+    /// Makes a frame durable in the log.
+    fn append(&self, writer: &mut Writer, mut frame: FrameBuilder) -> Result<(), CommitError> {
+        let frame = frame.finish(writer.revision.next()).map_err(|error| unwritable(&error))?;
+        writer.log.append(frame, writer.revision).map_err(|error| match error {
+            AppendError::Full(path) => CommitError::Full(path.display().to_string()),
+            AppendError::Failed(reason) => {
+                tracing::error!(reason, "the log cannot be written");
+                CommitError::Storage(self.failed.get_or_init(|| reason).clone())
             }
-            let found = self.state().index.get(key);
-            let record = match found {
-                Ok(record) => record,
-                Err(rot) => {
-                    self.heal(writer, &rot.to_string()).map_err(storage)?;
-                    self.state().index.get(key).map_err(|rot| storage(corrupt(rot)))?
-                }
-            };
-            batch.known.insert(key.clone(), Known { record, changed: false });
-        }
-        Ok(())
-    }
-
-    /// Reads from the index, and once more from a new one if the first was damaged.
-    fn read<T>(&self, look: impl Fn(&Index) -> Result<T, Rot>) -> Result<T, ReadError> {
-        let attempt = || {
-            let state = self.state();
-            match &state.broken {
-                Some(error) => Err(error.clone()),
-                None => Ok(look(&state.index)),
-            }
-        };
-        if let Ok(found) = attempt()? {
-            return Ok(found);
-        }
-        let mut writer = lock(&self.writer);
-        // Another reader may have come here first.
-        let rot = match attempt()? {
-            Ok(found) => return Ok(found),
-            Err(rot) => rot,
-        };
-        self.heal(&mut writer, &rot.to_string())?;
-        attempt()?.map_err(corrupt)
-    }
-
-    /// Builds a new index from the log in place of one that is damaged. Commits wait, reads go on.
-    fn heal(&self, writer: &mut Writer, reason: &str) -> Result<(), ReadError> {
-        let corrupt = |what: String| ReadError::Corrupt { place: self.place.indexes.display().to_string(), what };
-        if writer.incurable {
-            return Err(corrupt(reason.to_owned()));
-        }
-        tracing::warn!(reason, "the index is damaged; rebuilding it from the log");
-        let old = self.renew(writer, reason)?;
-        let records = self.state().index.live.records;
-        let aside = self.place.discarded_index();
-        match disk::move_aside(&old, &aside) {
-            Ok(()) => tracing::warn!(records, aside = %aside.display(), "the index is whole again"),
-            Err(error) => tracing::warn!(records, %error, "the index is whole again; the old one could not be moved"),
-        }
-        Ok(())
-    }
-
-    /// Builds a new index in place of one of `bytes`, most of which is waste.
-    fn shrink(&self, writer: &mut Writer, bytes: u64) -> Result<(), ReadError> {
-        let old = self.renew(writer, &format!("the index takes {bytes} bytes"))?;
-        fs::remove_dir_all(&old).map_err(|error| ReadError::Storage(OpenError::io(&old)(error).to_string()))?;
-        tracing::info!(before = bytes, after = writer.index_bytes, "the index was built anew to make it smaller");
-        Ok(())
-    }
-
-    /// Puts a new index, made from the log, in the place of the old one; returns where that is.
-    fn renew(&self, writer: &mut Writer, reason: &str) -> Result<PathBuf, ReadError> {
-        let corrupt = |what: String| ReadError::Corrupt { place: self.place.indexes.display().to_string(), what };
-        let generations = disk::numbered(&self.place.indexes, "").map_err(|error| corrupt(error.to_string()))?;
-        let generation = generations.last().map_or(1, |(number, _)| number + 1);
-        let rebuilt = self.place.rebuild(&self.options, generation, Some(writer.revision));
-        let index = match rebuilt {
-            Ok(rebuilt) if rebuilt.index.applied == writer.revision => rebuilt.index,
-            Ok(rebuilt) => {
-                writer.incurable = true;
-                return Err(corrupt(format!("{reason}; the log ends at {}", rebuilt.index.applied)));
-            }
-            Err(error) => {
-                writer.incurable = true;
-                return Err(corrupt(format!("{reason}; it cannot be rebuilt: {error}")));
-            }
-        };
-        writer.index_bytes = index.disk_bytes();
-        Ok(std::mem::replace(&mut self.state_mut().index, index).close())
-    }
-
-    /// Makes the index durable, so that the log up to here need not be replayed.
-    fn checkpoint(&self) {
-        let state = self.state();
-        if state.index.checkpoint == Some(state.index.applied) {
-            return;
-        }
-        let (flush, dir) = (state.index.flusher(), state.index.dir.clone());
-        drop(state);
-        match flush() {
-            Ok(revision) => {
-                let mut state = self.state_mut();
-                if state.index.dir == dir {
-                    state.index.checkpoint = Some(revision);
-                }
-            }
-            // The log is the truth, so nothing is lost: the next opening replays more of it.
-            Err(rot) => tracing::warn!(%rot, "the index could not be flushed"),
-        }
-    }
-
-    fn compact(&self) -> Result<(), ReadError> {
-        let storage = |error: &dyn ToString| ReadError::Storage(error.to_string());
-        let _one_at_a_time = lock(&self.compacting);
-        let (first_kept, start) = {
-            let mut writer = lock(&self.writer);
-            if let Some(reason) = &writer.failed {
-                return Err(ReadError::Storage(reason.clone()));
-            }
-            let revision = writer.revision;
-            match writer.log.rotate(revision) {
-                Ok(number) => (number, revision),
-                Err(AppendError::Full(path)) => return Err(storage(&CommitError::Full(path.display().to_string()))),
-                Err(AppendError::Failed(reason)) => {
-                    writer.failed = Some(reason.clone());
-                    return Err(ReadError::Storage(reason));
-                }
-            }
-        };
-        self.snapshot(&self.place.snapshots, start).map_err(|error| storage(&error))?;
-        // An opening replays from the checkpoint on, so it must have passed what is about to go.
-        self.checkpoint();
-        let durable = self.state().index.checkpoint;
-        if durable.is_none_or(|durable| durable < start) {
-            return Err(ReadError::Storage("the index could not be flushed, so the log is kept".to_owned()));
-        }
-        lock(&self.writer)
-            .log
-            .forget_before(first_kept)
-            .map_err(|error| storage(&OpenError::io(&self.place.log)(error)))
-    }
-
-    /// Writes all records into a snapshot that begins at `start`, while commits go on.
-    fn snapshot(&self, dir: &Path, start: Revision) -> Result<u64, OpenError> {
-        let mut after: Option<Key> = None;
-        snapshot::write(dir, start, || {
-            let from = match &after {
-                Some(key) => Bound::Excluded(key.encoded()),
-                None => Bound::Included(FIRST_TABLE),
-            };
-            let page = self.read(|index| Ok((index.scan(b"", from, PAGE_RECORDS)?, index.applied)));
-            let page =
-                page.map_err(|error| OpenError::Index { place: self.place.indexes.clone(), what: error.to_string() })?;
-            after = page.0.last().map(|(key, _)| key.clone());
-            Ok(page)
         })
     }
 
-    fn export(&self, dir: &Path) -> Result<Exported, OpenError> {
-        let fail = OpenError::io;
-        disk::create_dir(dir).map_err(fail(dir))?;
-        if fs::read_dir(dir).map_err(fail(dir))?.next().is_some() {
-            return Err(fail(dir)(io::ErrorKind::DirectoryNotEmpty.into()));
+    /// Looks, and looks once more at a new index if the first was damaged.
+    pub(crate) fn read<T>(&self, look: impl Fn(&State) -> Result<T, Rot>) -> Result<T, ReadError> {
+        let attempt = || look(&self.state());
+        if let Ok(found) = attempt() {
+            return Ok(found);
         }
-        // Neither snapshot nor log goes away under the copying.
-        let _no_compaction = lock(&self.compacting);
-        let (first, start) = {
-            let writer = lock(&self.writer);
-            (writer.log.number(), writer.revision)
+        let mut keeper = lock(&self.keeper);
+        // Another reader may have come here first.
+        let rot = match attempt() {
+            Ok(found) => return Ok(found),
+            Err(rot) => rot,
         };
-        let records = self.snapshot(&dir.join("snapshot"), start)?;
-        // What the snapshot may lack is in closed segments from here on.
-        let (end, revision) = {
-            let mut writer = lock(&self.writer);
-            let revision = writer.revision;
-            let number = writer.log.rotate(revision).map_err(|error| match error {
-                AppendError::Full(path) => fail(&path)(io::ErrorKind::StorageFull.into()),
-                AppendError::Failed(reason) => {
-                    writer.failed = Some(reason.clone());
-                    fail(&self.place.log)(io::Error::other(reason))
-                }
-            })?;
-            (number, revision)
-        };
-        let log = dir.join("log");
-        disk::create_dir(&log).map_err(fail(&log))?;
-        let segments = disk::numbered(&self.place.log, "log").map_err(fail(&self.place.log))?;
-        for (_, path) in segments.into_iter().filter(|(number, _)| (first..end).contains(number)) {
-            let copy = log.join(path.file_name().unwrap_or_default());
-            fs::copy(&path, &copy).and_then(|_| File::open(&copy)?.sync_all()).map_err(fail(&copy))?;
-        }
-        disk::sync_dir(&log).and_then(|()| disk::sync_dir(dir)).map_err(fail(dir))?;
-        Ok(Exported { revision, records, bytes: disk::bytes_in(dir) })
+        self.heal(&mut keeper, &rot)?;
+        attempt().map_err(|rot| ReadError::Corrupt { place: rot.place, what: rot.what })
     }
 
-    fn check(&self) -> Result<Checked, ReadError> {
-        const COMPACT: &str = "compact: a snapshot of the index takes its place";
-        let storage = |error: OpenError| ReadError::Storage(error.to_string());
-        let _no_compaction = lock(&self.compacting);
-        let writer = lock(&self.writer);
-        let (records, mut problems) = self.state().index.check();
-        let mut extent = Extent::default();
-        let newest = snapshot::newest(&self.place.snapshots).map_err(OpenError::io(&self.place.snapshots));
-        if let Some(path) = newest.map_err(storage)? {
-            match snapshot::read(&path, |_| Ok(())).map_err(storage)? {
-                Ok(read) => extent = read,
-                Err(what) => {
-                    problems.push(Problem { place: path.display().to_string(), what, cure: COMPACT });
-                    // Its name says where the log goes on.
-                    let start = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-                    extent.start = Revision(start.unwrap_or_default());
-                }
-            }
-        }
-        let survey = log::read(&self.place.log, extent.start, |_| Ok(())).map_err(storage)?;
-        let problem = |file: &Path, what| Problem { place: file.display().to_string(), what, cure: COMPACT };
-        problems.extend(survey.damage.into_iter().map(|damage| problem(&damage.file, damage.what)));
-        if survey.end < writer.revision {
-            let what = format!("it ends at commit {}, the last one is {}", survey.end, writer.revision);
-            problems.push(problem(&self.place.log, what));
-        }
-        Ok(Checked { records, problems })
-    }
-
-    /// What goes on in the background until the store is dropped.
-    fn maintain(&self, stopped: &mpsc::Receiver<()>) {
-        while stopped.recv_timeout(self.options.flush_every) == Err(RecvTimeoutError::Timeout) {
-            self.checkpoint();
-            let limit = self.options.compact_bytes_min.max(BLOAT_MAX * self.state().index.live.bytes);
-            let writer = lock(&self.writer);
-            if writer.failed.is_some() || writer.log.bytes() <= limit {
-                continue;
-            }
-            drop(writer);
-            if let Err(error) = self.compact() {
-                tracing::warn!(%error, "the log could not be compacted");
-                continue;
-            }
-            // sled does not give back all space by itself; a new index does.
-            let mut writer = lock(&self.writer);
-            let bytes = self.state().index.disk_bytes();
-            if bytes > limit
-                && bytes > 2 * writer.index_bytes
-                && let Err(error) = self.shrink(&mut writer, bytes)
-            {
-                tracing::warn!(%error, "the index could not be made smaller");
-            }
-        }
-    }
-
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        // Nothing panics between two changes that belong together: sled's panics are caught below.
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        // Nothing panics between two changes that belong together: sled's panics are caught in the index.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const FIRST_TABLE: &[u8] = &[1];
-
 /// Locks without regard to panics elsewhere; `Writer::writing` tells of those that matter.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn corrupt(rot: Rot) -> ReadError {
-    ReadError::Corrupt { place: rot.place, what: rot.what }
+fn unwritable(error: &postcard::Error) -> CommitError {
+    CommitError::Storage(format!("a commit cannot be written: {error}; report this"))
 }
 
-/// Makes `commits` durable in the log.
-fn append(writer: &mut Writer, commits: &[Vec<Change>]) -> Result<(), CommitError> {
-    let frame = log::encode(writer.revision.next(), commits);
-    let frame = frame.map_err(|error| CommitError::Storage(format!("a commit cannot be written: {error}")))?;
-    writer.log.append(&frame, writer.revision).map_err(|error| match error {
-        AppendError::Full(path) => CommitError::Full(path.display().to_string()),
-        AppendError::Failed(reason) => {
-            tracing::error!(reason, "the log cannot be written");
-            CommitError::Storage(writer.failed.insert(reason).clone())
-        }
-    })
-}
-
-/// Commits decided but not yet durable, and the state as they leave it.
-struct Batch {
-    known: BTreeMap<Key, Known>,
-    live: Live,
+/// Commits decided but not yet durable, and what they change.
+struct Batch<'a> {
+    inner: &'a Inner,
+    frame: FrameBuilder,
+    changed: Changes,
     revision: Revision,
-    commits: Vec<Vec<Change>>,
-    bytes: usize,
 }
 
-struct Known {
-    record: Option<Record>,
-    changed: bool,
-}
-
-impl Batch {
-    fn new(revision: Revision, live: Live) -> Self {
-        Self { known: BTreeMap::new(), live, revision, commits: Vec::new(), bytes: 0 }
+impl<'a> Batch<'a> {
+    fn new(inner: &'a Inner, revision: Revision) -> Self {
+        Self { inner, frame: FrameBuilder::new(), changed: BTreeMap::new(), revision }
     }
 
-    /// Decides `commit`, all of whose keys are known.
+    /// Decides `commit` after those before it.
     fn add(&mut self, commit: Commit) -> Answer {
-        let bytes = commit.bytes();
         let changes = match resolve(self, commit)? {
             Resolution::Unchanged(answered) => return Ok(answered.unwrap_or(self.revision)),
             Resolution::Changes(changes) => changes,
         };
-        self.revision = self.revision.next();
-        for change in &changes {
-            let after = change.value.clone().map(|value| Record { version: self.revision, value });
-            let before = self.known.remove(&change.key).and_then(|known| known.record);
-            self.live.change(&change.key, before.as_ref(), after.as_ref());
-            self.known.insert(change.key.clone(), Known { record: after, changed: true });
-        }
-        self.commits.push(changes);
-        self.bytes += bytes;
-        Ok(self.revision)
-    }
-}
-
-impl View for Batch {
-    fn record(&self, key: &Key) -> Result<Option<Record>, ReadError> {
-        Ok(self.known.get(key).and_then(|known| known.record.clone()))
-    }
-}
-
-/// A new index, and what the log it came from was like.
-struct Rebuilt {
-    index: Index,
-    torn: Option<Torn>,
-    /// What is wrong with the log, though nothing is missing.
-    fault: Option<String>,
-}
-
-impl Place {
-    fn discarded_index(&self) -> PathBuf {
-        self.dir.join("index.discarded")
-    }
-
-    fn index(&self, generation: u64) -> PathBuf {
-        self.indexes.join(format!("{generation:08}"))
-    }
-
-    /// Looks at every header before anything is repaired: what is unknown must not be taken for damage.
-    fn refuse_newer(&self) -> Result<(), OpenError> {
-        let both = [(&self.log, "log", log::SEGMENT_MAGIC), (&self.snapshots, "snapshot", snapshot::MAGIC)];
-        for (dir, extension, magic) in both {
-            for (_, place) in disk::numbered(dir, extension).map_err(OpenError::io(dir))? {
-                if let Some(found) = log::newer(&place, magic).map_err(OpenError::io(&place))? {
-                    return Err(OpenError::Newer { place, found, known: magic[7] });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens the index and brings it to the end of the log; makes a new one if that cannot be done.
-    fn open_index(&self, options: &Options, repairs: &mut Vec<Repair>) -> Result<(Index, u64), OpenError> {
-        let generations = disk::numbered(&self.indexes, "").map_err(OpenError::io(&self.indexes))?;
-        let segments = disk::numbered(&self.log, "log").map_err(OpenError::io(&self.log))?;
-        let snapshot = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))?;
-        let (generation, reason) = match generations.last() {
-            None => (1, (!segments.is_empty() || snapshot.is_some()).then(|| "there was none".to_owned())),
-            Some((generation, dir)) => match self.catch_up(dir, options, repairs) {
-                Ok(opened) => {
-                    for (_, old) in &generations[..generations.len() - 1] {
-                        fs::remove_dir_all(old).map_err(OpenError::io(old))?;
-                    }
-                    return Ok(opened);
-                }
-                Err(OpenError::Index { what, .. }) => (generation + 1, Some(what)),
-                Err(error) => return Err(error),
-            },
-        };
-
-        let Rebuilt { mut index, torn, fault } = self.rebuild(options, generation, None)?;
-        if fault.is_none() {
-            self.cut(torn, repairs)?;
-        }
-        let mut aside = None;
-        // The newest last, so that it is the one that is kept.
-        for (_, old) in &generations {
-            let discarded = self.discarded_index();
-            disk::move_aside(old, &discarded).map_err(OpenError::io(old))?;
-            aside = Some(discarded);
-        }
-        if let Some(reason) = reason {
-            repairs.push(Repair::IndexRebuilt { reason, records: index.live.records, aside });
-        }
-        // Nothing is acknowledged into a log that an opening could not read without the index.
-        if let Some(reason) = fault {
-            repairs.push(self.replace_log(&mut index, reason)?);
-        }
-        Ok((index, 0))
-    }
-
-    /// Opens the index in `dir` and gives it what the log has beyond it. [`OpenError::Index`] when it needs rebuilding.
-    fn catch_up(&self, dir: &Path, options: &Options, repairs: &mut Vec<Repair>) -> Result<(Index, u64), OpenError> {
-        let mut index = Index::open(dir, options.cache_bytes)?;
-        let Some(checkpoint) = index.checkpoint else {
-            return Err(OpenError::Index { place: dir.to_owned(), what: "its making was cut short".to_owned() });
-        };
-        let held = index.applied;
-        let survey = log::read(&self.log, checkpoint, |_| Ok(()))?;
-        if let Some(damage) = survey.damage.iter().find(|damage| damage.through > held) {
-            // Neither has it, unless the index has fallen back to a past that a snapshot covers.
-            let what = format!("it ends at commit {held}, and {}: {}", damage.file.display(), damage.what);
-            return Err(OpenError::Index { place: dir.to_owned(), what });
-        }
-        let fault = match survey.damage.first() {
-            Some(damage) => Some(format!("{}: {}", damage.file.display(), damage.what)),
-            None if survey.end < held => {
-                Some(format!("{}: it ends at commit {}, the index at {held}", self.log.display(), survey.end))
-            }
-            None => None,
-        };
-
-        // With the log whole, what was not flushed for certain is replayed once more. With a hole in
-        // it, only what is new: replaying what is before the hole would undo what was in it.
-        let from = if fault.is_some() { held } else { checkpoint };
-        log::read(&self.log, from, |frame| replay(&mut index, frame))?;
-        let replayed = index.applied.0.saturating_sub(held.0);
-        match fault {
-            None => self.cut(survey.torn, repairs)?,
-            Some(reason) => repairs.push(self.replace_log(&mut index, reason)?),
-        }
-        index.flush()?;
-        Ok((index, replayed))
-    }
-
-    /// Puts a snapshot of `index` in the place of a damaged log.
-    fn replace_log(&self, index: &mut Index, reason: String) -> Result<Repair, OpenError> {
-        // It is about to become the only copy.
-        if let Some(problem) = index.check().1.into_iter().next() {
-            let what = format!("{reason}; and {}: {}", problem.place, problem.what);
-            return Err(OpenError::Damaged { place: self.log.clone(), what });
-        }
-        index.flush()?;
-        let mut after: Option<Key> = None;
-        let pages = || {
-            let from = after.as_ref().map_or(Bound::Included(FIRST_TABLE), |key| Bound::Excluded(key.encoded()));
-            let page = index.scan(b"", from, PAGE_RECORDS)?;
-            after = page.last().map(|(key, _)| key.clone());
-            Ok((page, index.applied))
-        };
-        let records = snapshot::write(&self.snapshots, index.applied, pages)?;
-        let aside = self.dir.join("log.discarded");
-        let aside = match disk::move_aside(&self.log, &aside) {
-            Ok(()) => Some(aside),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(OpenError::io(&self.log)(error)),
-        };
-        Ok(Repair::LogReplaced { reason, records, aside })
-    }
-
-    /// Makes an index from snapshot and log, up to `through` if given.
-    fn rebuild(&self, options: &Options, generation: u64, through: Option<Revision>) -> Result<Rebuilt, OpenError> {
-        let dir = self.index(generation);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&dir)(error)),
-            _ => {}
-        }
-        let mut index = Index::open(&dir, options.cache_bytes)?;
-        match self.fill(&mut index, through) {
-            Ok((torn, fault)) => Ok(Rebuilt { index, torn, fault }),
-            Err(error) => {
-                // Or each attempt would leave one more. What cannot be removed is in the way of the next one, which says so.
-                let _ = fs::remove_dir_all(index.close());
-                Err(error)
-            }
-        }
-    }
-
-    /// Gives an empty index what snapshot and log have; returns what is wrong with the log's end, and with the rest.
-    fn fill(&self, index: &mut Index, through: Option<Revision>) -> Result<(Option<Torn>, Option<String>), OpenError> {
-        let mut extent = Extent::default();
-        if let Some(path) = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))? {
-            let read = snapshot::read(&path, |rows| {
-                let changes = rows.into_iter().map(|(key, record)| (key, Some(record))).collect();
-                Ok(index.replay(changes, Revision(0))?)
-            });
-            extent = read?.map_err(|what| OpenError::Damaged { place: path, what })?;
-        }
-        index.replay(Vec::new(), extent.start)?;
-        let survey = log::read(&self.log, extent.start, |frame| match through {
-            Some(through) if frame.first > through => Ok(()),
-            _ => replay(index, frame),
-        })?;
-        let fault = survey.damage.first().map(|damage| format!("{}: {}", damage.file.display(), damage.what));
-        if let Some(damage) = survey.damage.into_iter().find(|damage| damage.through > extent.start) {
-            return Err(OpenError::Damaged { place: damage.file, what: damage.what });
-        }
-        if index.applied < extent.complete_at {
-            let what = format!("it ends at commit {}, the snapshot needs {}", index.applied, extent.complete_at);
-            return Err(OpenError::Damaged { place: self.log.clone(), what });
-        }
-        index.flush()?;
-        Ok((survey.torn, fault))
-    }
-
-    /// Removes an unfinished write from the end of the log.
-    fn cut(&self, torn: Option<Torn>, repairs: &mut Vec<Repair>) -> Result<(), OpenError> {
-        if let Some(torn) = torn {
-            log::cut(&self.log, &torn).map_err(OpenError::io(&torn.file))?;
-            let Torn { file, offset, bytes, whole } = torn;
-            repairs.push(Repair::TornTail { file, offset, bytes, whole });
-        }
-        Ok(())
-    }
-}
-
-/// Gives the index the commits of `frame`.
-fn replay(index: &mut Index, frame: log::Frame) -> Result<(), OpenError> {
-    let last = frame.last();
-    let mut version = frame.first;
-    let mut changes = Vec::new();
-    for commit in frame.commits {
-        changes.extend(commit.into_iter().map(|change| {
+        self.frame.add(&changes).map_err(|error| unwritable(&error))?;
+        let version = self.revision.next();
+        let records = changes.into_iter().map(|change| {
             let record = change.value.map(|value| Record { version, value });
             (change.key, record)
-        }));
-        version = version.next();
-    }
-    Ok(index.replay(changes, last)?)
-}
-
-impl From<Rot> for OpenError {
-    fn from(rot: Rot) -> Self {
-        Self::Index { place: PathBuf::from(rot.place), what: rot.what }
+        });
+        self.changed.extend(records);
+        self.revision = version;
+        Ok(version)
     }
 }
 
-/// Keeps other processes out of `dir` for as long as the file returned is open.
-fn lock_dir(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join("LOCK");
-    let fail = OpenError::io;
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = options.map_err(fail(&path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let holder = fs::read_to_string(&path).unwrap_or_default();
-            let holder = if holder.is_empty() { "unknown".to_owned() } else { format!("process {}", holder.trim()) };
-            return Err(OpenError::InUse { dir: dir.to_owned(), holder });
+impl View for Batch<'_> {
+    fn record(&self, key: &Key) -> Result<Option<Record>, ReadError> {
+        match self.changed.get(key) {
+            Some(record) => Ok(record.clone()),
+            None => self.inner.read(|state| state.get(key)),
         }
-        Err(TryLockError::Error(error)) => return Err(fail(&path)(error)),
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fail(&path))?;
-    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const UNIT: (Table, &str) = (Table::Units, "u1");
@@ -935,6 +499,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = SledStore::open(dir.path(), Options::default()).unwrap();
         store.commit(Commit::new().put(UNIT, "right").add((Table::Meta, "n"), 1)).unwrap();
+        store.space().unwrap();
         store.inner.state().index.spoil(&UNIT.into());
         (dir, store)
     }

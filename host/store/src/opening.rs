@@ -1,0 +1,295 @@
+//! Opening: brings log and index to the same end, whichever of them was damaged, and says what it did.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use manyhands_state::{Record, Revision};
+
+use crate::disk;
+use crate::index::{Index, Rot};
+use crate::log::{self, Frame, Torn};
+use crate::recent::{Changes, bytes_of};
+use crate::report::{OpenError, Repair};
+use crate::snapshot::{self, Extent};
+use crate::store::Options;
+
+/// Records in a page of a snapshot.
+const PAGE_RECORDS: usize = 1000;
+
+/// So much of a log or a snapshot is gathered before the index takes it over. Unit: bytes.
+const PORTION_BYTES: usize = 8 * 1024 * 1024;
+
+/// Where everything is.
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) snapshots: PathBuf,
+    pub(crate) indexes: PathBuf,
+}
+
+/// A new index, and what the log it came from was like.
+pub(crate) struct Rebuilt {
+    pub(crate) index: Index,
+    torn: Option<Torn>,
+    /// What is wrong with the log, though nothing is missing.
+    fault: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), log: dir.join("log"), snapshots: dir.join("snapshot"), indexes: dir.join("index") }
+    }
+
+    /// Keeps other processes out for as long as the file returned is open.
+    pub(crate) fn lock(&self) -> Result<File, OpenError> {
+        disk::create_dir(&self.dir).map_err(OpenError::io(&self.dir))?;
+        let path = self.dir.join("LOCK");
+        let fail = OpenError::io;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = options.map_err(fail(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).unwrap_or_default();
+                let holder =
+                    if holder.is_empty() { "unknown".to_owned() } else { format!("process {}", holder.trim()) };
+                return Err(OpenError::InUse { dir: self.dir.clone(), holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(fail(&path)(error)),
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fail(&path))?;
+        Ok(file)
+    }
+
+    pub(crate) fn discarded_index(&self) -> PathBuf {
+        self.dir.join("index.discarded")
+    }
+
+    pub(crate) fn index(&self, generation: u64) -> PathBuf {
+        self.indexes.join(format!("{generation:08}"))
+    }
+
+    /// The number of the next index.
+    pub(crate) fn next_generation(&self) -> Result<u64, OpenError> {
+        let generations = disk::numbered(&self.indexes, "").map_err(OpenError::io(&self.indexes))?;
+        Ok(generations.last().map_or(1, |(number, _)| number + 1))
+    }
+
+    /// Looks at every header before anything is repaired: what is unknown must not be taken for damage.
+    pub(crate) fn refuse_newer(&self) -> Result<(), OpenError> {
+        let both = [(&self.log, "log", log::SEGMENT_MAGIC), (&self.snapshots, "snapshot", snapshot::MAGIC)];
+        for (dir, extension, magic) in both {
+            for (_, place) in disk::numbered(dir, extension).map_err(OpenError::io(dir))? {
+                if let Some(found) = log::newer(&place, magic).map_err(OpenError::io(&place))? {
+                    return Err(OpenError::Newer { place, found, known: magic[7] });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the index and brings it to the end of the log; makes a new one if that cannot be done.
+    pub(crate) fn open_index(&self, options: &Options, repairs: &mut Vec<Repair>) -> Result<(Index, u64), OpenError> {
+        disk::create_dir(&self.indexes).map_err(OpenError::io(&self.indexes))?;
+        let generations = disk::numbered(&self.indexes, "").map_err(OpenError::io(&self.indexes))?;
+        let segments = disk::numbered(&self.log, "log").map_err(OpenError::io(&self.log))?;
+        let snapshot = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))?;
+        let (generation, reason) = match generations.last() {
+            None => (1, (!segments.is_empty() || snapshot.is_some()).then(|| "there was none".to_owned())),
+            Some((generation, dir)) => match self.catch_up(dir, options, repairs) {
+                Ok(opened) => {
+                    for (_, old) in &generations[..generations.len() - 1] {
+                        fs::remove_dir_all(old).map_err(OpenError::io(old))?;
+                    }
+                    return Ok(opened);
+                }
+                Err(OpenError::Index { what, .. }) => (generation + 1, Some(what)),
+                Err(error) => return Err(error),
+            },
+        };
+
+        let Rebuilt { mut index, torn, fault } = self.rebuild(options, generation, None)?;
+        if fault.is_none() {
+            self.cut(torn, repairs)?;
+        }
+        let mut aside = None;
+        // The newest last, so that it is the one that is kept.
+        for (_, old) in &generations {
+            let discarded = self.discarded_index();
+            disk::move_aside(old, &discarded).map_err(OpenError::io(old))?;
+            aside = Some(discarded);
+        }
+        if let Some(reason) = reason {
+            repairs.push(Repair::IndexRebuilt { reason, records: index.live.records, aside });
+        }
+        // Nothing is acknowledged into a log that an opening could not read without the index.
+        if let Some(reason) = fault {
+            repairs.push(self.replace_log(&mut index, reason)?);
+        }
+        Ok((index, 0))
+    }
+
+    /// Opens the index in `dir` and gives it what the log has beyond it. [`OpenError::Index`] when it needs rebuilding.
+    fn catch_up(&self, dir: &Path, options: &Options, repairs: &mut Vec<Repair>) -> Result<(Index, u64), OpenError> {
+        let mut index = Index::open(dir, options.cache_bytes)?;
+        let Some(checkpoint) = index.checkpoint else {
+            return Err(OpenError::Index { place: dir.to_owned(), what: "its making was cut short".to_owned() });
+        };
+        let held = index.applied;
+        let survey = log::read(&self.log, checkpoint, |_| Ok(()))?;
+        if let Some(damage) = survey.damage.iter().find(|damage| damage.through > held) {
+            // Neither has it, unless the index has fallen back to a past that a snapshot covers.
+            let what = format!("it ends at commit {held}, and {}: {}", damage.file.display(), damage.what);
+            return Err(OpenError::Index { place: dir.to_owned(), what });
+        }
+        let fault = match survey.damage.first() {
+            Some(damage) => Some(format!("{}: {}", damage.file.display(), damage.what)),
+            None if survey.end < held => {
+                Some(format!("{}: it ends at commit {}, the index at {held}", self.log.display(), survey.end))
+            }
+            None => None,
+        };
+
+        // With the log whole, what was not flushed for certain is replayed once more. With a hole in
+        // it, only what is new: replaying what is before the hole would undo what was in it.
+        let from = if fault.is_some() { held } else { checkpoint };
+        let mut portion = Portion::new(&mut index);
+        log::read(&self.log, from, |frame| portion.add(frame))?;
+        portion.finish()?;
+        let replayed = index.applied.0.saturating_sub(held.0);
+        match fault {
+            None => self.cut(survey.torn, repairs)?,
+            Some(reason) => repairs.push(self.replace_log(&mut index, reason)?),
+        }
+        index.flush()?;
+        Ok((index, replayed))
+    }
+
+    /// Puts a snapshot of `index` in the place of a damaged log.
+    fn replace_log(&self, index: &mut Index, reason: String) -> Result<Repair, OpenError> {
+        // It is about to become the only copy.
+        if let Some(problem) = index.check().1.into_iter().next() {
+            let what = format!("{reason}; and {}: {}", problem.place, problem.what);
+            return Err(OpenError::Damaged { place: self.log.clone(), what });
+        }
+        index.flush()?;
+        let records = {
+            let mut rows = index.rows(Bound::Unbounded)?;
+            let pages = || Ok((rows.by_ref().take(PAGE_RECORDS).collect::<Result<_, _>>()?, index.applied));
+            snapshot::write(&self.snapshots, index.applied, pages)?
+        };
+        snapshot::forget_before(&self.snapshots, index.applied)?;
+        let aside = self.dir.join("log.discarded");
+        let aside = match disk::move_aside(&self.log, &aside) {
+            Ok(()) => Some(aside),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(OpenError::io(&self.log)(error)),
+        };
+        Ok(Repair::LogReplaced { reason, records, aside })
+    }
+
+    /// Makes an index from snapshot and log, up to `through` if given.
+    pub(crate) fn rebuild(&self, options: &Options, generation: u64, through: Option<Revision>) -> Result<Rebuilt, OpenError> {
+        let dir = self.index(generation);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&dir)(error)),
+            _ => {}
+        }
+        let mut index = Index::open(&dir, options.cache_bytes)?;
+        match self.fill(&mut index, through) {
+            Ok((torn, fault)) => Ok(Rebuilt { index, torn, fault }),
+            Err(error) => {
+                // Or each attempt would leave one more. What cannot be removed is in the way of the next one, which says so.
+                let _ = fs::remove_dir_all(index.close());
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives an empty index what snapshot and log have; returns what is wrong with the log's end, and with the rest.
+    fn fill(&self, index: &mut Index, through: Option<Revision>) -> Result<(Option<Torn>, Option<String>), OpenError> {
+        let mut extent = Extent::default();
+        if let Some(path) = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))? {
+            let read = snapshot::read(&path, |rows| {
+                let changes = rows.into_iter().map(|(key, record)| (key, Some(record))).collect();
+                Ok(index.take(&changes, Revision(0))?)
+            });
+            extent = read?.map_err(|what| OpenError::Damaged { place: path, what })?;
+        }
+        index.take(&Changes::new(), extent.start)?;
+        let mut portion = Portion::new(index);
+        let survey = log::read(&self.log, extent.start, |frame| match through {
+            Some(through) if frame.first > through => Ok(()),
+            _ => portion.add(frame),
+        })?;
+        portion.finish()?;
+        let fault = survey.damage.first().map(|damage| format!("{}: {}", damage.file.display(), damage.what));
+        if let Some(damage) = survey.damage.into_iter().find(|damage| damage.through > extent.start) {
+            return Err(OpenError::Damaged { place: damage.file, what: damage.what });
+        }
+        if index.applied < extent.complete_at {
+            let what = format!("it ends at commit {}, the snapshot needs {}", index.applied, extent.complete_at);
+            return Err(OpenError::Damaged { place: self.log.clone(), what });
+        }
+        index.flush()?;
+        Ok((survey.torn, fault))
+    }
+
+    /// Removes an unfinished write from the end of the log.
+    fn cut(&self, torn: Option<Torn>, repairs: &mut Vec<Repair>) -> Result<(), OpenError> {
+        if let Some(torn) = torn {
+            log::cut(&self.log, &torn).map_err(OpenError::io(&torn.file))?;
+            let Torn { file, offset, bytes, whole } = torn;
+            repairs.push(Repair::TornTail { file, offset, bytes, whole });
+        }
+        Ok(())
+    }
+}
+
+/// Gives an index what a log holds, much of it at a time: most records change more than once.
+struct Portion<'a> {
+    index: &'a mut Index,
+    changes: Changes,
+    /// What they take in memory, about. Unit: bytes.
+    bytes: usize,
+    last: Revision,
+}
+
+impl<'a> Portion<'a> {
+    fn new(index: &'a mut Index) -> Self {
+        let last = index.applied;
+        Self { index, changes: Changes::new(), bytes: 0, last }
+    }
+
+    fn add(&mut self, frame: Frame) -> Result<(), OpenError> {
+        self.last = frame.last();
+        let mut version = frame.first;
+        for commit in frame.commits {
+            for change in commit {
+                let record = change.value.map(|value| Record { version, value });
+                self.bytes += bytes_of(&change.key, record.as_ref());
+                self.changes.insert(change.key, record);
+            }
+            version = version.next();
+        }
+        if self.bytes >= PORTION_BYTES { self.give() } else { Ok(()) }
+    }
+
+    fn give(&mut self) -> Result<(), OpenError> {
+        self.index.take(&std::mem::take(&mut self.changes), self.last)?;
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), OpenError> {
+        if self.changes.is_empty() { Ok(()) } else { self.give() }
+    }
+}
+
+impl From<Rot> for OpenError {
+    fn from(rot: Rot) -> Self {
+        Self::Index { place: PathBuf::from(rot.place), what: rot.what }
+    }
+}
