@@ -53,7 +53,7 @@ fn one(report: &Report, python: &Path, name: &str, packages: &[&str]) -> Option<
         }
     }
     report.say(&format!("{name}: no-op tasks on two workers"));
-    let script = workspace().join("tests/bench/peers").join(format!("{name}.py"));
+    let script = workspace().join("tests/bench/peers").join(format!("{name}_noop.py"));
     let Ok(output) = Command::new(python).arg(script).output() else { return skip("it does not start") };
     let text = String::from_utf8_lossy(&output.stdout);
     match text.lines().rev().find_map(|line| serde_json::from_str(line).ok()) {

@@ -60,7 +60,7 @@ impl Recent {
     }
 
     /// Everything in it, to be moved; it stays readable here until [`moved`](Self::moved).
-    pub(crate) fn to_move(&mut self) -> Arc<Changes> {
+    pub(crate) fn begin_move(&mut self) -> Arc<Changes> {
         let active = std::mem::take(&mut self.active);
         self.bytes = 0;
         if self.moving.is_empty() {
@@ -96,7 +96,7 @@ mod tests {
     fn the_newest_is_found_wherever_it_is() {
         let mut recent = Recent::default();
         recent.add([change("a", 1, Some("old")), change("b", 1, Some("b")), change("c", 1, Some("c"))].into());
-        assert_eq!(recent.to_move().len(), 3);
+        assert_eq!(recent.begin_move().len(), 3);
         recent.add([change("a", 2, Some("new")), change("c", 2, None)].into());
         let text = |found: Option<&Record>| found.map(|record| String::from_utf8(record.value.clone()).unwrap());
         let all = |recent: &Recent| {
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(text(recent.get(&key("b")).unwrap()).unwrap(), "b");
 
         // A move that failed is made once more, together with what came since.
-        assert_eq!(recent.to_move().len(), 3);
+        assert_eq!(recent.begin_move().len(), 3);
         assert_eq!((recent.bytes(), text(recent.get(&key("a")).unwrap())), (0, Some("new".to_owned())));
         recent.moved();
         assert_eq!(all(&recent), []);

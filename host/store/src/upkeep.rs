@@ -31,7 +31,7 @@ impl Inner {
     pub(crate) fn drain(&self, keeper: &mut Keeper) -> Result<(), ReadError> {
         let (mut index, changes, revision) = {
             let mut state = self.state_mut();
-            (state.index.clone(), state.recent.to_move(), state.revision)
+            (state.index.clone(), state.recent.begin_move(), state.revision)
         };
         if changes.is_empty() {
             return Ok(());

@@ -11,6 +11,7 @@
 //! An honest client that waits for the coordinator is never among them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,10 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Where more than so many wait at one address, none of them has that grace: a crowd that comes faster than it
 /// is cut off would otherwise keep every seat new.
 const CROWD: usize = 4;
+/// So many are chosen at a time to give up their seats: choosing looks at everybody.
+const CHOSEN_MAX: usize = 64;
+/// Where nobody could be chosen, nobody is looked at again for so long.
+const NOBODY: Duration = Duration::from_millis(10);
 /// What is never counted as held: a usual request, or a worker's usual message. Unit: bytes.
 pub(super) const FREE_BYTES: u64 = 8 << 10;
 /// Room is taken in steps of this many bytes, so that it is seldom asked for.
@@ -35,7 +40,7 @@ pub(super) const STEP_BYTES: u64 = 64 << 10;
 /// Counts connections, in all and by address.
 pub(super) struct Seats {
     began: Instant,
-    lines: Mutex<HashMap<IpAddr, HashMap<u64, Arc<Line>>>>,
+    lines: Mutex<Lines>,
     pub(super) taken_count: watch::Sender<u32>,
     /// Room for what arrived and was not dealt with, in steps.
     pub(super) room: Arc<Semaphore>,
@@ -68,18 +73,16 @@ impl Seats {
         let address = neighbourhood(peer);
         // A std mutex: nothing awaits while it is held.
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = lines.get(&address);
+        let here = lines.by_address.get(&address);
         let dispensable = if here.map_or(0, HashMap::len) >= self.address_max as usize {
-            Some((here.and_then(|here| self.longest_waiting(here)), Refused::Address))
+            Some((here.and_then(|here| self.waiting_too_long(here, 1).pop()), Refused::Address))
         } else if *self.taken_count.borrow() >= self.total_max {
-            let waiting = |here: &&HashMap<u64, Arc<Line>>| here.values().filter(|line| line.waits()).count();
-            let crowd = lines.values().max_by_key(waiting);
-            Some((crowd.and_then(|here| self.longest_waiting(here)), Refused::Total))
+            Some((self.most_dispensable(&mut lines), Refused::Total))
         } else {
             None
         };
         match dispensable {
-            Some((Some(line), _)) => {
+            Some((Some((_, line)), _)) => {
                 self.remove(&mut lines, &line);
                 line.cut_off(Cut::Crowded);
             }
@@ -102,17 +105,51 @@ impl Seats {
             metrics: self.metrics.clone(),
         });
         line.idles();
-        lines.entry(address).or_default().insert(line.number, Arc::clone(&line));
+        lines.by_address.entry(address).or_default().insert(line.number, Arc::clone(&line));
         self.taken_count.send_modify(|count| *count += 1);
         self.metrics.connection_opened();
         Ok(Seat { seats: Arc::clone(self), line })
     }
 
-    fn longest_waiting(&self, here: &HashMap<u64, Arc<Line>>) -> Option<Arc<Line>> {
-        let waiting = || here.values().filter_map(|line| Some((line.waiting_since()?, line)));
-        let (since, line) = waiting().min_by_key(|of| of.0)?;
-        let is_due = || millis(self.began) >= since + GRACE.as_millis() as u64;
-        (waiting().count() > CROWD || is_due()).then(|| Arc::clone(line))
+    /// Who keeps the coordinator waiting longest, at the address with most who do.
+    fn most_dispensable(&self, lines: &mut Lines) -> Option<(u64, Arc<Line>)> {
+        // Still waiting since then is still among those who wait longest.
+        let chosen = |lines: &mut Lines| loop {
+            let (since, line) = lines.chosen.pop()?;
+            if line.waiting_since() == Some(since) && lines.has(&line) {
+                return Some((since, line));
+            }
+        };
+        let now = millis(self.began);
+        if let Some(found) = chosen(lines) {
+            return Some(found);
+        }
+        if now < lines.nobody_until {
+            return None;
+        }
+        let waiting = |here: &&HashMap<u64, Arc<Line>>| here.values().filter(|line| line.waits()).count();
+        let crowd = lines.by_address.values().max_by_key(waiting)?;
+        lines.chosen = self.waiting_too_long(crowd, CHOSEN_MAX);
+        if lines.chosen.is_empty() {
+            lines.nobody_until = now + NOBODY.as_millis() as u64;
+        }
+        chosen(lines)
+    }
+
+    /// At most so many of those who have waited longest here, the longest last.
+    fn waiting_too_long(&self, here: &HashMap<u64, Arc<Line>>, most: usize) -> Vec<(u64, Arc<Line>)> {
+        let waiting = here.values().filter_map(|line| Some((line.waiting_since()?, line)));
+        let mut waiting: Vec<(u64, &Arc<Line>)> = waiting.collect();
+        if waiting.len() <= CROWD {
+            let due = millis(self.began).saturating_sub(GRACE.as_millis() as u64);
+            waiting.retain(|(since, _)| *since <= due);
+        }
+        if waiting.len() > most {
+            waiting.select_nth_unstable_by_key(most, |(since, _)| *since);
+            waiting.truncate(most);
+        }
+        waiting.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
+        waiting.into_iter().map(|(since, line)| (since, Arc::clone(line))).collect()
     }
 
     /// Somebody needs room and there is none. Takes it from whoever has most at the address that has most,
@@ -120,7 +157,7 @@ impl Seats {
     pub(super) fn make_room_for(&self, asking: &Line) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let held = |here: &HashMap<u64, Arc<Line>>| here.values().map(|line| line.held_bytes()).sum::<u64>();
-        let Some((address, here)) = lines.iter().max_by_key(|(_, here)| held(here)) else { return };
+        let Some((address, here)) = lines.by_address.iter().max_by_key(|(_, here)| held(here)) else { return };
         let most = here.values().max_by_key(|line| line.held_bytes());
         if let Some(most) = most.filter(|most| *address != asking.address && most.held_bytes() > STEP_BYTES) {
             most.cut_off(Cut::Crowded);
@@ -128,15 +165,31 @@ impl Seats {
     }
 
     /// A line that lost its seat to another is not there any more when its connection ends.
-    fn remove(&self, lines: &mut HashMap<IpAddr, HashMap<u64, Arc<Line>>>, line: &Line) {
-        if let Some(here) = lines.get_mut(&line.address)
-            && here.remove(&line.number).is_some()
+    fn remove(&self, lines: &mut Lines, line: &Line) {
+        if let Entry::Occupied(mut here) = lines.by_address.entry(line.address)
+            && here.get_mut().remove(&line.number).is_some()
         {
-            if here.is_empty() {
-                lines.remove(&line.address);
+            if here.get().is_empty() {
+                here.remove();
             }
             self.taken_count.send_modify(|count| *count -= 1);
         }
+    }
+}
+
+/// Everybody who has a seat.
+#[derive(Default)]
+struct Lines {
+    by_address: HashMap<IpAddr, HashMap<u64, Arc<Line>>>,
+    /// The next to give up their seats and since when they waited when they were chosen, the first one last.
+    chosen: Vec<(u64, Arc<Line>)>,
+    /// Until when it is known that there is nobody to choose, in milliseconds since the server began.
+    nobody_until: u64,
+}
+
+impl Lines {
+    fn has(&self, line: &Line) -> bool {
+        self.by_address.get(&line.address).is_some_and(|here| here.contains_key(&line.number))
     }
 }
 
