@@ -62,6 +62,8 @@ pub struct Inner {
     pub uploads: Uploads,
     /// Submissions with an idempotency key that are arriving now.
     pub submitting: Mutex<BTreeSet<Digest>>,
+    /// Turns of those who prepare long answers: they wait for each other, and nobody else for them.
+    pub turns: tokio::sync::Semaphore,
     /// Seeded by the operating system.
     pub random: Mutex<ChaCha20Rng>,
 }

@@ -9,6 +9,7 @@
 //! | keeps the coordinator waiting while others want in | giving its seat to them |
 //! | sends its request head slowly, or idles | the header timeout |
 //! | sends its body slowly | [`BodyIdle`]: 408, and the handler learns of it |
+//! | sends long messages | taking turns with others who do, below a rate for all of them |
 //! | sends more than can be held | waiting for room, then [`Crowded`]: 503 |
 //! | takes its response slowly | the write timeout: the connection is cut |
 //!
@@ -38,6 +39,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,6 +66,9 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSAL_RETRY: Duration = Duration::from_secs(5);
 /// Over how long the returns of refused clients are spread.
 const REFUSAL_SPREAD: Duration = Duration::from_secs(15);
+/// How much of an answer the operating system takes beyond what it can send at once. Unit: bytes.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// Most that is read at once, and so what a fast client costs beside what it sends. Unit: bytes.
 const READ_BYTES_MAX: usize = 32 << 10;
 /// A WebSocket is as dispensable as an idle client until it is this old: by then, a worker has greeted and
@@ -162,6 +168,9 @@ impl Connection {
         let Self { peer, limits, router, metrics } = self;
         // Answers are written whole, so waiting for more to send only delays them.
         let _best_effort = stream.set_nodelay(true);
+        // More than the client's window and this would only lie in the kernel, for somebody who may never read it.
+        #[cfg(target_os = "linux")]
+        let _best_effort = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         let line = seat.line.clone();
         let mut builder = http1::Builder::new();
         builder

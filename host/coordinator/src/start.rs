@@ -40,6 +40,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// File descriptors beside the connections: the store's files, blobs being read, what the runtime needs.
 const DESCRIPTORS_BESIDE: u64 = 512;
+/// Long answers that are prepared at the same time.
+const LONG_ANSWERS_MAX: usize = 2;
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +177,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         upkeep: Arc::default(),
         uploads: Uploads::default(),
         submitting: Mutex::default(),
+        turns: tokio::sync::Semaphore::new(LONG_ANSWERS_MAX),
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));

@@ -13,7 +13,7 @@ use manyhands_api::{FRAMES, NDJSON, ResultLine};
 use manyhands_model::{UnitId, Verdict};
 use manyhands_scheduler::{End, Reason, RunSpec, RunStatus, UnitRecord};
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SemaphorePermit, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
@@ -152,7 +152,10 @@ impl Writer {
         while next < units.end {
             self.feed.mark_unchanged();
             let (run, limit) = (self.spec.id, PAGE.min((units.end - next) as usize));
-            let page = self.app.blocking(move |records| records.units_from(run, next, limit)).await?;
+            let page = {
+                let _turn = self.turn().await;
+                self.app.blocking(move |records| records.units_from(run, next, limit)).await?
+            };
             let in_line =
                 page.into_iter().zip(next..).take_while(|((index, unit), at)| index == at && unit.end.is_some());
             let ready: Vec<(u32, UnitRecord)> = in_line.map(|(unit, _)| unit).collect();
@@ -172,7 +175,10 @@ impl Writer {
         while !missing.is_empty() {
             self.feed.mark_unchanged();
             let (run, from) = (self.spec.id, after);
-            let page = self.app.blocking(move |records| records.ended(run, from)).await?;
+            let page = {
+                let _turn = self.turn().await;
+                self.app.blocking(move |records| records.ended(run, from)).await?
+            };
             after = page.last().map(|(sequence, _)| *sequence).or(after);
             let new: Vec<u32> =
                 page.into_iter().flat_map(|(_, indices)| indices).filter(|index| missing.contains(index)).collect();
@@ -185,7 +191,10 @@ impl Writer {
                 let read = move |records: &Records| -> Result<Vec<_>, RecordError> {
                     some.into_iter().map(|index| Ok((index, records.unit(UnitId { run, index })?))).collect()
                 };
-                let units = self.app.blocking(read).await?;
+                let units = {
+                    let _turn = self.turn().await;
+                    self.app.blocking(read).await?
+                };
                 // A unit that was retried ended more than once: what counts is how it stands now.
                 let ended = units
                     .into_iter()
@@ -195,6 +204,12 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Waits for a turn to prepare some of the answer. Not to be held while its reader is waited for.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.app.turns.acquire().await.ok()
     }
 
     async fn wait(&mut self) -> Result<(), Broken> {
@@ -215,6 +230,7 @@ impl Writer {
             };
             // Long outputs are in memory until they are read; readers who do not read must not fill it.
             let _room = self.intake.room_to_send(output_bytes).await;
+            let turn = self.turn().await;
             let output = match crate::core::accepted_output(Some(&record)) {
                 Some(digest) => Some(self.app.records.output(digest).await.map_err(ApiError::from)?),
                 None => None,
@@ -230,11 +246,13 @@ impl Writer {
                     bytes.extend_from_slice(&output);
                 }
                 (Format::Frames, None) => {
+                    drop(turn);
                     self.send(bytes.split().freeze()).await?;
                     let why = format!("unit {index} has no output; ask for format=ndjson to see why");
                     return Err(Broken::Off(io::Error::other(why)));
                 }
             }
+            drop(turn);
             if bytes.len() >= PIECE_BYTES {
                 self.send(bytes.split().freeze()).await?;
             }

@@ -36,6 +36,11 @@ const NOBODY: Duration = Duration::from_millis(10);
 pub(super) const FREE_BYTES: u64 = 8 << 10;
 /// Room is taken in steps of this many bytes, so that it is seldom asked for.
 pub(super) const STEP_BYTES: u64 = 64 << 10;
+/// How fast all long messages together may come: 128 MiB/s. Somebody who sends one is alone within that; a thousand who
+/// do are not let in between those with something short.
+const STEP_TIME: Duration = Duration::from_micros(500);
+/// How much of the time in which nobody came may be made up for.
+const BURST: Duration = Duration::from_millis(20);
 
 /// Counts connections, in all and by address.
 pub(super) struct Seats {
@@ -49,6 +54,8 @@ pub(super) struct Seats {
     total_max: u32,
     address_max: u32,
     next: AtomicU64,
+    /// When the next step of a long message may come, in nanoseconds since `began`.
+    next_step: AtomicU64,
     metrics: Metrics,
 }
 
@@ -65,8 +72,19 @@ impl Seats {
             total_max: limits.connections_max,
             address_max: limits.connections_per_address_max,
             next: AtomicU64::new(0),
+            next_step: AtomicU64::new(0),
             metrics,
         }
+    }
+
+    /// How long the next step of a long message has to wait. Whoever asks has its place in the row.
+    pub(super) fn wait_for_step(&self) -> Duration {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(self.began.elapsed());
+        let mine = |next: u64| next.max(now.saturating_sub(nanos(BURST)));
+        let after = |next| Some(mine(next).saturating_add(nanos(STEP_TIME)));
+        let next = self.next_step.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+        Duration::from_nanos(mine(next.unwrap_or_default()).saturating_sub(now))
     }
 
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Refused> {

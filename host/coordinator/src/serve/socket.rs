@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::PollSemaphore;
 
 use super::seats::{FREE_BYTES, Line, STEP_BYTES, Seat};
@@ -87,6 +87,8 @@ pub(super) struct Socket {
     /// Room that this connection has, and how many bytes that is.
     taken: Option<OwnedSemaphorePermit>,
     waiting_for_room: Patience,
+    /// When the next step of a long message may come.
+    step: Option<Pin<Box<Sleep>>>,
     /// What is said instead of an answer that says nothing.
     last_words: Option<Bytes>,
     metrics: Metrics,
@@ -101,6 +103,7 @@ impl Socket {
             room: PollSemaphore::new(Arc::clone(&seat.seats.room)),
             taken: None,
             waiting_for_room: Patience::new(ROOM_TIMEOUT, 0),
+            step: None,
             last_words: None,
             metrics,
             seat,
@@ -122,6 +125,11 @@ impl Socket {
         if held < FREE_BYTES + have {
             return Poll::Ready(Ok(()));
         }
+        if have > 0 {
+            let seats = &self.seat.seats;
+            let step = self.step.get_or_insert_with(|| Box::pin(sleep(seats.wait_for_step())));
+            ready!(step.as_mut().poll(cx));
+        }
         let Poll::Ready(step) = self.room.poll_acquire(cx) else {
             if self.waiting_for_room.waiting.is_none() {
                 self.seat.seats.make_room_for(line);
@@ -130,6 +138,7 @@ impl Socket {
             self.metrics.connection_cut(Cut::Crowded);
             return Poll::Ready(Err(io::Error::other(Crowded)));
         };
+        self.step = None;
         self.waiting_for_room.moved(0);
         match (&mut self.taken, step) {
             (Some(taken), Some(step)) => taken.merge(step),
