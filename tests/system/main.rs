@@ -14,4 +14,5 @@ mod revocation;
 mod runs;
 mod steering;
 mod strangers;
+mod takers;
 mod tidy;

@@ -20,6 +20,7 @@ pub mod unit;
 mod queue;
 mod scheduler;
 mod shares;
+mod usual;
 
 pub use crate::reason::Reason;
 pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};

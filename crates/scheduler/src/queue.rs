@@ -1,15 +1,15 @@
-//! The units of one run that want a lease.
+//! Units that want a lease.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use manyhands_model::WorkerId;
 
-/// Two lines: units on which somebody works already go first, so that units end early and few are open
+/// Those of one run, in two lines: units on which somebody works already go first, so that units end early and few are open
 /// at a time; then units that nobody has touched.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    started: Line,
-    fresh: Line,
+    started: Line<u32>,
+    fresh: Line<u32>,
     /// Never leased units need no place in a line: they are all from here on, in order.
     next_fresh: u32,
     end_fresh: u32,
@@ -17,10 +17,10 @@ pub(crate) struct Queue {
 
 /// First come, first served; and whoever looked at a place does not look there again, so that a fast worker, which
 /// knows all units that wait for a slow one, passes them once and not with every lease.
-#[derive(Debug, Default)]
-struct Line {
+#[derive(Debug)]
+pub(crate) struct Line<T> {
     /// Units in the order in which they came; none where one has left.
-    places: VecDeque<Option<u32>>,
+    places: VecDeque<Option<T>>,
     /// How many places came before the first of these.
     gone: u64,
     /// Units that stand in line.
@@ -29,14 +29,30 @@ struct Line {
     seen: BTreeMap<WorkerId, u64>,
 }
 
-impl Line {
-    fn push(&mut self, unit: u32) {
+impl<T> Default for Line<T> {
+    fn default() -> Self {
+        Self { places: VecDeque::new(), gone: 0, units: 0, seen: BTreeMap::new() }
+    }
+}
+
+impl<T: Copy> Line<T> {
+    pub(crate) fn push(&mut self, unit: T) {
         self.places.push_back(Some(unit));
         self.units += 1;
     }
 
-    fn take(&mut self, worker: WorkerId, look: &mut impl FnMut(u32) -> Look) -> Option<u32> {
-        if self.units == 0 {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.units == 0
+    }
+
+    /// Lets a worker look at everything again: it may now take what it could not.
+    pub(crate) fn look_again(&mut self, worker: WorkerId) {
+        self.seen.remove(&worker);
+    }
+
+    /// Takes the first unit that fits this worker. Those that are gone leave the line.
+    pub(crate) fn take(&mut self, worker: WorkerId, look: &mut impl FnMut(T) -> Look) -> Option<T> {
+        if self.is_empty() {
             return None;
         }
         let from = self.seen.get(&worker).copied().unwrap_or(0).max(self.gone);
@@ -80,13 +96,13 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.started.units == 0 && self.fresh.units == 0 && self.next_fresh == self.end_fresh
+        self.started.is_empty() && self.fresh.is_empty() && self.next_fresh == self.end_fresh
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
     pub(crate) fn look_again(&mut self, worker: WorkerId) {
-        self.started.seen.remove(&worker);
-        self.fresh.seen.remove(&worker);
+        self.started.look_again(worker);
+        self.fresh.look_again(worker);
     }
 
     /// Takes the first unit that fits this worker. Those that are gone leave the line.

@@ -37,6 +37,11 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
+    /// Whether somebody waits for its one answer, as those do who invoke a job.
+    pub const fn is_awaited(&self) -> bool {
+        self.priority == i8::MAX && self.inputs == 1
+    }
+
     /// The run's shape.
     pub fn reduction(&self) -> Reduction {
         if self.reduce { Reduction::tree(self.inputs) } else { Reduction::none(self.inputs) }

@@ -9,12 +9,16 @@ use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::queue::{Look, Queue};
+use crate::queue::{Line, Look, Queue};
 use crate::reason::Reason;
 use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::shares::{Share, Shares};
 use crate::unit::{Counts, End, Open, State, Tally};
+use crate::usual::Usual;
+
+/// A replica for which somebody waits is late when it takes so many times as long as is usual for its job.
+const LATE_TIMES: u32 = 4;
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,11 @@ pub struct Policy {
     pub dissents_max: u64,
     /// Machines that may fail on one unit before it ends undecided.
     pub machine_failures_max: u8,
+    /// How long a replica for which somebody waits may be out before another machine gets one as well, however
+    /// fast its job usually is.
+    pub patience_min: Duration,
+    /// The same while nothing is known of the job.
+    pub patience_unknown: Duration,
 }
 
 impl Default for Policy {
@@ -42,6 +51,8 @@ impl Default for Policy {
             leases_per_newcomer_max: 2,
             dissents_max: 3,
             machine_failures_max: 16,
+            patience_min: Duration::from_millis(50),
+            patience_unknown: Duration::from_secs(1),
         }
     }
 }
@@ -223,14 +234,76 @@ struct Worker {
     leases: BTreeSet<LeaseId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
+    /// Whether somebody waited for it in vain since it last was right.
+    kept_waiting: bool,
     record: WorkerRecord,
+}
+
+impl Worker {
+    /// Whether it is known to bring answers: then it gets first what somebody waits for.
+    const fn is_proven(&self) -> bool {
+        self.record.agreed > self.record.lost && !self.kept_waiting
+    }
 }
 
 struct Held {
     unit: UnitId,
     worker: WorkerId,
+    issued_at: Timestamp,
     expires_at: Timestamp,
+    patience: Patience,
     permille: u16,
+}
+
+/// For how long somebody waits for a replica before another machine gets one as well.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// Nobody waits for this one in particular.
+    Endless,
+    Until(Timestamp),
+    Over,
+}
+
+/// Connected workers that want leases.
+#[derive(Default)]
+struct Hungry {
+    all: BTreeSet<WorkerId>,
+    /// Those among them that are known to bring answers.
+    proven: BTreeSet<WorkerId>,
+    /// Who was looked at last.
+    last: Option<WorkerId>,
+}
+
+impl Hungry {
+    fn remove(&mut self, worker: WorkerId) {
+        self.all.remove(&worker);
+        self.proven.remove(&worker);
+    }
+
+    /// Says whether it was none before.
+    fn insert(&mut self, id: WorkerId, worker: &Worker) -> bool {
+        let new = self.all.insert(id);
+        self.rank(id, worker);
+        new
+    }
+
+    /// Takes note of what became known of a worker.
+    fn rank(&mut self, id: WorkerId, worker: &Worker) {
+        if worker.is_proven() && self.all.contains(&id) {
+            self.proven.insert(id);
+        } else {
+            self.proven.remove(&id);
+        }
+    }
+
+    /// Whose turn it is: of all, or of the proven ones.
+    fn next(&mut self, proven: bool) -> Option<WorkerId> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let workers = if proven { &self.proven } else { &self.all };
+        let after = workers.range((self.last.map_or(Unbounded, Excluded), Unbounded)).next();
+        self.last = after.or_else(|| workers.first()).copied();
+        self.last
+    }
 }
 
 /// The coordinator's mind.
@@ -243,10 +316,13 @@ pub struct Scheduler {
     workers: BTreeMap<WorkerId, Worker>,
     leases: BTreeMap<LeaseId, Held>,
     deadlines: BTreeSet<(Timestamp, LeaseId)>,
+    /// When leases for which somebody waits are late.
+    patience: BTreeSet<(Timestamp, LeaseId)>,
+    usual: Usual,
+    /// Units for which somebody waits, and of which replicas are late.
+    late: Line<UnitId>,
     shares: Shares,
-    /// Connected workers that want leases, and which of them was looked at last.
-    hungry: BTreeSet<WorkerId>,
-    last_hungry: WorkerId,
+    hungry: Hungry,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
     /// Leases that ran out so far.
@@ -265,9 +341,11 @@ impl Scheduler {
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            patience: BTreeSet::new(),
+            usual: Usual::default(),
+            late: Line::default(),
             shares: Shares::default(),
-            hungry: BTreeSet::new(),
-            last_hungry: WorkerId([0; 32]),
+            hungry: Hungry::default(),
             stirred: false,
             expired: 0,
             effects: VecDeque::new(),
@@ -388,7 +466,7 @@ impl Scheduler {
 
     /// When to say [`Input::TimePassed`], if nothing happens before.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at).min()
     }
 
     // ── Runs ──
@@ -456,17 +534,18 @@ impl Scheduler {
         let Some(entry) = self.workers.get_mut(&worker).filter(|entry| entry.connected) else { return };
         entry.wants = count;
         if count > 0 && !entry.record.banned {
-            self.hungry.insert(worker);
+            self.hungry.insert(worker, entry);
             self.stirred = true;
         } else {
-            self.hungry.remove(&worker);
+            self.hungry.remove(worker);
         }
     }
 
     /// Puts a worker among those that want leases, if it does.
     fn look_at_wants(&mut self, worker: WorkerId) {
-        let wants = |entry: &Worker| entry.connected && entry.wants > 0 && !entry.record.banned;
-        if self.workers.get(&worker).is_some_and(wants) && self.hungry.insert(worker) {
+        let wants = |entry: &&Worker| entry.connected && entry.wants > 0 && !entry.record.banned;
+        let Some(entry) = self.workers.get(&worker).filter(wants) else { return };
+        if self.hungry.insert(worker, entry) {
             self.stirred = true;
         }
     }
@@ -475,14 +554,22 @@ impl Scheduler {
         let Some(entry) = self.workers.get_mut(&worker) else { return };
         entry.connected = false;
         entry.wants = 0;
-        self.hungry.remove(&worker);
+        self.hungry.remove(worker);
         let until = now.after(self.policy.absence);
+        let mut awaited = Vec::new();
         for id in &entry.leases {
-            if let Some(held) = self.leases.get_mut(id).filter(|held| held.expires_at > until) {
+            let Some(held) = self.leases.get_mut(id) else { continue };
+            if !matches!(held.patience, Patience::Endless) {
+                awaited.push(*id);
+            } else if held.expires_at > until {
                 self.deadlines.remove(&(held.expires_at, *id));
                 held.expires_at = until;
                 self.deadlines.insert((until, *id));
             }
+        }
+        // It may come back with the answer, and then that counts; but nobody waits to see whether it does.
+        for lease in awaited {
+            self.release(lease);
         }
     }
 
@@ -505,6 +592,9 @@ impl Scheduler {
         for Report { lease, outcome } in reports {
             let unit = UnitId { run, index: lease.task.index };
             let counted = self.count(worker, unit, module, outcome);
+            if counted.is_ok() {
+                self.note_time(now, worker, lease.id, module);
+            }
             self.release(lease.id);
             if counted.is_ok() {
                 if let Some(evidence) = evidence.take() {
@@ -517,6 +607,16 @@ impl Scheduler {
         // It may hold fewer leases now than it may, or is a newcomer no more.
         self.look_at_wants(worker);
         self.effects.push_back(Effect::Receipts { worker, receipts });
+    }
+
+    /// Notes how long a replica took for which somebody waited. What newcomers take says nothing: they may be many,
+    /// and slow on purpose.
+    fn note_time(&mut self, now: Timestamp, worker: WorkerId, lease: LeaseId, module: Digest) {
+        let Some(held) = self.leases.get(&lease).filter(|held| held.worker == worker) else { return };
+        let proven = self.workers.get(&worker).is_some_and(Worker::is_proven);
+        if proven && !matches!(held.patience, Patience::Endless) {
+            self.usual.note(module, now.since(held.issued_at));
+        }
     }
 
     fn count(&mut self, id: WorkerId, unit: UnitId, module: Digest, outcome: Outcome) -> Result<(), Receipt> {
@@ -599,6 +699,8 @@ impl Scheduler {
             worker.open_reports.remove(&unit);
             if accepted.as_ref() == Some(&replica.outcome) {
                 worker.record.agreed += 1;
+                worker.kept_waiting = false;
+                self.hungry.rank(replica.worker, worker);
                 self.effects.push_back(Effect::Record(Record::Worker(replica.worker, worker.record)));
             }
         }
@@ -648,7 +750,7 @@ impl Scheduler {
 
     /// Takes everything back that a banned worker holds or said where there is no answer yet.
     fn discard(&mut self, now: Timestamp, id: WorkerId) {
-        self.hungry.remove(&id);
+        self.hungry.remove(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.wants = 0;
         let leases: Vec<LeaseId> = worker.leases.iter().copied().collect();
@@ -686,6 +788,7 @@ impl Scheduler {
         let (unit, id) = (held.unit, held.worker);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.record.lost += 1;
+            self.hungry.rank(id, worker);
         }
         self.release(lease);
         let most = self.policy.machine_failures_max;
@@ -706,8 +809,10 @@ impl Scheduler {
             *run.counts.of(state) -= 1;
             if let State::Open(open) = state {
                 open.leases.retain(|(id, _)| *id != lease);
+                open.late -= usize::from(matches!(held.patience, Patience::Over));
                 if !open.knows(held.worker) {
                     run.queue.look_again(held.worker);
+                    self.late.look_again(held.worker);
                 }
             }
             *run.counts.of(state) += 1;
@@ -718,6 +823,9 @@ impl Scheduler {
     fn forget(&mut self, lease: LeaseId) -> Option<Held> {
         let held = self.leases.remove(&lease)?;
         self.deadlines.remove(&(held.expires_at, lease));
+        if let Patience::Until(at) = held.patience {
+            self.patience.remove(&(at, lease));
+        }
         if let Some(worker) = self.workers.get_mut(&held.worker) {
             worker.leases.remove(&lease);
         }
@@ -728,9 +836,18 @@ impl Scheduler {
     fn set_back(&mut self, by: Duration) {
         let earlier = |at: Timestamp| Timestamp(at.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)));
         for held in self.leases.values_mut() {
+            held.issued_at = earlier(held.issued_at);
             held.expires_at = earlier(held.expires_at);
+            if let Patience::Until(at) = &mut held.patience {
+                *at = earlier(*at);
+            }
         }
         self.deadlines = self.leases.iter().map(|(id, held)| (held.expires_at, *id)).collect();
+        let patience = |(id, held): (&LeaseId, &Held)| match held.patience {
+            Patience::Until(at) => Some((at, *id)),
+            Patience::Endless | Patience::Over => None,
+        };
+        self.patience = self.leases.iter().filter_map(patience).collect();
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -745,11 +862,34 @@ impl Scheduler {
                 self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
             }
         }
+        while let Some((at, lease)) = self.patience.first().copied() {
+            if at > now {
+                break;
+            }
+            self.patience.pop_first();
+            let Some(held) = self.leases.get_mut(&lease) else { continue };
+            held.patience = Patience::Over;
+            let (unit, id) = (held.unit, held.worker);
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.kept_waiting = true;
+                self.hungry.rank(id, worker);
+            }
+            if let Some(open) = self.open_mut(unit) {
+                open.late += 1;
+                self.enqueue(unit);
+            }
+        }
     }
 
+    /// Puts a unit in line if it wants leases: with its run, and with those that want spare replicas.
     fn enqueue(&mut self, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
+        if open.late > 0 && !open.wants_spare && open.spares(run.spec.quorum) > 0 {
+            open.wants_spare = true;
+            self.late.push(unit);
+            self.stirred = true;
+        }
         if !open.queued && open.wanted(run.spec.quorum) > 0 {
             open.queued = true;
             run.queue.push(unit.index, true);
@@ -758,30 +898,43 @@ impl Scheduler {
         }
     }
 
-    /// Gives leases to those who want some, one each in turn, until nobody can take any.
+    /// Gives leases to those who want some, one each in turn, until nobody can take any. While there is something
+    /// that somebody waits for, those go first who are known to bring answers.
     fn dispatch(&mut self, now: Timestamp) {
-        use core::ops::Bound::{Excluded, Unbounded};
         if !core::mem::take(&mut self.stirred) {
             return;
         }
+        self.serve(true, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
+        self.serve(true, |this| this.shares.is_awaited(), |this, worker| this.grant(now, worker));
+        self.serve(false, |this| !this.shares.is_empty(), |this, worker| this.grant(now, worker));
+    }
+
+    /// Lets hungry workers take their turns while there is `more`, until each of them looked in vain.
+    fn serve(&mut self, proven: bool, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerId) -> bool) {
         let mut in_vain = 0;
-        while in_vain < self.hungry.len() && !self.shares.is_empty() {
-            let after = self.hungry.range((Excluded(self.last_hungry), Unbounded)).next();
-            let Some(worker) = after.or_else(|| self.hungry.first()).copied() else { return };
-            self.last_hungry = worker;
-            in_vain = if self.grant(now, worker) { 0 } else { in_vain + 1 };
+        while more(self) && in_vain < if proven { self.hungry.proven.len() } else { self.hungry.all.len() } {
+            let Some(worker) = self.hungry.next(proven) else { return };
+            // One without room is hungry no more, and did not look.
+            if self.has_room(worker) {
+                in_vain = if grant(self, worker) { 0 } else { in_vain + 1 };
+            }
         }
     }
 
-    fn grant(&mut self, now: Timestamp, id: WorkerId) -> bool {
+    /// Whether a hungry worker may have another lease; if not, it is hungry no more.
+    fn has_room(&mut self, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         let is_new = worker.record.agreed == 0 && worker.open_reports.is_empty();
         let Policy { leases_per_worker_max, leases_per_newcomer_max, .. } = self.policy;
         let most = if is_new { leases_per_newcomer_max } else { leases_per_worker_max };
-        if worker.wants == 0 || worker.leases.len() >= most {
-            self.hungry.remove(&id);
-            return false;
+        let has_room = worker.wants > 0 && worker.leases.len() < most;
+        if !has_room {
+            self.hungry.remove(id);
         }
+        has_room
+    }
+
+    fn grant(&mut self, now: Timestamp, id: WorkerId) -> bool {
         let mut next = self.shares.next(None);
         while let Some(run) = next {
             if self.grant_from(now, id, run) {
@@ -795,7 +948,7 @@ impl Scheduler {
     fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let (units, quorum) = (&mut run.units, run.spec.quorum);
-        let others = self.hungry.len() > 1;
+        let others = self.hungry.all.len() > 1;
         let index = run.queue.take(id, |index| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
             State::Open(open) if open.wanted(quorum) == 0 => {
@@ -804,7 +957,10 @@ impl Scheduler {
             }
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
             State::Open(open) if others && open.failed_last == Some(id) => Look::Later,
-            State::Open(_) => Look::Fits,
+            State::Open(open) => {
+                open.queued = false;
+                Look::Fits
+            }
             State::Blocked { .. } | State::Ended(_) => Look::Gone,
         });
         let Some(index) = index else {
@@ -812,24 +968,61 @@ impl Scheduler {
             return false;
         };
         self.shares.serve(&mut run.share);
-        let unit = UnitId { run: run_id, index };
+        run.line_up(&mut self.shares);
+        self.lease(now, id, UnitId { run: run_id, index });
+        true
+    }
+
+    /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
+    fn grant_spare(&mut self, now: Timestamp, id: WorkerId) -> bool {
+        let runs = &mut self.runs;
+        let unit = self.late.take(id, &mut |unit: UnitId| {
+            let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
+            match run.units.get_mut(unit.index as usize) {
+                Some(State::Open(open)) if open.spares(run.spec.quorum) == 0 => {
+                    open.wants_spare = false;
+                    Look::Gone
+                }
+                Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
+                Some(State::Open(open)) => {
+                    open.wants_spare = false;
+                    Look::Fits
+                }
+                Some(State::Fresh | State::Blocked { .. } | State::Ended(_)) | None => Look::Gone,
+            }
+        });
+        let Some(unit) = unit else { return false };
+        self.lease(now, id, unit);
+        true
+    }
+
+    /// Gives a worker a lease of a unit that wants one.
+    fn lease(&mut self, now: Timestamp, id: WorkerId, unit: UnitId) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let UnitId { run: run_id, index } = unit;
         let mut lease = [0; 16];
         self.random.fill_bytes(&mut lease);
         let lease = LeaseId(lease);
         let wall = Duration::from_millis(run.spec.wall_ms);
         let expires_at = now.after(wall.saturating_mul(2)).after(self.policy.lease_margin);
         let entry = if run.shape.is_reduce(index) { Entry::Reduce } else { Entry::Run };
+        let mut patience = Patience::Endless;
+        if run.spec.is_awaited() {
+            let usual = self.usual.of(&run.spec.module).map(|usual| usual.saturating_mul(LATE_TIMES));
+            let until = now.after(usual.map_or(self.policy.patience_unknown, |it| it.max(self.policy.patience_min)));
+            self.patience.insert((until, lease));
+            patience = Patience::Until(until);
+        }
 
         let state = &mut run.units[index as usize];
         let open = open(state, &mut run.counts);
-        open.queued = false;
         let was_running = !open.leases.is_empty();
         open.leases.push((lease, id));
         if !was_running {
             run.counts.waiting -= 1;
             run.counts.running += 1;
         }
-        self.leases.insert(lease, Held { unit, worker: id, expires_at, permille: 0 });
+        self.leases.insert(lease, Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0 });
         self.deadlines.insert((expires_at, lease));
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.leases.insert(lease);
@@ -844,9 +1037,7 @@ impl Scheduler {
             issued_at: now,
             expires_at,
         }));
-        run.line_up(&mut self.shares);
         self.enqueue(unit);
-        true
     }
 
     fn open_mut(&mut self, unit: UnitId) -> Option<&mut Open> {
@@ -984,7 +1175,7 @@ fn open<'a>(state: &'a mut State, counts: &mut Counts) -> &'a mut Open {
 
 impl Run {
     fn new(spec: RunSpec, shares: &mut Shares) -> Self {
-        let share = shares.join(&spec.owner, spec.priority, spec.id);
+        let share = shares.join(&spec.owner, spec.priority, spec.is_awaited(), spec.id);
         let shape = spec.reduction();
         let state = |unit| match shape.parts(unit).len() {
             0 => State::Fresh,

@@ -17,6 +17,8 @@ pub(crate) struct Shares {
     owners: BTreeMap<Arc<str>, Owner>,
     /// Owners with units in line, the least served first.
     order: BTreeSet<(u64, Arc<str>)>,
+    /// Runs in line for whose answer somebody waits.
+    awaited: usize,
 }
 
 #[derive(Debug, Default)]
@@ -31,18 +33,19 @@ struct Owner {
 pub(crate) struct Share {
     owner: Arc<str>,
     place: Place,
+    awaited: bool,
     waiting: bool,
 }
 
 impl Shares {
     /// Takes in an active run, with nothing in line.
-    pub(crate) fn join(&mut self, owner: &str, priority: i8, run: RunId) -> Share {
+    pub(crate) fn join(&mut self, owner: &str, priority: i8, awaited: bool, run: RunId) -> Share {
         // An owner who comes back does not make up for the time away.
         let least = self.owners.values().map(|owner| owner.served).min().unwrap_or(0);
         let name = self.owners.get_key_value(owner).map_or_else(|| Arc::from(owner), |(name, _)| Arc::clone(name));
         let entry = self.owners.entry(Arc::clone(&name)).or_insert_with(|| Owner { served: least, ..Owner::default() });
         entry.runs += 1;
-        Share { owner: name, place: (Reverse(priority), 0, run), waiting: false }
+        Share { owner: name, place: (Reverse(priority), 0, run), awaited, waiting: false }
     }
 
     /// Lets a run go that has ended.
@@ -62,6 +65,9 @@ impl Shares {
             return;
         }
         let Some(owner) = self.owners.get_mut(&share.owner) else { return };
+        if share.awaited {
+            self.awaited = if waiting { self.awaited + 1 } else { self.awaited - 1 };
+        }
         if waiting {
             owner.waiting.insert(share.place);
             self.order.insert((owner.served, Arc::clone(&share.owner)));
@@ -87,6 +93,11 @@ impl Shares {
     /// Whether no run has a unit in line.
     pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
+    }
+
+    /// Whether a run is in line for whose answer somebody waits.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.awaited > 0
     }
 
     /// The run whose turn it is after `before`, or the very first.
@@ -121,7 +132,7 @@ mod tests {
         let mut joined: BTreeMap<RunId, Share> = BTreeMap::new();
         for (number, (owner, priority)) in runs.iter().enumerate() {
             let id = run(number as u8);
-            let mut share = shares.join(owner, *priority, id);
+            let mut share = shares.join(owner, *priority, false, id);
             shares.set_waiting(&mut share, true);
             joined.insert(id, share);
         }
@@ -150,7 +161,7 @@ mod tests {
         let mut joined = BTreeMap::new();
         for (number, owner) in ["ann", "bob", "ann", "cid"].into_iter().enumerate() {
             let id = run(number as u8);
-            let mut share = shares.join(owner, 0, id);
+            let mut share = shares.join(owner, 0, owner == "bob", id);
             shares.set_waiting(&mut share, owner != "cid");
             joined.insert(id, share);
         }
@@ -161,17 +172,20 @@ mod tests {
             before = joined.get(&next).cloned();
         }
         assert_eq!(met, [0, 2, 1]);
+        assert!(shares.is_awaited());
+        shares.set_waiting(joined.get_mut(&run(1)).expect("it joined"), false);
+        assert!(!shares.is_awaited());
     }
 
     #[test]
     fn who_comes_back_does_not_make_up_for_the_time_away() {
         let mut shares = Shares::default();
-        let mut ann = shares.join("ann", 0, run(1));
+        let mut ann = shares.join("ann", 0, false, run(1));
         shares.set_waiting(&mut ann, true);
         for _ in 0..100 {
             shares.serve(&mut ann);
         }
-        let mut bob = shares.join("bob", 0, run(2));
+        let mut bob = shares.join("bob", 0, false, run(2));
         shares.set_waiting(&mut bob, true);
         let mut to_bob = 0;
         for _ in 0..10 {

@@ -81,6 +81,10 @@ impl Quorum {
 pub(crate) struct Open {
     pub(crate) reports: Vec<Replica>,
     pub(crate) leases: Vec<(LeaseId, WorkerId)>,
+    /// How many of the leases have been out for too long, if somebody waits for the answer.
+    pub(crate) late: usize,
+    /// Whether it stands among the units that want a spare replica.
+    pub(crate) wants_spare: bool,
     pub(crate) machine_failures: u8,
     /// The worker whose machine failed last: others go first.
     pub(crate) failed_last: Option<WorkerId>,
@@ -100,6 +104,18 @@ impl Open {
             Tally::Needs(more) => usize::from(more).saturating_sub(self.leases.len()),
             Tally::Agreed(_) | Tally::Hopeless => 0,
         }
+    }
+
+    /// Leases to be given out now because others are late: one for each, so that no more are out than twice what
+    /// the quorum takes, however many of them are late.
+    pub(crate) fn spares(&self, quorum: Quorum) -> usize {
+        let needed = match quorum.tally(&self.reports) {
+            Tally::Needs(more) => usize::from(more),
+            Tally::Agreed(_) | Tally::Hopeless => return 0,
+        };
+        let in_time = self.leases.len() - self.late;
+        let most = 2 * usize::from(quorum.agree);
+        needed.saturating_sub(in_time).min(most.saturating_sub(self.leases.len()))
     }
 }
 

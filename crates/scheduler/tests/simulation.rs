@@ -272,3 +272,175 @@ fn whatever_happens_every_unit_ends_with_the_truth() {
         }
     }
 }
+
+/// People who wait for one answer each, a few honest workers, and many who take leases and keep them.
+struct Counter {
+    seed: u64,
+    random: ChaCha8Rng,
+    now: u64,
+    scheduler: Scheduler,
+    /// Leases that are out, with the moment of their report if there will be one.
+    held: Vec<(LeaseDraft, Option<u64>)>,
+    /// When each run was submitted, and what it asks for.
+    waiting: BTreeMap<RunId, (u64, Quorum)>,
+    /// When each was submitted that has its answer, and how long that took.
+    waited: Vec<(u64, u64)>,
+    /// Whether the sleeper answers, which it does in the beginning.
+    awake: bool,
+    /// When it first kept something.
+    asleep_since: Option<u64>,
+}
+
+/// Workers that answer.
+const BUSY: u8 = 4;
+/// One that answered once and then only takes, and those who do nothing else.
+const SLEEPER: u8 = BUSY;
+const TAKERS: u8 = BUSY + 7;
+
+impl Counter {
+    fn new(seed: u64) -> Self {
+        let policy = Policy { leases_per_newcomer_max: 50, ..Policy::default() };
+        let mut counter = Self {
+            seed,
+            random: ChaCha8Rng::seed_from_u64(seed),
+            now: 1_000,
+            scheduler: Scheduler::new(policy, [seed as u8; 32]),
+            held: Vec::new(),
+            waiting: BTreeMap::new(),
+            waited: Vec::new(),
+            awake: true,
+            asleep_since: None,
+        };
+        // Each brings something before there is anybody else; after the second time it is known what is usual.
+        for index in (0..=SLEEPER).chain(0..=SLEEPER) {
+            counter.tell(Input::Connected { worker: worker(index) });
+            counter.submit(Quorum { agree: 1, most: 1 });
+            counter.tell(Input::Wants { worker: worker(index), count: 1 });
+            counter.pass(10);
+            counter.report();
+            counter.tell(Input::Wants { worker: worker(index), count: 0 });
+        }
+        counter.awake = false;
+        counter
+    }
+
+    fn below(&mut self, most: u32) -> u32 {
+        self.random.next_u32() % most
+    }
+
+    fn submit(&mut self, quorum: Quorum) {
+        let mut id = [0; 16];
+        self.random.fill_bytes(&mut id);
+        let spec = RunSpec {
+            id: RunId(id),
+            owner: "ann".into(),
+            job: "job".parse().expect("a constant"),
+            version: "1.0.0".parse().expect("a constant"),
+            serial: 1,
+            module: Digest::of(b"module"),
+            wall_ms: 20_000,
+            quorum,
+            priority: i8::MAX,
+            reduce: false,
+            inputs: 1,
+            submitted_at: Timestamp(self.now),
+        };
+        self.waiting.insert(spec.id, (self.now, quorum));
+        self.tell(Input::Submitted(spec));
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.scheduler.handle(Timestamp(self.now), input);
+        while let Some(effect) = self.scheduler.poll_effect() {
+            match effect {
+                Effect::Grant(draft) => {
+                    let answers = draft.worker.0[0] < BUSY || self.awake;
+                    let due = answers.then(|| self.now + 1 + u64::from(self.random.next_u32() % 5));
+                    if draft.worker == worker(SLEEPER) && !self.awake {
+                        self.asleep_since.get_or_insert(self.now);
+                    }
+                    self.held.push((draft, due));
+                }
+                Effect::Withdraw { leases, .. } => self.held.retain(|(held, _)| !leases.contains(&held.id)),
+                Effect::Ended(unit, end) => {
+                    assert_eq!(end, End::Done, "seed {}", self.seed);
+                    let waiting = self.waiting.remove(&unit.run);
+                    assert!(waiting.is_some(), "seed {}: {unit} is accepted twice", self.seed);
+                    let since = waiting.map_or(0, |(since, _)| since);
+                    self.waited.push((since, self.now - since));
+                }
+                _ => {}
+            }
+        }
+        let mut out: BTreeMap<RunId, usize> = BTreeMap::new();
+        for (draft, _) in &self.held {
+            *out.entry(draft.unit.run).or_default() += 1;
+        }
+        for (run, (_, quorum)) in &self.waiting {
+            let out = out.get(run).copied().unwrap_or_default();
+            assert!(out <= 2 * usize::from(quorum.agree), "seed {}: {out} replicas are out", self.seed);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now += ms;
+        if self.scheduler.wake_at().is_some_and(|at| at.0 <= self.now) {
+            self.tell(Input::TimePassed);
+        }
+    }
+
+    fn report(&mut self) {
+        while let Some(at) = self.held.iter().position(|(_, due)| due.is_some_and(|due| due <= self.now)) {
+            let (draft, _) = self.held.swap_remove(at);
+            let reports = vec![Report { lease: lease(&draft), outcome: truth(draft.unit) }];
+            let (worker, run, module) = (draft.worker, draft.unit.run, Digest::of(b"module"));
+            self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
+        }
+    }
+
+    /// One millisecond.
+    fn step(&mut self) {
+        self.pass(1);
+        self.report();
+        let index = self.below(u32::from(TAKERS)) as u8;
+        let who = worker(index);
+        if index >= BUSY {
+            self.tell(Input::Connected { worker: who });
+            self.tell(Input::Wants { worker: who, count: 9 });
+        } else if self.below(100) == 0 {
+            // Its connection breaks, and it forgets.
+            self.held.retain(|(held, _)| held.worker != who);
+            self.tell(Input::Disconnected { worker: who });
+            self.tell(Input::Connected { worker: who });
+        } else if !self.held.iter().any(|(held, _)| held.worker == who) {
+            self.tell(Input::Wants { worker: who, count: 1 });
+        }
+    }
+}
+
+/// However many take leases and keep them, nobody waits for them much longer than it takes to see that, and nobody
+/// is given more than twice what a unit needs. One who had a record keeps some for a moment, and then has none.
+#[test]
+fn takers_keep_nobody_waiting() {
+    for seed in 0..50 {
+        let mut counter = Counter::new(seed);
+        for _ in 0..100 {
+            let agree = counter.below(2) as u8 + 1;
+            counter.submit(Quorum { agree, most: 4 });
+            for _ in 0..counter.below(40) {
+                counter.step();
+            }
+        }
+        for _ in 0..300 {
+            counter.step();
+        }
+        let now = counter.now;
+        // The patience of 50 ms, and a step.
+        let seen_through = counter.asleep_since.map_or(0, |since| since + 51);
+        let still = counter.waiting.values().map(|(since, _)| (*since, now - since));
+        for (since, ms) in counter.waited.iter().copied().chain(still) {
+            assert!(ms < 250 || since < seen_through, "seed {seed}: somebody waits from {since} on for {ms} ms");
+        }
+        assert!(counter.waited.len() > 90, "seed {seed}: {} answers", counter.waited.len());
+    }
+}

@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// `OWNER submits RUN: N inputs[, A of B][, reduce][, priority P]`
+    /// `OWNER submits RUN: N inputs[, A of B][, reduce][, priority P][, awaited]`
     fn submit(&mut self, now: Timestamp, owner: &str, rest: &str) -> Input {
         let (id, options) = rest.split_once(": ").expect("RUN: …");
         let mut spec = RunSpec {
@@ -104,6 +104,7 @@ impl World {
                     spec.quorum = Quorum { agree: agree.parse().expect("agree"), most: most.parse().expect("most") };
                 }
                 ["reduce"] => spec.reduce = true,
+                ["awaited"] => spec.priority = i8::MAX,
                 ["priority", priority] => spec.priority = priority.parse().expect("priority"),
                 _ => panic!("unknown option `{option}`"),
             }
@@ -219,7 +220,7 @@ fn check(story: &str) {
         let (moment, expected) =
             line.split_once("=>").map_or((line, ""), |(moment, expected)| (moment, expected.trim()));
         let (time, action) = moment.trim().split_once("s ").expect("a time in seconds");
-        let now = Timestamp(time.trim().parse::<u64>().expect("seconds") * 1000);
+        let now = Timestamp((time.trim().parse::<f64>().expect("seconds") * 1e3).round() as u64);
         let action = action.trim();
         if let Some(asked) = action.strip_prefix("status ") {
             assert_eq!(format!("{:?}", world.runs[&run(asked)].status), expected, "in `{line}`");
@@ -465,6 +466,227 @@ fn owners_share_evenly_and_priorities_count_within_an_owner() {
          1s w1 connects
          1s w1 wants 6 => w1 gets b/0; w1 gets c/0; w1 gets b/1; w1 gets c/1; w1 gets b/2; w1 gets c/2
         ",
+    );
+}
+
+#[test]
+fn those_who_have_all_they_want_do_not_stand_before_others() {
+    check(
+        "
+         1s w1 connects
+         1s w1 wants 1
+         1s w2 connects
+         1s w2 wants 1
+         1s w4 connects
+         1s w4 wants 1
+         2s ann submits r: 3 inputs, 1 of 1 => w1 gets r/0; w2 gets r/1; w4 gets r/2
+         3s w3 connects
+         3s w3 wants 1
+         4s ann submits s: 1 input, 1 of 1  => w3 gets s/0
+        ",
+    );
+}
+
+/// Two workers with a record of a millisecond each, then a taker who is nobody yet and never answers.
+const TAKER: &str = "
+         1s ann submits a: 1 input, awaited
+         1s w1 connects
+         1s w1 wants 1           => w1 gets a/0
+         1s w2 connects
+         1s w2 wants 1           => w2 gets a/0
+         1.001s w1 returns a/0 A => w1 recorded
+         1.001s w2 returns a/0 A => a/0 done; a ends; w2 recorded
+         2s ann submits b: 1 input, awaited
+         2s w1 wants 1           => w1 gets b/0
+         2s w2 wants 1           => w2 gets b/0
+         2.001s w1 returns b/0 A => w1 recorded
+         2.001s w2 returns b/0 A => b/0 done; b ends; w2 recorded
+         3s taker connects
+";
+
+#[test]
+fn what_somebody_waits_for_goes_first_to_those_who_brought_something() {
+    check(
+        &[
+            TAKER,
+            "
+         3s taker wants 9
+         3s w2 wants 1
+         4s ann submits r: 1 input, 1 of 1, awaited => w2 gets r/0
+         4s ann submits s: 1 input, 1 of 1, awaited => taker gets s/0
+         5s ann submits t: 3 inputs, 1 of 1         => taker gets t/0; taker gets t/1; taker gets t/2
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn somebody_who_waits_does_not_wait_for_one_who_takes_and_is_silent() {
+    check(
+        &[
+            TAKER,
+            "
+         3s taker wants 9
+         4s ann submits r: 1 input, 1 of 1, awaited => taker gets r/0
+         4.01s w1 wants 1
+         4.049s time passes
+         4.05s time passes        => w1 gets r/0
+         4.051s w1 returns r/0 A  => taker drops 1; r/0 done; r ends; w1 recorded
+         4.06s taker returns r/0 A => taker refused: the run has ended; nothing was needed any more
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn one_who_is_late_may_still_be_first_and_counts_once() {
+    check(
+        &[
+            TAKER,
+            "
+         3s taker wants 9
+         4s ann submits r: 1 input, awaited => taker gets r/0
+         4s w1 wants 1                 => w1 gets r/0
+         4.01s w1 returns r/0 A        => w1 recorded
+         4.02s w2 wants 1
+         4.05s time passes             => w2 gets r/0
+         4.06s taker returns r/0 A     => w2 drops 1; r/0 done; r ends; taker recorded
+         4.07s w2 returns r/0 A        => w2 refused: the run has ended; nothing was needed any more
+         5s taker wants 0
+         5s w2 wants 1
+         5s ann submits s: 1 input, 1 of 1, awaited => w2 gets s/0
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn somebody_who_waits_does_not_wait_for_one_whose_connection_broke() {
+    check(
+        &[
+            TAKER,
+            "
+         4s ann submits r: 1 input, 1 of 1, awaited
+         4s w1 wants 1         => w1 gets r/0
+         4s w2 wants 1
+         4.01s w1 leaves       => w2 gets r/0
+         4.02s w1 connects
+         4.03s w1 returns r/0 A => w2 drops 1; r/0 done; r ends; w1 recorded
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn spares_are_no_more_than_what_the_quorum_takes_and_only_for_those_who_brought_something() {
+    check(
+        &[
+            TAKER,
+            "
+         3s ann submits c: 1 input, 1 of 1
+         3s w3 connects
+         3s w3 wants 1          => w3 gets c/0
+         3s w3 returns c/0 A    => c/0 done; c ends; w3 recorded
+         3s taker wants 9
+         3s other connects
+         3s other wants 9
+         4s ann submits r: 1 input, 1 of 1, awaited => other gets r/0
+         4.05s time passes
+         4.06s w1 wants 1       => w1 gets r/0
+         4.06s w2 wants 1
+         4.06s w3 wants 1
+         4.2s time passes
+         9s time passes
+         9s w1 returns r/0 A    => other drops 1; r/0 done; r ends; w1 recorded
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn both_replicas_of_a_unit_may_be_late() {
+    check(
+        &[
+            TAKER,
+            "
+         3s ann submits c: 1 input, 1 of 1
+         3s w3 connects
+         3s w3 wants 1          => w3 gets c/0
+         3s w3 returns c/0 A    => c/0 done; c ends; w3 recorded
+         3s taker wants 9
+         3s other connects
+         3s other wants 9
+         4s ann submits r: 1 input, awaited => other gets r/0; taker gets r/0
+         4.01s w1 wants 1
+         4.05s time passes      => w1 gets r/0
+         4.06s w1 returns r/0 A => w1 recorded
+         4.07s w2 wants 1       => w2 gets r/0
+         4.07s w3 wants 1
+         4.2s time passes       => w3 gets r/0
+         4.4s w2 returns r/0 A  => other drops 1; taker drops 1; w3 drops 1; r/0 done; r ends; w2 recorded
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn a_run_of_many_inputs_gets_no_spares_whatever_its_priority() {
+    check(
+        &[
+            TAKER,
+            "
+         3s taker wants 1
+         4s ann submits r: 2 inputs, 1 of 1, priority 127 => taker gets r/0
+         4.01s w1 wants 9       => w1 gets r/1
+         4.02s w2 wants 1
+         9s time passes
+        ",
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn patience_grows_with_what_is_usual_for_a_job() {
+    check(
+        "
+         1s ann submits a: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1           => w1 gets a/0
+         1s w1 returns a/0 A     => a/0 done; a ends; w1 recorded
+         1s w2 connects
+         2s ann submits b: 1 input, 1 of 1, awaited
+         2s w1 wants 1           => w1 gets b/0
+         2.3s w1 returns b/0 A   => b/0 done; b ends; w1 recorded
+         3s ann submits c: 1 input, 1 of 1, awaited
+         3s w2 wants 1           => w2 gets c/0
+         3.1s w1 wants 1
+         4.199s time passes
+         4.2s time passes        => w1 gets c/0
+        ",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nobody_more_patient() {
+    check(
+        &[
+            TAKER,
+            "
+         3s taker wants 9
+         4000s ann submits r: 1 input, 1 of 1, awaited => taker gets r/0
+         4000s w1 wants 1
+         400.02s time passes
+         400.07s time passes     => w1 gets r/0
+        ",
+        ]
+        .concat(),
     );
 }
 
