@@ -1,9 +1,11 @@
 //! The index: sled, holding every record where it is found quickly, and trusted with nothing.
 //!
-//! Each record lies in an envelope, `schema: u8 | version: u64 | crc32c: u32 | value`, whose checksum
-//! covers the key as well, so a value that turns up under another key is noticed too. Two marks lie
-//! under byte 0, which is no table: `m` moves with every batch (how far the index is, how much it
-//! holds), `c` says up to which revision a flush has made it durable.
+//! Records lie in blocks of some KiB, those of a table in the order of their keys, each block under a key that is not
+//! after its first record and after the last record of the block before. One record of its own for each would cost
+//! sled ten times as long to write, and rebuilding an index is writing all of it. Each block lies in an envelope,
+//! `schema: u8 | version: u64 | crc32c: u32 | content`, whose checksum covers the key as well, so a block that
+//! turns up under another key is noticed too. Two marks lie in envelopes under byte 0, which is no table: `m` moves with
+//! every batch (how far the index is, how much it holds), `c` says up to which revision a flush has made it durable.
 //!
 //! Whoever holds an [`Index`] may read it. It is changed by one at a time, who owns a clone and puts it
 //! in the place of the old one afterwards.
@@ -19,17 +21,23 @@ use itertools::Itertools as _;
 use manyhands_state::{Key, Problem, Record, Revision};
 
 use crate::log::{checksum, u32_at, u64_at};
-use crate::recent::Changes;
+use crate::recent::{Changes, bytes_of};
 
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
 const ENVELOPE_BYTES: usize = 13;
 const MARK: &[u8] = b"\0m";
 const CHECKPOINT: &[u8] = b"\0c";
 /// Where the records begin.
 const FIRST_TABLE: &[u8] = &[1];
 
-/// Records that are changed at once, and for which readers wait. About a millisecond's worth.
-const BATCH_RECORDS: usize = 256;
+/// A block is divided when it has twice as much. Unit: bytes.
+const BLOCK_BYTES: usize = 4 * 1024;
+
+/// So much is written at once, and readers wait for it. About a millisecond's worth. Unit: bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Records that a copy takes over at a time.
+const COPIED_RECORDS: usize = 4096;
 
 /// How long to wait for sled to let go of its file; milliseconds suffice.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -53,41 +61,97 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Accounts for `key` changing from `before` to `after`.
-    pub(crate) fn change(&mut self, key: &Key, before: Option<&Record>, after: Option<&Record>) {
-        let bytes = |record: &Record| (key.encoded().len() + record.value.len()) as u64;
+    /// Accounts for a record that comes.
+    fn add(&mut self, row: &Row<'_>) {
         // Wrapping: a damaged mark must end in a failed check, not in an overflow.
-        if let Some(before) = before {
-            self.records = self.records.wrapping_sub(1);
-            self.bytes = self.bytes.wrapping_sub(bytes(before));
-            self.sum = self.sum.wrapping_sub(seal(key.encoded(), before).into());
-        }
-        if let Some(after) = after {
-            self.records = self.records.wrapping_add(1);
-            self.bytes = self.bytes.wrapping_add(bytes(after));
-            self.sum = self.sum.wrapping_add(seal(key.encoded(), after).into());
-        }
+        self.records = self.records.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add((row.key.len() + row.value.len()) as u64);
+        self.sum = self.sum.wrapping_add(row.sum().into());
+    }
+
+    /// Accounts for a record that goes.
+    fn remove(&mut self, row: &Row<'_>) {
+        self.records = self.records.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub((row.key.len() + row.value.len()) as u64);
+        self.sum = self.sum.wrapping_sub(row.sum().into());
     }
 }
 
-/// The checksum in a record's envelope.
-fn seal(key: &[u8], record: &Record) -> u32 {
-    checksum(&[&[SCHEMA], &record.version.0.to_le_bytes(), key, &record.value])
-}
-
-fn wrap(key: &[u8], record: &Record) -> Vec<u8> {
-    let mut envelope = Vec::with_capacity(ENVELOPE_BYTES + record.value.len());
-    envelope.push(SCHEMA);
-    envelope.extend_from_slice(&record.version.0.to_le_bytes());
-    envelope.extend_from_slice(&seal(key, record).to_le_bytes());
-    envelope.extend_from_slice(&record.value);
+/// Puts the content of `envelope` under its checksum.
+fn wrap(key: &[u8], version: Revision, mut envelope: Vec<u8>) -> Vec<u8> {
+    envelope[0] = SCHEMA;
+    envelope[1..9].copy_from_slice(&version.0.to_le_bytes());
+    let crc = checksum(&[key, &envelope[..9], &envelope[ENVELOPE_BYTES..]]);
+    envelope[9..ENVELOPE_BYTES].copy_from_slice(&crc.to_le_bytes());
     envelope
 }
 
-fn unwrap(key: &[u8], envelope: &[u8]) -> Option<Record> {
-    let schema = *envelope.first()?;
-    let record = Record { version: Revision(u64_at(envelope, 1)?), value: envelope.get(ENVELOPE_BYTES..)?.to_vec() };
-    (schema == SCHEMA && u32_at(envelope, 9)? == seal(key, &record)).then_some(record)
+/// What is in an envelope, if it is right.
+fn unwrap<'a>(key: &[u8], envelope: &'a [u8]) -> Option<(Revision, &'a [u8])> {
+    let content = envelope.get(ENVELOPE_BYTES..)?;
+    let right = envelope[0] == SCHEMA && u32_at(envelope, 9)? == checksum(&[key, &envelope[..9], content]);
+    right.then_some((Revision(u64_at(envelope, 1)?), content))
+}
+
+/// An envelope with nothing in it yet.
+fn envelope() -> Vec<u8> {
+    vec![0; ENVELOPE_BYTES]
+}
+
+/// A record in a block: `key bytes: u16 | value bytes: u32 | version: u64 | key | value`.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    key: &'a [u8],
+    version: Revision,
+    value: &'a [u8],
+}
+
+const ROW_BYTES: usize = 14;
+
+impl<'a> Row<'a> {
+    /// Reads the first row of `block`, and what comes after.
+    fn read(block: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let key_bytes = usize::from(u16::from_le_bytes(*block.first_chunk()?));
+        let value_bytes = u32_at(block, 2)? as usize;
+        let version = Revision(u64_at(block, 6)?);
+        let (key, rest) = block.get(ROW_BYTES..)?.split_at_checked(key_bytes)?;
+        let (value, rest) = rest.split_at_checked(value_bytes)?;
+        Some((Self { key, version, value }, rest))
+    }
+
+    fn bytes(&self) -> usize {
+        ROW_BYTES + self.key.len() + self.value.len()
+    }
+
+    fn write(&self, block: &mut Vec<u8>) {
+        // Keys and values have limits far below.
+        block.extend_from_slice(&u16::try_from(self.key.len()).unwrap_or(u16::MAX).to_le_bytes());
+        block.extend_from_slice(&u32::try_from(self.value.len()).unwrap_or(u32::MAX).to_le_bytes());
+        block.extend_from_slice(&self.version.0.to_le_bytes());
+        block.extend_from_slice(self.key);
+        block.extend_from_slice(self.value);
+    }
+
+    /// What it adds to [`Live::sum`].
+    fn sum(&self) -> u32 {
+        checksum(&[&self.version.0.to_le_bytes(), self.key, self.value])
+    }
+
+    fn record(&self) -> Record {
+        Record { version: self.version, value: self.value.to_vec() }
+    }
+}
+
+/// The rows of a block; `None` among them where it cannot be read.
+fn rows_of(mut block: &[u8]) -> impl Iterator<Item = Option<Row<'_>>> {
+    std::iter::from_fn(move || {
+        if block.is_empty() {
+            return None;
+        }
+        let read = Row::read(block);
+        block = read.as_ref().map_or(&[], |(_, rest)| rest);
+        Some(read.map(|(row, _)| row))
+    })
 }
 
 /// One generation of the index.
@@ -119,25 +183,40 @@ impl Index {
             }
         };
         let mut index = Self { dir: dir.to_owned(), db, applied: Revision(0), checkpoint: None, live: Live::default() };
-        if let Some(mark) = index.read(MARK)? {
-            let field = |at: usize| u64_at(&mark.value, at).unwrap_or_default();
+        if let Some((applied, sums)) = index.mark(MARK)? {
+            let field = |at: usize| u64_at(&sums, at).unwrap_or_default();
             index.live = Live { records: field(0), bytes: field(8), sum: field(16) };
-            index.applied = mark.version;
+            index.applied = applied;
         }
-        if let Some(mark) = index.read(CHECKPOINT)? {
-            index.checkpoint = Some(mark.version);
-        }
+        index.checkpoint = index.mark(CHECKPOINT)?.map(|(checkpoint, _)| checkpoint);
         Ok(index)
+    }
+
+    fn mark(&self, key: &[u8]) -> Result<Option<(Revision, Vec<u8>)>, Rot> {
+        let Some(found) = guarded(&self.dir, || self.db.get(key))? else { return Ok(None) };
+        let (revision, content) = unwrap(key, &found).ok_or_else(|| self.rot(key))?;
+        Ok(Some((revision, content.to_vec())))
     }
 
     /// The record at `key`.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Record>, Rot> {
-        self.read(key.encoded())
+        let Some((place, block)) = self.block(key.encoded())? else { return Ok(None) };
+        for row in rows_of(self.content(&place, &block)?) {
+            let row = row.ok_or_else(|| self.rot(&place))?;
+            if row.key >= key.encoded() {
+                return Ok((row.key == key.encoded()).then(|| row.record()));
+            }
+        }
+        Ok(None)
     }
 
-    fn read(&self, key: &[u8]) -> Result<Option<Record>, Rot> {
-        let envelope = guarded(&self.dir, || self.db.get(key))?;
-        envelope.map(|envelope| unwrap(key, &envelope).ok_or_else(|| self.rot(key))).transpose()
+    /// The block in which `key` is, if it is anywhere.
+    fn block(&self, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, Rot> {
+        guarded(&self.dir, || self.db.range(FIRST_TABLE..=key).next_back().transpose())
+    }
+
+    fn content<'a>(&self, place: &[u8], block: &'a [u8]) -> Result<&'a [u8], Rot> {
+        unwrap(place, block).map(|(_, content)| content).ok_or_else(|| self.rot(place))
     }
 
     fn place(&self) -> String {
@@ -145,26 +224,57 @@ impl Index {
     }
 
     fn rot(&self, key: &[u8]) -> Rot {
-        let name = Key::decode(key.to_vec()).map_or_else(|| "a mark".to_owned(), |key| key.to_string());
-        Rot { place: self.place(), what: format!("the checksum of {name} is wrong") }
+        let what = match Key::decode(key.to_vec()) {
+            Some(key) => format!("the checksum of the records from {key} on is wrong"),
+            None => "the checksum of a mark is wrong".to_owned(),
+        };
+        Rot { place: self.place(), what }
     }
 
     /// The records from `from` on, in the order of their keys.
     pub(crate) fn rows(&self, from: Bound<&Key>) -> Result<impl Iterator<Item = Result<(Key, Record), Rot>>, Rot> {
-        let from = match from {
-            Bound::Unbounded => Bound::Included(FIRST_TABLE),
-            Bound::Included(key) => Bound::Included(key.encoded()),
-            Bound::Excluded(key) => Bound::Excluded(key.encoded()),
+        let (first, from) = match from {
+            Bound::Unbounded => (None, Bound::Unbounded),
+            Bound::Included(key) => (self.block(key.encoded())?, Bound::Included(key.encoded().to_vec())),
+            Bound::Excluded(key) => (self.block(key.encoded())?, Bound::Excluded(key.encoded().to_vec())),
         };
-        let mut range = guarded(&self.dir, || Ok(self.db.range::<&[u8], _>((from, Bound::Unbounded))))?;
-        let read = |key: sled::IVec, envelope: sled::IVec| {
-            let record = unwrap(&key, &envelope).ok_or_else(|| self.rot(&key))?;
-            Ok((Key::decode(key.to_vec()).ok_or_else(|| self.rot(&key))?, record))
+        let begin = first.map_or_else(|| FIRST_TABLE.into(), |(place, _)| place);
+        let blocks = guarded(&self.dir, || Ok(self.db.range(begin..)))?;
+        let mut blocks = Blocks { index: self, blocks };
+        let within = move |key: &[u8]| match &from {
+            Bound::Unbounded => true,
+            Bound::Included(from) => key >= from.as_slice(),
+            Bound::Excluded(from) => key > from.as_slice(),
         };
+        let mut block: std::vec::IntoIter<(Key, Record)> = Vec::new().into_iter();
         Ok(std::iter::from_fn(move || {
-            let row = guarded(&self.dir, || range.next().transpose()).transpose()?;
-            Some(row.and_then(|(key, envelope)| read(key, envelope)))
+            loop {
+                if let Some(row) = block.next() {
+                    return Some(Ok(row));
+                }
+                match blocks.next()?.and_then(|(place, bytes)| self.records(&place, &bytes, &within)) {
+                    Ok(records) => block = records.into_iter(),
+                    Err(rot) => return Some(Err(rot)),
+                }
+            }
         }))
+    }
+
+    /// The records of a block whose keys are `within` what is asked for.
+    fn records(
+        &self,
+        place: &[u8],
+        block: &[u8],
+        within: &impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<(Key, Record)>, Rot> {
+        let mut records = Vec::new();
+        for row in rows_of(self.content(place, block)?) {
+            let row = row.ok_or_else(|| self.rot(place))?;
+            if within(row.key) {
+                records.push((Key::decode(row.key.to_vec()).ok_or_else(|| self.rot(place))?, row.record()));
+            }
+        }
+        Ok(records)
     }
 
     /// Takes over `changes`, which bring it to the revision `applied`. Not durable before the next [`flush`](Self::flush).
@@ -173,19 +283,37 @@ impl Index {
     pub(crate) fn take(&mut self, changes: &Changes, applied: Revision) -> Result<(), Rot> {
         let mut changes = changes.iter().peekable();
         loop {
-            let mut batch = sled::Batch::default();
-            let mut live = self.live;
-            for (key, after) in changes.by_ref().take(BATCH_RECORDS) {
-                live.change(key, self.get(key)?.as_ref(), after.as_ref());
-                match after {
-                    Some(record) => batch.insert(key.encoded(), wrap(key.encoded(), record)),
-                    None => batch.remove(key.encoded()),
+            let mut draft = Draft { batch: sled::Batch::default(), bytes: 0, live: self.live };
+            while draft.bytes < BATCH_BYTES
+                && let Some((first, _)) = changes.peek()
+            {
+                // A change belongs to the block before it, up to where the next one begins.
+                let first = first.encoded();
+                let found = self.block(first)?;
+                let next = guarded(&self.dir, || self.db.get_gt(first))?;
+                let (mut bytes, mut whole) = (0, true);
+                let here = changes.peeking_take_while(|(key, record)| {
+                    let here = next.as_ref().is_none_or(|(next, _)| key.encoded() < next.as_ref());
+                    whole &= !here || bytes < BATCH_BYTES;
+                    bytes += bytes_of(key, record.as_ref());
+                    here && whole
+                });
+                match &found {
+                    Some((place, block)) => draft.rewrite(place, self.content(place, block)?, here),
+                    None => draft.rewrite(first, &[], here),
+                }
+                .ok_or_else(|| self.rot(first))?;
+                if !whole {
+                    // What is left of this block's changes needs it as it will be.
+                    break;
                 }
             }
             let all = changes.peek().is_none();
+            let Draft { mut batch, live, .. } = draft;
             let applied = if all { applied } else { self.applied };
-            let sums = [live.records.to_le_bytes(), live.bytes.to_le_bytes(), live.sum.to_le_bytes()].concat();
-            batch.insert(MARK, wrap(MARK, &Record { version: applied, value: sums }));
+            let mut sums = envelope();
+            [live.records, live.bytes, live.sum].iter().for_each(|sum| sums.extend_from_slice(&sum.to_le_bytes()));
+            batch.insert(MARK, wrap(MARK, applied, sums));
             guarded(&self.dir, || self.db.apply_batch(batch))?;
             self.live = live;
             self.applied = applied;
@@ -198,8 +326,7 @@ impl Index {
     /// Makes everything taken so far durable.
     pub(crate) fn flush(&mut self) -> Result<(), Rot> {
         guarded(&self.dir, || self.db.flush())?;
-        let mark = wrap(CHECKPOINT, &Record { version: self.applied, value: Vec::new() });
-        guarded(&self.dir, || self.db.insert(CHECKPOINT, mark))?;
+        guarded(&self.dir, || self.db.insert(CHECKPOINT, wrap(CHECKPOINT, self.applied, envelope())))?;
         guarded(&self.dir, || self.db.flush())?;
         self.checkpoint = Some(self.applied);
         Ok(())
@@ -210,7 +337,7 @@ impl Index {
         let mut copy = Self::open(dir, cache_bytes)?;
         let mut rows = self.rows(Bound::Unbounded)?.map_ok(|(key, record)| (key, Some(record))).peekable();
         while rows.peek().is_some() {
-            copy.take(&rows.by_ref().take(BATCH_RECORDS).collect::<Result<_, _>>()?, Revision(0))?;
+            copy.take(&rows.by_ref().take(COPIED_RECORDS).collect::<Result<_, _>>()?, Revision(0))?;
         }
         copy.take(&Changes::new(), self.applied)?;
         if copy.live != self.live {
@@ -227,7 +354,11 @@ impl Index {
         let problem = |what: String| Problem { place: self.place(), what, cure };
         let mut found = Live::default();
         let all = self.rows(Bound::Unbounded).and_then(|mut rows| {
-            rows.try_for_each(|row| row.map(|(key, record)| found.change(&key, None, Some(&record))))
+            rows.try_for_each(|row| {
+                let (key, record) = row?;
+                found.add(&Row { key: key.encoded(), version: record.version, value: &record.value });
+                Ok(())
+            })
         });
         let what = match all {
             Err(rot) => Some(rot.what),
@@ -239,12 +370,13 @@ impl Index {
         (found.records, what.map(problem).into_iter().collect())
     }
 
-    /// Turns one bit of the value stored at `key`, as a bad disk would.
+    /// Turns one bit of the block in which `key` is, as a bad disk would.
     #[cfg(test)]
     pub(crate) fn spoil(&self, key: &Key) {
-        let mut envelope = self.db.get(key.encoded()).unwrap().unwrap().to_vec();
-        *envelope.last_mut().unwrap() ^= 1;
-        self.db.insert(key.encoded(), envelope).unwrap();
+        let (place, block) = self.block(key.encoded()).unwrap().unwrap();
+        let mut block = block.to_vec();
+        *block.last_mut().unwrap() ^= 1;
+        self.db.insert(place, block).unwrap();
     }
 
     /// Bytes on disk.
@@ -258,6 +390,80 @@ impl Index {
         // A damaged index may panic even while it is dropped; it is going to be discarded anyway.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(self)));
         dir
+    }
+}
+
+/// Blocks as sled has them.
+struct Blocks<'a> {
+    index: &'a Index,
+    blocks: sled::Iter,
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = Result<(sled::IVec, sled::IVec), Rot>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        guarded(&self.index.dir, || self.blocks.next().transpose()).transpose()
+    }
+}
+
+/// Blocks that are about to be written, and what they make of the whole.
+struct Draft {
+    batch: sled::Batch,
+    bytes: usize,
+    live: Live,
+}
+
+impl Draft {
+    /// Rewrites the block at `place` with the changes that belong there; `None` if it cannot be read.
+    fn rewrite<'a>(
+        &mut self,
+        place: &[u8],
+        block: &[u8],
+        changes: impl Iterator<Item = (&'a Key, &'a Option<Record>)>,
+    ) -> Option<()> {
+        let before: Vec<Row<'_>> = rows_of(block).collect::<Option<_>>()?;
+        let mut after = Vec::with_capacity(before.len());
+        let merged = before.iter().merge_join_by(changes, |row, (key, _)| row.key.cmp(key.encoded()));
+        for either in merged {
+            let (row, change) = either.left_and_right();
+            let Some((key, record)) = change else {
+                after.extend(row);
+                continue;
+            };
+            row.into_iter().for_each(|row| self.live.remove(row));
+            if let Some(record) = record {
+                let row = Row { key: key.encoded(), version: record.version, value: &record.value };
+                self.live.add(&row);
+                after.push(row);
+            }
+        }
+
+        let mut rest: usize = after.iter().map(Row::bytes).sum();
+        let (mut at, mut bytes, mut table) = (place, envelope(), None);
+        for row in &after {
+            // The rest stays together if it is not worth two blocks. Tables are never mixed: they are read differently.
+            let full = bytes.len() >= BLOCK_BYTES && rest >= BLOCK_BYTES / 2;
+            let other = table.is_some_and(|table| table != row.key.first());
+            if full || other || (bytes.len() > ENVELOPE_BYTES && bytes.len() + row.bytes() > 2 * BLOCK_BYTES) {
+                self.write(at, std::mem::replace(&mut bytes, envelope()));
+                at = row.key;
+            }
+            row.write(&mut bytes);
+            rest -= row.bytes();
+            table = Some(row.key.first());
+        }
+        if bytes.len() > ENVELOPE_BYTES {
+            self.write(at, bytes);
+        } else {
+            self.batch.remove(place);
+        }
+        Some(())
+    }
+
+    fn write(&mut self, place: &[u8], block: Vec<u8>) {
+        self.bytes += place.len() + block.len();
+        self.batch.insert(place, wrap(place, Revision(0), block));
     }
 }
 
