@@ -261,12 +261,7 @@ impl Index {
     }
 
     /// The records of a block whose keys are `within` what is asked for.
-    fn records(
-        &self,
-        place: &[u8],
-        block: &[u8],
-        within: &impl Fn(&[u8]) -> bool,
-    ) -> Result<Vec<(Key, Record)>, Rot> {
+    fn records(&self, place: &[u8], block: &[u8], within: &impl Fn(&[u8]) -> bool) -> Result<Vec<(Key, Record)>, Rot> {
         let mut records = Vec::new();
         for row in rows_of(self.content(place, block)?) {
             let row = row.ok_or_else(|| self.rot(place))?;
@@ -474,5 +469,59 @@ fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, R
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(rot(format!("the index reports: {error}"))),
         Err(_) => Err(rot("the index panicked, as sled does over damaged files".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use manyhands_state::Table;
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::{Rng as _, SeedableRng as _};
+
+    use super::*;
+
+    #[test]
+    fn blocks_divide_shrink_and_vanish_and_nothing_is_lost_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = Index::open(&dir.path().join("1"), 1 << 20).unwrap();
+        let mut model: BTreeMap<Key, Record> = BTreeMap::new();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut below = |bound: u64| rng.next_u64() % bound;
+        for round in 1..=60_u64 {
+            let mut changes = Changes::new();
+            // Now and then a crowd that needs several batches, all behind the last block.
+            let crowd = round % 20 == 0;
+            for number in 0..if crowd { 900 } else { 1 + below(200) } {
+                let table = if below(3) == 0 { Table::Results } else { Table::Units };
+                let key = if crowd { 10_000 * round + number } else { below(3000) };
+                let bytes = if below(50) == 0 { 20_000 } else { below(1200) as usize };
+                let record = Record { version: Revision(round), value: vec![round as u8; bytes] };
+                // Every third round rather removes, until blocks are empty.
+                let stays = crowd || below(10) < if round % 3 == 0 { 1 } else { 8 };
+                changes.insert(Key::new(table, &key.to_be_bytes()), stays.then_some(record));
+            }
+            for (key, record) in &changes {
+                match record {
+                    Some(record) => model.insert(key.clone(), record.clone()),
+                    None => model.remove(key),
+                };
+            }
+            index.take(&changes, Revision(round)).unwrap();
+            assert_eq!(index.check(), (model.len() as u64, Vec::new()), "round {round}");
+            for (key, record) in &changes {
+                assert_eq!(index.get(key).unwrap(), *record, "round {round}, {key}");
+            }
+            let from = Key::new(Table::Units, &below(3000).to_be_bytes());
+            for from in [Bound::Unbounded, Bound::Included(&from), Bound::Excluded(&from)] {
+                let rows: Vec<_> = index.rows(from).unwrap().map(Result::unwrap).collect();
+                let expected = model.range((from, Bound::Unbounded)).map(|(key, record)| (key.clone(), record.clone()));
+                assert!(rows == expected.collect::<Vec<_>>(), "round {round}, from {from:?}");
+            }
+        }
+        assert!(model.len() > 2000, "it was about many blocks");
+        let copy = index.copy(&dir.path().join("2"), 1 << 20).unwrap();
+        assert_eq!((copy.live, copy.applied, copy.check().1), (index.live, index.applied, Vec::new()));
     }
 }

@@ -112,7 +112,8 @@ impl FrameBuilder {
         let begin = COUNT_BYTES_MAX - count.len();
         self.bytes[FRAME_PREFIX_BYTES - count.len()..FRAME_PREFIX_BYTES].copy_from_slice(count);
         let frame = &mut self.bytes[begin..];
-        let length = u32::try_from(frame.len() - FRAME_HEADER_BYTES).map_err(|_| postcard::Error::SerializeBufferFull)?;
+        let length =
+            u32::try_from(frame.len() - FRAME_HEADER_BYTES).map_err(|_| postcard::Error::SerializeBufferFull)?;
         frame[..4].copy_from_slice(FRAME_MAGIC);
         frame[4..8].copy_from_slice(&length.to_le_bytes());
         frame[12..20].copy_from_slice(&first.0.to_le_bytes());

@@ -191,7 +191,12 @@ impl Place {
     }
 
     /// Makes an index from snapshot and log, up to `through` if given.
-    pub(crate) fn rebuild(&self, options: &Options, generation: u64, through: Option<Revision>) -> Result<Rebuilt, OpenError> {
+    pub(crate) fn rebuild(
+        &self,
+        options: &Options,
+        generation: u64,
+        through: Option<Revision>,
+    ) -> Result<Rebuilt, OpenError> {
         let dir = self.index(generation);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&dir)(error)),

@@ -42,7 +42,8 @@ impl Recent {
     /// What became of the keys from `from` on, in their order.
     pub(crate) fn range(&self, from: Bound<&Key>) -> impl Iterator<Item = (&Key, Option<&Record>)> {
         let range = (from, Bound::Unbounded);
-        let both = self.active.range(range).merge_join_by(self.moving.range(range), |newer, older| newer.0.cmp(older.0));
+        let both =
+            self.active.range(range).merge_join_by(self.moving.range(range), |newer, older| newer.0.cmp(older.0));
         both.map(|either| either.reduce(|newer, _| newer)).map(|(key, record)| (key, record.as_ref()))
     }
 

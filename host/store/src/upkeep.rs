@@ -20,11 +20,14 @@ use crate::store::{Inner, Keeper, lock};
 /// Records that a snapshot reads while it keeps commits waiting: about a millisecond's worth.
 const PAGE_RECORDS: usize = 1000;
 
-/// The log may be this many times as large as the records. A snapshot takes as much as they do.
-const LOG_BLOAT_MAX: u64 = 1;
+/// The log may take this part of what the records take, in percent. A snapshot of them takes 100.
+const LOG_PERCENT_MAX: u64 = 50;
 
-/// The index may be this many times as large as the records before it is made anew.
-const INDEX_BLOAT_MAX: u64 = 2;
+/// The index may take this part of what the records take before it is made anew, in percent. A new one takes 170.
+const INDEX_PERCENT_MAX: u64 = 225;
+
+/// Making an index anew may take this part of the time, in percent: where much changes, it soon has grown again.
+const SHRINKING_PERCENT_MAX: u32 = 10;
 
 impl Inner {
     /// Moves what is recent into the index.
@@ -236,13 +239,14 @@ impl Inner {
     /// What goes on in the background until the store is dropped.
     pub(crate) fn maintain(&self, woken: &Receiver<()>) {
         let mut next = Instant::now() + self.options.flush_every;
+        let mut shrink_from = Instant::now();
         loop {
             match woken.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 // It says itself what went wrong.
                 Ok(()) => _ = self.drain(&mut lock(&self.keeper)),
                 Err(RecvTimeoutError::Timeout) => {
                     self.checkpoint();
-                    self.trim();
+                    self.trim(&mut shrink_from);
                     next = Instant::now() + self.options.flush_every;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -250,25 +254,28 @@ impl Inner {
         }
     }
 
-    /// Gives back room on the disk.
-    fn trim(&self) {
+    /// Gives back room on the disk; in the index only from `shrink_from` on.
+    fn trim(&self, shrink_from: &mut Instant) {
         let live = self.state().index.live.bytes;
-        let limit = |bloat: u64| self.options.compact_bytes_min.max(bloat * live);
-        if self.failed.get().is_some() || lock(&self.writer).log.bytes() <= limit(LOG_BLOAT_MAX) {
+        let limit = |percent: u64| self.options.compact_bytes_min.max(live / 100 * percent);
+        if self.failed.get().is_some() {
             return;
         }
-        if let Err(error) = self.compact() {
+        if lock(&self.writer).log.bytes() > limit(LOG_PERCENT_MAX)
+            && let Err(error) = self.compact()
+        {
             tracing::warn!(%error, "the log could not be compacted");
-            return;
         }
         // sled does not give back all space by itself; a new index does.
         let mut keeper = lock(&self.keeper);
         let bytes = self.state().index.disk_bytes();
-        if bytes > limit(INDEX_BLOAT_MAX)
-            && bytes > 2 * keeper.index_bytes
-            && let Err(error) = self.shrink(&mut keeper, bytes)
-        {
-            tracing::warn!(%error, "the index could not be made smaller");
+        let grown = bytes > limit(INDEX_PERCENT_MAX) && bytes > keeper.index_bytes / 4 * 5;
+        if grown && Instant::now() >= *shrink_from {
+            let began = Instant::now();
+            if let Err(error) = self.shrink(&mut keeper, bytes) {
+                tracing::warn!(%error, "the index could not be made smaller");
+            }
+            *shrink_from = Instant::now() + began.elapsed() * (100 / SHRINKING_PERCENT_MAX);
         }
     }
 }
