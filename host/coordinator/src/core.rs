@@ -549,12 +549,20 @@ impl Hand {
             Ok(spec) => spec,
             Err(error) => return self.clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error),
         };
-        if drafts.iter().all(|(_, input)| input.inline.is_some()) {
+        // A worker that has left loses its leases by itself.
+        let Some(session) = self.clerk.hub.session(worker) else { return };
+        if session.has_room() && drafts.iter().all(|(_, input)| input.inline.is_some()) {
             let inputs = drafts.iter().filter_map(|(_, input)| input.inline.clone()).collect();
             return self.clerk.grant(worker, &spec, drafts, inputs);
         }
         let clerk = self.clerk.clone();
         self.clerk.runtime.spawn(async move {
+            let Some(_turn) = session.turn().await else { return };
+            let now = clerk.clock.now();
+            let drafts: Vec<_> = drafts.into_iter().filter(|(draft, _)| draft.expires_at > now).collect();
+            if drafts.is_empty() {
+                return;
+            }
             let mut inputs = Vec::with_capacity(drafts.len());
             for (_, input) in &drafts {
                 match clerk.records.bytes(input).await {

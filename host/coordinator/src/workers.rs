@@ -13,13 +13,12 @@ use manyhands_protocol::{
 };
 use manyhands_scheduler::Input;
 use manyhands_signing::Untrusted;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::app::App;
 use crate::core::{Event, Stopping};
-use crate::hub::Session;
+use crate::hub::{Outbox, Session};
 use crate::metrics::{BlobOperation, ReportResult, WorkerLeft, WorkerRefused};
 
 /// How often a worker must say something; three times silent means gone.
@@ -71,7 +70,16 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
             return part(&app, socket, leave).await;
         }
     };
-    let (session, outbox) = app.hub.join(id, hello.body, hello.slots, app.settings.limits.worker_queue_max as usize);
+    let limits = &app.settings.limits;
+    let (queue, most) = (limits.worker_queue_max as usize, limits.workers_max as usize);
+    let (session, outbox) = match app.hub.join(id, hello.body, hello.slots, queue, most) {
+        Ok(joined) => joined,
+        Err(full) => {
+            app.metrics.worker_refused(WorkerRefused::Full);
+            let leave = Leave::Refused(WorkerLeft::Coordinator, full.to_string(), Some(RETRY));
+            return part(&app, socket, leave).await;
+        }
+    };
     app.metrics.worker_joined();
     info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
     let leave = match talk(&app, &mut socket, id, &session, outbox).await {
@@ -101,18 +109,8 @@ async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
 }
 
 async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
-    let is_full = || app.hub.connected() >= app.settings.limits.workers_max as usize;
-    let full = || {
-        let reason = "the coordinator has all the workers it can take".to_owned();
-        (WorkerRefused::Full, Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)))
-    };
-    if is_full() {
-        return Err(full());
-    }
     let (worker, hello) = introduce(app, socket).await.map_err(|leave| (WorkerRefused::Greeting, leave))?;
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
-        // A crowd greets at the same time, and all of it found room before anybody had taken it.
-        Ok(false) if is_full() => Err(full()),
         Ok(false) => Ok((worker, hello)),
         Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
         Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
@@ -144,7 +142,7 @@ async fn talk(
     socket: &mut WebSocket,
     worker: WorkerId,
     session: &Arc<Session>,
-    mut outbox: mpsc::Receiver<ServerMessage>,
+    mut outbox: Outbox,
 ) -> Result<(), Leave> {
     app.core.tell(Input::Connected { worker }).await?;
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat: HEARTBEAT })).await?;
@@ -167,7 +165,7 @@ async fn talk(
             () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => {
                 return Err(Leave::Quietly(WorkerLeft::Silent));
             }
-            message = outbox.recv() => match message {
+            message = outbox.next() => match message {
                 Some(message) => send(socket, &message).await?,
                 None => return Ok(()),
             },
