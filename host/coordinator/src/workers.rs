@@ -21,8 +21,6 @@ use crate::core::{Event, Stopping};
 use crate::hub::{Outbox, Session};
 use crate::metrics::{BlobOperation, ReportResult, WorkerLeft, WorkerRefused};
 
-/// How often a worker must say something; three times silent means gone.
-const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Time for a worker to prove who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Time for a worker to take one frame.
@@ -144,8 +142,9 @@ async fn talk(
     session: &Arc<Session>,
     mut outbox: Outbox,
 ) -> Result<(), Leave> {
+    let heartbeat = app.settings.limits.heartbeat();
     app.core.tell(Input::Connected { worker }).await?;
-    send(socket, &ServerMessage::Welcome(Welcome { heartbeat: HEARTBEAT })).await?;
+    send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
     let mut allowance = MESSAGES_AT_ONCE;
     loop {
@@ -162,7 +161,7 @@ async fn talk(
                 let reason = "this connection is too slow for its work".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Slow, reason, Some(RETRY)));
             }
-            () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => {
+            () = tokio::time::sleep_until(last_heard + 3 * heartbeat) => {
                 return Err(Leave::Quietly(WorkerLeft::Silent));
             }
             message = outbox.next() => match message {
