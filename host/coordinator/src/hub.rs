@@ -127,9 +127,24 @@ pub struct Hub(Arc<Lines>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    workers: Mutex<BTreeMap<WorkerId, Arc<Session>>>,
+    workers: Mutex<Workers>,
     runs: Mutex<BTreeMap<RunId, watch::Sender<u64>>>,
     answers: Mutex<BTreeMap<UnitId, oneshot::Sender<Result<UnitRecord, NoRoom>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Workers {
+    sessions: BTreeMap<WorkerId, Arc<Session>>,
+    turnover: Turnover,
+}
+
+/// How many workers came and left since the coordinator began. One whose newer connection takes over stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turnover {
+    /// They proved who they are.
+    pub came: u64,
+    /// Their connections ended.
+    pub left: u64,
 }
 
 /// Nothing panics while one of these locks is held, and nothing awaits.
@@ -153,7 +168,7 @@ impl Hub {
     ) -> Result<(Arc<Session>, Outbox), Full> {
         let mut workers = lock(&self.0.workers);
         // One that is connected already needs no other place.
-        if workers.len() >= most && !workers.contains_key(&worker) {
+        if workers.sessions.len() >= most && !workers.sessions.contains_key(&worker) {
             return Err(Full);
         }
         let (sender, messages) = mpsc::channel(queue);
@@ -161,8 +176,9 @@ impl Hub {
         let (unread, turn, releases) = Default::default();
         let session = Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, releases };
         let session = Arc::new(session);
-        if let Some(older) = workers.insert(worker, Arc::clone(&session)) {
-            older.taken_over.cancel();
+        match workers.sessions.insert(worker, Arc::clone(&session)) {
+            Some(older) => older.taken_over.cancel(),
+            None => workers.turnover.came += 1,
         }
         let outbox = Outbox { session: Arc::clone(&session), messages, taken: 0 };
         Ok((session, outbox))
@@ -171,16 +187,17 @@ impl Hub {
     /// A connection is gone. Says whether it was the worker's current one.
     pub fn leave(&self, worker: WorkerId, session: &Arc<Session>) -> bool {
         let mut workers = lock(&self.0.workers);
-        let current = workers.get(&worker).is_some_and(|current| Arc::ptr_eq(current, session));
+        let current = workers.sessions.get(&worker).is_some_and(|current| Arc::ptr_eq(current, session));
         if current {
-            workers.remove(&worker);
+            workers.sessions.remove(&worker);
+            workers.turnover.left += 1;
         }
         current
     }
 
     /// A worker's connection, if there is one.
     pub fn session(&self, worker: WorkerId) -> Option<Arc<Session>> {
-        lock(&self.0.workers).get(&worker).cloned()
+        lock(&self.0.workers).sessions.get(&worker).cloned()
     }
 
     /// Sends to a worker, if it is connected.
@@ -215,12 +232,17 @@ impl Hub {
 
     /// The connected workers.
     pub fn workers(&self) -> BTreeMap<WorkerId, Arc<Session>> {
-        lock(&self.0.workers).clone()
+        lock(&self.0.workers).sessions.clone()
     }
 
     /// How many workers are connected.
     pub fn connected(&self) -> usize {
-        lock(&self.0.workers).len()
+        lock(&self.0.workers).sessions.len()
+    }
+
+    /// How many workers came and left so far.
+    pub fn turnover(&self) -> Turnover {
+        lock(&self.0.workers).turnover
     }
 
     /// Changes whenever something about the run is durable that was not before.
@@ -326,8 +348,10 @@ mod tests {
         assert!(older.taken_over.is_cancelled() && !newer.taken_over.is_cancelled());
         assert!(!hub.leave(worker(1), &older), "the newer one stays");
         assert_eq!(join(&hub, 2, 1).err(), Some(Full));
+        assert_eq!(hub.turnover(), Turnover { came: 1, left: 0 });
         assert!(hub.leave(worker(1), &newer));
         join(&hub, 2, 1).unwrap();
+        assert_eq!(hub.turnover(), Turnover { came: 2, left: 1 });
     }
 
     #[tokio::test]

@@ -35,6 +35,8 @@ use crate::upkeep::Uploads;
 
 /// How often the clock is compared with the one on the wall.
 const CLOCK_WATCH: Duration = Duration::from_secs(5);
+/// How often the log says who came and left.
+const MINUTE: Duration = Duration::from_secs(60);
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -178,6 +180,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    tokio::spawn(every_minute(app.clone()));
     tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     tokio::spawn(finish_revocations(app.clone()));
@@ -212,6 +215,20 @@ async fn after_leaps(app: App) {
 async fn finish_revocations(app: App) {
     if let Err(error) = crate::api::runs::cancel_revoked(&app).await {
         warn!(%error, "runs of revoked jobs could not be cancelled; revoke the jobs again");
+    }
+}
+
+/// A line for all workers that came and left, where one for each would bury the others.
+async fn every_minute(app: App) {
+    let mut every = tokio::time::interval(MINUTE);
+    let mut known = app.hub.turnover();
+    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        let now = app.hub.turnover();
+        let (came, left) = (now.came - known.came, now.left - known.left);
+        if came + left > 0 {
+            info!("workers: {} connected, {came} came, {left} left", now.came - now.left);
+        }
+        known = now;
     }
 }
 

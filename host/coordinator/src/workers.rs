@@ -79,7 +79,7 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         }
     };
     app.metrics.worker_joined();
-    info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
+    debug!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
     let leave = match talk(&app, &mut socket, id, &session, outbox).await {
         Ok(()) => Leave::Quietly(WorkerLeft::Closed),
         Err(leave) => leave,
@@ -90,7 +90,7 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
     }
     let (Leave::Quietly(why) | Leave::Refused(why, ..)) = &leave;
     app.metrics.worker_left(*why);
-    info!(worker = %id, ?why, "worker left");
+    debug!(worker = %id, ?why, "worker left");
     part(&app, socket, leave).await;
 }
 
