@@ -126,7 +126,9 @@ impl Running {
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let began = Instant::now();
     take_descriptors(settings.limits.connections_max);
-    let (opened, settings) = blocking(move || Ok((open(&settings)?, settings))).await?;
+    let metrics = Metrics::new();
+    let counted = metrics.clone();
+    let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
     let Opened { clock, store, records, catalogue, keys, tokens, scheduler, repairs } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -138,7 +140,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
 
-    let (metrics, hub, stop) = (Metrics::new(), Hub::default(), CancellationToken::new());
+    let (hub, stop) = (Hub::default(), CancellationToken::new());
     for repair in &repairs {
         metrics.repaired(if matches!(repair, Repair::TornTail { .. }) { Repaired::TornTail } else { Repaired::Damage });
     }
@@ -266,7 +268,7 @@ struct Opened {
 }
 
 /// Opens everything that is on disk.
-fn open(settings: &Settings) -> Result<Opened, StartError> {
+fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     let clock = Clock::start();
     let dir = &settings.data_dir;
     let unusable = |error| StartError::DataDir { dir: dir.display().to_string(), error };
@@ -288,7 +290,7 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
     }
-    let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?);
+    let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?, metrics);
     let swept = records.sweep_broken_submissions()?;
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");

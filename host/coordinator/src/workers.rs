@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use crate::app::App;
 use crate::core::{Event, Stopping};
 use crate::hub::{Outbox, Session};
-use crate::metrics::{BlobOperation, ReportResult, WorkerLeft, WorkerRefused};
+use crate::metrics::{ReportResult, WorkerLeft, WorkerRefused};
 
 /// Time for a worker to prove who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
@@ -229,7 +229,6 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
                 Ok(content) => contents.push(content),
                 Err(error) => {
                     tracing::error!(%error, "an output cannot be kept");
-                    app.metrics.blob_error(BlobOperation::Write);
                     let reason = "the coordinator cannot keep outputs now".to_owned();
                     return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)));
                 }
