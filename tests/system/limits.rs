@@ -1,7 +1,9 @@
 //! Whoever asks for more than there is gets a clear answer, and others what they asked for.
 
+use std::time::{Duration, Instant};
+
 use manyhands_api::RunView;
-use manyhands_tests::{Coordinator, Worker, jobs};
+use manyhands_tests::{Coordinator, Lost, Worker, jobs, until};
 use reqwest::Method;
 
 use crate::bad_input::assert_refused;
@@ -49,4 +51,17 @@ async fn a_worker_too_many_is_told_to_come_back() {
     let second = Worker::connect(&join, Worker::new_key()).await;
     assert!(second.is_err(), "there is room for one");
     assert_eq!(coordinator.connected().await, 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_silent_for_three_heartbeats_is_gone() {
+    let coordinator = Coordinator::start_with(&["limits.heartbeat_ms=1000"]).await;
+    let mut silent = Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("welcome");
+    let began = Instant::now();
+    let lost = silent.receive().await.expect_err("nobody has anything to say to it");
+    assert!(matches!(lost, Lost::Broken(_)), "{lost}");
+    // Three of the default's would be 60 s.
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(45), "{took:?}");
+    until("it is not counted any more", async || (coordinator.connected().await == 0).then_some(())).await;
 }

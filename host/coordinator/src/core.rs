@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -106,18 +106,58 @@ impl Room {
 #[error("the coordinator is stopping; try again in a moment")]
 pub struct Stopping;
 
+/// What can be seen of the mind without asking it.
+#[derive(Debug)]
+struct Pulse {
+    began: Instant,
+    /// Since when it has been busy with what it took, as milliseconds after `began`, and 1 more; 0 while it waits.
+    busy_since: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), busy_since: AtomicU64::new(0) })
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    fn is_busy(&self) {
+        self.busy_since.store(self.milliseconds() + 1, Ordering::Relaxed);
+    }
+
+    fn waits(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis((self.milliseconds() + 1).saturating_sub(since)),
+        }
+    }
+}
+
 /// The way to the mind. Cheap to clone.
 #[derive(Clone)]
 pub struct Core {
     events: mpsc::Sender<Event>,
     batches: mpsc::WeakSender<Batch>,
     disk_full: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
 }
 
 impl Core {
     /// Whether the disk is full, so that nothing new can be taken on.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// How long the mind has been busy with what it took last; none once it has stopped. Asks nobody, so it costs
+    /// the same however much waits.
+    pub fn busy_for(&self) -> Option<Duration> {
+        if self.events.is_closed() { None } else { Some(self.pulse.busy_for()) }
     }
 
     /// How many events wait for the mind, and how many batches for the hand.
@@ -213,7 +253,7 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
     let Parts { scheduler, records, authority, hub, metrics, clock, queue, room, stop } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
-    let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default() };
+    let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default(), pulse: Pulse::new() };
     let runtime = tokio::runtime::Handle::current();
     // Later runs of this process continue where earlier ones ended: the revision has grown since.
     let sequence = records.store().revision().0 << 20;
@@ -247,7 +287,7 @@ async fn mind(
     batches: mpsc::Sender<Batch>,
     stop: CancellationToken,
 ) {
-    let clock = clerk.clock.clone();
+    let (clock, pulse) = (clerk.clock.clone(), Arc::clone(&clerk.core.pulse));
     let mut batch = Batch::default();
     loop {
         batch.drain(&mut scheduler);
@@ -255,6 +295,7 @@ async fn mind(
             return;
         }
         let wake = scheduler.wake_at().map(|at| clock.instant(at));
+        pulse.waits();
         let event = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -262,6 +303,7 @@ async fn mind(
             () = sleep_until(wake) => Some(Event::Input(Input::TimePassed)),
         };
         let Some(mut event) = event else { return };
+        pulse.is_busy();
         for _ in 0..BATCH_EVENTS {
             match event {
                 Event::Input(input) => scheduler.handle(clock.now(), input),
@@ -549,12 +591,20 @@ impl Hand {
             Ok(spec) => spec,
             Err(error) => return self.clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error),
         };
-        if drafts.iter().all(|(_, input)| input.inline.is_some()) {
+        // A worker that has left loses its leases by itself.
+        let Some(session) = self.clerk.hub.session(worker) else { return };
+        if session.has_room() && drafts.iter().all(|(_, input)| input.inline.is_some()) {
             let inputs = drafts.iter().filter_map(|(_, input)| input.inline.clone()).collect();
             return self.clerk.grant(worker, &spec, drafts, inputs);
         }
         let clerk = self.clerk.clone();
         self.clerk.runtime.spawn(async move {
+            let Some(_turn) = session.turn().await else { return };
+            let now = clerk.clock.now();
+            let drafts: Vec<_> = drafts.into_iter().filter(|(draft, _)| draft.expires_at > now).collect();
+            if drafts.is_empty() {
+                return;
+            }
             let mut inputs = Vec::with_capacity(drafts.len());
             for (_, input) in &drafts {
                 match clerk.records.bytes(input).await {
@@ -738,4 +788,21 @@ pub fn ready_inputs(records: &Records, spec: &RunSpec) -> Result<BTreeSet<u32>, 
         }
     }
     Ok(ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_not_busy_however_long() {
+        let pulse = Pulse { began: Instant::now() - Duration::from_secs(60), busy_since: AtomicU64::new(0) };
+        assert_eq!(pulse.busy_for(), Duration::ZERO);
+        pulse.busy_since.store(20_001, Ordering::Relaxed);
+        assert!(pulse.busy_for() >= Duration::from_secs(40));
+        pulse.is_busy();
+        assert!(pulse.busy_for() < Duration::from_secs(40));
+        pulse.waits();
+        assert_eq!(pulse.busy_for(), Duration::ZERO);
+    }
 }

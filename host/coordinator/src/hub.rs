@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, RunId, UnitId, WorkerId};
 use manyhands_protocol::message::LIST_MAX;
 use manyhands_protocol::{Body, ServerMessage};
@@ -13,10 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::NoRoom;
 
+/// Inputs that wait for one worker to read them, in bytes; it gets no more until there are fewer. Many short ones for
+/// a fast worker, and a long one never waits for another.
+const INPUT_BYTES: usize = 4 << 20;
+
 /// One worker's connection.
 #[derive(Debug)]
 pub struct Session {
     sender: mpsc::Sender<ServerMessage>,
+    /// Bytes of inputs that the worker has not read.
+    unread: watch::Sender<usize>,
+    /// Whoever holds it may queue inputs next.
+    turn: tokio::sync::Mutex<()>,
     /// A newer connection of the same worker is there.
     pub taken_over: CancellationToken,
     /// It reads so slowly that messages were lost.
@@ -35,8 +44,27 @@ impl Session {
     /// Sends to the worker. One that reads so slowly that its queue is full is cut off; it connects anew and
     /// loses nothing.
     pub fn send(&self, message: ServerMessage) {
+        self.unread.send_if_modified(|unread| add(unread, input_bytes(&message)));
         if self.sender.try_send(message).is_err() {
             self.too_slow.cancel();
+        }
+    }
+
+    /// Whether inputs may be queued without waiting for a [`Session::turn`].
+    pub fn has_room(&self) -> bool {
+        *self.unread.borrow() < INPUT_BYTES
+    }
+
+    /// Waits until the worker has read so much that inputs may be queued; whoever waits as well waits until this is
+    /// dropped. None once the connection has ended.
+    pub async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let turn = async {
+            let turn = self.turn.lock().await;
+            self.unread.subscribe().wait_for(|unread| *unread < INPUT_BYTES).await.ok().map(|_| turn)
+        };
+        tokio::select! {
+            turn = turn => turn,
+            () = self.sender.closed() => None,
         }
     }
 
@@ -46,15 +74,77 @@ impl Session {
     }
 }
 
+/// Bytes of inputs in a message; nothing else is long.
+fn input_bytes(message: &ServerMessage) -> usize {
+    match message {
+        ServerMessage::Grant(grant) => grant.inputs.iter().map(Bytes::len).sum(),
+        ServerMessage::Challenge(_)
+        | ServerMessage::Welcome(_)
+        | ServerMessage::Refused { .. }
+        | ServerMessage::Receipts(_)
+        | ServerMessage::Cancel(_)
+        | ServerMessage::Trust(_)
+        | ServerMessage::Pong => 0,
+    }
+}
+
+fn add(unread: &mut usize, bytes: usize) -> bool {
+    *unread += bytes;
+    bytes > 0
+}
+
+/// What waits for one worker.
+pub struct Outbox {
+    session: Arc<Session>,
+    messages: mpsc::Receiver<ServerMessage>,
+    /// Bytes of inputs in the message that was taken last.
+    taken: usize,
+}
+
+impl Outbox {
+    /// The next message, as soon as there is one. Taking it says that the one before is sent. Loses nothing when it is
+    /// dropped early.
+    pub async fn next(&mut self) -> Option<ServerMessage> {
+        let sent = std::mem::take(&mut self.taken);
+        self.session.unread.send_if_modified(|unread| {
+            *unread -= sent;
+            sent > 0
+        });
+        let message = self.messages.recv().await?;
+        self.taken = input_bytes(&message);
+        Some(message)
+    }
+}
+
+/// As many workers are connected as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the coordinator has all the workers it can take")]
+pub struct Full;
+
 /// Everybody who listens. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Hub(Arc<Lines>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    workers: Mutex<BTreeMap<WorkerId, Arc<Session>>>,
+    workers: Mutex<Workers>,
     runs: Mutex<BTreeMap<RunId, watch::Sender<u64>>>,
     answers: Mutex<BTreeMap<UnitId, oneshot::Sender<Result<UnitRecord, NoRoom>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Workers {
+    sessions: BTreeMap<WorkerId, Arc<Session>>,
+    turnover: Turnover,
+}
+
+/// How many workers came and left since the coordinator began. One whose newer connection takes over stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turnover {
+    /// They proved who they are.
+    pub came: u64,
+    /// Their connections ended.
+    pub left: u64,
 }
 
 /// Nothing panics while one of these locks is held, and nothing awaits.
@@ -65,36 +155,49 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Hub {
     /// A worker connected. An older connection of the same worker ends. At most `queue` messages wait for
     /// it: one that reads so slowly is cut off, connects anew and loses nothing.
+    ///
+    /// # Errors
+    /// [`Full`] when `most` others are connected.
     pub fn join(
         &self,
         worker: WorkerId,
         body: Body,
         slots: u16,
         queue: usize,
-    ) -> (Arc<Session>, mpsc::Receiver<ServerMessage>) {
-        let (sender, receiver) = mpsc::channel(queue);
-        let (taken_over, too_slow, banned) = Default::default();
-        let session = Session { sender, taken_over, too_slow, banned, body, slots, releases: Mutex::default() };
-        let session = Arc::new(session);
-        if let Some(older) = lock(&self.0.workers).insert(worker, Arc::clone(&session)) {
-            older.taken_over.cancel();
+        most: usize,
+    ) -> Result<(Arc<Session>, Outbox), Full> {
+        let mut workers = lock(&self.0.workers);
+        // One that is connected already needs no other place.
+        if workers.sessions.len() >= most && !workers.sessions.contains_key(&worker) {
+            return Err(Full);
         }
-        (session, receiver)
+        let (sender, messages) = mpsc::channel(queue);
+        let (taken_over, too_slow, banned) = Default::default();
+        let (unread, turn, releases) = Default::default();
+        let session = Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, releases };
+        let session = Arc::new(session);
+        match workers.sessions.insert(worker, Arc::clone(&session)) {
+            Some(older) => older.taken_over.cancel(),
+            None => workers.turnover.came += 1,
+        }
+        let outbox = Outbox { session: Arc::clone(&session), messages, taken: 0 };
+        Ok((session, outbox))
     }
 
     /// A connection is gone. Says whether it was the worker's current one.
     pub fn leave(&self, worker: WorkerId, session: &Arc<Session>) -> bool {
         let mut workers = lock(&self.0.workers);
-        let current = workers.get(&worker).is_some_and(|current| Arc::ptr_eq(current, session));
+        let current = workers.sessions.get(&worker).is_some_and(|current| Arc::ptr_eq(current, session));
         if current {
-            workers.remove(&worker);
+            workers.sessions.remove(&worker);
+            workers.turnover.left += 1;
         }
         current
     }
 
     /// A worker's connection, if there is one.
     pub fn session(&self, worker: WorkerId) -> Option<Arc<Session>> {
-        lock(&self.0.workers).get(&worker).cloned()
+        lock(&self.0.workers).sessions.get(&worker).cloned()
     }
 
     /// Sends to a worker, if it is connected.
@@ -129,12 +232,17 @@ impl Hub {
 
     /// The connected workers.
     pub fn workers(&self) -> BTreeMap<WorkerId, Arc<Session>> {
-        lock(&self.0.workers).clone()
+        lock(&self.0.workers).sessions.clone()
     }
 
     /// How many workers are connected.
     pub fn connected(&self) -> usize {
-        lock(&self.0.workers).len()
+        lock(&self.0.workers).sessions.len()
+    }
+
+    /// How many workers came and left so far.
+    pub fn turnover(&self) -> Turnover {
+        lock(&self.0.workers).turnover
     }
 
     /// Changes whenever something about the run is durable that was not before.
@@ -197,5 +305,88 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         lock(&self.hub.0.answers).remove(&self.unit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use manyhands_model::Timestamp;
+    use manyhands_protocol::Grant;
+    use manyhands_signing::Keypair;
+
+    use super::*;
+
+    fn worker(index: u8) -> WorkerId {
+        WorkerId([index; 32])
+    }
+
+    fn join(hub: &Hub, index: u8, most: usize) -> Result<(Arc<Session>, Outbox), Full> {
+        hub.join(worker(index), Body { engine: String::new(), runtime: String::new() }, 1, 8, most)
+    }
+
+    fn grant(bytes: usize) -> ServerMessage {
+        let leases = manyhands_protocol::Leases {
+            worker: worker(1),
+            run: RunId([0; 16]),
+            job: "job".parse().unwrap(),
+            serial: 1,
+            module: Digest::of(b"module"),
+            validity: manyhands_signing::Validity { issued_at: Timestamp(0), expires_at: Timestamp(1) },
+            leases: Vec::new(),
+        };
+        let leases = Signed::new(&Keypair::from_seed(&[1; 32]), &leases);
+        ServerMessage::Grant(Grant { leases, release: None, inputs: vec![vec![0; bytes].into()] })
+    }
+
+    #[test]
+    fn a_place_is_for_one_worker_and_it_may_come_back_to_it() {
+        let hub = Hub::default();
+        let (older, _outbox) = join(&hub, 1, 1).unwrap();
+        assert_eq!(join(&hub, 2, 1).err(), Some(Full));
+        let (newer, _outbox) = join(&hub, 1, 1).unwrap();
+        assert!(older.taken_over.is_cancelled() && !newer.taken_over.is_cancelled());
+        assert!(!hub.leave(worker(1), &older), "the newer one stays");
+        assert_eq!(join(&hub, 2, 1).err(), Some(Full));
+        assert_eq!(hub.turnover(), Turnover { came: 1, left: 0 });
+        assert!(hub.leave(worker(1), &newer));
+        join(&hub, 2, 1).unwrap();
+        assert_eq!(hub.turnover(), Turnover { came: 2, left: 1 });
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_nothing_gets_no_more_inputs_and_whoever_reads_gets_all() {
+        let hub = Hub::default();
+        let (session, mut outbox) = join(&hub, 1, 1).unwrap();
+        session.send(grant(INPUT_BYTES - 1));
+        drop(session.turn().await.expect("there is room"));
+        session.send(grant(1));
+        assert!(!session.has_room());
+        let waiting = async {
+            let turn = session.turn().await.expect("it reads on");
+            session.send(grant(INPUT_BYTES));
+            drop(turn);
+            drop(session.turn().await.expect("it reads on"));
+        };
+        let mut waiting = Box::pin(waiting);
+        assert!(poll!(&mut waiting).is_pending(), "nothing was read");
+        outbox.next().await.expect("the first");
+        assert!(poll!(&mut waiting).is_pending(), "the first is not sent yet");
+        outbox.next().await.expect("the second");
+        assert!(poll!(&mut waiting).is_pending(), "what came meanwhile is not read");
+        outbox.next().await.expect("the third");
+        assert!(poll!(&mut waiting).is_pending(), "the third is not sent yet");
+        assert!(poll!(Box::pin(outbox.next())).is_pending(), "there is no more");
+        waiting.await;
+        assert!(!session.too_slow.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_connection_that_has_ended() {
+        let hub = Hub::default();
+        let (session, outbox) = join(&hub, 1, 1).unwrap();
+        session.send(grant(INPUT_BYTES));
+        let (turn, ()) = tokio::join!(session.turn(), async { drop(outbox) });
+        assert!(turn.is_none());
     }
 }

@@ -26,6 +26,8 @@ use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::{BlobOperation, Metrics};
+
 /// Records read at once from the store.
 const PAGE: usize = 1_000;
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
@@ -168,6 +170,7 @@ pub struct SubmitRecord {
 pub struct Records {
     store: Arc<dyn StateStore>,
     blobs: Blobs,
+    metrics: Metrics,
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {
@@ -279,9 +282,9 @@ impl Writes {
 }
 
 impl Records {
-    /// Records over these.
-    pub fn new(store: Arc<dyn StateStore>, blobs: Blobs) -> Self {
-        Self { store, blobs }
+    /// Records over these. Blobs that fail are counted in `metrics`.
+    pub fn new(store: Arc<dyn StateStore>, blobs: Blobs, metrics: Metrics) -> Self {
+        Self { store, blobs, metrics }
     }
 
     /// The store itself.
@@ -311,8 +314,26 @@ impl Records {
         if bytes.len() <= INLINE_BYTES_MAX {
             Ok(Content { digest: Digest::of(&bytes), inline: Some(bytes) })
         } else {
-            Ok(Content { digest: self.blobs.put(bytes).await?, inline: None })
+            Ok(Content { digest: self.blob(bytes).await?, inline: None })
         }
+    }
+
+    /// Bytes as a blob, however few, that is durable when this returns.
+    ///
+    /// # Errors
+    /// [`RecordError::Blob`].
+    pub async fn blob(&self, bytes: impl Into<Bytes>) -> Result<Digest, RecordError> {
+        let put = self.blobs.put(bytes).await;
+        Ok(put.inspect_err(|_| self.metrics.blob_error(BlobOperation::Write))?)
+    }
+
+    /// A blob by its digest.
+    ///
+    /// # Errors
+    /// [`RecordError::Blob`].
+    pub async fn read(&self, digest: &Digest) -> Result<Bytes, RecordError> {
+        let got = self.blobs.get(digest).await;
+        Ok(got.inspect_err(|_| self.metrics.blob_error(BlobOperation::Read))?)
     }
 
     /// The inputs among which a unit's is.
@@ -352,7 +373,7 @@ impl Records {
     pub async fn bytes(&self, content: &Content) -> Result<Bytes, RecordError> {
         match &content.inline {
             Some(bytes) => Ok(bytes.clone()),
-            None => Ok(self.blobs.get(&content.digest).await?),
+            None => self.read(&content.digest).await,
         }
     }
 
@@ -363,7 +384,7 @@ impl Records {
     pub async fn output(&self, digest: Digest) -> Result<Bytes, RecordError> {
         match self.store.get(Table::Results, &[&b"o"[..], digest.as_bytes()].concat())? {
             Some(record) => Ok(record.value.into()),
-            None => Ok(self.blobs.get(&digest).await?),
+            None => self.read(&digest).await,
         }
     }
 
@@ -499,5 +520,38 @@ impl Records {
 
     fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, RecordError> {
         self.store.get(table, key)?.map(|record| decode(table, &record.value)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manyhands_state::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_blob_that_cannot_be_read_or_written_is_counted() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
+        let blobs = dir.path().join("blobs");
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(&blobs).unwrap(), metrics.clone());
+        let count = |operation: &str| {
+            let line = format!("manyhands_blob_errors_total{{operation=\"{operation}\"}} ");
+            let page = metrics.text();
+            page.lines().find_map(|found| found.strip_prefix(&line)).unwrap().parse::<u64>().unwrap()
+        };
+        let long = Bytes::from(vec![7; INLINE_BYTES_MAX + 1]);
+        let content = records.content(long.clone()).await.unwrap();
+        assert_eq!(records.bytes(&content).await.unwrap(), long);
+        assert_eq!(records.output(content.digest).await.unwrap(), long);
+        assert_eq!((count("read"), count("write")), (0, 0));
+
+        std::fs::remove_dir_all(&blobs).unwrap();
+        records.bytes(&content).await.unwrap_err();
+        records.output(content.digest).await.unwrap_err();
+        assert_eq!((count("read"), count("write")), (2, 0));
+        // Where the folder was, nothing can be put.
+        std::fs::write(&blobs, b"a file").unwrap();
+        records.content(long).await.unwrap_err();
+        assert_eq!((count("read"), count("write")), (2, 1));
     }
 }

@@ -738,6 +738,8 @@ settings! {
         workers_max: u32 = 2048, 1..=1_000_000;
         /// Most messages waiting for one worker; one that falls further behind is disconnected.
         worker_queue_max: u32 = 256, 1..=1_000_000;
+        /// How often a worker must say something, at least a ping; three times silent means gone.
+        heartbeat_ms: u64 = 20_000, 1_000..=300_000;
         /// Most events waiting for the scheduler; whoever brings more waits.
         core_queue_max: u32 = 4096, 1..=1_000_000;
     }
@@ -801,6 +803,11 @@ impl Limits {
     /// Time after which a client that takes nothing of its response is cut off.
     pub const fn write_idle_timeout(&self) -> Duration {
         Duration::from_millis(self.write_idle_timeout_ms)
+    }
+
+    /// How often a worker must say something.
+    pub const fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
     }
 
     /// Time for requests in flight to finish when the coordinator stops.

@@ -35,6 +35,8 @@ use crate::upkeep::Uploads;
 
 /// How often the clock is compared with the one on the wall.
 const CLOCK_WATCH: Duration = Duration::from_secs(5);
+/// How often the log says who came and left.
+const MINUTE: Duration = Duration::from_secs(60);
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -126,7 +128,9 @@ impl Running {
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let began = Instant::now();
     take_descriptors(settings.limits.connections_max);
-    let (opened, settings) = blocking(move || Ok((open(&settings)?, settings))).await?;
+    let metrics = Metrics::new();
+    let counted = metrics.clone();
+    let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
     let Opened { clock, store, records, catalogue, keys, tokens, scheduler, repairs } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -138,7 +142,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
 
-    let (metrics, hub, stop) = (Metrics::new(), Hub::default(), CancellationToken::new());
+    let (hub, stop) = (Hub::default(), CancellationToken::new());
     for repair in &repairs {
         metrics.repaired(if matches!(repair, Repair::TornTail { .. }) { Repaired::TornTail } else { Repaired::Damage });
     }
@@ -181,6 +185,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    tokio::spawn(every_minute(app.clone()));
     tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     tokio::spawn(finish_revocations(app.clone()));
@@ -218,6 +223,20 @@ async fn finish_revocations(app: App) {
     }
 }
 
+/// A line for all workers that came and left, where one for each would bury the others.
+async fn every_minute(app: App) {
+    let mut every = tokio::time::interval(MINUTE);
+    let mut known = app.hub.turnover();
+    while app.stop.run_until_cancelled(every.tick()).await.is_some() {
+        let now = app.hub.turnover();
+        let (came, left) = (now.came - known.came, now.left - known.left);
+        if came + left > 0 {
+            info!("workers: {} connected, {came} came, {left} left", now.came - now.left);
+        }
+        known = now;
+    }
+}
+
 /// What grows old: the trust list, answers kept for those who ask twice, and room on the disk.
 async fn every_hour(app: App) {
     let mut every = tokio::time::interval(HOUR);
@@ -252,7 +271,7 @@ struct Opened {
 }
 
 /// Opens everything that is on disk.
-fn open(settings: &Settings) -> Result<Opened, StartError> {
+fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     let clock = Clock::start();
     let dir = &settings.data_dir;
     let unusable = |error| StartError::DataDir { dir: dir.display().to_string(), error };
@@ -274,7 +293,7 @@ fn open(settings: &Settings) -> Result<Opened, StartError> {
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
     }
-    let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?);
+    let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?, metrics);
     let swept = records.sweep_broken_submissions()?;
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");

@@ -13,17 +13,14 @@ use manyhands_protocol::{
 };
 use manyhands_scheduler::Input;
 use manyhands_signing::Untrusted;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::app::App;
 use crate::core::{Event, Stopping};
-use crate::hub::Session;
-use crate::metrics::{BlobOperation, ReportResult, WorkerLeft, WorkerRefused};
+use crate::hub::{Outbox, Session};
+use crate::metrics::{ReportResult, WorkerLeft, WorkerRefused};
 
-/// How often a worker must say something; three times silent means gone.
-const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Time for a worker to prove who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Time for a worker to take one frame.
@@ -71,9 +68,18 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
             return part(&app, socket, leave).await;
         }
     };
-    let (session, outbox) = app.hub.join(id, hello.body, hello.slots, app.settings.limits.worker_queue_max as usize);
+    let limits = &app.settings.limits;
+    let (queue, most) = (limits.worker_queue_max as usize, limits.workers_max as usize);
+    let (session, outbox) = match app.hub.join(id, hello.body, hello.slots, queue, most) {
+        Ok(joined) => joined,
+        Err(full) => {
+            app.metrics.worker_refused(WorkerRefused::Full);
+            let leave = Leave::Refused(WorkerLeft::Coordinator, full.to_string(), Some(RETRY));
+            return part(&app, socket, leave).await;
+        }
+    };
     app.metrics.worker_joined();
-    info!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
+    debug!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
     let leave = match talk(&app, &mut socket, id, &session, outbox).await {
         Ok(()) => Leave::Quietly(WorkerLeft::Closed),
         Err(leave) => leave,
@@ -84,7 +90,7 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
     }
     let (Leave::Quietly(why) | Leave::Refused(why, ..)) = &leave;
     app.metrics.worker_left(*why);
-    info!(worker = %id, ?why, "worker left");
+    debug!(worker = %id, ?why, "worker left");
     part(&app, socket, leave).await;
 }
 
@@ -101,18 +107,8 @@ async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
 }
 
 async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
-    let is_full = || app.hub.connected() >= app.settings.limits.workers_max as usize;
-    let full = || {
-        let reason = "the coordinator has all the workers it can take".to_owned();
-        (WorkerRefused::Full, Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)))
-    };
-    if is_full() {
-        return Err(full());
-    }
     let (worker, hello) = introduce(app, socket).await.map_err(|leave| (WorkerRefused::Greeting, leave))?;
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
-        // A crowd greets at the same time, and all of it found room before anybody had taken it.
-        Ok(false) if is_full() => Err(full()),
         Ok(false) => Ok((worker, hello)),
         Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
         Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
@@ -144,10 +140,11 @@ async fn talk(
     socket: &mut WebSocket,
     worker: WorkerId,
     session: &Arc<Session>,
-    mut outbox: mpsc::Receiver<ServerMessage>,
+    mut outbox: Outbox,
 ) -> Result<(), Leave> {
+    let heartbeat = app.settings.limits.heartbeat();
     app.core.tell(Input::Connected { worker }).await?;
-    send(socket, &ServerMessage::Welcome(Welcome { heartbeat: HEARTBEAT })).await?;
+    send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
     let mut allowance = MESSAGES_AT_ONCE;
     loop {
@@ -164,10 +161,10 @@ async fn talk(
                 let reason = "this connection is too slow for its work".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Slow, reason, Some(RETRY)));
             }
-            () = tokio::time::sleep_until(last_heard + 3 * HEARTBEAT) => {
+            () = tokio::time::sleep_until(last_heard + 3 * heartbeat) => {
                 return Err(Leave::Quietly(WorkerLeft::Silent));
             }
-            message = outbox.recv() => match message {
+            message = outbox.next() => match message {
                 Some(message) => send(socket, &message).await?,
                 None => return Ok(()),
             },
@@ -232,7 +229,6 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
                 Ok(content) => contents.push(content),
                 Err(error) => {
                     tracing::error!(%error, "an output cannot be kept");
-                    app.metrics.blob_error(BlobOperation::Write);
                     let reason = "the coordinator cannot keep outputs now".to_owned();
                     return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)));
                 }

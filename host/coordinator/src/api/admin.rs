@@ -1,6 +1,7 @@
 //! For operators: workers, tokens, keys, health; and the door for workers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::ws::WebSocketUpgrade;
@@ -16,6 +17,8 @@ use crate::idempotency::ShownOnce;
 use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 
+/// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
+const BUSY_MAX: Duration = Duration::from_secs(10);
 /// What is read from a worker at once.
 const READ_BUFFER_BYTES: usize = 8 << 10;
 
@@ -99,15 +102,19 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The coordinator takes work: its scheduler answers and it is not stopping.
+/// The coordinator takes work: its scheduler gets on and it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "operators",
     responses((status = 200, body = String), (status = 503, body = manyhands_api::Problem)))]
 pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
-    if app.stop.is_cancelled() {
-        return Err(crate::core::Stopping.into());
+    match app.core.busy_for().filter(|_| !app.stop.is_cancelled()) {
+        None => Err(crate::core::Stopping.into()),
+        Some(busy) if busy > BUSY_MAX => {
+            let detail =
+                format!("the scheduler has got no further for {} s; is the disk full, or slow?", busy.as_secs());
+            Err(ApiError::new(Kind::Unavailable, detail).retry_after(BUSY_MAX))
+        }
+        Some(_) => Ok("ok\n"),
     }
-    app.core.ask(|_, _| ()).await?;
-    Ok("ok\n")
 }
 
 /// Counters for Prometheus, as OpenMetrics text.

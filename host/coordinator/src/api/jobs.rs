@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{JobRecord, RecordError, Writes};
+use crate::records::{JobRecord, Writes};
 use crate::revocations::{self, Revocation};
 
 /// All published jobs, the newest version of each.
@@ -114,7 +114,7 @@ pub(super) async fn module(State(app): State<App>, Path(digest): Path<String>) -
     if app.catalogue.module(digest).is_none() {
         return Err(ApiError::not_found("module", digest));
     }
-    let bytes = app.records.blobs().get(&digest).await.map_err(|error| ApiError::internal(&error))?;
+    let bytes = app.records.read(&digest).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/wasm".to_owned()),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
@@ -227,10 +227,9 @@ async fn keep(
     source: Bytes,
 ) -> Answer<std::sync::Arc<JobRecord>> {
     let module_bytes = sealed.bytes.len() as u64;
-    let blobs = app.records.blobs();
     let job = JobRecord {
-        source: blobs.put(source).await.map_err(RecordError::from)?,
-        module: blobs.put(sealed.bytes).await.map_err(RecordError::from)?,
+        source: app.records.blob(source).await?,
+        module: app.records.blob(sealed.bytes).await?,
         manifest: sealed.manifest,
         serial: app.catalogue.last_serial() + 1,
         module_bytes,
