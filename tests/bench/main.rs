@@ -10,6 +10,7 @@ mod idle;
 mod latency;
 mod load;
 mod peers;
+mod recovery;
 mod report;
 mod restart;
 mod throughput;
@@ -18,10 +19,21 @@ use std::process::ExitCode;
 
 use crate::report::Report;
 
+/// As in the coordinator, whose store is measured here as well.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["throughput", "latency", "growth", "idle", "restart"];
+    if let [word, dir] = &names[..]
+        && word == recovery::VICTIM
+    {
+        recovery::fill(dir.as_ref());
+        return ExitCode::SUCCESS;
+    }
+    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery"];
     let names: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
     for name in names {
         let mut report = Report::new(name);
@@ -31,6 +43,7 @@ async fn main() -> ExitCode {
             "growth" => growth::run(&mut report).await,
             "idle" => idle::run(&mut report).await,
             "restart" => restart::run(&mut report).await,
+            "recovery" => recovery::run(&mut report),
             other => {
                 eprintln!("there is no benchmark `{other}`; there are {}", all.join(", "));
                 return ExitCode::from(2);

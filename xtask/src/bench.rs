@@ -25,6 +25,8 @@ enum Name {
     Idle,
     /// Start after `kill -9` with a million units stored
     Restart,
+    /// What it takes a store to be back after a crash, and without its index or its log
+    Recovery,
     /// Ten thousand workers within a minute
     Flash,
 }

@@ -4,8 +4,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
 
-use manyhands_state::{Record, Revision};
+use manyhands_state::{Key, Record, Revision};
 
 use crate::disk;
 use crate::index::{Index, Rot};
@@ -155,9 +156,7 @@ impl Place {
         // With the log whole, what was not flushed for certain is replayed once more. With a hole in
         // it, only what is new: replaying what is before the hole would undo what was in it.
         let from = if fault.is_some() { held } else { checkpoint };
-        let mut portion = Portion::new(&mut index);
-        log::read(&self.log, from, |frame| portion.add(frame))?;
-        portion.finish()?;
+        feed(&mut index, |portions| log::read(&self.log, from, |frame| portions.add_frame(frame)))?;
         let replayed = index.applied.0.saturating_sub(held.0);
         match fault {
             None => self.cut(survey.torn, repairs)?,
@@ -215,21 +214,19 @@ impl Place {
 
     /// Gives an empty index what snapshot and log have; returns what is wrong with the log's end, and with the rest.
     fn fill(&self, index: &mut Index, through: Option<Revision>) -> Result<(Option<Torn>, Option<String>), OpenError> {
-        let mut extent = Extent::default();
-        if let Some(path) = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))? {
-            let read = snapshot::read(&path, |rows| {
-                let changes = rows.into_iter().map(|(key, record)| (key, Some(record))).collect();
-                Ok(index.take(&changes, Revision(0))?)
-            });
-            extent = read?.map_err(|what| OpenError::Damaged { place: path, what })?;
-        }
-        index.take(&Changes::new(), extent.start)?;
-        let mut portion = Portion::new(index);
-        let survey = log::read(&self.log, extent.start, |frame| match through {
-            Some(through) if frame.first > through => Ok(()),
-            _ => portion.add(frame),
+        let (extent, survey) = feed(index, |portions| {
+            let mut extent = Extent::default();
+            if let Some(path) = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))? {
+                let read = snapshot::read(&path, |rows| portions.add_rows(rows));
+                extent = read?.map_err(|what| OpenError::Damaged { place: path, what })?;
+            }
+            portions.reach(extent.start)?;
+            let survey = log::read(&self.log, extent.start, |frame| match through {
+                Some(through) if frame.first > through => Ok(()),
+                _ => portions.add_frame(frame),
+            })?;
+            Ok((extent, survey))
         })?;
-        portion.finish()?;
         let fault = survey.damage.first().map(|damage| format!("{}: {}", damage.file.display(), damage.what));
         if let Some(damage) = survey.damage.into_iter().find(|damage| damage.through > extent.start) {
             return Err(OpenError::Damaged { place: damage.file, what: damage.what });
@@ -253,43 +250,70 @@ impl Place {
     }
 }
 
-/// Gives an index what a log holds, much of it at a time: most records change more than once.
-struct Portion<'a> {
-    index: &'a mut Index,
+/// Gives an index what `read` finds in a log or a snapshot: the one is read while the other writes.
+fn feed<T>(index: &mut Index, read: impl FnOnce(&mut Portions) -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let last = index.applied;
+    std::thread::scope(|scope| {
+        let (sender, portions) = mpsc::sync_channel::<(Changes, Revision)>(1);
+        let writer = scope.spawn(move || portions.into_iter().try_for_each(|(some, last)| index.take(&some, last)));
+        let mut portions = Portions { sender, changes: Changes::new(), bytes: 0, last };
+        let read = read(&mut portions).and_then(|read| portions.give().map(|()| read));
+        drop(portions);
+        match writer.join() {
+            Ok(Ok(())) => read,
+            Ok(Err(rot)) => Err(rot.into()),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// What is read, much of it at a time: most records change more than once.
+struct Portions {
+    sender: SyncSender<(Changes, Revision)>,
     changes: Changes,
     /// What they take in memory, about. Unit: bytes.
     bytes: usize,
     last: Revision,
 }
 
-impl<'a> Portion<'a> {
-    fn new(index: &'a mut Index) -> Self {
-        let last = index.applied;
-        Self { index, changes: Changes::new(), bytes: 0, last }
-    }
-
-    fn add(&mut self, frame: Frame) -> Result<(), OpenError> {
+impl Portions {
+    fn add_frame(&mut self, frame: Frame) -> Result<(), OpenError> {
         self.last = frame.last();
         let mut version = frame.first;
         for commit in frame.commits {
             for change in commit {
-                let record = change.value.map(|value| Record { version, value });
-                self.bytes += bytes_of(&change.key, record.as_ref());
-                self.changes.insert(change.key, record);
+                self.add(change.key, change.value.map(|value| Record { version, value }));
             }
             version = version.next();
         }
+        self.give_if_many()
+    }
+
+    fn add_rows(&mut self, rows: Vec<(Key, Record)>) -> Result<(), OpenError> {
+        rows.into_iter().for_each(|(key, record)| self.add(key, Some(record)));
+        self.give_if_many()
+    }
+
+    /// With everything so far, the index is at that revision.
+    fn reach(&mut self, revision: Revision) -> Result<(), OpenError> {
+        self.last = revision;
+        self.give()
+    }
+
+    fn add(&mut self, key: Key, record: Option<Record>) {
+        self.bytes += bytes_of(&key, record.as_ref());
+        self.changes.insert(key, record);
+    }
+
+    fn give_if_many(&mut self) -> Result<(), OpenError> {
         if self.bytes >= PORTION_BYTES { self.give() } else { Ok(()) }
     }
 
     fn give(&mut self) -> Result<(), OpenError> {
-        self.index.take(&std::mem::take(&mut self.changes), self.last)?;
         self.bytes = 0;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), OpenError> {
-        if self.changes.is_empty() { Ok(()) } else { self.give() }
+        // Only a writer that failed is gone, and it says why.
+        let gone = |_| OpenError::Index { place: PathBuf::new(), what: "it takes nothing any more".to_owned() };
+        self.sender.send((std::mem::take(&mut self.changes), self.last)).map_err(gone)
     }
 }
 
