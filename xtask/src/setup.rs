@@ -38,15 +38,17 @@ fn is_core(file: &std::fs::DirEntry) -> bool {
     file.file_name().to_string_lossy().starts_with("libcore-")
 }
 
-/// Looks for the C compiler that the TLS library needs; Rust's own linker needs it as well.
+/// Looks for the C compiler that the TLS library and Rust's own linker need, and for `make`, which builds the allocator.
 pub(crate) async fn compiler() -> anyhow::Result<()> {
-    let chosen = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let asked = Command::new(&chosen).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
-    if asked.is_ok_and(|status| status.success()) {
-        return Ok(());
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    for (what, program) in [("C compiler", compiler), ("program", "make".into())] {
+        let asked = Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+        if !asked.is_ok_and(|status| status.success()) {
+            bail!(
+                "there is no {what} `{}`; on Debian and Ubuntu `sudo apt install build-essential` brings one, on Fedora `sudo dnf install gcc make`, on macOS `xcode-select --install`",
+                program.display()
+            );
+        }
     }
-    bail!(
-        "there is no C compiler `{}`; on Debian and Ubuntu `sudo apt install build-essential` brings one, on Fedora `sudo dnf install gcc`, on macOS `xcode-select --install`",
-        chosen.display()
-    )
+    Ok(())
 }

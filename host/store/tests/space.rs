@@ -16,8 +16,8 @@ const UNITS: u32 = 100;
 const RUNS: u32 = 24;
 /// The most on the disk at the end, as a multiple of the live data: a log of a half, a snapshot, and an index of 2.25.
 const BOUND: f64 = 4.0;
-/// For the work in the background to catch up.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For the work in the background to catch up, which rests between two times that it makes the index anew.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn unit(run: u32, unit: u32) -> (Table, Vec<u8>) {
     (Table::Units, [b"r".as_slice(), &run.to_be_bytes(), &unit.to_be_bytes()].concat())

@@ -7,6 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+/// The file whose rounds take long, and of how many that are asked for it plays one.
+const LONG: &str = "space";
+const LONG_SHARE: u64 = 200;
+
 /// Random numbers that a seed repeats.
 pub(crate) struct Dice(ChaCha8Rng);
 
@@ -25,7 +29,8 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Plays rounds of `kind`, `short` unless more are asked for; each tells how many faults it had.
 pub(crate) fn play(kind: &str, file: &str, test: &str, short: u64, mut round: impl FnMut(&mut Dice) -> u64) {
-    let rounds = number("MANYHANDS_FAULTS_ROUNDS").unwrap_or(short);
+    let asked = number("MANYHANDS_FAULTS_ROUNDS");
+    let rounds = asked.map_or(short, |rounds| if file == LONG { rounds.div_ceil(LONG_SHARE) } else { rounds });
     let first = number("MANYHANDS_FAULTS_SEED").unwrap_or(1);
     let mut faults = 0;
     for seed in first..first + rounds {
