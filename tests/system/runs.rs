@@ -1,6 +1,7 @@
 //! From a module to verified results.
 
-use manyhands_api::{RunState, RunView};
+use manyhands_api::{CreatedToken, NewToken, Role, RunList, RunState, RunView};
+use manyhands_model::RunId;
 use manyhands_tests::{Coordinator, Liar, jobs, until};
 use reqwest::Method;
 
@@ -129,4 +130,62 @@ async fn a_unit_without_an_answer_says_what_it_waits_for() {
     assert_eq!(cancelled.id, run.id);
     let state = async || (coordinator.run(run.id).await.state == RunState::Cancelled).then_some(());
     until("the run is cancelled", state).await;
+}
+
+#[tokio::test]
+async fn each_owner_finds_their_own_runs_and_an_operator_all() {
+    let mut coordinator = Coordinator::start().await;
+    let job = jobs::parrot();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let new = NewToken { name: "bob".into(), role: Role::Requester };
+    let created = coordinator.request(Method::POST, "/v1/tokens").json(&new).send().await.expect("an answer");
+    let bob = created.json::<CreatedToken>().await.expect("a token").token;
+    let mut of_bob = Vec::new();
+    for number in 0..6 {
+        let request = match number % 2 {
+            0 => coordinator.request(Method::POST, "/v1/runs?job=parrot"),
+            _ => coordinator.anonymous(Method::POST, "/v1/runs?job=parrot").bearer_auth(&bob),
+        };
+        let run: RunView = request.body("[1]").send().await.expect("an answer").json().await.expect("a run");
+        if run.owner == "bob" {
+            of_bob.push(run.id);
+        }
+    }
+    // What is invoked is listed as well.
+    let invoke = coordinator.anonymous(Method::POST, "/v1/jobs/parrot/invoke?timeout_ms=1").bearer_auth(&bob);
+    assert_eq!(invoke.body("[1]").send().await.expect("an answer").status().as_u16(), 504);
+    let invoked = until("the invoked run is on disk", async || {
+        let all: RunList = coordinator.get("/v1/runs").await.expect("a list");
+        all.runs.iter().find(|run| run.priority == i8::MAX).map(|run| run.id)
+    })
+    .await;
+    of_bob.push(invoked);
+    let all: RunList = coordinator.get("/v1/runs").await.expect("a list");
+    assert_eq!((all.runs.len(), all.next), (7, None));
+    coordinator.kill();
+    coordinator.restart().await;
+
+    of_bob.sort_unstable();
+    let mut found: Vec<RunId> = Vec::new();
+    let mut path = "/v1/runs?limit=3".to_owned();
+    let next = loop {
+        let page: RunList = coordinator
+            .anonymous(Method::GET, &path)
+            .bearer_auth(&bob)
+            .send()
+            .await
+            .expect("an answer")
+            .json()
+            .await
+            .expect("a list");
+        found.extend(page.runs.iter().map(|run| run.id));
+        match page.next {
+            Some(next) if found.len() < 7 => path = format!("/v1/runs?limit=3&after={next}"),
+            next => break next,
+        }
+    };
+    assert_eq!(next, None);
+    assert!(found.is_sorted_by(|newer, older| newer > older), "the newest first: {found:?}");
+    found.reverse();
+    assert_eq!(found, of_bob);
 }

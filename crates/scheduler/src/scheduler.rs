@@ -327,6 +327,8 @@ pub struct Scheduler {
     stirred: bool,
     /// Leases that ran out so far.
     expired: u64,
+    /// Leases given beside late ones so far.
+    spares: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -348,6 +350,7 @@ impl Scheduler {
             hungry: Hungry::default(),
             stirred: false,
             expired: 0,
+            spares: 0,
             effects: VecDeque::new(),
         }
     }
@@ -992,6 +995,7 @@ impl Scheduler {
             }
         });
         let Some(unit) = unit else { return false };
+        self.spares += 1;
         self.lease(now, id, unit);
         true
     }
@@ -1084,6 +1088,11 @@ impl Scheduler {
     /// Leases that ran out since this scheduler began.
     pub const fn expired(&self) -> u64 {
         self.expired
+    }
+
+    /// Leases given since this scheduler began because others were late for which somebody waited.
+    pub const fn spares(&self) -> u64 {
+        self.spares
     }
 
     /// Whether a worker gets no more work, ever.

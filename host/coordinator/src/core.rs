@@ -356,6 +356,7 @@ fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -
     for batch in batches {
         for (run, input) in &batch.invoked {
             writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
+            writes.owner(run);
             runs.insert(run.spec.id, run);
         }
         for Content { digest, inline } in &batch.outputs {

@@ -216,6 +216,7 @@ struct Numbers {
     workers_banned: Counter,
     leases_granted: Counter,
     leases_expired: Counter,
+    leases_spare: Counter,
     leases_failed: Counter,
     reports: Family<ReportResult, Counter>,
     units: Family<UnitState, Gauge>,
@@ -305,6 +306,7 @@ impl Metrics {
             workers_banned: number(r, "workers_banned", "Workers that contradicted answers too often"),
             leases_granted: number(r, "leases_granted", "Leases given to workers"),
             leases_expired: number(r, "leases_expired", "Leases that ran out"),
+            leases_spare: number(r, "leases_spare", "Leases given because others were late for which somebody waited"),
             leases_failed: number(r, "leases_failed", "Leases that could not be given, for want of the input"),
             reports: family(r, "reports", "Reports of workers", ReportResult::ALL),
             units: family(r, "units", "Units of active runs", UnitState::ALL),
@@ -396,6 +398,11 @@ impl Metrics {
     /// So many leases ran out since the start.
     pub fn leases_expired(&self, leases: u64) {
         self.0.leases_expired.inc_by(leases.saturating_sub(self.0.leases_expired.get()));
+    }
+
+    /// So many leases were given since the start because others were late.
+    pub fn leases_spare(&self, leases: u64) {
+        self.0.leases_spare.inc_by(leases.saturating_sub(self.0.leases_spare.get()));
     }
 
     /// A unit could not be given out.
@@ -520,6 +527,8 @@ mod tests {
         metrics.workers_connected(4);
         metrics.leases_granted(1);
         metrics.leases_expired(1);
+        metrics.leases_spare(2);
+        metrics.leases_spare(3);
         metrics.report(ReportResult::Dissent);
         metrics.units(UnitState::Waiting, 7);
         metrics.commit(Duration::from_millis(5));
@@ -547,6 +556,7 @@ mod tests {
             "manyhands_workers_connected 4",
             "manyhands_leases_granted_total 1",
             "manyhands_leases_expired_total 1",
+            "manyhands_leases_spare_total 3",
             r#"manyhands_reports_total{result="dissent"} 1"#,
             r#"manyhands_units{state="waiting"} 7"#,
             "manyhands_dissents_total 1",

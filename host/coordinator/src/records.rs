@@ -10,6 +10,8 @@
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
+//! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
+//! | meta | `runs-by-owner` | nothing: all runs have such an entry |
 //! | meta | `submit`, digest of owner and idempotency key | [`SubmitRecord`] |
 
 use std::sync::Arc;
@@ -30,6 +32,8 @@ use crate::metrics::{BlobOperation, Metrics};
 
 /// Records read at once from the store.
 const PAGE: usize = 1_000;
+/// Says that every run is listed with its owner, which once it was not.
+const RUNS_BY_OWNER: &[u8] = b"runs-by-owner";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -185,6 +189,10 @@ fn run_key(run: RunId) -> [u8; 16] {
     run.0.map(|byte| !byte)
 }
 
+fn owner_key(owner: &str) -> Vec<u8> {
+    [&b"owner"[..], Digest::of(owner.as_bytes()).as_bytes()].concat()
+}
+
 fn unit_key(unit: UnitId) -> [u8; 20] {
     let mut key = [0; 20];
     key[..16].copy_from_slice(unit.run.as_bytes());
@@ -214,6 +222,12 @@ impl Writes {
     /// Writes a run.
     pub fn run(&mut self, run: &RunRecord) {
         self.put(Table::Runs, &run_key(run.spec.id), encode(run));
+    }
+
+    /// Writes whose run it is, which every run needs once.
+    pub fn owner(&mut self, run: &RunRecord) {
+        let key = [&owner_key(&run.spec.owner)[..], &run_key(run.spec.id)].concat();
+        self.put(Table::Meta, &key, Vec::new());
     }
 
     /// Writes a unit.
@@ -406,6 +420,53 @@ impl Records {
         page.into_iter().map(|(_, record)| decode(Table::Runs, &record.value)).collect()
     }
 
+    /// Up to `limit` runs of one owner, newest first, after the given one; and the last of them if there may be
+    /// more.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn runs_of(
+        &self,
+        owner: &str,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<(Vec<RunRecord>, Option<RunId>), RecordError> {
+        let prefix = owner_key(owner);
+        let after = after.map(|run| [&prefix[..], &run_key(run)].concat());
+        let page = self.store.scan(Table::Meta, &prefix, after.as_deref(), limit)?;
+        let listed = |(key, _): &(Vec<u8>, _)| key.last_chunk().map(|key: &[u8; 16]| run_key(RunId(*key))).map(RunId);
+        let listed: Vec<RunId> = page.iter().filter_map(listed).collect();
+        let more = listed.last().copied().filter(|_| page.len() == limit);
+        let runs = listed.into_iter().filter_map(|run| self.run(run).transpose());
+        Ok((runs.collect::<Result<_, _>>()?, more))
+    }
+
+    /// Lists every run with its owner, if that was not done before: older versions did not. Returns how many.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn list_owners(&self) -> Result<u64, RecordError> {
+        let mut listed = 0;
+        if self.store.get(Table::Meta, RUNS_BY_OWNER)?.is_some() {
+            return Ok(listed);
+        }
+        let mut after = None;
+        loop {
+            let page = self.runs(after, PAGE)?;
+            let mut writes = Writes::default();
+            page.iter().for_each(|run| writes.owner(run));
+            after = page.last().map(|run| run.spec.id);
+            if after.is_none() {
+                writes.put(Table::Meta, RUNS_BY_OWNER, Vec::new());
+            }
+            self.commit(writes)?;
+            listed += page.len() as u64;
+            if after.is_none() {
+                return Ok(listed);
+            }
+        }
+    }
+
     /// A unit; none until somebody reported on it.
     ///
     /// # Errors
@@ -525,9 +586,69 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
+    use manyhands_scheduler::{Counts, Quorum, RunSpec, RunStatus};
     use manyhands_state::MemoryStore;
 
     use super::*;
+
+    fn id(number: u16) -> RunId {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        RunId(id)
+    }
+
+    fn run_of(owner: &str, number: u16) -> RunRecord {
+        let spec = RunSpec {
+            id: id(number),
+            owner: owner.into(),
+            job: "job".parse().unwrap(),
+            version: "1.0.0".parse().unwrap(),
+            serial: 1,
+            module: Digest::of(b"module"),
+            wall_ms: 1_000,
+            quorum: Quorum { agree: 1, most: 1 },
+            priority: 0,
+            reduce: false,
+            inputs: 1,
+            submitted_at: Timestamp(u64::from(number)),
+        };
+        RunRecord { spec, status: RunStatus::Active, counts: Counts::default(), dissents: 0, finished_at: None }
+    }
+
+    #[test]
+    fn an_owner_meets_no_runs_of_others_even_where_an_older_version_listed_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        // More than a page of them, and a few of somebody else among them.
+        let mut writes = Writes::default();
+        for number in 0..=1250 {
+            let owner = if number % 500 == 250 { "bob" } else { "ann" };
+            writes.run(&run_of(owner, number));
+        }
+        records.commit(writes).unwrap();
+        let of = |owner: &str, after: Option<u16>, limit: usize| {
+            let (runs, next) = records.runs_of(owner, after.map(id), limit).unwrap();
+            let number = |run: RunId| u16::from_be_bytes([run.0[0], run.0[1]]);
+            assert!(runs.iter().all(|run| run.spec.owner == owner));
+            let numbers = runs.iter().map(|run| number(run.spec.id)).collect::<Vec<_>>();
+            (numbers, next.map(number))
+        };
+        assert_eq!(of("bob", None, 10), (vec![], None), "nobody has listed them");
+        assert_eq!(records.list_owners().unwrap(), 1251);
+        assert_eq!(records.list_owners().unwrap(), 0, "once is enough");
+        let mut writes = Writes::default();
+        writes.owner(&run_of("bob", 1251));
+        writes.run(&run_of("bob", 1251));
+        records.commit(writes).unwrap();
+
+        assert_eq!(of("bob", None, 10), (vec![1251, 1250, 750, 250], None));
+        assert_eq!(of("bob", None, 2), (vec![1251, 1250], Some(1250)));
+        assert_eq!(of("bob", Some(1250), 2), (vec![750, 250], Some(250)));
+        assert_eq!(of("bob", Some(250), 2), (vec![], None));
+        assert_eq!(of("bob", Some(1000), 2), (vec![750, 250], Some(250)), "after one that is another's");
+        assert_eq!(of("ann", None, 3), (vec![1249, 1248, 1247], Some(1247)));
+        assert_eq!(of("bo", None, 3), (vec![], None));
+    }
 
     #[tokio::test]
     async fn a_blob_that_cannot_be_read_or_written_is_counted() {

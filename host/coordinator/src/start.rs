@@ -298,6 +298,10 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");
     }
+    let listed = records.list_owners()?;
+    if listed > 0 {
+        info!(runs = listed, "runs were listed with their owners, which an older version did not do");
+    }
     let catalogue = Arc::new(Catalogue::load(&records)?);
     let policy = Policy { lease_margin: Duration::from_millis(settings.scheduling.lease_ms), ..Policy::default() };
     let mut scheduler = Scheduler::new(policy, entropy()?);

@@ -122,10 +122,10 @@ pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let look = |scheduler: &manyhands_scheduler::Scheduler, now: manyhands_model::Timestamp| {
         let age = scheduler.waiting_since().map(|since| now.since(since));
-        (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired())
+        (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired(), scheduler.spares())
     };
     // One that is stopping shows the last counts.
-    if let Ok((counts, runs, age, expired)) = app.core.ask(look).await {
+    if let Ok((counts, runs, age, expired, spares)) = app.core.ask(look).await {
         app.metrics.units(UnitState::Waiting, counts.waiting.into());
         app.metrics.units(UnitState::Running, counts.running.into());
         app.metrics.units(UnitState::Done, counts.done.into());
@@ -133,6 +133,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         app.metrics.units(UnitState::Cancelled, counts.cancelled.into());
         app.metrics.backlog(runs, age);
         app.metrics.leases_expired(expired);
+        app.metrics.leases_spare(spares);
     }
     app.metrics.workers_connected(app.hub.connected());
     let (events, batches) = app.core.queues();

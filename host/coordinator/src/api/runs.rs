@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
-use manyhands_api::{ReasonCount, ReplicaView, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
+use manyhands_api::{ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
 use manyhands_model::{Digest, RunId, UnitId};
 use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
 use serde::Deserialize;
@@ -95,26 +95,20 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Answer<Json<RunList>> {
     let limit = query.limit.unwrap_or(50).clamp(1, 1_000);
-    let (mut after, mut found) = (query.after, Vec::new());
-    loop {
-        let page = app.blocking(move |records| records.runs(after, limit)).await?;
-        let last_page = page.len() < limit;
-        after = page.last().map(|run| run.spec.id);
-        let visible = |run: &RunRecord| caller.sees(&run.spec.owner);
-        found.extend(page.into_iter().filter(visible));
-        if last_page || found.len() >= limit {
-            let more = !last_page || found.len() > limit;
-            found.truncate(limit);
-            let next = found.last().map(|run| run.spec.id).filter(|_| more);
-            let mut runs = Vec::with_capacity(found.len());
-            for record in found {
-                let active = record.status == RunStatus::Active;
-                let fresh = if active { current(&app, record.spec.id).await? } else { None };
-                runs.push(view(&fresh.unwrap_or(record)));
-            }
-            return Ok(Json(RunList { runs, next }));
-        }
+    let (found, next) = if caller.role == Role::Operator {
+        let all = app.blocking(move |records| records.runs(query.after, limit)).await?;
+        let next = all.last().map(|run| run.spec.id).filter(|_| all.len() == limit);
+        (all, next)
+    } else {
+        app.blocking(move |records| records.runs_of(&caller.name, query.after, limit)).await?
+    };
+    let mut runs = Vec::with_capacity(found.len());
+    for record in found {
+        let active = record.status == RunStatus::Active;
+        let fresh = if active { current(&app, record.spec.id).await? } else { None };
+        runs.push(view(&fresh.unwrap_or(record)));
     }
+    Ok(Json(RunList { runs, next }))
 }
 
 /// One run.

@@ -290,6 +290,7 @@ impl<'a> Submission<'a> {
         self.app.core.ask(move |scheduler, _| room.fits(scheduler, units)).await??;
         let record = self.record()?;
         self.close_pack();
+        self.writes.owner(&record);
         self.writes.run(&record);
         if let Some(once) = &once {
             self.writes.submission(once.key, &SubmitRecord { run: self.id, fingerprint: self.fingerprint });
