@@ -25,9 +25,9 @@ use crate::records::{RecordError, Records};
 use crate::serve::Intake;
 
 /// Pieces of results that wait for a slow reader.
-const AHEAD: usize = 8;
+const AHEAD: usize = 2;
 /// Longest piece: what a reader who does not read costs. Unit: bytes.
-const PIECE_BYTES: usize = 8 << 10;
+const PIECE_BYTES: usize = 16 << 10;
 /// Units that are read at once.
 const PAGE: usize = 256;
 
