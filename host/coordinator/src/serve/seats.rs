@@ -159,8 +159,8 @@ impl Seats {
         let waiting = here.values().filter_map(|line| Some((line.waiting_since()?, line)));
         let mut waiting: Vec<(u64, &Arc<Line>)> = waiting.collect();
         if waiting.len() <= CROWD {
-            let due = millis(self.began).saturating_sub(GRACE.as_millis() as u64);
-            waiting.retain(|(since, _)| *since <= due);
+            let now = millis(self.began);
+            waiting.retain(|(since, _)| since + GRACE.as_millis() as u64 <= now);
         }
         if waiting.len() > most {
             waiting.select_nth_unstable_by_key(most, |(since, _)| *since);

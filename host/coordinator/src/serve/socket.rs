@@ -23,6 +23,8 @@ use crate::settings::Limits;
 
 /// How long somebody may wait for room.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a timer cannot be more exact than.
+const TICK: Duration = Duration::from_millis(1);
 /// The first byte of every message that answers something, as RFC 6455 frames it: final, binary.
 const BINARY_FRAME: u8 = 0x82;
 
@@ -89,6 +91,8 @@ pub(super) struct Socket {
     waiting_for_room: Patience,
     /// When the next step of a long message may come.
     step: Option<Pin<Box<Sleep>>>,
+    /// That moment is over, and the step not taken yet.
+    may_step: bool,
     /// What is said instead of an answer that says nothing.
     last_words: Option<Bytes>,
     metrics: Metrics,
@@ -104,6 +108,7 @@ impl Socket {
             taken: None,
             waiting_for_room: Patience::new(ROOM_TIMEOUT, 0),
             step: None,
+            may_step: false,
             last_words: None,
             metrics,
             seat,
@@ -125,10 +130,16 @@ impl Socket {
         if held < FREE_BYTES + have {
             return Poll::Ready(Ok(()));
         }
-        if have > 0 {
-            let seats = &self.seat.seats;
-            let step = self.step.get_or_insert_with(|| Box::pin(sleep(seats.wait_for_step())));
-            ready!(step.as_mut().poll(cx));
+        if have > 0 && !self.may_step {
+            if self.step.is_none() {
+                // A timer takes a millisecond at least.
+                let wait = self.seat.seats.wait_for_step();
+                self.step = (wait >= TICK).then(|| Box::pin(sleep(wait)));
+            }
+            if let Some(step) = &mut self.step {
+                ready!(step.as_mut().poll(cx));
+            }
+            (self.step, self.may_step) = (None, true);
         }
         let Poll::Ready(step) = self.room.poll_acquire(cx) else {
             if self.waiting_for_room.waiting.is_none() {
@@ -138,7 +149,7 @@ impl Socket {
             self.metrics.connection_cut(Cut::Crowded);
             return Poll::Ready(Err(io::Error::other(Crowded)));
         };
-        self.step = None;
+        self.may_step = false;
         self.waiting_for_room.moved(0);
         match (&mut self.taken, step) {
             (Some(taken), Some(step)) => taken.merge(step),
