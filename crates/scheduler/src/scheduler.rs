@@ -35,6 +35,9 @@ pub struct Policy {
     pub dissents_max: u64,
     /// Machines that may fail on one unit before it ends undecided.
     pub machine_failures_max: u8,
+    /// How long a unit for which somebody waits is kept for workers with a record, which may have their hands full for
+    /// this moment only.
+    pub first_choice: Duration,
     /// How long a replica for which somebody waits may be out before another machine gets one as well, however
     /// fast its job usually is.
     pub patience_min: Duration,
@@ -51,6 +54,7 @@ impl Default for Policy {
             leases_per_newcomer_max: 2,
             dissents_max: 3,
             machine_failures_max: 16,
+            first_choice: Duration::from_millis(5),
             patience_min: Duration::from_millis(50),
             patience_unknown: Duration::from_secs(1),
         }
@@ -223,6 +227,8 @@ struct Run {
     dissents: u64,
     /// Whether its owner does not want it any more.
     cancelled: bool,
+    /// Since when the unit is in line for which somebody waits.
+    in_line_since: Timestamp,
     /// Its place among all runs.
     share: Share,
 }
@@ -319,6 +325,8 @@ pub struct Scheduler {
     /// When leases for which somebody waits are late.
     patience: BTreeSet<(Timestamp, LeaseId)>,
     usual: Usual,
+    /// When units for which somebody waits are for everybody.
+    kept: BTreeSet<(Timestamp, RunId)>,
     /// Units for which somebody waits, and of which replicas are late.
     late: Line<UnitId>,
     shares: Shares,
@@ -345,6 +353,7 @@ impl Scheduler {
             deadlines: BTreeSet::new(),
             patience: BTreeSet::new(),
             usual: Usual::default(),
+            kept: BTreeSet::new(),
             late: Line::default(),
             shares: Shares::default(),
             hungry: Hungry::default(),
@@ -424,7 +433,7 @@ impl Scheduler {
         }
         self.now = now;
         match input {
-            Input::Submitted(spec) => self.submit(spec),
+            Input::Submitted(spec) => self.submit(now, spec),
             Input::Cancel(run) => self.cancel(now, run),
             Input::Retry(run) => self.retry(now, run),
             Input::InputReady(unit) => self.input_ready(unit),
@@ -469,17 +478,19 @@ impl Scheduler {
 
     /// When to say [`Input::TimePassed`], if nothing happens before.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at).min()
+        let leases = self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at);
+        leases.chain(self.kept.first().map(|(at, _)| *at)).min()
     }
 
     // ── Runs ──
 
-    fn submit(&mut self, spec: RunSpec) {
+    fn submit(&mut self, now: Timestamp, spec: RunSpec) {
         if self.runs.contains_key(&spec.id) {
             return;
         }
         let mut run = Run::new(spec, &mut self.shares);
         run.line_up(&mut self.shares);
+        run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
         self.runs.insert(run.spec.id, run);
         self.stirred = true;
     }
@@ -851,6 +862,10 @@ impl Scheduler {
             Patience::Endless | Patience::Over => None,
         };
         self.patience = self.leases.iter().filter_map(patience).collect();
+        for run in self.runs.values_mut() {
+            run.in_line_since = earlier(run.in_line_since);
+        }
+        self.kept = self.kept.iter().map(|(at, run)| (earlier(*at), *run)).collect();
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -864,6 +879,13 @@ impl Scheduler {
             if let Some(worker) = worker {
                 self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
             }
+        }
+        while let Some((at, run)) = self.kept.first().copied() {
+            if at > now {
+                break;
+            }
+            self.kept.pop_first();
+            self.stirred |= self.runs.get(&run).is_some_and(|run| !run.queue.is_empty());
         }
         while let Some((at, lease)) = self.patience.first().copied() {
             if at > now {
@@ -897,6 +919,7 @@ impl Scheduler {
             open.queued = true;
             run.queue.push(unit.index, true);
             run.line_up(&mut self.shares);
+            run.keep(self.now.after(self.policy.first_choice), self.now, &mut self.kept);
             self.stirred = true;
         }
     }
@@ -950,6 +973,10 @@ impl Scheduler {
 
     fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
+        let kept_until = run.in_line_since.after(self.policy.first_choice);
+        if run.spec.is_awaited() && now < kept_until && !self.workers.get(&id).is_some_and(Worker::is_proven) {
+            return false;
+        }
         let (units, quorum) = (&mut run.units, run.spec.quorum);
         let others = self.hungry.all.len() > 1;
         let index = run.queue.take(id, |index| match &mut units[index as usize] {
@@ -1192,7 +1219,25 @@ impl Run {
         };
         let units: Vec<State> = (0..shape.units()).map(state).collect();
         let counts = Counts { waiting: shape.units(), ..Counts::default() };
-        Self { queue: Queue::fresh(shape.inputs()), spec, shape, units, counts, dissents: 0, cancelled: false, share }
+        Self {
+            queue: Queue::fresh(shape.inputs()),
+            spec,
+            shape,
+            units,
+            counts,
+            dissents: 0,
+            cancelled: false,
+            in_line_since: Timestamp::default(),
+            share,
+        }
+    }
+
+    /// Notes that its unit is in line from `now` on, and kept for some until then, if somebody waits for it.
+    fn keep(&mut self, until: Timestamp, now: Timestamp, kept: &mut BTreeSet<(Timestamp, RunId)>) {
+        if self.spec.is_awaited() {
+            self.in_line_since = now;
+            kept.insert((until, self.spec.id));
+        }
     }
 
     /// Says whether units are in line; to be called whenever that may have changed.

@@ -16,11 +16,13 @@ use manyhands_scheduler::{
 
 fn policy() -> Policy {
     // Leases of 20 s of wall time, so 60 s with the margin.
-    Policy { lease_margin: Duration::from_secs(20), leases_per_newcomer_max: 6, ..Policy::default() }
+    let first_choice = Duration::ZERO;
+    Policy { lease_margin: Duration::from_secs(20), leases_per_newcomer_max: 6, first_choice, ..Policy::default() }
 }
 
 /// A scheduler, its disk, and what workers hold.
 struct World {
+    policy: Policy,
     scheduler: Scheduler,
     leases: BTreeMap<(WorkerId, UnitId), Lease>,
     runs: BTreeMap<RunId, RunRecord>,
@@ -69,9 +71,10 @@ fn outcome(letter: &str) -> Outcome {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(policy: Policy) -> Self {
         Self {
-            scheduler: Scheduler::new(policy(), [7; 32]),
+            policy,
+            scheduler: Scheduler::new(policy, [7; 32]),
             leases: BTreeMap::new(),
             runs: BTreeMap::new(),
             units: BTreeMap::new(),
@@ -165,7 +168,7 @@ impl World {
 
     /// A new process that knows what is on disk.
     fn restart(&mut self, now: Timestamp) {
-        self.scheduler = Scheduler::new(policy(), [8; 32]);
+        self.scheduler = Scheduler::new(self.policy, [8; 32]);
         for (id, record) in &self.workers {
             self.scheduler.restore_worker(*id, *record);
         }
@@ -215,7 +218,12 @@ impl World {
 
 #[track_caller]
 fn check(story: &str) {
-    let mut world = World::new();
+    check_with(policy(), story);
+}
+
+#[track_caller]
+fn check_with(policy: Policy, story: &str) {
+    let mut world = World::new(policy);
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (moment, expected) =
             line.split_once("=>").map_or((line, ""), |(moment, expected)| (moment, expected.trim()));
@@ -504,6 +512,17 @@ const TAKER: &str = "
          3s taker connects
 ";
 
+/// The same for a world where newcomers wait a moment.
+const TAKER_LATER: &str = "
+         1s ann submits a: 2 inputs, 1 of 1
+         1s w1 connects
+         1s w1 wants 1           => w1 gets a/0
+         1s w1 returns a/0 A     => a/0 done; w1 recorded
+         1s w1 wants 1           => w1 gets a/1
+         1s w1 returns a/1 A     => a/1 done; a ends; w1 recorded
+         3s taker connects
+";
+
 #[test]
 fn what_somebody_waits_for_goes_first_to_those_who_brought_something() {
     check(
@@ -519,6 +538,26 @@ fn what_somebody_waits_for_goes_first_to_those_who_brought_something() {
         ]
         .concat(),
     );
+}
+
+#[test]
+fn a_moment_is_left_for_those_who_brought_something() {
+    let story = "
+         4s taker wants 9
+         5s ann submits r: 1 input, 1 of 1, awaited
+         5.004s w1 wants 1        => w1 gets r/0
+         5.005s time passes
+         5.006s w1 returns r/0 A  => r/0 done; r ends; w1 recorded
+         6s ann submits s: 1 input, 1 of 1, awaited
+         6.004s time passes
+         6.005s time passes       => taker gets s/0
+         7s ann submits t: 1 input, 1 of 1 => taker gets t/0
+         8s ann submits u: 1 input, 1 of 1, awaited
+         0.8s time passes
+         0.805s time passes       => taker gets u/0
+        ";
+    let first_choice = Duration::from_millis(5);
+    check_with(Policy { first_choice, ..policy() }, &[TAKER_LATER, story].concat());
 }
 
 #[test]
