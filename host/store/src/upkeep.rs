@@ -21,10 +21,10 @@ use crate::store::{Inner, Keeper, lock};
 const PAGE_RECORDS: usize = 1000;
 
 /// The log may take this part of what the records take, in percent. A snapshot of them takes 100.
-const LOG_PERCENT_MAX: u64 = 50;
+const LOG_PERCENT_MAX: u64 = 40;
 
-/// The index may take this part of what the records take before it is made anew, in percent. A new one takes 170.
-const INDEX_PERCENT_MAX: u64 = 225;
+/// The index may take this part of what the records take before it is made anew, in percent. A new one takes 170 to 220.
+const INDEX_PERCENT_MAX: u64 = 200;
 
 /// Making an index anew may take this part of the time, in percent: where much changes, it soon has grown again.
 const SHRINKING_PERCENT_MAX: u32 = 10;
@@ -269,7 +269,7 @@ impl Inner {
         // sled does not give back all space by itself; a new index does.
         let mut keeper = lock(&self.keeper);
         let bytes = self.state().index.disk_bytes();
-        let grown = bytes > limit(INDEX_PERCENT_MAX) && bytes > keeper.index_bytes / 4 * 5;
+        let grown = bytes > limit(INDEX_PERCENT_MAX) && bytes > keeper.index_bytes / 8 * 9;
         if grown && Instant::now() >= *shrink_from {
             let began = Instant::now();
             if let Err(error) = self.shrink(&mut keeper, bytes) {
