@@ -36,8 +36,10 @@ pub struct Policy {
     /// Machines that may fail on one unit before it ends undecided.
     pub machine_failures_max: u8,
     /// How long a unit for which somebody waits is kept for workers with a record, which may have their hands full for
-    /// this moment only.
+    /// this moment only; while the scheduler is wary.
     pub first_choice: Duration,
+    /// How long the scheduler is wary after somebody waited in vain for a worker without a record.
+    pub wary: Duration,
     /// How long a replica for which somebody waits may be out before another machine gets one as well, however
     /// fast its job usually is.
     pub patience_min: Duration,
@@ -55,6 +57,7 @@ impl Default for Policy {
             dissents_max: 3,
             machine_failures_max: 16,
             first_choice: Duration::from_millis(5),
+            wary: Duration::from_secs(60),
             patience_min: Duration::from_millis(50),
             patience_unknown: Duration::from_secs(1),
         }
@@ -327,6 +330,8 @@ pub struct Scheduler {
     usual: Usual,
     /// When units for which somebody waits are for everybody.
     kept: BTreeSet<(Timestamp, RunId)>,
+    /// Until when units are kept: workers without a record let somebody wait.
+    wary_until: Timestamp,
     /// Units for which somebody waits, and of which replicas are late.
     late: Line<UnitId>,
     shares: Shares,
@@ -354,6 +359,7 @@ impl Scheduler {
             patience: BTreeSet::new(),
             usual: Usual::default(),
             kept: BTreeSet::new(),
+            wary_until: Timestamp::default(),
             late: Line::default(),
             shares: Shares::default(),
             hungry: Hungry::default(),
@@ -490,7 +496,9 @@ impl Scheduler {
         }
         let mut run = Run::new(spec, &mut self.shares);
         run.line_up(&mut self.shares);
-        run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
+        if now < self.wary_until {
+            run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
+        }
         self.runs.insert(run.spec.id, run);
         self.stirred = true;
     }
@@ -580,6 +588,9 @@ impl Scheduler {
                 held.expires_at = until;
                 self.deadlines.insert((until, *id));
             }
+        }
+        if !awaited.is_empty() && !entry.is_proven() {
+            self.wary_until = now.after(self.policy.wary);
         }
         // It may come back with the answer, and then that counts; but nobody waits to see whether it does.
         for lease in awaited {
@@ -866,6 +877,7 @@ impl Scheduler {
             run.in_line_since = earlier(run.in_line_since);
         }
         self.kept = self.kept.iter().map(|(at, run)| (earlier(*at), *run)).collect();
+        self.wary_until = earlier(self.wary_until);
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -896,6 +908,9 @@ impl Scheduler {
             held.patience = Patience::Over;
             let (unit, id) = (held.unit, held.worker);
             if let Some(worker) = self.workers.get_mut(&id) {
+                if !worker.is_proven() {
+                    self.wary_until = now.after(self.policy.wary);
+                }
                 worker.kept_waiting = true;
                 self.hungry.rank(id, worker);
             }
@@ -919,7 +934,9 @@ impl Scheduler {
             open.queued = true;
             run.queue.push(unit.index, true);
             run.line_up(&mut self.shares);
-            run.keep(self.now.after(self.policy.first_choice), self.now, &mut self.kept);
+            if self.now < self.wary_until {
+                run.keep(self.now.after(self.policy.first_choice), self.now, &mut self.kept);
+            }
             self.stirred = true;
         }
     }

@@ -541,13 +541,17 @@ fn what_somebody_waits_for_goes_first_to_those_who_brought_something() {
 }
 
 #[test]
-fn a_moment_is_left_for_those_who_brought_something() {
+fn a_moment_is_left_for_those_who_brought_something_once_somebody_waited_in_vain() {
     let story = "
          4s taker wants 9
-         5s ann submits r: 1 input, 1 of 1, awaited
-         5.004s w1 wants 1        => w1 gets r/0
-         5.005s time passes
-         5.006s w1 returns r/0 A  => r/0 done; r ends; w1 recorded
+         4s ann submits q: 1 input, 1 of 1, awaited => taker gets q/0
+         4.01s w1 wants 1
+         5s time passes           => w1 gets q/0
+         5.001s w1 returns q/0 A  => taker drops 1; q/0 done; q ends; w1 recorded
+         5.1s ann submits r: 1 input, 1 of 1, awaited
+         5.104s w1 wants 1        => w1 gets r/0
+         5.105s time passes
+         5.106s w1 returns r/0 A  => r/0 done; r ends; w1 recorded
          6s ann submits s: 1 input, 1 of 1, awaited
          6.004s time passes
          6.005s time passes       => taker gets s/0
