@@ -138,6 +138,13 @@ struct Workers {
     turnover: Turnover,
 }
 
+impl Workers {
+    /// One that is connected already needs no other place.
+    fn room_for(&self, worker: WorkerId, most: usize) -> Result<(), Full> {
+        if self.sessions.len() >= most && !self.sessions.contains_key(&worker) { Err(Full) } else { Ok(()) }
+    }
+}
+
 /// How many workers came and left since the coordinator began. One whose newer connection takes over stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turnover {
@@ -167,10 +174,7 @@ impl Hub {
         most: usize,
     ) -> Result<(Arc<Session>, Outbox), Full> {
         let mut workers = lock(&self.0.workers);
-        // One that is connected already needs no other place.
-        if workers.sessions.len() >= most && !workers.sessions.contains_key(&worker) {
-            return Err(Full);
-        }
+        workers.room_for(worker, most)?;
         let (sender, messages) = mpsc::channel(queue);
         let (taken_over, too_slow, banned) = Default::default();
         let (unread, turn, releases) = Default::default();
@@ -182,6 +186,14 @@ impl Hub {
         }
         let outbox = Outbox { session: Arc::clone(&session), messages, taken: 0 };
         Ok((session, outbox))
+    }
+
+    /// Whether a worker may join at this moment.
+    ///
+    /// # Errors
+    /// [`Full`] when `most` others are connected.
+    pub fn room_for(&self, worker: WorkerId, most: usize) -> Result<(), Full> {
+        lock(&self.0.workers).room_for(worker, most)
     }
 
     /// A connection is gone. Says whether it was the worker's current one.

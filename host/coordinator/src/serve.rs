@@ -6,6 +6,7 @@
 //! | a client that | is met by |
 //! |---|---|
 //! | opens connections without end | a seat for each, limited in all (503) and per address (429) |
+//! | comes back as soon as it is cut off | waiting, if more come from the same address |
 //! | keeps the coordinator waiting while others want in | giving its seat to them |
 //! | sends its request head slowly, or idles | the header timeout |
 //! | sends its body slowly | [`BodyIdle`]: 408, and the handler learns of it |
@@ -62,6 +63,11 @@ use crate::settings::Limits;
 const REFUSALS_MAX: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long one of a crowd waits for the seat of another of them: whoever is cut off comes back at once, and would keep
+/// the coordinator busy with nothing else.
+const CROWD_WAIT: Duration = Duration::from_secs(5);
+/// How many may wait like that. Each takes a file descriptor and about a KiB.
+const WAITING_MAX: usize = 8192;
 /// When a refused client may try again at the earliest; each is told a time of its own.
 const REFUSAL_RETRY: Duration = Duration::from_secs(5);
 /// Over how long the returns of refused clients are spread.
@@ -108,10 +114,10 @@ impl Server {
     /// WebSockets belong to whoever upgraded them: close them on `stop`, the drain waits for them as well.
     pub async fn run(self) -> Drained {
         let Self { listener, router, limits, metrics, stop } = self;
-        allow_files(u64::from(limits.connections_max) + OTHER_FILES);
+        allow_files(u64::from(limits.connections_max) + WAITING_MAX as u64 + OTHER_FILES);
         let limits = Arc::new(limits);
         let seats = Arc::new(Seats::new(&limits, metrics.clone()));
-        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let (refusals, waiting) = (Arc::new(Semaphore::new(REFUSALS_MAX)), Arc::new(Semaphore::new(WAITING_MAX)));
         let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             let (stream, peer) = match accepted {
@@ -125,22 +131,32 @@ impl Server {
                     continue;
                 }
             };
-            match seats.take(peer.ip()) {
-                Ok(seat) => {
-                    let (limits, metrics) = (limits.clone(), metrics.clone());
-                    let connection = Connection { peer, limits, router: router.clone(), metrics };
-                    tasks.spawn(connection.serve(stream, seat, stop.clone(), cut.clone()));
+            let wait = match seats.is_crowded_by(peer.ip()) {
+                false => None,
+                true => match waiting.clone().try_acquire_owned() {
+                    Ok(wait) => Some(wait),
+                    // Not even a place to wait.
+                    Err(_) => continue,
+                },
+            };
+            let (limits, metrics, refusals) = (limits.clone(), metrics.clone(), refusals.clone());
+            let connection = Connection { peer, limits, router: router.clone(), metrics };
+            let (seats, stop, cut) = (seats.clone(), stop.clone(), cut.clone());
+            tasks.spawn(async move {
+                if wait.is_some() {
+                    let _stopped = stop.run_until_cancelled(sleep(CROWD_WAIT)).await;
+                    drop(wait);
                 }
-                Err(reason) => {
-                    if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                        tasks.spawn(async move {
+                match seats.take(peer.ip()) {
+                    Ok(seat) => connection.serve(stream, seat, stop, cut).await,
+                    Err(reason) => {
+                        if let Ok(_place) = refusals.try_acquire() {
                             // A client that does not even listen to a refusal has nothing coming to it.
                             let _unheard = timeout(REFUSAL_TIMEOUT, refuse(stream, reason)).await;
-                            drop(permit);
-                        });
+                        }
                     }
                 }
-            }
+            });
         }
         // From here on the operating system refuses connections.
         drop(listener);

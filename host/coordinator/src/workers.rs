@@ -18,7 +18,7 @@ use tracing::{debug, info};
 
 use crate::app::App;
 use crate::core::{Event, Stopping};
-use crate::hub::{Outbox, Session};
+use crate::hub::{Full, Outbox, Session};
 use crate::metrics::{ReportResult, WorkerLeft, WorkerRefused};
 
 /// Time for a worker to prove who it is.
@@ -30,10 +30,12 @@ const SEND_TIME: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(30);
 /// The same for those who lost a frame.
 const RETRY_SOON: Duration = Duration::from_secs(2);
-/// Messages that a worker may send in a second, on average; one that sends more is heard more slowly.
-const MESSAGES_PER_SECOND: f64 = 2_000.0;
+/// Messages, pings included, that a worker may send in a second without work; one that sends more is heard more slowly.
+const MESSAGES_PER_SECOND: f64 = 50.0;
 /// Messages that it may send at once.
-const MESSAGES_AT_ONCE: f64 = 4_000.0;
+const MESSAGES_AT_ONCE: f64 = 500.0;
+/// Messages that it may send for each grant of leases: far more than there is to say about 64 of them.
+const MESSAGES_PER_GRANT: f64 = 250.0;
 /// Longest text a worker can put into the log.
 const TEXT_CHARS_MAX: usize = 200;
 
@@ -68,13 +70,11 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
             return part(&app, socket, leave).await;
         }
     };
-    let limits = &app.settings.limits;
-    let (queue, most) = (limits.worker_queue_max as usize, limits.workers_max as usize);
-    let (session, outbox) = match app.hub.join(id, hello.body, hello.slots, queue, most) {
+    let queue = app.settings.limits.worker_queue_max as usize;
+    let (session, outbox) = match app.hub.join(id, hello.body, hello.slots, queue, most(&app)).map_err(full) {
         Ok(joined) => joined,
-        Err(full) => {
-            app.metrics.worker_refused(WorkerRefused::Full);
-            let leave = Leave::Refused(WorkerLeft::Coordinator, full.to_string(), Some(RETRY));
+        Err((why, leave)) => {
+            app.metrics.worker_refused(why);
             return part(&app, socket, leave).await;
         }
     };
@@ -107,7 +107,11 @@ async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
 }
 
 async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
-    let (worker, hello) = introduce(app, socket).await.map_err(|leave| (WorkerRefused::Greeting, leave))?;
+    let badly = |leave| (WorkerRefused::Greeting, leave);
+    let (nonce, hello) = introduce(app, socket).await.map_err(badly)?;
+    // Before anything that costs: whoever claims to be somebody else is found out below.
+    app.hub.room_for(hello.greeting.signer().into(), most(app)).map_err(full)?;
+    let (worker, hello) = recognise(app, &nonce, hello).map_err(badly)?;
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
         Ok(false) => Ok((worker, hello)),
         Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
@@ -115,7 +119,16 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
     }
 }
 
-async fn introduce(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), Leave> {
+fn most(app: &App) -> usize {
+    app.settings.limits.workers_max as usize
+}
+
+fn full(full: Full) -> (WorkerRefused, Leave) {
+    (WorkerRefused::Full, Leave::Refused(WorkerLeft::Coordinator, full.to_string(), Some(RETRY)))
+}
+
+/// Asks a worker who it is. What it says is not verified yet.
+async fn introduce(app: &App, socket: &mut WebSocket) -> Result<([u8; 32], Hello), Leave> {
     let mut nonce = [0; 32];
     app.random(&mut nonce);
     let now = app.clock.now();
@@ -123,11 +136,15 @@ async fn introduce(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello
     send(socket, &ServerMessage::Challenge(challenge)).await?;
     let silent = |_| Leave::Quietly(WorkerLeft::Silent);
     let message = timeout(HELLO_TIME, receive(socket)).await.map_err(silent)??;
-    let ClientMessage::Hello(mut hello) = message else {
-        return Err(protocol("expected a hello first"));
-    };
+    match message {
+        Some(ClientMessage::Hello(hello)) => Ok((nonce, hello)),
+        _ => Err(protocol("expected a hello first")),
+    }
+}
+
+fn recognise(app: &App, nonce: &[u8; 32], mut hello: Hello) -> Result<(WorkerId, Hello), Leave> {
     let greeting = hello.greeting.verify_any().map_err(|error| protocol(error.to_string()))?;
-    if *greeting != (Greeting { nonce, coordinator: app.authority.root() }) {
+    if *greeting != (Greeting { nonce: *nonce, coordinator: app.authority.root() }) {
         return Err(protocol("the greeting answers another challenge"));
     }
     let cut = |text: &str| text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect::<String>();
@@ -165,7 +182,12 @@ async fn talk(
                 return Err(Leave::Quietly(WorkerLeft::Silent));
             }
             message = outbox.next() => match message {
-                Some(message) => send(socket, &message).await?,
+                Some(message) => {
+                    if matches!(message, ServerMessage::Grant(_)) {
+                        allowance = (allowance + MESSAGES_PER_GRANT).min(MESSAGES_AT_ONCE);
+                    }
+                    send(socket, &message).await?;
+                }
                 None => return Ok(()),
             },
             message = receive(socket) => {
@@ -173,7 +195,9 @@ async fn talk(
                 let earned = (now - last_heard).as_secs_f64() * MESSAGES_PER_SECOND;
                 allowance = (allowance + earned).min(MESSAGES_AT_ONCE) - 1.0;
                 last_heard = now;
-                hear(app, socket, worker, message?).await?;
+                if let Some(message) = message? {
+                    hear(app, socket, worker, message).await?;
+                }
                 if allowance < 0.0 {
                     tokio::time::sleep(Duration::from_secs_f64(-allowance / MESSAGES_PER_SECOND)).await;
                 }
@@ -293,19 +317,16 @@ async fn send(socket: &mut WebSocket, message: &ServerMessage) -> Result<(), Lea
     }
 }
 
-async fn receive(socket: &mut WebSocket) -> Result<ClientMessage, Leave> {
-    loop {
-        match socket.recv().await {
-            Some(Ok(Message::Binary(frame))) => {
-                return decode(&frame).map_err(|error| protocol(error.to_string()));
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Text(_))) => return Err(protocol("expected binary frames")),
-            Some(Ok(Message::Close(_))) | None => return Err(Leave::Quietly(WorkerLeft::Closed)),
-            Some(Err(error)) => {
-                debug!(%error, bytes_max = FRAME_BYTES_MAX, "a worker's frame cannot be read");
-                return Err(Leave::Quietly(WorkerLeft::Closed));
-            }
+/// The next message; none if it is one of WebSocket's own.
+async fn receive(socket: &mut WebSocket) -> Result<Option<ClientMessage>, Leave> {
+    match socket.recv().await {
+        Some(Ok(Message::Binary(frame))) => decode(&frame).map(Some).map_err(|error| protocol(error.to_string())),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
+        Some(Ok(Message::Text(_))) => Err(protocol("expected binary frames")),
+        Some(Ok(Message::Close(_))) | None => Err(Leave::Quietly(WorkerLeft::Closed)),
+        Some(Err(error)) => {
+            debug!(%error, bytes_max = FRAME_BYTES_MAX, "a worker's frame cannot be read");
+            Err(Leave::Quietly(WorkerLeft::Closed))
         }
     }
 }

@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Where more than so many wait at one address, none of them has that grace: a crowd that comes faster than it
 /// is cut off would otherwise keep every seat new.
 const CROWD: usize = 4;
+/// An address with more connections than so many has a crowd behind it.
+const LARGE_CROWD: usize = 64;
 /// So many are chosen at a time to give up their seats: choosing looks at everybody.
 const CHOSEN_MAX: usize = 64;
 /// Where nobody could be chosen, nobody is looked at again for so long.
@@ -85,6 +87,13 @@ impl Seats {
         let after = |next| Some(mine(next).saturating_add(nanos(STEP_TIME)));
         let next = self.next_step.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
         Duration::from_nanos(mine(next.unwrap_or_default()).saturating_sub(now))
+    }
+
+    /// Whether there is no seat left and the newcomer belongs to a crowd.
+    pub(super) fn is_crowded_by(&self, peer: IpAddr) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = lines.by_address.get(&neighbourhood(peer)).map_or(0, HashMap::len);
+        here > LARGE_CROWD && (here >= self.address_max as usize || *self.taken_count.borrow() >= self.total_max)
     }
 
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Refused> {
