@@ -30,9 +30,13 @@ const SEND_TIME: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(30);
 /// The same for those who lost a frame.
 const RETRY_SOON: Duration = Duration::from_secs(2);
+/// How long one has to wait before it is told that there is no room; its seat is for others meanwhile, if they need it.
+const FULL_WAIT: Duration = Duration::from_secs(5);
 /// Messages, pings included, that a worker may send in a second without work; one that sends more is heard more slowly.
-const MESSAGES_PER_SECOND: f64 = 50.0;
-/// Messages that it may send at once.
+const MESSAGES_PER_SECOND: f64 = 10.0;
+/// Messages that a new one may send at once.
+const MESSAGES_AT_FIRST: f64 = 100.0;
+/// Messages that it may ever send at once.
 const MESSAGES_AT_ONCE: f64 = 500.0;
 /// Messages that it may send for each grant of leases: far more than there is to say about 64 of them.
 const MESSAGES_PER_GRANT: f64 = 250.0;
@@ -110,7 +114,11 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
     let badly = |leave| (WorkerRefused::Greeting, leave);
     let (nonce, hello) = introduce(app, socket).await.map_err(badly)?;
     // Before anything that costs: whoever claims to be somebody else is found out below.
-    app.hub.room_for(hello.greeting.signer().into(), most(app)).map_err(full)?;
+    if let Err(none) = app.hub.room_for(hello.greeting.signer().into(), most(app)) {
+        // Not every worker waits for as long as it is told to.
+        let _stopped = app.stop.run_until_cancelled(tokio::time::sleep(FULL_WAIT)).await;
+        return Err(full(none));
+    }
     let (worker, hello) = recognise(app, &nonce, hello).map_err(badly)?;
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
         Ok(false) => Ok((worker, hello)),
@@ -163,7 +171,7 @@ async fn talk(
     app.core.tell(Input::Connected { worker }).await?;
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
-    let mut allowance = MESSAGES_AT_ONCE;
+    let mut allowance = MESSAGES_AT_FIRST;
     loop {
         tokio::select! {
             () = app.stop.cancelled() => return Err(Stopping.into()),
