@@ -36,10 +36,10 @@ const FULL_WAIT: Duration = Duration::from_secs(5);
 const MESSAGES_PER_SECOND: f64 = 10.0;
 /// Messages that a new one may send at once.
 const MESSAGES_AT_FIRST: f64 = 100.0;
+/// Messages that it may send for each grant: of up to 64 leases, a hundred hints of progress and what ends it for each.
+const MESSAGES_PER_GRANT: f64 = 64.0 * 104.0;
 /// Messages that it may ever send at once.
-const MESSAGES_AT_ONCE: f64 = 500.0;
-/// Messages that it may send for each grant of leases: far more than there is to say about 64 of them.
-const MESSAGES_PER_GRANT: f64 = 250.0;
+const MESSAGES_AT_ONCE: f64 = 2.0 * MESSAGES_PER_GRANT;
 /// Longest text a worker can put into the log.
 const TEXT_CHARS_MAX: usize = 200;
 
