@@ -52,23 +52,32 @@ fn truth(unit: UnitId) -> Outcome {
     Outcome { verdict: Verdict::Ok { output, output_bytes: 4 }, fuel: Fuel(u64::from(unit.index)) }
 }
 
+/// A run of one unit.
+fn spec(id: RunId, quorum: Quorum) -> RunSpec {
+    RunSpec {
+        id,
+        owner: "ann".into(),
+        job: "job".parse().expect("a constant"),
+        version: "1.0.0".parse().expect("a constant"),
+        serial: 1,
+        module: Digest::of(b"module"),
+        wall_ms: 20_000,
+        quorum,
+        priority: 0,
+        reduce: false,
+        inputs: 1,
+        submitted_at: Timestamp(0),
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let run = RunId([1; 16]);
         let spec = RunSpec {
-            id: run,
-            owner: "ann".into(),
-            job: "job".parse().expect("a constant"),
-            version: "1.0.0".parse().expect("a constant"),
-            serial: 1,
-            module: Digest::of(b"module"),
-            wall_ms: 20_000,
-            quorum: Quorum { agree: 2, most: 6 },
-            priority: 0,
             reduce: random.next_u32().is_multiple_of(2),
             inputs: INPUTS,
-            submitted_at: Timestamp(0),
+            ..spec(run, Quorum { agree: 2, most: 6 })
         };
         let record = RunRecord {
             spec: spec.clone(),
@@ -331,20 +340,7 @@ impl Counter {
     fn submit(&mut self, quorum: Quorum) {
         let mut id = [0; 16];
         self.random.fill_bytes(&mut id);
-        let spec = RunSpec {
-            id: RunId(id),
-            owner: "ann".into(),
-            job: "job".parse().expect("a constant"),
-            version: "1.0.0".parse().expect("a constant"),
-            serial: 1,
-            module: Digest::of(b"module"),
-            wall_ms: 20_000,
-            quorum,
-            priority: i8::MAX,
-            reduce: false,
-            inputs: 1,
-            submitted_at: Timestamp(self.now),
-        };
+        let spec = RunSpec { priority: i8::MAX, submitted_at: Timestamp(self.now), ..spec(RunId(id), quorum) };
         self.waiting.insert(spec.id, (self.now, quorum));
         self.tell(Input::Submitted(spec));
     }

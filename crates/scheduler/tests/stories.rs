@@ -512,6 +512,17 @@ const TAKER: &str = "
          3s taker connects
 ";
 
+/// After [`TAKER`]: a third worker that answers, and a second that takes; both take what they can get.
+const ANOTHER_TAKER: &str = "
+         3s ann submits c: 1 input, 1 of 1
+         3s w3 connects
+         3s w3 wants 1          => w3 gets c/0
+         3s w3 returns c/0 A    => c/0 done; c ends; w3 recorded
+         3s taker wants 9
+         3s other connects
+         3s other wants 9
+";
+
 /// The same for a world where newcomers wait a moment.
 const TAKER_LATER: &str = "
          1s ann submits a: 2 inputs, 1 of 1
@@ -629,14 +640,8 @@ fn spares_are_no_more_than_what_the_quorum_takes_and_only_for_those_who_brought_
     check(
         &[
             TAKER,
+            ANOTHER_TAKER,
             "
-         3s ann submits c: 1 input, 1 of 1
-         3s w3 connects
-         3s w3 wants 1          => w3 gets c/0
-         3s w3 returns c/0 A    => c/0 done; c ends; w3 recorded
-         3s taker wants 9
-         3s other connects
-         3s other wants 9
          4s ann submits r: 1 input, 1 of 1, awaited => other gets r/0
          4.05s time passes
          4.06s w1 wants 1       => w1 gets r/0
@@ -656,14 +661,8 @@ fn both_replicas_of_a_unit_may_be_late() {
     check(
         &[
             TAKER,
+            ANOTHER_TAKER,
             "
-         3s ann submits c: 1 input, 1 of 1
-         3s w3 connects
-         3s w3 wants 1          => w3 gets c/0
-         3s w3 returns c/0 A    => c/0 done; c ends; w3 recorded
-         3s taker wants 9
-         3s other connects
-         3s other wants 9
          4s ann submits r: 1 input, awaited => other gets r/0; taker gets r/0
          4.01s w1 wants 1
          4.05s time passes      => w1 gets r/0

@@ -80,8 +80,6 @@ const READ_BYTES_MAX: usize = 32 << 10;
 /// A WebSocket is as dispensable as an idle client until it is this old: by then, a worker has greeted and
 /// everybody else was sent away.
 const PROBATION: Duration = Duration::from_secs(12);
-/// File descriptors that are not connections: the store, the log, the listener, and some to spare.
-const OTHER_FILES: u64 = 512;
 /// Rest after the operating system had no file descriptor for another connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -107,6 +105,11 @@ pub struct Drained {
     pub cut: u32,
 }
 
+/// File descriptors that a server takes with all its seats taken, and others waiting for them.
+pub fn descriptors_max(limits: &Limits) -> u64 {
+    u64::from(limits.connections_max) + WAITING_MAX as u64 + REFUSALS_MAX as u64
+}
+
 impl Server {
     /// Serves until `stop` is cancelled; then takes no more connections, lets requests in flight finish for
     /// as long as `drain_timeout` allows, and cuts the rest.
@@ -114,7 +117,6 @@ impl Server {
     /// WebSockets belong to whoever upgraded them: close them on `stop`, the drain waits for them as well.
     pub async fn run(self) -> Drained {
         let Self { listener, router, limits, metrics, stop } = self;
-        allow_files(u64::from(limits.connections_max) + WAITING_MAX as u64 + OTHER_FILES);
         let limits = Arc::new(limits);
         let seats = Arc::new(Seats::new(&limits, metrics.clone()));
         let (refusals, waiting) = (Arc::new(Semaphore::new(REFUSALS_MAX)), Arc::new(Semaphore::new(WAITING_MAX)));
@@ -302,25 +304,6 @@ impl http_body::Body for UntilSent {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// Makes sure that connections do not fail for want of file descriptors, as far as the operating system lets us.
-fn allow_files(wanted: u64) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((current, maximum)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    if current >= wanted {
-        return;
-    }
-    let most = wanted.min(maximum);
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, most, maximum);
-    if most < wanted || raised.is_err() {
-        let have = if raised.is_ok() { most } else { current };
-        tracing::warn!(
-            have,
-            wanted,
-            "the limit on open files is too low for `limits.connections_max`; raise it, or lower that"
-        );
     }
 }
 

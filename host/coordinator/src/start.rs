@@ -40,7 +40,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How often is looked at what grows old.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// File descriptors beside the connections: the store's files, blobs being read, what the runtime needs.
+/// File descriptors beside the server's: the store's files, blobs being read, what the runtime needs.
 const DESCRIPTORS_BESIDE: u64 = 512;
 /// Long answers that are prepared at the same time.
 const LONG_ANSWERS_MAX: usize = 2;
@@ -127,7 +127,7 @@ impl Running {
 /// [`StartError`], before anything is served.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let began = Instant::now();
-    take_descriptors(settings.limits.connections_max);
+    take_descriptors(crate::serve::descriptors_max(&settings.limits));
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
@@ -314,8 +314,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
 
 /// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it
 /// has at first is often a habit from when a thousand were many.
-fn take_descriptors(connections_max: u32) {
-    let needed = u64::from(connections_max) + DESCRIPTORS_BESIDE;
+fn take_descriptors(of_the_server: u64) {
+    let needed = of_the_server + DESCRIPTORS_BESIDE;
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((_, most)) => {
             if most < needed {

@@ -36,6 +36,9 @@ const BLOCK_BYTES: usize = 4 * 1024;
 /// So much is written at once, and readers wait for it. About a millisecond's worth. Unit: bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// So much is written at once into an index that nobody reads yet. Unit: bytes.
+const BUILDING_BYTES: usize = 1024 * 1024;
+
 /// Records that a copy takes over at a time.
 const COPIED_RECORDS: usize = 4096;
 
@@ -277,9 +280,10 @@ impl Index {
     /// What a crash leaves of it is right again once the log is replayed from the revision that its mark names.
     pub(crate) fn take(&mut self, changes: &Changes, applied: Revision) -> Result<(), Rot> {
         let mut changes = changes.iter().peekable();
+        let most = if self.is_new() { BUILDING_BYTES } else { BATCH_BYTES };
         loop {
-            let mut draft = Draft { batch: sled::Batch::default(), bytes: 0, live: self.live };
-            while draft.bytes < BATCH_BYTES
+            let mut draft = Draft { writes: Vec::new(), bytes: 0, live: self.live };
+            while draft.bytes < most
                 && let Some((first, _)) = changes.peek()
             {
                 // A change belongs to the block before it, up to where the next one begins.
@@ -289,7 +293,7 @@ impl Index {
                 let (mut bytes, mut whole) = (0, true);
                 let here = changes.peeking_take_while(|(key, record)| {
                     let here = next.as_ref().is_none_or(|(next, _)| key.encoded() < next.as_ref());
-                    whole &= !here || bytes < BATCH_BYTES;
+                    whole &= !here || bytes < most;
                     bytes += bytes_of(key, record.as_ref());
                     here && whole
                 });
@@ -304,18 +308,26 @@ impl Index {
                 }
             }
             let all = changes.peek().is_none();
-            let Draft { mut batch, live, .. } = draft;
             let applied = if all { applied } else { self.applied };
             let mut sums = envelope();
-            [live.records, live.bytes, live.sum].iter().for_each(|sum| sums.extend_from_slice(&sum.to_le_bytes()));
-            batch.insert(MARK, wrap(MARK, applied, sums));
-            guarded(&self.dir, || self.db.apply_batch(batch))?;
-            self.live = live;
+            let Live { records, bytes, sum } = draft.live;
+            [records, bytes, sum].iter().for_each(|sum| sums.extend_from_slice(&sum.to_le_bytes()));
+            let mark = wrap(MARK, applied, sums);
+            guarded(
+                &self.dir,
+                || if self.is_new() { draft.build(&self.db, mark) } else { draft.apply(&self.db, mark) },
+            )?;
+            self.live = Live { records, bytes, sum };
             self.applied = applied;
             if all {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether it is still being made: nobody reads it, and a crash leaves nothing of it.
+    fn is_new(&self) -> bool {
+        self.checkpoint.is_none()
     }
 
     /// Makes everything taken so far durable.
@@ -336,33 +348,37 @@ impl Index {
         }
         copy.take(&Changes::new(), self.applied)?;
         if copy.live != self.live {
-            let what = format!("{} records, {} expected, or not the same", copy.live.records, self.live.records);
-            return Err(Rot { place: self.place(), what });
+            return Err(self.not_all(copy.live));
         }
         copy.flush()?;
         Ok(copy)
     }
 
+    /// Every record; an error takes the place of the end if they are not the ones that were written.
+    pub(crate) fn all(&self) -> Result<impl Iterator<Item = Result<(Key, Record), Rot>>, Rot> {
+        let mut rows = self.rows(Bound::Unbounded)?;
+        let mut found = Some(Live::default());
+        Ok(std::iter::from_fn(move || match rows.next() {
+            Some(row) => Some(row.inspect(|(key, record)| {
+                let row = Row { key: key.encoded(), version: record.version, value: &record.value };
+                found.iter_mut().for_each(|found| found.add(&row));
+            })),
+            None => found.take().filter(|found| *found != self.live).map(|found| Err(self.not_all(found))),
+        }))
+    }
+
+    fn not_all(&self, found: Live) -> Rot {
+        let what = format!("{} records, {} expected, or not the same", found.records, self.live.records);
+        Rot { place: self.place(), what }
+    }
+
     /// Reads every record: how many are right, and what is wrong.
     pub(crate) fn check(&self) -> (u64, Vec<Problem>) {
         let cure = "it is rebuilt from the log when next read or opened";
-        let problem = |what: String| Problem { place: self.place(), what, cure };
-        let mut found = Live::default();
-        let all = self.rows(Bound::Unbounded).and_then(|mut rows| {
-            rows.try_for_each(|row| {
-                let (key, record) = row?;
-                found.add(&Row { key: key.encoded(), version: record.version, value: &record.value });
-                Ok(())
-            })
-        });
-        let what = match all {
-            Err(rot) => Some(rot.what),
-            Ok(()) if found != self.live => {
-                Some(format!("{} records, {} expected, or not the same", found.records, self.live.records))
-            }
-            Ok(()) => None,
-        };
-        (found.records, what.map(problem).into_iter().collect())
+        let mut records = 0;
+        let all = self.all().and_then(|mut all| all.try_for_each(|row| row.map(|_| records += 1)));
+        let problem = |rot: Rot| Problem { place: rot.place, what: rot.what, cure };
+        (records, all.err().map(problem).into_iter().collect())
     }
 
     /// Turns one bit of the block in which `key` is, as a bad disk would.
@@ -402,14 +418,53 @@ impl Iterator for Blocks<'_> {
     }
 }
 
-/// Blocks that are about to be written, and what they make of the whole.
+/// Blocks that are about to be written, in the order of their places, and what they make of the whole.
 struct Draft {
-    batch: sled::Batch,
+    writes: Vec<Write>,
     bytes: usize,
     live: Live,
 }
 
+/// A block as it is to be.
+struct Write {
+    place: sled::IVec,
+    /// None to remove it.
+    block: Option<Vec<u8>>,
+}
+
 impl Draft {
+    /// Writes it at once or not at all.
+    fn apply(self, db: &sled::Db, mark: Vec<u8>) -> sled::Result<()> {
+        let mut batch = sled::Batch::default();
+        for Write { place, block } in self.writes {
+            match block {
+                Some(block) => batch.insert(place, block),
+                None => batch.remove(place),
+            }
+        }
+        batch.insert(MARK, mark);
+        db.apply_batch(batch)
+    }
+
+    /// Writes it where nobody reads yet.
+    ///
+    /// sled writes a leaf of its tree anew when it divides, which is after every ninth key. So the keys come first, with
+    /// nothing behind them, and the blocks once the leaves are divided: a third as much is written.
+    fn build(self, db: &sled::Db, mark: Vec<u8>) -> sled::Result<()> {
+        for Write { place, .. } in self.writes.iter().filter(|write| write.block.is_some()) {
+            if !db.contains_key(place)? {
+                db.insert(place, &[])?;
+            }
+        }
+        for Write { place, block } in self.writes {
+            match block {
+                Some(block) => db.insert(place, block)?,
+                None => db.remove(place)?,
+            };
+        }
+        db.insert(MARK, mark).map(drop)
+    }
+
     /// Rewrites the block at `place` with the changes that belong there; `None` if it cannot be read.
     fn rewrite<'a>(
         &mut self,
@@ -451,14 +506,14 @@ impl Draft {
         if bytes.len() > ENVELOPE_BYTES {
             self.write(at, bytes);
         } else {
-            self.batch.remove(place);
+            self.writes.push(Write { place: place.into(), block: None });
         }
         Some(())
     }
 
     fn write(&mut self, place: &[u8], block: Vec<u8>) {
         self.bytes += place.len() + block.len();
-        self.batch.insert(place, wrap(place, Revision(0), block));
+        self.writes.push(Write { place: place.into(), block: Some(wrap(place, Revision(0), block)) });
     }
 }
 

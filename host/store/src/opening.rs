@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 
@@ -97,20 +96,26 @@ impl Place {
         let generations = disk::numbered(&self.indexes, "").map_err(OpenError::io(&self.indexes))?;
         let segments = disk::numbered(&self.log, "log").map_err(OpenError::io(&self.log))?;
         let snapshot = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))?;
-        let (generation, reason) = match generations.last() {
-            None => (1, (!segments.is_empty() || snapshot.is_some()).then(|| "there was none".to_owned())),
-            Some((generation, dir)) => match self.catch_up(dir, options, repairs) {
-                Ok(opened) => {
-                    for (_, old) in &generations[..generations.len() - 1] {
-                        fs::remove_dir_all(old).map_err(OpenError::io(old))?;
+        let mut reason = (!segments.is_empty() || snapshot.is_some()).then(|| "there was none".to_owned());
+        for (_, dir) in generations.iter().rev() {
+            match self.catch_up(dir, options, repairs) {
+                Ok(Some(opened)) => {
+                    for (_, other) in generations.iter().filter(|(_, other)| other != dir) {
+                        fs::remove_dir_all(other).map_err(OpenError::io(other))?;
                     }
                     return Ok(opened);
                 }
-                Err(OpenError::Index { what, .. }) => (generation + 1, Some(what)),
+                // The one whose place it was to take may still be there.
+                Ok(None) => reason = Some("its making was cut short".to_owned()),
+                Err(OpenError::Index { what, .. }) => {
+                    reason = Some(what);
+                    break;
+                }
                 Err(error) => return Err(error),
-            },
-        };
+            }
+        }
 
+        let generation = generations.last().map_or(1, |(newest, _)| newest + 1);
         let Rebuilt { mut index, torn, fault } = self.rebuild(options, generation, None)?;
         if fault.is_none() {
             self.cut(torn, repairs)?;
@@ -132,12 +137,16 @@ impl Place {
         Ok((index, 0))
     }
 
-    /// Opens the index in `dir` and gives it what the log has beyond it. [`OpenError::Index`] when it needs rebuilding.
-    fn catch_up(&self, dir: &Path, options: &Options, repairs: &mut Vec<Repair>) -> Result<(Index, u64), OpenError> {
+    /// Opens the index in `dir` and gives it what the log has beyond it; nothing if the index was never finished.
+    /// [`OpenError::Index`] when it needs rebuilding.
+    fn catch_up(
+        &self,
+        dir: &Path,
+        options: &Options,
+        repairs: &mut Vec<Repair>,
+    ) -> Result<Option<(Index, u64)>, OpenError> {
         let mut index = Index::open(dir, options.cache_bytes)?;
-        let Some(checkpoint) = index.checkpoint else {
-            return Err(OpenError::Index { place: dir.to_owned(), what: "its making was cut short".to_owned() });
-        };
+        let Some(checkpoint) = index.checkpoint else { return Ok(None) };
         let held = index.applied;
         let survey = log::read(&self.log, checkpoint, |_| Ok(()))?;
         if let Some(damage) = survey.damage.iter().find(|damage| damage.through > held) {
@@ -163,20 +172,20 @@ impl Place {
             Some(reason) => repairs.push(self.replace_log(&mut index, reason)?),
         }
         index.flush()?;
-        Ok((index, replayed))
+        Ok(Some((index, replayed)))
     }
 
     /// Puts a snapshot of `index` in the place of a damaged log.
     fn replace_log(&self, index: &mut Index, reason: String) -> Result<Repair, OpenError> {
-        // It is about to become the only copy.
-        if let Some(problem) = index.check().1.into_iter().next() {
-            let what = format!("{reason}; and {}: {}", problem.place, problem.what);
-            return Err(OpenError::Damaged { place: self.log.clone(), what });
-        }
         index.flush()?;
+        // It is about to become the only copy, so all of it has to be right.
+        let wrong = |rot: Rot| OpenError::Damaged { place: self.log.clone(), what: format!("{reason}; and {rot}") };
         let records = {
-            let mut rows = index.rows(Bound::Unbounded)?;
-            let pages = || Ok((rows.by_ref().take(PAGE_RECORDS).collect::<Result<_, _>>()?, index.applied));
+            let mut rows = index.all().map_err(wrong)?;
+            let pages = || {
+                let page: Result<_, Rot> = rows.by_ref().take(PAGE_RECORDS).collect();
+                Ok((page.map_err(wrong)?, index.applied))
+            };
             snapshot::write(&self.snapshots, index.applied, pages)?
         };
         snapshot::forget_before(&self.snapshots, index.applied)?;

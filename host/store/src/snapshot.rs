@@ -10,8 +10,10 @@
 //! whatever changed meanwhile is changed again to the same end.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use manyhands_state::{Key, Record, Revision};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,10 @@ use crate::report::OpenError;
 
 pub(crate) const MAGIC: &[u8; 8] = b"MHsnp\0\0\x01";
 const HEADER_BYTES: usize = 20;
+/// Length and checksum.
+const CHUNK_PREFIX_BYTES: usize = 8;
+/// So much is written before it is made durable. Unit: bytes.
+const SYNC_BYTES: usize = 16 * 1024 * 1024;
 /// Far more than a page of the largest records needs; a longer length is damage.
 const CHUNK_BYTES_MAX: u32 = 512 * 1024 * 1024;
 
@@ -44,13 +50,13 @@ pub(crate) type Page = (Vec<(Key, Record)>, Revision);
 pub(crate) fn write(
     dir: &Path,
     start: Revision,
-    mut pages: impl FnMut() -> Result<Page, OpenError>,
+    pages: impl FnMut() -> Result<Page, OpenError>,
 ) -> Result<u64, OpenError> {
     let at = OpenError::io;
     disk::create_dir(dir).map_err(at(dir))?;
     let path = dir.join(format!("{:020}.snapshot", start.0));
     let partial = path.with_extension("partial");
-    let mut file = BufWriter::new(File::create(&partial).map_err(at(&partial))?);
+    let mut file = File::create(&partial).map_err(at(&partial))?;
 
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
@@ -59,6 +65,24 @@ pub(crate) fn write(
     header[16..].copy_from_slice(&crc.to_le_bytes());
     file.write_all(&header).map_err(at(&partial))?;
 
+    let (written, records) = std::thread::scope(|scope| {
+        let (sender, chunks) = mpsc::sync_channel(0);
+        let writer = scope.spawn(move || put(file, chunks));
+        let records = send(&partial, pages, sender);
+        (writer.join().unwrap_or_else(|panic| resume_unwind(panic)), records)
+    });
+    written.map_err(at(&partial))?;
+    let records = records?;
+    fs::rename(&partial, &path).and_then(|()| disk::sync_dir(dir)).map_err(at(&path))?;
+    Ok(records)
+}
+
+/// Sends all pages to the writer. Returns the number of records.
+fn send(
+    path: &Path,
+    mut pages: impl FnMut() -> Result<Page, OpenError>,
+    writer: SyncSender<Vec<u8>>,
+) -> Result<u64, OpenError> {
     let mut records = 0;
     loop {
         let (page, read_at) = pages()?;
@@ -69,15 +93,27 @@ pub(crate) fn write(
             let rows = page.iter().map(|(key, record)| (Blob(key.encoded()), record.version.0, Blob(&record.value)));
             Chunk::Records(rows.collect())
         };
-        put(&mut file, &chunk).map_err(at(&partial))?;
-        if page.is_empty() {
-            break;
+        let chunk = encode(&chunk).map_err(OpenError::io(path))?;
+        // A writer that is gone says itself why.
+        if writer.send(chunk).is_err() || page.is_empty() {
+            return Ok(records);
         }
     }
-    let file = file.into_inner().map_err(|error| at(&partial)(error.into_error()))?;
-    file.sync_all().map_err(at(&partial))?;
-    fs::rename(&partial, &path).and_then(|()| disk::sync_dir(dir)).map_err(at(&path))?;
-    Ok(records)
+}
+
+/// Writes while the next page is read. What is on the disk already need not be waited for at the end, and keeps no commit
+/// waiting behind it.
+fn put(mut file: File, chunks: Receiver<Vec<u8>>) -> io::Result<()> {
+    let mut unsynced = 0;
+    for chunk in chunks {
+        file.write_all(&chunk)?;
+        unsynced += chunk.len();
+        if unsynced >= SYNC_BYTES {
+            file.sync_data()?;
+            unsynced = 0;
+        }
+    }
+    file.sync_all()
 }
 
 /// Removes the snapshots before `start`, and those that a crash left unfinished.
@@ -90,12 +126,13 @@ pub(crate) fn forget_before(dir: &Path, start: Revision) -> Result<(), OpenError
     Ok(())
 }
 
-fn put(file: &mut impl Write, chunk: &Chunk<'_>) -> io::Result<()> {
-    let payload = postcard::to_stdvec(chunk).map_err(io::Error::other)?;
-    let length = u32::try_from(payload.len()).map_err(io::Error::other)?.to_le_bytes();
-    file.write_all(&length)?;
-    file.write_all(&checksum(&[&length, &payload]).to_le_bytes())?;
-    file.write_all(&payload)
+fn encode(chunk: &Chunk<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = postcard::to_extend(chunk, vec![0; CHUNK_PREFIX_BYTES]).map_err(io::Error::other)?;
+    let (prefix, payload) = bytes.split_at_mut(CHUNK_PREFIX_BYTES);
+    prefix[..4].copy_from_slice(&u32::try_from(payload.len()).map_err(io::Error::other)?.to_le_bytes());
+    let crc = checksum(&[&prefix[..4], payload]);
+    prefix[4..].copy_from_slice(&crc.to_le_bytes());
+    Ok(bytes)
 }
 
 /// The newest snapshot, by its name.
@@ -130,7 +167,7 @@ pub(crate) fn read(
     let mut seen = 0;
     loop {
         let damaged = Ok(Err(format!("damaged after {seen} records")));
-        let mut prefix = [0; 8];
+        let mut prefix = [0; CHUNK_PREFIX_BYTES];
         if !fill(&mut file, &mut prefix).map_err(io)? {
             return damaged;
         }

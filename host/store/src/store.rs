@@ -492,6 +492,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::report::Repair;
 
     const UNIT: (Table, &str) = (Table::Units, "u1");
 
@@ -534,5 +535,31 @@ mod tests {
             assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
         }
         assert_eq!(store.get(Table::Meta, b"n").unwrap().unwrap().counter(), Some(1));
+    }
+
+    #[test]
+    fn a_new_index_that_was_cut_short_costs_nothing_while_the_old_one_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = SledStore::open(dir.path(), Options::default()).unwrap();
+        store.commit(Commit::new().put(UNIT, "right")).unwrap();
+        drop(store);
+        let unfinished = dir.path().join("index/00000002");
+        let mut index = Index::open(&unfinished, 1 << 20).unwrap();
+        let half = [(UNIT.into(), Some(Record { version: Revision(1), value: b"half".to_vec() }))];
+        index.take(&half.into(), Revision(1)).unwrap();
+        index.close();
+        let (store, opened) = SledStore::open(dir.path(), Options::default()).unwrap();
+        assert_eq!((opened.revision, opened.repairs), (Revision(1), vec![]));
+        assert_eq!(store.get(Table::Units, b"u1").unwrap().unwrap().value, b"right");
+        assert!(!unfinished.exists());
+        drop(store);
+
+        // Without the old one it is made again.
+        fs::remove_dir_all(dir.path().join("index/00000001")).unwrap();
+        Index::open(&unfinished, 1 << 20).unwrap().close();
+        let (store, opened) = SledStore::open(dir.path(), Options::default()).unwrap();
+        let [Repair::IndexRebuilt { reason, records: 1, .. }] = &opened.repairs[..] else { panic!("{opened:?}") };
+        assert_eq!(reason, "its making was cut short");
+        assert_eq!(store.get(Table::Units, b"u1").unwrap().unwrap().value, b"right");
     }
 }

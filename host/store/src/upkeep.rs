@@ -23,7 +23,7 @@ const PAGE_RECORDS: usize = 1000;
 /// The log may take this part of what the records take, in percent. A snapshot of them takes 100.
 const LOG_PERCENT_MAX: u64 = 40;
 
-/// The index may take this part of what the records take before it is made anew, in percent. A new one takes 170 to 220.
+/// The index may take this part of what the records take before it is made anew, in percent. A new one takes about 120.
 const INDEX_PERCENT_MAX: u64 = 200;
 
 /// Making an index anew may take this part of the time, in percent: where much changes, it soon has grown again.

@@ -16,7 +16,7 @@ const STANDING: usize = 10_000;
 const UNITS: u32 = 100;
 /// Runs that are kept, the oldest making room for the next.
 const RUNS: u32 = 24;
-/// The most on the disk at the end, as a multiple of the live data: a log of 0.4, a snapshot, and an index of 2 to 2.5.
+/// The most on the disk at the end, as a multiple of the live data: a log of 0.4, a snapshot, and an index of 1.2 to 2.5.
 const BOUND: f64 = 4.0;
 /// For the work in the background to catch up, which rests between two times that it makes the index anew.
 const PATIENCE: Duration = Duration::from_secs(60);
