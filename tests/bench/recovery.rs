@@ -1,7 +1,7 @@
 //! How long a store needs to be back, for each GiB in it: after a crash, without its index, without its log.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,6 +90,8 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
             copy(&path, &target);
         } else {
             fs::copy(&path, &target).expect("it can be copied");
+            // Or the disk would still be at it while the time is taken.
+            File::open(&target).and_then(|file| file.sync_all()).expect("it can be written");
         }
     }
     to.to_owned()

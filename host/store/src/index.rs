@@ -96,9 +96,11 @@ fn unwrap<'a>(key: &[u8], envelope: &'a [u8]) -> Option<(Revision, &'a [u8])> {
     right.then_some((Revision(u64_at(envelope, 1)?), content))
 }
 
-/// An envelope with nothing in it yet.
-fn envelope() -> Vec<u8> {
-    vec![0; ENVELOPE_BYTES]
+/// An envelope with nothing in it yet, and room for so much.
+fn envelope(content_bytes: usize) -> Vec<u8> {
+    let mut envelope = Vec::with_capacity(ENVELOPE_BYTES + content_bytes);
+    envelope.resize(ENVELOPE_BYTES, 0);
+    envelope
 }
 
 /// A record in a block: `key bytes: u16 | value bytes: u32 | version: u64 | key | value`.
@@ -309,7 +311,7 @@ impl Index {
             }
             let all = changes.peek().is_none();
             let applied = if all { applied } else { self.applied };
-            let mut sums = envelope();
+            let mut sums = envelope(24);
             let Live { records, bytes, sum } = draft.live;
             [records, bytes, sum].iter().for_each(|sum| sums.extend_from_slice(&sum.to_le_bytes()));
             let mark = wrap(MARK, applied, sums);
@@ -333,7 +335,7 @@ impl Index {
     /// Makes everything taken so far durable.
     pub(crate) fn flush(&mut self) -> Result<(), Rot> {
         guarded(&self.dir, || self.db.flush())?;
-        guarded(&self.dir, || self.db.insert(CHECKPOINT, wrap(CHECKPOINT, self.applied, envelope())))?;
+        guarded(&self.dir, || self.db.insert(CHECKPOINT, wrap(CHECKPOINT, self.applied, envelope(0))))?;
         guarded(&self.dir, || self.db.flush())?;
         self.checkpoint = Some(self.applied);
         Ok(())
@@ -430,13 +432,15 @@ struct Write {
     place: sled::IVec,
     /// None to remove it.
     block: Option<Vec<u8>>,
+    /// There was none at this place.
+    is_new: bool,
 }
 
 impl Draft {
     /// Writes it at once or not at all.
     fn apply(self, db: &sled::Db, mark: Vec<u8>) -> sled::Result<()> {
         let mut batch = sled::Batch::default();
-        for Write { place, block } in self.writes {
+        for Write { place, block, .. } in self.writes {
             match block {
                 Some(block) => batch.insert(place, block),
                 None => batch.remove(place),
@@ -451,12 +455,10 @@ impl Draft {
     /// sled writes a leaf of its tree anew when it divides, which is after every ninth key. So the keys come first, with
     /// nothing behind them, and the blocks once the leaves are divided: a third as much is written.
     fn build(self, db: &sled::Db, mark: Vec<u8>) -> sled::Result<()> {
-        for Write { place, .. } in self.writes.iter().filter(|write| write.block.is_some()) {
-            if !db.contains_key(place)? {
-                db.insert(place, &[])?;
-            }
+        for Write { place, .. } in self.writes.iter().filter(|write| write.is_new) {
+            db.insert(place, &[])?;
         }
-        for Write { place, block } in self.writes {
+        for Write { place, block, .. } in self.writes {
             match block {
                 Some(block) => db.insert(place, block)?,
                 None => db.remove(place)?,
@@ -490,30 +492,32 @@ impl Draft {
         }
 
         let mut rest: usize = after.iter().map(Row::bytes).sum();
-        let (mut at, mut bytes, mut table) = (place, envelope(), None);
+        let room = |rest: usize| envelope(rest.min(2 * BLOCK_BYTES));
+        let (mut at, mut bytes, mut table) = (place, room(rest), None);
+        let mut is_new = block.is_empty();
         for row in &after {
             // The rest stays together if it is not worth two blocks. Tables are never mixed: they are read differently.
             let full = bytes.len() >= BLOCK_BYTES && rest >= BLOCK_BYTES / 2;
             let other = table.is_some_and(|table| table != row.key.first());
             if full || other || (bytes.len() > ENVELOPE_BYTES && bytes.len() + row.bytes() > 2 * BLOCK_BYTES) {
-                self.write(at, std::mem::replace(&mut bytes, envelope()));
-                at = row.key;
+                self.write(at, std::mem::replace(&mut bytes, room(rest)), is_new);
+                (at, is_new) = (row.key, true);
             }
             row.write(&mut bytes);
             rest -= row.bytes();
             table = Some(row.key.first());
         }
         if bytes.len() > ENVELOPE_BYTES {
-            self.write(at, bytes);
+            self.write(at, bytes, is_new);
         } else {
-            self.writes.push(Write { place: place.into(), block: None });
+            self.writes.push(Write { place: place.into(), block: None, is_new: false });
         }
         Some(())
     }
 
-    fn write(&mut self, place: &[u8], block: Vec<u8>) {
+    fn write(&mut self, place: &[u8], block: Vec<u8>, is_new: bool) {
         self.bytes += place.len() + block.len();
-        self.writes.push(Write { place: place.into(), block: Some(wrap(place, Revision(0), block)) });
+        self.writes.push(Write { place: place.into(), block: Some(wrap(place, Revision(0), block)), is_new });
     }
 }
 
