@@ -34,6 +34,8 @@ use crate::records::{Content, Pack, RecordError, Records, Writes};
 
 /// Events that the mind takes before it hands on a batch.
 const BATCH_EVENTS: usize = 512;
+/// How long the beginning of an invocation waits to be made durable with its answer, under one fsync.
+const INVOKED_HELD: Duration = Duration::from_millis(5);
 /// Batches that may wait for the hand; then the mind waits.
 const BATCHES: usize = 16;
 /// Commits stay well below the store's largest.
@@ -59,7 +61,7 @@ pub enum Event {
     /// Tell the scheduler that a worker reported; short outputs become durable with the reports.
     Reported(Input, Vec<Content>),
     /// Tell the scheduler of a run of one unit, if there is room for it; its lease goes out at once, and it becomes
-    /// durable meanwhile.
+    /// durable with whatever comes of it, or soon.
     Invoked(Box<RunRecord>, Content),
     /// Take a run back that is not active, then tell the scheduler.
     Reopen(Box<RunRecord>, Vec<(u32, UnitRecord)>, BTreeSet<u32>, Input),
@@ -244,7 +246,12 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.leases.is_empty() && self.invoked.is_empty() && self.outputs.is_empty() && self.effects.is_empty()
+        self.invoked.is_empty() && !self.is_urgent()
+    }
+
+    /// Whether somebody waits for it. Whoever invoked a job waits for the answer, and that is another batch.
+    fn is_urgent(&self) -> bool {
+        !(self.leases.is_empty() && self.outputs.is_empty() && self.effects.is_empty())
     }
 }
 
@@ -289,12 +296,19 @@ async fn mind(
 ) {
     let (clock, pulse) = (clerk.clock.clone(), Arc::clone(&clerk.core.pulse));
     let mut batch = Batch::default();
+    let mut held_until = None;
     loop {
         batch.drain(&mut scheduler);
-        if !batch.is_empty() && batches.send(std::mem::take(&mut batch)).await.is_err() {
-            return;
+        let now = tokio::time::Instant::now();
+        if batch.is_urgent() || held_until.is_some_and(|until| until <= now) {
+            held_until = None;
+            if batches.send(std::mem::take(&mut batch)).await.is_err() {
+                return;
+            }
+        } else if !batch.is_empty() {
+            held_until.get_or_insert(now + INVOKED_HELD);
         }
-        let wake = scheduler.wake_at().map(|at| clock.instant(at));
+        let wake = scheduler.wake_at().map(|at| clock.instant(at)).into_iter().chain(held_until).min();
         pulse.waits();
         let event = tokio::select! {
             biased;
@@ -419,6 +433,7 @@ impl<K: Ord + Copy, V> Recent<K, V> {
 /// What is told once for all effects of some batches.
 #[derive(Default)]
 struct After {
+    receipts: Vec<(WorkerId, Vec<(LeaseId, Receipt)>)>,
     withdrawn: BTreeMap<WorkerId, Vec<LeaseId>>,
     changed: BTreeSet<RunId>,
 }
@@ -456,11 +471,17 @@ impl Hand {
                 self.grant(worker, run, drafts);
             }
             self.record(&batches)?;
-            let mut after = After::default();
+            let begun = batches.iter().flat_map(|batch| &batch.invoked).map(|(run, _)| run.spec.id);
+            let mut after = After { changed: begun.collect(), ..After::default() };
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
                 self.perform(effect, &mut after)?;
             }
             let hub = &self.clerk.hub;
+            // Whoever waits for an answer is told first.
+            after
+                .receipts
+                .into_iter()
+                .for_each(|(worker, receipts)| hub.send(worker, ServerMessage::Receipts(receipts)));
             after.withdrawn.into_iter().for_each(|(worker, leases)| hub.cancel(worker, &leases));
             after.changed.into_iter().for_each(|run| hub.changed(run));
         }
@@ -525,7 +546,7 @@ impl Hand {
                         Receipt::Refused(_) => ReportResult::Refused,
                     });
                 }
-                hub.send(worker, ServerMessage::Receipts(receipts));
+                after.receipts.push((worker, receipts));
             }
             Effect::Withdraw { worker, leases } => after.withdrawn.entry(worker).or_default().extend(leases),
             Effect::Assemble { unit, parts } => {

@@ -417,20 +417,28 @@ pub(super) async fn invoke(
     let codec = wish.job.manifest.codec;
     let mut submission = Submission::new(&app, &caller, wish, None);
     let (unit, mut answer) = submission.invoke(body).await?;
-    let answered = tokio::select! {
-        answered = tokio::time::timeout(patience, answer.wait()) => answered.map(|ended| ended.map_err(ApiError::from)),
-        () = app.stop.cancelled() => return Err(crate::core::Stopping.into()),
-    };
-    match answered {
-        Ok(Err(full)) => Err(full),
-        Ok(Ok(Some(record))) => respond(&app, unit, codec, record).await,
-        Ok(Ok(None)) => Err(crate::core::Stopping.into()),
-        Err(_) => {
+    let ended = tokio::select! {
+        ended = answer.wait() => ended?,
+        begun = begun(&app, unit.run, patience) => {
+            begun?;
             let ms = patience.as_millis();
             let detail = format!("no verified answer within {ms} ms; {} goes on: ask for its results", unit.run);
-            Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)))
+            return Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)));
         }
+        () = app.stop.cancelled() => None,
+    };
+    respond(&app, unit, codec, ended.ok_or(crate::core::Stopping)?).await
+}
+
+/// Waits for so long, and then until the run is on the disk: it goes on whatever happens.
+async fn begun(app: &App, run: RunId, patience: Duration) -> Answer<()> {
+    tokio::time::sleep(patience).await;
+    let mut feed = app.hub.follow(run);
+    while app.blocking(move |records| records.run(run)).await?.is_none() {
+        // The hub goes away with the coordinator only.
+        let _changed = feed.changed().await;
     }
+    Ok(())
 }
 
 async fn respond(app: &App, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
