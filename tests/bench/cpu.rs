@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use manyhands_tests::machine::processor_ticks;
+
 /// Ticks of a processor's clock in a second, as Linux counts for /proc whatever its own clock does (proc(5)).
 const TICKS: f64 = 100.0;
 
@@ -20,12 +22,8 @@ pub(crate) fn seconds(pid: u32) -> f64 {
 
 /// Processor time of everything on this computer.
 fn busy() -> f64 {
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let all = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
-    let times: Vec<u64> = all.map(|field| field.parse().unwrap_or(0)).collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal
-    let idle: u64 = times.iter().skip(3).take(2).sum();
-    (times.iter().take(8).sum::<u64>() - idle) as f64 / TICKS
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = processor_ticks();
+    (user + nice + system + irq + softirq + steal) as f64 / TICKS
 }
 
 fn status(pid: u32, name: &str) -> f64 {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use manyhands_tests::machine::Stretch;
 use manyhands_tests::workspace;
 use serde::Serialize;
 
@@ -17,16 +18,20 @@ pub(crate) struct Figure {
     ratio: Option<f64>,
 }
 
+/// What others may take of the processors before the figures are not ours alone.
+const STOLEN_MAX: f64 = 0.02;
+
 /// The figures of one benchmark.
 pub(crate) struct Report {
     name: String,
+    stretch: Stretch,
     figures: Vec<Figure>,
 }
 
 impl Report {
     pub(crate) fn new(name: &str) -> Self {
         eprintln!("── {name}");
-        Self { name: name.to_owned(), figures: Vec::new() }
+        Self { name: name.to_owned(), stretch: Stretch::begin(), figures: Vec::new() }
     }
 
     /// Says what is being done, for whoever watches.
@@ -59,6 +64,10 @@ impl Report {
             let ratio = figure.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
             let (name, value, unit) = (&figure.name, number(figure.value), figure.unit);
             println!("{name:width$}  {value:>12}  {unit:10}  {baseline:>12}  {ratio:>7}");
+        }
+        let stolen = self.stretch.stolen();
+        if stolen > STOLEN_MAX {
+            println!("others on this hardware took {:.0} % of the processors meanwhile: measure again", stolen * 100.0);
         }
         println!();
         let folder = workspace().join("target/bench");

@@ -8,6 +8,7 @@
 
 mod coordinator;
 pub mod jobs;
+pub mod machine;
 mod process;
 mod proxy;
 mod wait;
