@@ -6,7 +6,7 @@
 //! | a client that | is met by |
 //! |---|---|
 //! | opens connections without end | a seat for each, limited in all (503) and per address (429) |
-//! | comes back as soon as it is cut off | waiting, if more come from the same address |
+//! | comes back as soon as it is cut off | waiting for its turn, if many come from the same address |
 //! | keeps the coordinator waiting while others want in | giving its seat to them |
 //! | sends its request head slowly, or idles | the header timeout |
 //! | sends its body slowly | [`BodyIdle`]: 408, and the handler learns of it |
@@ -63,10 +63,7 @@ use crate::settings::Limits;
 const REFUSALS_MAX: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long one of a crowd waits for the seat of another of them: whoever is cut off comes back at once, and would keep
-/// the coordinator busy with nothing else.
-const CROWD_WAIT: Duration = Duration::from_secs(5);
-/// How many may wait like that. Each takes a file descriptor and about a KiB.
+/// How many of crowds may wait for seats. Each takes a file descriptor and about a KiB.
 const WAITING_MAX: usize = 8192;
 /// When a refused client may try again at the earliest; each is told a time of its own.
 const REFUSAL_RETRY: Duration = Duration::from_secs(5);
@@ -146,7 +143,7 @@ impl Server {
             let (seats, stop, cut) = (seats.clone(), stop.clone(), cut.clone());
             tasks.spawn(async move {
                 if wait.is_some() {
-                    let _stopped = stop.run_until_cancelled(sleep(CROWD_WAIT)).await;
+                    let _stopped = stop.run_until_cancelled(sleep(seats.wait_for_crowd())).await;
                     drop(wait);
                 }
                 match seats.take(peer.ip()) {

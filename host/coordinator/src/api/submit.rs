@@ -30,6 +30,9 @@ use crate::upkeep::Upload;
 
 /// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
 const GROUP_BYTES: usize = 1 << 20;
+/// How deep JSON may be nested that a job is given: what serde_json reads, and with it most jobs (RFC 8259, section 9, allows such
+/// a limit). Deeper, and it only keeps machines busy.
+const JSON_DEPTH_MAX: usize = 127;
 /// When those who meet a full queue may come again.
 const QUEUE_RETRY: Duration = Duration::from_secs(30);
 
@@ -374,11 +377,33 @@ fn bad_body(error: BadBody) -> ApiError {
 fn check_input(codec: Codec, input: &[u8]) -> Result<(), String> {
     match codec {
         Codec::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(input) {
+            Ok(_) if depth(input) > JSON_DEPTH_MAX => {
+                Err(format!("JSON that is nested deeper than {JSON_DEPTH_MAX} levels, which no job is given"))
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(format!("not JSON, which this job reads: {error}")),
         },
         Codec::Postcard | Codec::Raw => Ok(()),
     }
+}
+
+/// How deep the arrays and objects of some JSON are nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -462,4 +487,22 @@ async fn respond(app: &App, unit: UnitId, codec: Codec, record: UnitRecord) -> A
         ("manyhands-replicas", agreed.to_string()),
     ];
     Ok((headers, bytes).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_as_deep_as_serde_json_reads_it() {
+        for (json, levels) in [("1", 0), ("[]", 1), (r#"{"a": [1, {}], "b": []}"#, 3), (r#"["[[\"[[\\", "]"]"#, 1)] {
+            assert_eq!(depth(json.as_bytes()), levels, "{json}");
+        }
+        let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
+        for levels in [1, JSON_DEPTH_MAX, JSON_DEPTH_MAX + 1, 60_000] {
+            let read = serde_json::from_str::<serde_json::Value>(&nested(levels));
+            assert_eq!(check_input(Codec::Json, nested(levels).as_bytes()).is_ok(), read.is_ok(), "{levels}");
+        }
+        assert_eq!(check_input(Codec::Raw, nested(200).as_bytes()), Ok(()));
+    }
 }

@@ -41,8 +41,33 @@ pub(super) const STEP_BYTES: u64 = 64 << 10;
 /// How fast all long messages together may come: 128 MiB/s. Somebody who sends one is alone within that; a thousand who
 /// do are not let in between those with something short.
 const STEP_TIME: Duration = Duration::from_micros(500);
+/// How fast those of crowds may take each other's seats: 200 a second. Whoever is cut off comes back at once, and would keep
+/// the coordinator busy with nothing else.
+const CROWD_TIME: Duration = Duration::from_millis(5);
 /// How much of the time in which nobody came may be made up for.
 const BURST: Duration = Duration::from_millis(20);
+
+/// Keeps things apart: one each so often.
+struct Pace {
+    every: Duration,
+    /// When the next may happen, in nanoseconds since the server began.
+    next: AtomicU64,
+}
+
+impl Pace {
+    fn new(every: Duration) -> Self {
+        Self { every, next: AtomicU64::new(0) }
+    }
+
+    /// How long to wait at `now`, counted from when the server began. Whoever asks has its place in the row.
+    fn wait(&self, now: Duration) -> Duration {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let earliest = nanos(now.saturating_sub(BURST));
+        let after = |next: u64| Some(next.max(earliest).saturating_add(nanos(self.every)));
+        let next = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+        Duration::from_nanos(next.unwrap_or_default().max(earliest).saturating_sub(nanos(now)))
+    }
+}
 
 /// Counts connections, in all and by address.
 pub(super) struct Seats {
@@ -56,8 +81,8 @@ pub(super) struct Seats {
     total_max: u32,
     address_max: u32,
     next: AtomicU64,
-    /// When the next step of a long message may come, in nanoseconds since `began`.
-    next_step: AtomicU64,
+    steps: Pace,
+    crowds: Pace,
     metrics: Metrics,
 }
 
@@ -74,19 +99,20 @@ impl Seats {
             total_max: limits.connections_max,
             address_max: limits.connections_per_address_max,
             next: AtomicU64::new(0),
-            next_step: AtomicU64::new(0),
+            steps: Pace::new(STEP_TIME),
+            crowds: Pace::new(CROWD_TIME),
             metrics,
         }
     }
 
-    /// How long the next step of a long message has to wait. Whoever asks has its place in the row.
+    /// How long the next step of a long message has to wait.
     pub(super) fn wait_for_step(&self) -> Duration {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let now = nanos(self.began.elapsed());
-        let mine = |next: u64| next.max(now.saturating_sub(nanos(BURST)));
-        let after = |next| Some(mine(next).saturating_add(nanos(STEP_TIME)));
-        let next = self.next_step.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
-        Duration::from_nanos(mine(next.unwrap_or_default()).saturating_sub(now))
+        self.steps.wait(self.began.elapsed())
+    }
+
+    /// How long the next of a crowd has to wait for a seat.
+    pub(super) fn wait_for_crowd(&self) -> Duration {
+        self.crowds.wait(self.began.elapsed())
     }
 
     /// Whether there is no seat left and the newcomer belongs to a crowd.
