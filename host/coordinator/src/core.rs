@@ -438,6 +438,12 @@ struct After {
     changed: BTreeSet<RunId>,
 }
 
+impl After {
+    fn send_receipts(&mut self, hub: &Hub) {
+        self.receipts.drain(..).for_each(|(worker, receipts)| hub.send(worker, ServerMessage::Receipts(receipts)));
+    }
+}
+
 struct Hand {
     clerk: Clerk,
     sequence: u64,
@@ -478,10 +484,7 @@ impl Hand {
             }
             let hub = &self.clerk.hub;
             // Whoever waits for an answer is told first.
-            after
-                .receipts
-                .into_iter()
-                .for_each(|(worker, receipts)| hub.send(worker, ServerMessage::Receipts(receipts)));
+            after.send_receipts(hub);
             after.withdrawn.into_iter().for_each(|(worker, leases)| hub.cancel(worker, &leases));
             after.changed.into_iter().for_each(|run| hub.changed(run));
         }
@@ -550,6 +553,8 @@ impl Hand {
             }
             Effect::Withdraw { worker, leases } => after.withdrawn.entry(worker).or_default().extend(leases),
             Effect::Assemble { unit, parts } => {
+                // It takes a while.
+                after.send_receipts(hub);
                 let input = match runtime.block_on(self.assemble(unit, parts)) {
                     Ok(()) => Input::InputReady(unit),
                     Err(Unassembled::TooLong) => {

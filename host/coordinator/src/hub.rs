@@ -259,7 +259,10 @@ impl Hub {
 
     /// Changes whenever something about the run is durable that was not before.
     pub fn follow(&self, run: RunId) -> watch::Receiver<u64> {
-        lock(&self.0.runs).entry(run).or_insert_with(|| watch::channel(0).0).subscribe()
+        let mut runs = lock(&self.0.runs);
+        // Of a run that has ended nothing changes any more.
+        runs.retain(|_, feed| feed.receiver_count() > 0);
+        runs.entry(run).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
     /// Something about the run is durable that was not before.

@@ -63,7 +63,7 @@ use crate::settings::Limits;
 const REFUSALS_MAX: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many of crowds may wait for seats. Each takes a file descriptor and about a KiB.
+/// How many of crowds may wait for seats, at most 16 s: a runner has patience for 20. Each takes a file descriptor and about a KiB.
 const WAITING_MAX: usize = 8192;
 /// When a refused client may try again at the earliest; each is told a time of its own.
 const REFUSAL_RETRY: Duration = Duration::from_secs(5);
@@ -145,6 +145,9 @@ impl Server {
                 if wait.is_some() {
                     let _stopped = stop.run_until_cancelled(sleep(seats.wait_for_crowd())).await;
                     drop(wait);
+                    if has_left(&stream) {
+                        return;
+                    }
                 }
                 match seats.take(peer.ip()) {
                     Ok(seat) => connection.serve(stream, seat, stop, cut).await,
@@ -302,6 +305,11 @@ impl http_body::Body for UntilSent {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Whether the client has hung up without a word.
+fn has_left(stream: &TcpStream) -> bool {
+    matches!(stream.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)))
 }
 
 /// Says why a connection is not served, without reading what it wants.

@@ -552,7 +552,7 @@ mod tests {
             let mut changes = Changes::new();
             // Now and then a crowd that needs several batches, all behind the last block.
             let crowd = round % 20 == 0;
-            for number in 0..if crowd { 900 } else { 1 + below(200) } {
+            for number in 0..if crowd { 2000 } else { 1 + below(200) } {
                 let table = if below(3) == 0 { Table::Results } else { Table::Units };
                 let key = if crowd { 10_000 * round + number } else { below(3000) };
                 let bytes = if below(50) == 0 { 20_000 } else { below(1200) as usize };
@@ -569,6 +569,10 @@ mod tests {
             }
             index.take(&changes, Revision(round)).unwrap();
             assert_eq!(index.check(), (model.len() as u64, Vec::new()), "round {round}");
+            if round == 30 {
+                // From now on it is no longer new.
+                index.flush().unwrap();
+            }
             for (key, record) in &changes {
                 assert_eq!(index.get(key).unwrap(), *record, "round {round}, {key}");
             }

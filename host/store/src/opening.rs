@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
+use std::thread::Builder;
 
 use manyhands_state::{Key, Record, Revision};
 
@@ -96,6 +97,7 @@ impl Place {
         let generations = disk::numbered(&self.indexes, "").map_err(OpenError::io(&self.indexes))?;
         let segments = disk::numbered(&self.log, "log").map_err(OpenError::io(&self.log))?;
         let snapshot = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))?;
+        let mut unfinished = Vec::new();
         let mut reason = (!segments.is_empty() || snapshot.is_some()).then(|| "there was none".to_owned());
         for (_, dir) in generations.iter().rev() {
             match self.catch_up(dir, options, repairs) {
@@ -106,7 +108,10 @@ impl Place {
                     return Ok(opened);
                 }
                 // The one whose place it was to take may still be there.
-                Ok(None) => reason = Some("its making was cut short".to_owned()),
+                Ok(None) => {
+                    unfinished.push(dir);
+                    reason = Some("its making was cut short".to_owned());
+                }
                 Err(OpenError::Index { what, .. }) => {
                     reason = Some(what);
                     break;
@@ -123,6 +128,10 @@ impl Place {
         let mut aside = None;
         // The newest last, so that it is the one that is kept.
         for (_, old) in &generations {
+            if unfinished.contains(&old) {
+                fs::remove_dir_all(old).map_err(OpenError::io(old))?;
+                continue;
+            }
             let discarded = self.discarded_index();
             disk::move_aside(old, &discarded).map_err(OpenError::io(old))?;
             aside = Some(discarded);
@@ -177,17 +186,22 @@ impl Place {
 
     /// Puts a snapshot of `index` in the place of a damaged log.
     fn replace_log(&self, index: &mut Index, reason: String) -> Result<Repair, OpenError> {
-        index.flush()?;
-        // It is about to become the only copy, so all of it has to be right.
+        // It is about to become the only copy, so all of it has to be right, and only then may an opening skip the damaged log.
+        let mut flushed = index.clone();
         let wrong = |rot: Rot| OpenError::Damaged { place: self.log.clone(), what: format!("{reason}; and {rot}") };
         let records = {
             let mut rows = index.all().map_err(wrong)?;
             let pages = || {
-                let page: Result<_, Rot> = rows.by_ref().take(PAGE_RECORDS).collect();
-                Ok((page.map_err(wrong)?, index.applied))
+                let page: Result<Vec<_>, Rot> = rows.by_ref().take(PAGE_RECORDS).collect();
+                let page = page.map_err(wrong)?;
+                if page.is_empty() {
+                    flushed.flush()?;
+                }
+                Ok((page, index.applied))
             };
             snapshot::write(&self.snapshots, index.applied, pages)?
         };
+        *index = flushed;
         snapshot::forget_before(&self.snapshots, index.applied)?;
         let aside = self.dir.join("log.discarded");
         let aside = match disk::move_aside(&self.log, &aside) {
@@ -261,10 +275,11 @@ impl Place {
 
 /// Gives an index what `read` finds in a log or a snapshot: the one is read while the other writes.
 fn feed<T>(index: &mut Index, read: impl FnOnce(&mut Portions) -> Result<T, OpenError>) -> Result<T, OpenError> {
-    let last = index.applied;
+    let (last, dir) = (index.applied, index.dir.clone());
     std::thread::scope(|scope| {
         let (sender, portions) = mpsc::sync_channel::<(Changes, Revision)>(1);
-        let writer = scope.spawn(move || portions.into_iter().try_for_each(|(some, last)| index.take(&some, last)));
+        let write = move || portions.into_iter().try_for_each(|(some, last)| index.take(&some, last));
+        let writer = Builder::new().spawn_scoped(scope, write).map_err(OpenError::io(&dir))?;
         let mut portions = Portions { sender, changes: Changes::new(), bytes: 0, last };
         let read = read(&mut portions).and_then(|read| portions.give().map(|()| read));
         drop(portions);
@@ -329,5 +344,33 @@ impl Portions {
 impl From<Rot> for OpenError {
     fn from(rot: Rot) -> Self {
         Self::Index { place: PathBuf::from(rot.place), what: rot.what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manyhands_state::Table;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_all_right_does_not_take_the_place_of_a_damaged_log_nor_let_it_be_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path());
+        let record = |number: u64| Record { version: Revision(number), value: vec![1; 10] };
+        let changes = |number: u64| Changes::from([(Key::from((Table::Units, "u1")), Some(record(number)))]);
+        let mut index = Index::open(&place.index(1), 1 << 20).unwrap();
+        index.take(&changes(1), Revision(1)).unwrap();
+        index.flush().unwrap();
+        index.take(&changes(2), Revision(2)).unwrap();
+        let whole = index.get(&Key::from((Table::Units, "u1"))).unwrap();
+        assert_eq!(whole, Some(record(2)));
+        index.spoil(&Key::from((Table::Units, "u1")));
+        for _ in 0..2 {
+            let error = place.replace_log(&mut index, "a hole".to_owned()).unwrap_err();
+            assert!(matches!(&error, OpenError::Damaged { what, .. } if what.contains("a hole")), "{error}");
+            assert_eq!(index.checkpoint, Some(Revision(1)));
+            assert_eq!(fs::read_dir(&place.snapshots).unwrap().count(), 0);
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::Builder;
 
 use manyhands_state::{Key, Record, Revision};
 use serde::{Deserialize, Serialize};
@@ -65,14 +66,14 @@ pub(crate) fn write(
     header[16..].copy_from_slice(&crc.to_le_bytes());
     file.write_all(&header).map_err(at(&partial))?;
 
-    let (written, records) = std::thread::scope(|scope| {
+    let written = std::thread::scope(|scope| {
         let (sender, chunks) = mpsc::sync_channel(0);
-        let writer = scope.spawn(move || put(file, chunks));
+        let writer = Builder::new().spawn_scoped(scope, move || put(file, chunks)).map_err(at(&partial))?;
         let records = send(&partial, pages, sender);
-        (writer.join().unwrap_or_else(|panic| resume_unwind(panic)), records)
+        let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
+        written.map_err(at(&partial)).and(records)
     });
-    written.map_err(at(&partial))?;
-    let records = records?;
+    let records = written.inspect_err(|_| _ = fs::remove_file(&partial))?;
     fs::rename(&partial, &path).and_then(|()| disk::sync_dir(dir)).map_err(at(&path))?;
     Ok(records)
 }

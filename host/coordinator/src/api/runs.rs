@@ -284,8 +284,8 @@ async fn until(app: &App, id: RunId, reached: impl Fn(&RunRecord) -> bool) -> An
             Some(record) if reached(&record) => {
                 return Ok(current(app, id).await?.unwrap_or(record));
             }
-            Some(_) => {}
-            None => return Err(ApiError::not_found("run", id)),
+            // What has just begun is not on the disk yet.
+            Some(_) | None => {}
         }
         tokio::select! {
             changed = feed.changed() => if changed.is_err() { return Err(crate::core::Stopping.into()) },

@@ -33,6 +33,8 @@ const GROUP_BYTES: usize = 1 << 20;
 /// How deep JSON may be nested that a job is given: what serde_json reads, and with it most jobs (RFC 8259, section 9, allows such
 /// a limit). Deeper, and it only keeps machines busy.
 const JSON_DEPTH_MAX: usize = 127;
+/// How often whoever waits for the disk looks whether it is full.
+const FULL_DISK_LOOK: Duration = Duration::from_millis(500);
 /// When those who meet a full queue may come again.
 const QUEUE_RETRY: Duration = Duration::from_secs(30);
 
@@ -314,7 +316,7 @@ impl<'a> Submission<'a> {
         Ok(())
     }
 
-    /// Begins a run of one unit. It becomes durable together with its first lease or its end: until its requester is
+    /// Begins a run of one unit. It becomes durable together with its end, or soon: until its requester is
     /// answered, nobody was told of it.
     async fn invoke(&mut self, input: Bytes) -> Answer<(UnitId, crate::hub::Answer)> {
         let most = self.app.settings.limits.input_bytes_max;
@@ -335,7 +337,7 @@ impl<'a> Submission<'a> {
     /// The run as it begins.
     fn record(&self) -> Answer<RunRecord> {
         if self.app.core.is_disk_full() {
-            return Err(ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY));
+            return Err(disk_full());
         }
         let JobRecord { manifest, serial, module, .. } = &*self.wish.job;
         let spec = RunSpec {
@@ -374,6 +376,10 @@ fn bad_body(error: BadBody) -> ApiError {
 }
 
 /// Checks what can be checked without executing the job.
+fn disk_full() -> ApiError {
+    ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY)
+}
+
 fn check_input(codec: Codec, input: &[u8]) -> Result<(), String> {
     match codec {
         Codec::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(input) {
@@ -455,13 +461,16 @@ pub(super) async fn invoke(
     respond(&app, unit, codec, ended.ok_or(crate::core::Stopping)?).await
 }
 
-/// Waits for so long, and then until the run is on the disk: it goes on whatever happens.
+/// Waits for so long, and then until the run is on the disk: it goes on whatever happens. On a full disk nobody knows when
+/// that will be.
 async fn begun(app: &App, run: RunId, patience: Duration) -> Answer<()> {
     tokio::time::sleep(patience).await;
     let mut feed = app.hub.follow(run);
     while app.blocking(move |records| records.run(run)).await?.is_none() {
-        // The hub goes away with the coordinator only.
-        let _changed = feed.changed().await;
+        if app.core.is_disk_full() {
+            return Err(disk_full());
+        }
+        let _changed = tokio::time::timeout(FULL_DISK_LOOK, feed.changed()).await;
     }
     Ok(())
 }

@@ -41,9 +41,9 @@ pub(super) const STEP_BYTES: u64 = 64 << 10;
 /// How fast all long messages together may come: 128 MiB/s. Somebody who sends one is alone within that; a thousand who
 /// do are not let in between those with something short.
 const STEP_TIME: Duration = Duration::from_micros(500);
-/// How fast those of crowds may take each other's seats: 200 a second. Whoever is cut off comes back at once, and would keep
+/// How fast those of crowds may take each other's seats: 500 a second. Whoever is cut off comes back at once, and would keep
 /// the coordinator busy with nothing else.
-const CROWD_TIME: Duration = Duration::from_millis(5);
+const CROWD_TIME: Duration = Duration::from_millis(2);
 /// How much of the time in which nobody came may be made up for.
 const BURST: Duration = Duration::from_millis(20);
 
