@@ -2,7 +2,7 @@
 
 use std::io;
 
-use manyhands_tests::machine::Stretch;
+use manyhands_tests::machine::{STOLEN_MAX, Stretch};
 use manyhands_tests::workspace;
 use serde::Serialize;
 
@@ -17,9 +17,6 @@ pub(crate) struct Figure {
     /// The value by the baseline.
     ratio: Option<f64>,
 }
-
-/// What others may take of the processors before the figures are not ours alone.
-const STOLEN_MAX: f64 = 0.02;
 
 /// The figures of one benchmark.
 pub(crate) struct Report {

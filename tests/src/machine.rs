@@ -8,6 +8,9 @@ pub fn processor_ticks() -> [u64; 8] {
     std::array::from_fn(|_| fields.next().and_then(|field| field.parse().ok()).unwrap_or(0))
 }
 
+/// What others may take of the processors, from 0 to 1, before a figure that was measured meanwhile is not ours alone.
+pub const STOLEN_MAX: f64 = 0.02;
+
 /// A stretch of time. Where the computer is a virtual one, others on the same hardware may have taken part of it, and a
 /// figure measured meanwhile is theirs as well.
 pub struct Stretch([u64; 8]);

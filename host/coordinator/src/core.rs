@@ -245,10 +245,6 @@ impl Batch {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.invoked.is_empty() && !self.is_urgent()
-    }
-
     /// Whether somebody waits for it. Whoever invoked a job waits for the answer, and that is another batch.
     fn is_urgent(&self) -> bool {
         !(self.leases.is_empty() && self.outputs.is_empty() && self.effects.is_empty())
@@ -305,7 +301,7 @@ async fn mind(
             if batches.send(std::mem::take(&mut batch)).await.is_err() {
                 return;
             }
-        } else if !batch.is_empty() {
+        } else if !batch.invoked.is_empty() {
             held_until.get_or_insert(now + INVOKED_HELD);
         }
         let wake = scheduler.wake_at().map(|at| clock.instant(at)).into_iter().chain(held_until).min();

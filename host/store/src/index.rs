@@ -36,7 +36,8 @@ const BLOCK_BYTES: usize = 4 * 1024;
 /// So much is written at once, and readers wait for it. About a millisecond's worth. Unit: bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// So much is written at once into an index that nobody reads yet. Unit: bytes.
+/// So much is written at once into an index that nobody reads yet. With much more, sled's segments would hold keys alone for
+/// a while, and it would move their leaves, blocks and all, to clean them. Unit: bytes.
 const BUILDING_BYTES: usize = 1024 * 1024;
 
 /// Records that a copy takes over at a time.
@@ -311,15 +312,15 @@ impl Index {
             }
             let all = changes.peek().is_none();
             let applied = if all { applied } else { self.applied };
-            let mut sums = envelope(24);
-            let Live { records, bytes, sum } = draft.live;
-            [records, bytes, sum].iter().for_each(|sum| sums.extend_from_slice(&sum.to_le_bytes()));
+            let live = draft.live;
+            let mut sums = envelope(size_of::<Live>());
+            [live.records, live.bytes, live.sum].iter().for_each(|sum| sums.extend_from_slice(&sum.to_le_bytes()));
             let mark = wrap(MARK, applied, sums);
             guarded(
                 &self.dir,
                 || if self.is_new() { draft.build(&self.db, mark) } else { draft.apply(&self.db, mark) },
             )?;
-            self.live = Live { records, bytes, sum };
+            self.live = live;
             self.applied = applied;
             if all {
                 return Ok(());

@@ -120,8 +120,7 @@ impl Place {
             }
         }
 
-        let generation = generations.last().map_or(1, |(newest, _)| newest + 1);
-        let Rebuilt { mut index, torn, fault } = self.rebuild(options, generation, None)?;
+        let Rebuilt { mut index, torn, fault } = self.rebuild(options, self.next_generation()?, None)?;
         if fault.is_none() {
             self.cut(torn, repairs)?;
         }

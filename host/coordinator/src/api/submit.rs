@@ -375,11 +375,11 @@ fn bad_body(error: BadBody) -> ApiError {
     ApiError::new(kind, error.to_string())
 }
 
-/// Checks what can be checked without executing the job.
 fn disk_full() -> ApiError {
     ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY)
 }
 
+/// Checks what can be checked without executing the job.
 fn check_input(codec: Codec, input: &[u8]) -> Result<(), String> {
     match codec {
         Codec::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(input) {
