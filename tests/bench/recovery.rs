@@ -73,6 +73,9 @@ pub(crate) fn run(report: &mut Report) {
         let took = began.elapsed().as_secs_f64();
         assert_eq!(store.space().expect("its size is known").records, RECORDS, "{what}: {opened:?}");
         report.compare(&format!("{what}, to reading it once"), took / gib, "s/GiB", reading);
+        if opened.replayed > 0 {
+            report.add(&format!("{what}, replayed"), opened.replayed as f64 / RECORDS as f64, "of the commits");
+        }
     }
     report.add("on the disk, of what lives", space.disk_bytes as f64 / space.live_bytes as f64, "times");
 }

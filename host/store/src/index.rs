@@ -30,7 +30,8 @@ const CHECKPOINT: &[u8] = b"\0c";
 /// Where the records begin.
 const FIRST_TABLE: &[u8] = &[1];
 
-/// A block is divided when it has twice as much. Unit: bytes.
+/// A block is divided when it has twice as much; in an index that is being built, most of which will never change again, it
+/// is filled up to there. Unit: bytes.
 const BLOCK_BYTES: usize = 4 * 1024;
 
 /// So much is written at once, and readers wait for it. About a millisecond's worth. Unit: bytes.
@@ -285,7 +286,7 @@ impl Index {
         let mut changes = changes.iter().peekable();
         let most = if self.is_new() { BUILDING_BYTES } else { BATCH_BYTES };
         loop {
-            let mut draft = Draft { writes: Vec::new(), bytes: 0, live: self.live };
+            let mut draft = Draft { writes: Vec::new(), bytes: 0, live: self.live, is_dense: self.is_new() };
             while draft.bytes < most
                 && let Some((first, _)) = changes.peek()
             {
@@ -426,6 +427,8 @@ struct Draft {
     writes: Vec<Write>,
     bytes: usize,
     live: Live,
+    /// Blocks are filled, as many as there are rows for, and evenly.
+    is_dense: bool,
 }
 
 /// A block as it is to be.
@@ -493,12 +496,13 @@ impl Draft {
         }
 
         let mut rest: usize = after.iter().map(Row::bytes).sum();
+        let enough = if self.is_dense { rest / rest.div_ceil(2 * BLOCK_BYTES).max(1) } else { BLOCK_BYTES };
         let room = |rest: usize| envelope(rest.min(2 * BLOCK_BYTES));
         let (mut at, mut bytes, mut table) = (place, room(rest), None);
         let mut is_new = block.is_empty();
         for row in &after {
             // The rest stays together if it is not worth two blocks. Tables are never mixed: they are read differently.
-            let full = bytes.len() >= BLOCK_BYTES && rest >= BLOCK_BYTES / 2;
+            let full = bytes.len() >= enough && rest >= BLOCK_BYTES / 2;
             let other = table.is_some_and(|table| table != row.key.first());
             if full || other || (bytes.len() > ENVELOPE_BYTES && bytes.len() + row.bytes() > 2 * BLOCK_BYTES) {
                 self.write(at, std::mem::replace(&mut bytes, room(rest)), is_new);

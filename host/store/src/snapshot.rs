@@ -43,6 +43,20 @@ enum Chunk<'a> {
     },
 }
 
+impl Chunk<'_> {
+    /// What it takes on the disk, or a little more.
+    fn bytes_about(&self) -> usize {
+        /// Version, two lengths.
+        const ROW_BYTES: usize = 20;
+        let rows = match self {
+            Self::Records(rows) => rows.as_slice(),
+            Self::End { .. } => &[],
+        };
+        let bytes: usize = rows.iter().map(|(key, _, value)| key.0.len() + value.0.len() + ROW_BYTES).sum();
+        CHUNK_PREFIX_BYTES + ROW_BYTES + bytes
+    }
+}
+
 /// A page of records, and the revision at which it was read.
 pub(crate) type Page = (Vec<(Key, Record)>, Revision);
 
@@ -128,7 +142,10 @@ pub(crate) fn forget_before(dir: &Path, start: Revision) -> Result<(), OpenError
 }
 
 fn encode(chunk: &Chunk<'_>) -> io::Result<Vec<u8>> {
-    let mut bytes = postcard::to_extend(chunk, vec![0; CHUNK_PREFIX_BYTES]).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(chunk.bytes_about());
+    bytes.resize(CHUNK_PREFIX_BYTES, 0);
+    // Not `to_extend`, which writes byte by byte.
+    postcard::to_io(chunk, &mut bytes).map_err(io::Error::other)?;
     let (prefix, payload) = bytes.split_at_mut(CHUNK_PREFIX_BYTES);
     prefix[..4].copy_from_slice(&u32::try_from(payload.len()).map_err(io::Error::other)?.to_le_bytes());
     let crc = checksum(&[&prefix[..4], payload]);

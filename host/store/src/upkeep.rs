@@ -156,7 +156,13 @@ impl Inner {
     /// Writes all records into a snapshot that begins at `start`, while commits go on.
     fn snapshot(&self, dir: &Path, start: Revision) -> Result<u64, OpenError> {
         let mut after: Option<Key> = None;
+        let mut checkpointed = Instant::now();
         snapshot::write(dir, start, || {
+            // What a crash costs does not grow with what the snapshot takes.
+            if checkpointed.elapsed() >= self.options.flush_every {
+                self.checkpoint();
+                checkpointed = Instant::now();
+            }
             let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let page = self.read(|state| Ok((state.scan(b"", from, PAGE_RECORDS)?, state.revision)));
             let page =

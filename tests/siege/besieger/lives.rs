@@ -73,6 +73,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Pace of one socket of a flood; all of them together are far over what one client needs.
 const FLOOD: Duration = Duration::from_millis(20);
 const LONGEST: usize = 16 << 20;
+/// So much is sent at a time.
+const PIECE: usize = 64 << 10;
 
 impl Life {
     /// Lives until the coordinator ends it. Returns what was met.
@@ -258,7 +260,11 @@ fn random(bytes: &mut [u8]) {
 
 /// Sends, or ends the life: a socket that takes nothing was cut.
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Option<()> {
-    stream.write_all(bytes).await.ok()
+    // In pieces: within one call of the operating system nobody else gets the processor, whatever our priority.
+    for piece in bytes.chunks(PIECE) {
+        stream.write_all(piece).await.ok()?;
+    }
+    Some(())
 }
 
 /// A byte a second until somebody answers.
@@ -288,7 +294,7 @@ async fn dribble_frame(stream: &mut TcpStream) -> String {
 
 /// All but the last byte of the longest message, then nothing.
 async fn hoard(stream: &mut TcpStream) -> String {
-    let chunk = [b' '; 64 << 10];
+    let chunk = [b' '; PIECE];
     for _ in 0..LONGEST / chunk.len() - 1 {
         tokio::select! {
             sent = stream.write_all(&chunk) => if sent.is_err() { return "reset".into() },
@@ -298,7 +304,7 @@ async fn hoard(stream: &mut TcpStream) -> String {
 }
 
 async fn hoard_frame(stream: &mut TcpStream) -> Met {
-    let chunk = [0; 64 << 10];
+    let chunk = [0; PIECE];
     for _ in 0..LONGEST / chunk.len() - 1 {
         if stream.write_all(&chunk).await.is_err() {
             return Some("reset".into());
@@ -359,7 +365,7 @@ async fn oversized(siege: &Siege, mut stream: TcpStream, turn: usize) -> Met {
         if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {}", 1u64 << 40) };
     let more = format!("{length}\r\ncontent-type: {kind}\r\n");
     write(&mut stream, head("POST", path, &siege.token, &more).as_bytes()).await?;
-    let piece = [b'7'; 64 << 10];
+    let piece = [b'7'; PIECE];
     let piece = if chunked { [b"10000\r\n", &piece[..], b"\r\n"].concat() } else { piece.to_vec() };
     let (mut reading, mut writing) = stream.split();
     let mut first = [0];
