@@ -66,10 +66,10 @@ impl Siege {
         honest: &Honest,
         attack: (&str, usize),
         rounds: usize,
-        prey: &Prey,
+        (besieged, prey): (&Coordinator, &Prey),
     ) -> Self {
-        let before = Held::by(coordinator).await;
-        forget_peak(coordinator);
+        let before = Held::by(besieged).await;
+        forget_peak(besieged);
         let (mut alone, mut under, mut met, mut after) = (Vec::new(), Vec::new(), Met::new(), before);
         let (mut failures, mut stolen) = ((0, String::new()), 0.0_f64);
         for _ in 0..rounds {
@@ -77,13 +77,13 @@ impl Siege {
             for _ in 0..TRIES {
                 let stretch = Stretch::begin();
                 let without = honest.work(coordinator, WINDOW).await;
-                let besieger = Besieger::begin(attack.0, attack.1, coordinator, prey).await;
+                let besieger = Besieger::begin(attack.0, attack.1, besieged, prey).await;
                 let with = honest.work(coordinator, WINDOW).await;
                 let taken = stretch.stolen();
                 for (what, times) in besieger.end().await {
                     *met.entry(what).or_default() += times;
                 }
-                after = before.again(coordinator).await;
+                after = before.again(besieged).await;
                 if with.failures > 0 {
                     failures = (failures.0 + with.failures, with.why.clone());
                 }
@@ -100,7 +100,7 @@ impl Siege {
                 under.push(with);
             }
         }
-        Self { alone, under, failures, stolen, peak_mib: peak_mib(coordinator), after, met }
+        Self { alone, under, failures, stolen, peak_mib: peak_mib(besieged), after, met }
     }
 
     /// The median of the windows' p99, without and under the attack.
@@ -117,7 +117,16 @@ async fn siege() {
     let wanted = std::env::var("MANYHANDS_SIEGE_ATTACKS").unwrap_or_default();
     let coordinator = Coordinator::start().await;
     let honest = Honest::arrive(&coordinator).await;
-    let prey = Prey::given(&coordinator).await;
+    let bystander = match std::env::var_os("MANYHANDS_SIEGE_BYSTANDER") {
+        Some(_) => {
+            let bystander = Coordinator::start().await;
+            let company = Honest::arrive(&bystander).await;
+            Some((bystander, company))
+        }
+        None => None,
+    };
+    let besieged = bystander.as_ref().map_or(&coordinator, |(bystander, _)| bystander);
+    let prey = Prey::given(besieged).await;
     // Warm: the first requests pay for what later ones find in memory.
     honest.work(&coordinator, WINDOW).await;
     println!(
@@ -139,7 +148,7 @@ async fn siege() {
     );
     let (mut rows, mut broken) = (Vec::new(), Vec::new());
     for attack in ATTACKS.iter().filter(|attack| wanted.is_empty() || wanted.split(',').any(|name| name == attack.0)) {
-        let siege = Siege::lay(&coordinator, &honest, *attack, rounds, &prey).await;
+        let siege = Siege::lay(&coordinator, &honest, *attack, rounds, (besieged, &prey)).await;
         let mut line = format!("{:<16} {:>7} |", attack.0, attack.1);
         for (name, of) in WAITS {
             let (alone, under) = siege.p99_ms(of);

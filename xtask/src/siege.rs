@@ -13,14 +13,21 @@ pub(crate) struct Options {
     /// How often each attack is repeated; medians are shown
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Attack another coordinator on this computer: what honest clients then wait for is the computer, and the least they do
+    /// under the attack itself
+    #[arg(long)]
+    bystander: bool,
 }
 
 /// Prints a table of all attacks and writes `target/bench/siege.json`.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let environment = [
+    let mut environment = vec![
         ("MANYHANDS_SIEGE_ATTACKS", options.attacks.join(",")),
         ("MANYHANDS_SIEGE_ROUNDS", options.rounds.to_string()),
     ];
+    if options.bystander {
+        environment.push(("MANYHANDS_SIEGE_BYSTANDER", "1".to_owned()));
+    }
     let mut names = vec!["long::siege"];
     if options.attacks.is_empty() {
         names.push("modules::a_module_that_is_long_to_compile");

@@ -83,7 +83,7 @@ impl Splitter {
     }
 
     fn next_line(&mut self) -> Result<Option<Bytes>, BadBody> {
-        while let Some(at) = self.rest[self.searched..].iter().position(|byte| *byte == b'\n') {
+        while let Some(at) = memchr::memchr(b'\n', &self.rest[self.searched..]) {
             let length = self.searched + at;
             self.within_line(length)?;
             let line = trimmed(self.rest.split_to(length + 1).freeze());

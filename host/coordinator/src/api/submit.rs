@@ -30,6 +30,8 @@ use crate::upkeep::Upload;
 
 /// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
 const GROUP_BYTES: usize = 1 << 20;
+/// An input up to here is checked in the time in which another thread would be asked to. Unit: bytes.
+const QUICK_BYTES: usize = 64 << 10;
 /// How deep JSON may be nested that a job is given: what serde_json reads, and with it most jobs (RFC 8259, section 9, allows such
 /// a limit). Deeper, and it only keeps machines busy.
 const JSON_DEPTH_MAX: usize = 127;
@@ -245,8 +247,7 @@ impl<'a> Submission<'a> {
 
     async fn input(&mut self, input: Bytes, keep: bool) -> Answer<()> {
         let number = u64::from(self.inputs) + 1;
-        check_input(self.wish.job.manifest.codec, &input)
-            .map_err(|why| ApiError::new(Kind::Invalid, format!("input {number}: {why}")))?;
+        self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, format!("input {number}: {why}")))?;
         let most = self.app.settings.limits.units_per_run_max;
         if number > most {
             return Err(ApiError::new(Kind::TooLarge, format!("a run may have {most} inputs; split it")));
@@ -323,7 +324,7 @@ impl<'a> Submission<'a> {
         if input.len() as u64 > most {
             return Err(ApiError::new(Kind::TooLarge, format!("an input may have {most} bytes")));
         }
-        check_input(self.wish.job.manifest.codec, &input).map_err(|why| ApiError::new(Kind::Invalid, why))?;
+        self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, why))?;
         self.inputs = 1;
         let record = self.record()?;
         let content = self.app.records.content(input).await?;
@@ -332,6 +333,16 @@ impl<'a> Submission<'a> {
         self.app.core.send(Event::Invoked(Box::new(record), content)).await?;
         self.cancel_if_revoked().await?;
         Ok((unit, answer))
+    }
+
+    /// Checks what can be checked without executing the job.
+    async fn check(&self, input: &Bytes) -> Answer<Result<(), String>> {
+        let codec = self.wish.job.manifest.codec;
+        if input.len() <= QUICK_BYTES {
+            return Ok(check_input(codec, input));
+        }
+        let input = input.clone();
+        self.app.blocking(move |_| Ok(check_input(codec, &input))).await
     }
 
     /// The run as it begins.
@@ -379,7 +390,7 @@ fn disk_full() -> ApiError {
     ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY)
 }
 
-/// Checks what can be checked without executing the job.
+/// What is wrong with an input, if anything is.
 fn check_input(codec: Codec, input: &[u8]) -> Result<(), String> {
     match codec {
         Codec::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(input) {

@@ -23,6 +23,9 @@ use crate::settings::Limits;
 
 /// How long somebody may wait for room.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+/// A read counts for so much at least in a long message: many short ones are as much work. Whoever then waits for its turn
+/// finds more to read. Unit: bytes.
+const READ_BYTES_MIN: u64 = 16 << 10;
 /// What a timer cannot be more exact than.
 const TICK: Duration = Duration::from_millis(1);
 /// The first byte of every message that answers something, as RFC 6455 frames it: final, binary.
@@ -91,8 +94,8 @@ pub(super) struct Socket {
     waiting_for_room: Patience,
     /// When the next step of a long message may come.
     step: Option<Pin<Box<Sleep>>>,
-    /// That moment is over, and the step not taken yet.
-    may_step: bool,
+    /// What may be read before that; less than nothing where one read brought more. Unit: bytes.
+    left: i64,
     /// What is said instead of an answer that says nothing.
     last_words: Option<Bytes>,
     metrics: Metrics,
@@ -108,7 +111,7 @@ impl Socket {
             taken: None,
             waiting_for_room: Patience::new(ROOM_TIMEOUT, 0),
             step: None,
-            may_step: false,
+            left: 0,
             last_words: None,
             metrics,
             seat,
@@ -124,13 +127,33 @@ impl Socket {
         let held = line.held_bytes();
         if held <= FREE_BYTES {
             self.taken = None;
+            self.left = STEP_BYTES.cast_signed();
             return Poll::Ready(Ok(()));
         }
+        ready!(self.poll_turn(cx));
         let have = self.taken.as_ref().map_or(0, |taken| taken.num_permits() as u64 * STEP_BYTES);
         if held < FREE_BYTES + have {
             return Poll::Ready(Ok(()));
         }
-        if have > 0 && !self.may_step {
+        let Poll::Ready(step) = self.room.poll_acquire(cx) else {
+            if self.waiting_for_room.waiting.is_none() {
+                self.seat.seats.make_room_for(&self.seat.line);
+            }
+            let _waited = ready!(self.waiting_for_room.poll_ended(cx));
+            self.metrics.connection_cut(Cut::Crowded);
+            return Poll::Ready(Err(io::Error::other(Crowded)));
+        };
+        self.waiting_for_room.moved(0);
+        match (&mut self.taken, step) {
+            (Some(taken), Some(step)) => taken.merge(step),
+            (taken, step) => *taken = step,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready once it is this long message's turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.left <= 0 {
             if self.step.is_none() {
                 // A timer takes a millisecond at least.
                 let wait = self.seat.seats.wait_for_step();
@@ -139,23 +162,10 @@ impl Socket {
             if let Some(step) = &mut self.step {
                 ready!(step.as_mut().poll(cx));
             }
-            (self.step, self.may_step) = (None, true);
+            self.step = None;
+            self.left += STEP_BYTES.cast_signed();
         }
-        let Poll::Ready(step) = self.room.poll_acquire(cx) else {
-            if self.waiting_for_room.waiting.is_none() {
-                self.seat.seats.make_room_for(line);
-            }
-            let _waited = ready!(self.waiting_for_room.poll_ended(cx));
-            self.metrics.connection_cut(Cut::Crowded);
-            return Poll::Ready(Err(io::Error::other(Crowded)));
-        };
-        self.may_step = false;
-        self.waiting_for_room.moved(0);
-        match (&mut self.taken, step) {
-            (Some(taken), Some(step)) => taken.merge(step),
-            (taken, step) => *taken = step,
-        }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 
     /// hyper answers a head that it cannot read by itself, with a status alone. Says the rest.
@@ -206,7 +216,9 @@ impl AsyncRead for Socket {
         ready!(self.poll_room(cx))?;
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        self.seat.line.holds((buf.filled().len() - before) as u64);
+        let bytes = (buf.filled().len() - before) as u64;
+        self.left -= bytes.max(READ_BYTES_MIN).cast_signed();
+        self.seat.line.holds(bytes);
         Poll::Ready(read)
     }
 }
