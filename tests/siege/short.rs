@@ -80,6 +80,7 @@ async fn attack_24_memory_is_for_those_who_go_on() {
         ("hoarded-bodies", 60, &["503 crowded with retry-after"]),
         ("hoarded-frames", 60, &[]),
         ("hoarded-workers", 60, &[]),
+        ("drips", 60, &[]),
         ("deaf", 100, &[]),
     ];
     besiege(&[], attacks).await;

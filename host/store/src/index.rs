@@ -30,8 +30,8 @@ const CHECKPOINT: &[u8] = b"\0c";
 /// Where the records begin.
 const FIRST_TABLE: &[u8] = &[1];
 
-/// A block is divided when it has twice as much; in an index that is being built, most of which will never change again, it
-/// is filled up to there. Unit: bytes.
+/// A block ends when it has so much and what follows makes half a block, and never has twice as much. In an index that is being
+/// built, most of which will never change again, blocks are filled up to there. Unit: bytes.
 const BLOCK_BYTES: usize = 4 * 1024;
 
 /// So much is written at once, and readers wait for it. About a millisecond's worth. Unit: bytes.
@@ -427,7 +427,7 @@ struct Draft {
     writes: Vec<Write>,
     bytes: usize,
     live: Live,
-    /// Blocks are filled, as many as there are rows for, and evenly.
+    /// Blocks are as few as may be.
     is_dense: bool,
 }
 
@@ -496,7 +496,8 @@ impl Draft {
         }
 
         let mut rest: usize = after.iter().map(Row::bytes).sum();
-        let enough = if self.is_dense { rest / rest.div_ceil(2 * BLOCK_BYTES).max(1) } else { BLOCK_BYTES };
+        let enough =
+            if self.is_dense { rest / rest.div_ceil(2 * BLOCK_BYTES - ENVELOPE_BYTES).max(1) } else { BLOCK_BYTES };
         let room = |rest: usize| envelope(rest.min(2 * BLOCK_BYTES));
         let (mut at, mut bytes, mut table) = (place, room(rest), None);
         let mut is_new = block.is_empty();

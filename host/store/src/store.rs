@@ -57,7 +57,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 16 * 1024 * 1024,
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 48 * 1024 * 1024,
             compact_bytes_min: 64 * 1024 * 1024,
             flush_every: Duration::from_secs(1),
             log_file: Arc::new(|file| Box::new(file)),

@@ -54,7 +54,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Builds a new index from the log in place of one that is damaged. Commits and reads go on.
+    /// Builds a new index from the log in place of one that is damaged. Reads go on, and commits for as long as the memory takes
+    /// what is new.
     pub(crate) fn heal(&self, keeper: &mut Keeper, rot: &Rot) -> Result<(), ReadError> {
         let corrupt = |what: String| ReadError::Corrupt { place: self.place.indexes.display().to_string(), what };
         if keeper.incurable {
@@ -95,7 +96,8 @@ impl Inner {
         old.close()
     }
 
-    /// Copies the index, most of whose `bytes` are waste, into a new one. Commits and reads go on.
+    /// Copies the index, most of whose `bytes` are waste, into a new one. Reads go on, and commits for as long as the memory takes
+    /// what is new.
     fn shrink(&self, keeper: &mut Keeper, bytes: u64) -> Result<(), OpenError> {
         let old = self.state().index.clone();
         let dir = self.place.index(self.place.next_generation()?);

@@ -53,6 +53,8 @@ lives! {
     HoardedWorkers = "hoarded-workers";
     /// Fragments of a message that never ends.
     Fragments = "fragments";
+    /// A long message from which a byte comes now and then.
+    Drips = "drips";
     /// WebSocket pings and the protocol's own, as fast as they are taken.
     Pings = "pings";
     /// Workers that ask for leases and vanish or keep them.
@@ -73,7 +75,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Pace of one socket of a flood; all of them together are far over what one client needs.
 const FLOOD: Duration = Duration::from_millis(20);
 const LONGEST: usize = 16 << 20;
-/// So much is sent at a time.
+/// So much is sent at a time. Unit: bytes.
 const PIECE: usize = 64 << 10;
 
 impl Life {
@@ -142,6 +144,13 @@ impl Life {
                 }
                 Some("closed".into())
             }
+            Self::Drips => match greet(&mut stream).await {
+                Ok(()) => {
+                    write(&mut stream, &frame(true, BINARY, 1 << 20, &[0; 9 << 10])).await?;
+                    Some(drip(&mut stream, Duration::from_millis(30)).await)
+                }
+                Err(met) => Some(met),
+            },
             Self::Pings => {
                 if let Err(met) = greet(&mut stream).await {
                     return Some(met);
@@ -260,7 +269,7 @@ fn random(bytes: &mut [u8]) {
 
 /// Sends, or ends the life: a socket that takes nothing was cut.
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Option<()> {
-    // In pieces: within one call of the operating system nobody else gets the processor, whatever our priority.
+    // In pieces: within one call of the operating system nobody else may get the processor, whatever our priority.
     for piece in bytes.chunks(PIECE) {
         stream.write_all(piece).await.ok()?;
     }
@@ -283,10 +292,15 @@ async fn dribble_frame(stream: &mut TcpStream) -> String {
     if write(stream, &frame(true, BINARY, 1 << 20, &[])).await.is_none() {
         return "reset".into();
     }
+    drip(stream, SECOND).await
+}
+
+/// A byte now and then, until it is cut off.
+async fn drip(stream: &mut TcpStream, pause: Duration) -> String {
     let mut first = [0];
     loop {
         tokio::select! {
-            () = sleep(SECOND) => if stream.write_all(b" ").await.is_err() { return "reset".into() },
+            () = sleep(pause) => if stream.write_all(b" ").await.is_err() { return "reset".into() },
             _ = stream.peek(&mut first) => if let Err(met) = hear(stream).await { return met },
         }
     }
@@ -366,7 +380,8 @@ async fn oversized(siege: &Siege, mut stream: TcpStream, turn: usize) -> Met {
     let more = format!("{length}\r\ncontent-type: {kind}\r\n");
     write(&mut stream, head("POST", path, &siege.token, &more).as_bytes()).await?;
     let piece = [b'7'; PIECE];
-    let piece = if chunked { [b"10000\r\n", &piece[..], b"\r\n"].concat() } else { piece.to_vec() };
+    let piece =
+        if chunked { [format!("{PIECE:x}\r\n").as_bytes(), &piece[..], b"\r\n"].concat() } else { piece.to_vec() };
     let (mut reading, mut writing) = stream.split();
     let mut first = [0];
     // Until it is refused; whoever has begun to read the answer sends nothing more.

@@ -212,7 +212,7 @@ impl Seats {
         let held = |here: &HashMap<u64, Arc<Line>>| here.values().map(|line| line.held_bytes()).sum::<u64>();
         let Some((address, here)) = lines.by_address.iter().max_by_key(|(_, here)| held(here)) else { return };
         let most = here.values().max_by_key(|line| line.held_bytes());
-        if let Some(most) = most.filter(|most| *address != asking.address && most.held_bytes() > STEP_BYTES) {
+        if let Some(most) = most.filter(|most| *address != asking.address && most.held_bytes() > FREE_BYTES) {
             most.cut_off(Cut::Crowded);
         }
     }

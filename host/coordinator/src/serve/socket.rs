@@ -23,9 +23,9 @@ use crate::settings::Limits;
 
 /// How long somebody may wait for room.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
-/// A read counts for so much at least in a long message: many short ones are as much work. Whoever then waits for its turn
-/// finds more to read. Unit: bytes.
-const READ_BYTES_MIN: u64 = 16 << 10;
+/// A read counts for so much at least in a long message: a short one is as much work. No more than what a WebSocket reads at
+/// once, which would then take twice as long. Unit: bytes.
+const READ_BYTES_MIN: u64 = 8 << 10;
 /// What a timer cannot be more exact than.
 const TICK: Duration = Duration::from_millis(1);
 /// The first byte of every message that answers something, as RFC 6455 frames it: final, binary.
@@ -128,11 +128,13 @@ impl Socket {
         if held <= FREE_BYTES {
             self.taken = None;
             self.left = STEP_BYTES.cast_signed();
+            self.needs_no_room();
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_turn(cx));
         let have = self.taken.as_ref().map_or(0, |taken| taken.num_permits() as u64 * STEP_BYTES);
         if held < FREE_BYTES + have {
+            self.needs_no_room();
             return Poll::Ready(Ok(()));
         }
         let Poll::Ready(step) = self.room.poll_acquire(cx) else {
@@ -149,6 +151,15 @@ impl Socket {
             (taken, step) => *taken = step,
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What it held was let go of while it waited for room.
+    fn needs_no_room(&mut self) {
+        if self.waiting_for_room.waiting.is_some() {
+            self.waiting_for_room.moved(0);
+            // Or it would be given what nobody takes.
+            self.room = PollSemaphore::new(Arc::clone(&self.seat.seats.room));
+        }
     }
 
     /// Ready once it is this long message's turn.
