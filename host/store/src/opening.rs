@@ -22,6 +22,9 @@ const PAGE_RECORDS: usize = 1000;
 /// So much of a log or a snapshot is gathered before the index takes it over. Unit: bytes.
 const PORTION_BYTES: usize = 8 * 1024 * 1024;
 
+/// Why an index is removed, and not set aside: there is nothing in it.
+pub(crate) const UNFINISHED: &str = "it was never finished, or files of it are gone";
+
 /// Where everything is.
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
@@ -110,7 +113,7 @@ impl Place {
                 // The one whose place it was to take may still be there.
                 Ok(None) => {
                     unfinished.push(dir);
-                    reason = Some("its making was cut short".to_owned());
+                    reason = Some(UNFINISHED.to_owned());
                 }
                 Err(OpenError::Index { what, .. }) => {
                     reason = Some(what);

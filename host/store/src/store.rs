@@ -492,6 +492,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::opening::UNFINISHED;
     use crate::report::Repair;
 
     const UNIT: (Table, &str) = (Table::Units, "u1");
@@ -559,7 +560,7 @@ mod tests {
         Index::open(&unfinished, 1 << 20).unwrap().close();
         let (store, opened) = SledStore::open(dir.path(), Options::default()).unwrap();
         let [Repair::IndexRebuilt { reason, records: 1, .. }] = &opened.repairs[..] else { panic!("{opened:?}") };
-        assert_eq!(reason, "its making was cut short");
+        assert_eq!(reason, UNFINISHED);
         assert_eq!(store.get(Table::Units, b"u1").unwrap().unwrap().value, b"right");
     }
 }
