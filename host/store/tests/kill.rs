@@ -79,7 +79,9 @@ fn kills_under_load() {
         let unfinished = |repair: &Repair| match repair {
             Repair::TornTail { .. } => true,
             // sled survives most kills, not all of them.
-            Repair::IndexRebuilt { reason, .. } => reason.contains("never finished") || reason.contains("the index reports"),
+            Repair::IndexRebuilt { reason, .. } => {
+                reason.contains("never finished") || reason.contains("the index reports")
+            }
             Repair::LogReplaced { .. } => false,
         };
         assert!(opened.repairs.iter().all(unfinished), "a kill damages nothing that was finished: {opened:?}");
