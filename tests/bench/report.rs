@@ -2,7 +2,7 @@
 
 use std::io;
 
-use manyhands_tests::machine::{STOLEN_MAX, Stretch};
+use manyhands_tests::machine::{Stretch, disturbance};
 use manyhands_tests::workspace;
 use serde::Serialize;
 
@@ -62,9 +62,8 @@ impl Report {
             let (name, value, unit) = (&figure.name, number(figure.value), figure.unit);
             println!("{name:width$}  {value:>12}  {unit:10}  {baseline:>12}  {ratio:>7}");
         }
-        let stolen = self.stretch.stolen();
-        if stolen > STOLEN_MAX {
-            println!("others on this hardware took {:.0} % of the processors meanwhile: measure again", stolen * 100.0);
+        if let Some(disturbance) = disturbance(self.stretch.stolen()) {
+            println!("{disturbance}");
         }
         println!();
         let folder = workspace().join("target/bench");

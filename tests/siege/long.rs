@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use manyhands_tests::Coordinator;
-use manyhands_tests::machine::{STOLEN_MAX, Stretch};
+use manyhands_tests::machine::{STOLEN_MAX, Stretch, disturbance};
 
 use crate::attack::{Besieger, Held, Met, Prey, forget_peak, peak_mib};
 use crate::honest::{Honest, Window, quantile_ms};
@@ -179,9 +179,8 @@ async fn siege() {
             siege.after.memory_mib,
             met.join("; ")
         );
-        if siege.stolen > STOLEN_MAX {
-            let percent = siege.stolen * 100.0;
-            println!("  others on this hardware took {percent:.0} % of the processors meanwhile: measure again");
+        if let Some(disturbance) = disturbance(siege.stolen) {
+            println!("  {disturbance}");
         }
     }
     if bystander.is_some() {

@@ -11,6 +11,13 @@ pub fn processor_ticks() -> [u64; 8] {
 /// What others may take of the processors, from 0 to 1, before a figure that was measured meanwhile is not ours alone.
 pub const STOLEN_MAX: f64 = 0.02;
 
+/// What to say beside figures that were measured while others took this part of the processors, if it is too much.
+pub fn disturbance(stolen: f64) -> Option<String> {
+    let percent = stolen * 100.0;
+    (stolen > STOLEN_MAX)
+        .then(|| format!("others on this hardware took {percent:.0} % of the processors meanwhile: measure again"))
+}
+
 /// A stretch of time. Where the computer is a virtual one, others on the same hardware may have taken part of it, and a
 /// figure measured meanwhile is theirs as well.
 pub struct Stretch([u64; 8]);

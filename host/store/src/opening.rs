@@ -22,7 +22,7 @@ const PAGE_RECORDS: usize = 1000;
 /// So much of a log or a snapshot is gathered before the index takes it over. Unit: bytes.
 const PORTION_BYTES: usize = 8 * 1024 * 1024;
 
-/// Why an index is removed, and not set aside: there is nothing in it.
+/// Why an index without a checkpoint is made anew.
 pub(crate) const UNFINISHED: &str = "it was never finished, or files of it are gone";
 
 /// Where everything is.
@@ -100,7 +100,7 @@ impl Place {
         let generations = disk::numbered(&self.indexes, "").map_err(OpenError::io(&self.indexes))?;
         let segments = disk::numbered(&self.log, "log").map_err(OpenError::io(&self.log))?;
         let snapshot = snapshot::newest(&self.snapshots).map_err(OpenError::io(&self.snapshots))?;
-        let mut unfinished = Vec::new();
+        let mut finished = generations.len();
         let mut reason = (!segments.is_empty() || snapshot.is_some()).then(|| "there was none".to_owned());
         for (_, dir) in generations.iter().rev() {
             match self.catch_up(dir, options, repairs) {
@@ -112,7 +112,7 @@ impl Place {
                 }
                 // The one whose place it was to take may still be there.
                 Ok(None) => {
-                    unfinished.push(dir);
+                    finished -= 1;
                     reason = Some(UNFINISHED.to_owned());
                 }
                 Err(OpenError::Index { what, .. }) => {
@@ -128,12 +128,9 @@ impl Place {
             self.cut(torn, repairs)?;
         }
         let mut aside = None;
-        // The newest last, so that it is the one that is kept.
-        for (_, old) in &generations {
-            if unfinished.contains(&old) {
-                fs::remove_dir_all(old).map_err(OpenError::io(old))?;
-                continue;
-            }
+        // The newest that was finished last, so that it is the one that is kept.
+        let (finished, unfinished) = generations.split_at(finished);
+        for (_, old) in unfinished.iter().chain(finished) {
             let discarded = self.discarded_index();
             disk::move_aside(old, &discarded).map_err(OpenError::io(old))?;
             aside = Some(discarded);

@@ -153,9 +153,10 @@ fn hold_or_refuse(lived: &Lived, dir: &Path, at_least: usize, may_refuse: bool, 
                 let now = fs::metadata(file).map_or(0, |meta| meta.len());
                 before[file].len() as u64 == offset + bytes && (*offset == 0 || *bytes > 0 && now == *offset)
             }
-            Repair::IndexRebuilt { records, aside, reason } => {
-                let is_kept = had_index && !reason.contains("never finished");
-                *records == rows.len() as u64 && aside.is_some() == is_kept && aside.iter().all(|aside| aside.is_dir())
+            Repair::IndexRebuilt { records, aside, .. } => {
+                *records == rows.len() as u64
+                    && aside.is_some() == had_index
+                    && aside.iter().all(|aside| aside.is_dir())
             }
             Repair::LogReplaced { records, aside, .. } => {
                 *records == rows.len() as u64 && aside.iter().all(|aside| aside.is_dir())

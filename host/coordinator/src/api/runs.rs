@@ -279,13 +279,10 @@ async fn until(app: &App, id: RunId, reached: impl Fn(&RunRecord) -> bool) -> An
     let mut feed = app.hub.follow(id);
     loop {
         feed.mark_unchanged();
+        // What has just begun is not on the disk yet.
         let recorded = app.blocking(move |records| records.run(id)).await?;
-        match recorded {
-            Some(record) if reached(&record) => {
-                return Ok(current(app, id).await?.unwrap_or(record));
-            }
-            // What has just begun is not on the disk yet.
-            Some(_) | None => {}
+        if let Some(record) = recorded.filter(&reached) {
+            return Ok(current(app, id).await?.unwrap_or(record));
         }
         tokio::select! {
             changed = feed.changed() => if changed.is_err() { return Err(crate::core::Stopping.into()) },
