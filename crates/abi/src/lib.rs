@@ -27,6 +27,20 @@ pub const RUN: &str = "manyhands_run";
 /// Combines outputs of earlier units, framed as in [`parts`]: `() -> ()`. Optional.
 pub const REDUCE: &str = "manyhands_reduce";
 
+/// Exported by sealed modules: an `i64`, the fuel that is left, above [`METER_STACK_BITS`] bits of stack.
+pub const METER: &str = "manyhands_meter";
+/// Exported by sealed modules: an `i32`, why the module stopped itself, or 0.
+pub const CAUSE: &str = "manyhands_cause";
+/// The low bits of the meter that count the stack that is left, in units of 16 bytes. The highest of
+/// them is set when it went below zero.
+pub const METER_STACK_BITS: u32 = 16;
+/// Cause: out of fuel.
+pub const CAUSE_FUEL: i32 = 1;
+/// Cause: out of stack.
+pub const CAUSE_STACK: i32 = 2;
+/// Cause: the engine refused memory that the job may use. The machine's fault, never a verdict.
+pub const CAUSE_MEMORY: i32 = 3;
+
 /// `input_len() -> bytes`
 pub const INPUT_LEN: &str = "input_len";
 /// `input_read(to, offset, bytes)`
