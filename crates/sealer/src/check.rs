@@ -5,7 +5,7 @@
 //! limits of the WebAssembly specification; V8's `br_table` limit of 65,520), so that no engine's own
 //! limit is ever the first to be met.
 
-use manyhands_abi::{IMPORTS, MEMORY, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
+use manyhands_abi::{CAUSE, IMPORTS, MEMORY, METER, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
 use manyhands_model::Manifest;
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind, FuncType,
@@ -92,8 +92,14 @@ pub fn check(module: &[u8], manifest: &Manifest) -> Result<Report, Refusal> {
     for payload in Parser::new(0).parse_all(module) {
         checker.payload(&payload.map_err(|error| Refusal::invalid(&error))?)?;
     }
-    Validator::new_with_features(features()).validate_all(module).map_err(|error| Refusal::invalid(&error))?;
+    validate(module)?;
     checker.finish(manifest)
+}
+
+/// Whether it is valid WebAssembly of the accepted features.
+pub(crate) fn validate(module: &[u8]) -> Result<(), Refusal> {
+    Validator::new_with_features(features()).validate_all(module).map_err(|error| Refusal::invalid(&error))?;
+    Ok(())
 }
 
 #[derive(Default)]
@@ -179,6 +185,11 @@ impl Checker {
             Payload::ExportSection(section) => {
                 for export in section.clone() {
                     let Export { name, kind, index } = export.map_err(invalid)?;
+                    if [METER, CAUSE].contains(&name) {
+                        let cure = "publish what `manyhands build` wrote, not what a coordinator made of it";
+                        let reason = "a name that sealing gives: the module is sealed already";
+                        return Err(Refusal::new(Place::Export(name.to_owned()), reason, cure));
+                    }
                     self.exports.push((name.to_owned(), kind, index));
                 }
             }
@@ -190,6 +201,11 @@ impl Checker {
             Payload::ElementSection(section) => {
                 for (index, segment) in section.clone().into_iter().enumerate() {
                     let segment = segment.map_err(invalid)?;
+                    if let ElementItems::Functions(items) = &segment.items {
+                        for function in items.clone() {
+                            self.may_be_called_indirectly(index, function.map_err(invalid)?)?;
+                        }
+                    }
                     if let ElementKind::Active { offset_expr, .. } = &segment.kind {
                         let length = match &segment.items {
                             ElementItems::Functions(items) => items.count(),
@@ -242,6 +258,16 @@ impl Checker {
         self.functions.push(ty);
         self.imported += 1;
         Ok(())
+    }
+
+    /// A host function is called by its name only, where what it costs is charged.
+    fn may_be_called_indirectly(&self, segment: usize, function: u32) -> Result<(), Refusal> {
+        if function >= self.imported {
+            return Ok(());
+        }
+        let reason = format!("it holds the host function {function}, which can only be called directly");
+        let place = Place::Segment { kind: "element", index: segment as u32 };
+        Err(Refusal::new(place, reason, "put a function of the module's own there that calls it"))
     }
 
     fn function_type(&self, index: u32) -> Option<&FuncType> {

@@ -6,20 +6,29 @@
 //! 2. [`check`]: valid WebAssembly of a closed set of features, with nothing but the guest ABI at its
 //!    borders, far below every engine's own limits;
 //! 3. [`strip`]: everything that is not executed leaves, but for the manifest;
-//! 4. the check once more, over what was written.
+//! 4. `grow`: memory grows alike everywhere;
+//! 5. `nan`: the bits of a NaN are alike wherever they can be seen;
+//! 6. [`meter`]: fuel and stack are counted, on the code as it is by now;
+//! 7. validation once more, and the verifier that runtimes have, over what was written.
 //!
-//! Same input, same bytes, on every machine. A module that was sealed before comes out unchanged. Passes
-//! that rewrite code belong between 3 and 4.
+//! Same input, same bytes, on every machine. No setting of an engine is part of what a sealed module means.
 //!
 //! Absent on purpose: engines. Nothing here executes a module.
 
+mod body;
 pub mod check;
+mod grow;
 pub mod manifest;
+pub mod meter;
 mod names;
+mod nan;
+mod plan;
 pub mod refusal;
 pub mod strip;
+mod write;
 
 pub use crate::check::Report;
+pub use crate::meter::Metered;
 pub use crate::refusal::{Place, Refusal};
 
 use manyhands_model::Manifest;
@@ -33,8 +42,10 @@ pub struct Sealed {
     pub manifest: Manifest,
     /// Whether it has a reduce step.
     pub reduces: bool,
-    /// What was found in it.
+    /// What was found in the module that was given.
     pub report: Report,
+    /// What each of its functions charges.
+    pub metered: Vec<Metered>,
 }
 
 /// Seals a module.
@@ -44,8 +55,49 @@ pub struct Sealed {
 pub fn seal(module: &[u8]) -> Result<Sealed, Refusal> {
     check::looks_like_a_module(module)?;
     let manifest = manifest::read(module)?;
-    check::check(module, &manifest).map_err(|refusal| names::locate(module, refusal))?;
-    let bytes = strip::strip(module)?;
-    let report = check::check(&bytes, &manifest).map_err(|refusal| names::locate(&bytes, refusal))?;
-    Ok(Sealed { reduces: report.reduces, bytes, manifest, report })
+    let report = check::check(module, &manifest).map_err(|refusal| names::locate(module, refusal))?;
+    let stripped = strip::strip(module)?;
+    let (bytes, metered) = passes(stripped, manifest.limits.memory_bytes, &Passes::ALL)
+        .map_err(|refusal| names::locate(module, refusal))?;
+    check::validate(&bytes)?;
+    Ok(Sealed { reduces: report.reduces, bytes, manifest, report, metered })
+}
+
+/// Which passes to make. For measurements and tests; what is published has them all.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// Whether fuel is counted.
+    pub fuel: bool,
+    /// Whether stack is counted.
+    pub stack: bool,
+    /// Whether NaNs are settled.
+    pub nan: bool,
+    /// Whether nothing is charged that is not executed, however many places that takes.
+    pub exact: bool,
+}
+
+impl Passes {
+    /// What is published.
+    pub const ALL: Self = Self { fuel: true, stack: true, nan: true, exact: false };
+}
+
+/// Makes passes over any module whose features are accepted, whatever its imports and exports are.
+///
+/// # Errors
+/// [`Refusal`].
+#[doc(hidden)]
+pub fn rewrite(module: &[u8], memory_bytes: u64, passes_made: &Passes) -> Result<Vec<u8>, Refusal> {
+    check::validate(module)?;
+    let (bytes, _) = passes(module.to_vec(), memory_bytes, passes_made)?;
+    check::validate(&bytes)?;
+    Ok(bytes)
+}
+
+fn passes(module: Vec<u8>, memory_bytes: u64, passes: &Passes) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
+    let mut bytes = grow::pass(&module, memory_bytes)?;
+    if passes.nan {
+        bytes = nan::pass(&bytes)?;
+    }
+    meter::pass(&bytes, passes.fuel, passes.stack, passes.exact)
 }

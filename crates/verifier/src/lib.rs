@@ -1,8 +1,14 @@
 //! What a runtime needs to trust a sealed module.
 //!
+//! - [`cost`], [`frame`]: what work and stack cost, the two published tables;
+//! - [`module`], [`calls`]: a module, and who calls whom in it;
 //! - [`ending`]: what an execution's end means, read from what the module itself wrote.
 //!
 //! Absent on purpose: engines, and the sealer. Whoever lends a computer runs this and need not believe
 //! whoever sealed the module.
 
+pub mod calls;
+pub mod cost;
 pub mod ending;
+pub mod frame;
+pub mod module;

@@ -1,29 +1,29 @@
 //! Executes a sealed module with wasmtime.
 //!
 //! Every execution gets a fresh instance, so that nothing passes from one unit to the next. How it ended
-//! is read from typed state, never from an engine's message; whatever the machine and not the module
-//! causes is [`Infrastructure`] and never a verdict.
+//! is read from what the module itself wrote, never from an engine's message; whatever the machine and not
+//! the module causes is [`Infrastructure`] and never a verdict. No setting here is part of what a module means:
+//! fuel, stack, the bits of a NaN and the growth of memory are settled by code inside it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use manyhands_abi as abi;
-use manyhands_model::{Digest, Fuel, Limits, Outcome, Verdict};
+use manyhands_model::{Digest, Limits, Outcome, Verdict};
 use manyhands_protocol::Entry;
+use manyhands_verifier::ending::{self, Stop};
 use serde::{Deserialize, Serialize};
 use wasmtime::{
-    Caller, Config, Engine, Extern, InstanceAllocationStrategy, InstancePre, Linker, Memory, Module, OptLevel,
-    PoolingAllocationConfig, ResourceLimiter, Store, Trap,
+    Caller, Config, Engine, Extern, InstanceAllocationStrategy, InstancePre, Linker, Memory, Module, ModuleExport,
+    OptLevel, PoolingAllocationConfig, ResourceLimiter, Store, Trap, Val,
 };
 
 /// What workers say they execute with.
 pub const NAME: &str = "wasmtime 48";
 
-/// Stack for guest code, in bytes. Fixed, because running out of it is a verdict.
-const STACK_BYTES: usize = 512 << 10;
-/// Bytes that the host copies for one point of fuel; a copy costs at least one.
-const COPY_BYTES_PER_FUEL: u64 = 8;
+/// Stack for guest code, in bytes: four times what the module counts for itself, so that it stops first.
+const STACK_BYTES: usize = 1 << 20;
 /// Table elements that one instance may have; the sealer's cap.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
 /// What the engine keeps of one instance, in bytes: about 40 for each of the sealer's 50,000 functions.
@@ -84,7 +84,14 @@ pub struct Wasm {
 
 /// A module, ready to be executed.
 #[derive(Clone)]
-pub struct Prepared(InstancePre<Host>);
+pub struct Prepared {
+    ready: InstancePre<Host>,
+    memory: ModuleExport,
+    meter: ModuleExport,
+    cause: ModuleExport,
+    run: ModuleExport,
+    reduce: Option<ModuleExport>,
+}
 
 impl Wasm {
     /// Sets the engine up. Reserves address space, and no memory yet.
@@ -127,8 +134,17 @@ impl Wasm {
         // its cache holds under a keyed hash. Both happen outside of any process that ran guest code.
         let module = unsafe { Module::deserialize(&self.engine, compiled) };
         let module = module.map_err(|error| Infrastructure::of("compiled code cannot be used", &error))?;
+        let export = |name| module.get_export_index(name);
+        let needed = |name| export(name).ok_or_else(not_sealed);
         let ready = self.linker.instantiate_pre(&module);
-        ready.map(Prepared).map_err(|error| Infrastructure::of("cannot be linked", &error))
+        Ok(Prepared {
+            ready: ready.map_err(|error| Infrastructure::of("cannot be linked", &error))?,
+            memory: needed(abi::MEMORY)?,
+            meter: needed(abi::METER)?,
+            cause: needed(abi::CAUSE)?,
+            run: needed(abi::RUN)?,
+            reduce: export(abi::REDUCE),
+        })
     }
 
     /// Executes one unit in a fresh instance. `progress` hears of every hint that the guest gives.
@@ -142,43 +158,40 @@ impl Wasm {
         progress: Box<dyn FnMut(u16) + Send>,
     ) -> Result<Executed, Infrastructure> {
         let Execution { entry, input, seed, limits } = execution;
-        let host = Host {
-            input,
-            seed,
-            limits,
-            output: Vec::new(),
-            logs: Vec::new(),
-            log_bytes: 0,
-            progress,
-            memory: Growth::default(),
-        };
+        let host =
+            Host { input, seed, limits, output: Vec::new(), logs: Vec::new(), log_bytes: 0, progress, memory: None };
         let mut store = Store::new(&self.engine, host);
         store.limiter(|host| host);
-        store.set_fuel(limits.fuel.0).map_err(|error| Infrastructure::of("fuel", &error))?;
         let started = Instant::now();
-        let ended = (|| {
-            let instance = module.0.instantiate(&mut store)?;
-            let name = match entry {
-                Entry::Run => abi::RUN,
-                Entry::Reduce => abi::REDUCE,
-            };
-            instance.get_typed_func::<(), ()>(&mut store, name)?.call(&mut store, ())
-        })();
-        let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let left = store.get_fuel().unwrap_or(0);
-        let host = store.into_data();
-        if host.memory.refused_by_machine {
-            return Err(Infrastructure("this machine has no memory left that the job may use".into()));
-        }
-        let verdict = verdict(ended, &host.output)?;
-        let output = if verdict.is_ok() { host.output } else { Vec::new() };
-        let fuel = match verdict {
-            // How far below zero the last block went is the engine's affair.
-            Verdict::OutOfFuel => limits.fuel,
-            _ => Fuel(limits.fuel.0.saturating_sub(left)),
+        let failed = |error| Infrastructure::of("cannot be started", &error);
+        let instance = module.ready.instantiate(&mut store).map_err(failed)?;
+        let entry = match entry {
+            Entry::Run => Some(module.run),
+            Entry::Reduce => module.reduce,
         };
-        Ok(Executed { outcome: Outcome { verdict, fuel }, output, logs: host.logs, wall_us })
+        let mut exported = |export: ModuleExport| instance.get_module_export(&mut store, &export);
+        let memory = exported(module.memory).and_then(Extern::into_memory);
+        let meter = exported(module.meter).and_then(Extern::into_global).ok_or_else(not_sealed)?;
+        let cause = exported(module.cause).and_then(Extern::into_global).ok_or_else(not_sealed)?;
+        let entry = entry.and_then(exported).and_then(Extern::into_func).ok_or_else(not_sealed)?;
+        store.data_mut().memory = memory;
+        let fresh = meter.get(&mut store).i64().ok_or_else(not_sealed)?;
+        meter.set(&mut store, Val::I64(ending::granted(fresh, limits.fuel))).map_err(failed)?;
+        let ended = entry.typed::<(), ()>(&store).map_err(failed)?.call(&mut store, ());
+        let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let left = meter.get(&mut store).i64().ok_or_else(not_sealed)?;
+        let cause = cause.get(&mut store).i32().ok_or_else(not_sealed)?;
+        let host = store.into_data();
+        let stop = stop(ended, &host.output)?;
+        let outcome =
+            ending::outcome(limits.fuel, stop, left, cause).map_err(|error| Infrastructure(error.to_string()))?;
+        let output = if outcome.verdict.is_ok() { host.output } else { Vec::new() };
+        Ok(Executed { outcome, output, logs: host.logs, wall_us })
     }
+}
+
+fn not_sealed() -> Infrastructure {
+    Infrastructure("the module does not export what sealed modules do".into())
 }
 
 fn config() -> Config {
@@ -190,8 +203,6 @@ fn config() -> Config {
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .consume_fuel(true)
-        .cranelift_nan_canonicalization(true)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(STACK_BYTES)
         .memory_init_cow(false)
@@ -203,18 +214,18 @@ fn config() -> Config {
     config
 }
 
-fn verdict(ended: Result<(), wasmtime::Error>, output: &[u8]) -> Result<Verdict, Infrastructure> {
+/// How the call came back, by the types of what the engine says and not by its words.
+fn stop(ended: Result<(), wasmtime::Error>, output: &[u8]) -> Result<Stop, Infrastructure> {
     let Err(error) = ended else {
-        return Ok(Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 });
+        return Ok(Stop::Known(Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 }));
     };
     if let Some(Aborted { code, message }) = error.downcast_ref() {
-        return Ok(Verdict::Aborted { code: *code, message: message.clone() });
+        return Ok(Stop::Known(Verdict::Aborted { code: *code, message: message.clone() }));
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Ok(Verdict::OutOfFuel),
-        Some(Trap::StackOverflow) => Ok(Verdict::OutOfStack),
-        Some(Trap::Interrupt) | None => Err(Infrastructure::of("the engine failed", &error)),
-        Some(_) => Ok(Verdict::Trap),
+        Some(Trap::StackOverflow | Trap::Interrupt) => Ok(Stop::Engine),
+        Some(_) => Ok(Stop::Trapped),
+        None => Err(Infrastructure::of("the engine failed", &error)),
     }
 }
 
@@ -227,40 +238,16 @@ struct Host {
     logs: Vec<LogLine>,
     log_bytes: usize,
     progress: Box<dyn FnMut(u16) + Send>,
-    memory: Growth,
-}
-
-#[derive(Default)]
-struct Growth {
-    allowed: bool,
-    refused_by_machine: bool,
+    memory: Option<Memory>,
 }
 
 impl ResourceLimiter for Host {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        most: Option<usize>,
-    ) -> Result<bool, wasmtime::Error> {
-        // Beyond the maximum that the module itself declares the engine would refuse, and call it a failure.
-        let declared = most.is_none_or(|most| desired <= most);
-        self.memory.allowed = declared && desired as u64 <= self.limits.memory_bytes;
-        Ok(self.memory.allowed)
+    fn memory_growing(&mut self, _current: usize, desired: usize, _most: Option<usize>) -> Result2<bool> {
+        // The module refuses this by itself; the volunteer's machine does not depend on it.
+        Ok(desired as u64 <= self.limits.memory_bytes)
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<(), wasmtime::Error> {
-        // A growth beyond the job's limit is refused on every machine; one below it only on a poor one.
-        self.memory.refused_by_machine |= self.memory.allowed;
-        Ok(())
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _most: Option<usize>,
-    ) -> Result<bool, wasmtime::Error> {
+    fn table_growing(&mut self, _current: usize, desired: usize, _most: Option<usize>) -> Result2<bool> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 }
@@ -280,7 +267,6 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
     let space = abi::NAMESPACE;
     linker.func_wrap(space, abi::INPUT_LEN, |caller: Caller<'_, Host>| caller.data().input.len() as u32)?;
     linker.func_wrap(space, abi::INPUT_READ, |mut caller: Caller<'_, Host>, to: u32, offset: u32, bytes: u32| {
-        charge(&mut caller, bytes)?;
         let (memory, host) = guest(&mut caller)?;
         let source = range(offset, bytes).and_then(|range| host.input.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         range(to, bytes)
@@ -296,7 +282,6 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         Result2::Ok(())
     })?;
     linker.func_wrap(space, abi::OUTPUT_WRITE, |mut caller: Caller<'_, Host>, from: u32, bytes: u32| {
-        charge(&mut caller, bytes)?;
         let (memory, host) = guest(&mut caller)?;
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         let most = host.limits.output_bytes;
@@ -309,7 +294,6 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         Ok(())
     })?;
     linker.func_wrap(space, abi::LOG, |mut caller: Caller<'_, Host>, level: u32, from: u32, bytes: u32| {
-        charge(&mut caller, bytes)?;
         let (memory, host) = guest(&mut caller)?;
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         let room = abi::LOG_BYTES_MAX.saturating_sub(host.log_bytes);
@@ -351,21 +335,8 @@ fn range(from: u32, bytes: u32) -> Option<std::ops::Range<usize>> {
     Some(from as usize..end as usize)
 }
 
-/// Takes fuel for a copy by the host, by its length: what the guest makes others do is its own work.
-fn charge(caller: &mut Caller<'_, Host>, bytes: u32) -> Result2<()> {
-    let cost = 1 + u64::from(bytes) / COPY_BYTES_PER_FUEL;
-    let left = caller.get_fuel()?;
-    match left.checked_sub(cost) {
-        Some(rest) => caller.set_fuel(rest),
-        None => {
-            caller.set_fuel(0)?;
-            Err(Trap::OutOfFuel.into())
-        }
-    }
-}
-
 fn guest<'a>(caller: &'a mut Caller<'_, Host>) -> Result2<(&'a mut [u8], &'a mut Host)> {
     // The sealer made sure that there is one.
-    let memory: Memory = caller.get_export(abi::MEMORY).and_then(Extern::into_memory).ok_or(Trap::MemoryOutOfBounds)?;
+    let memory = caller.data().memory.ok_or(Trap::MemoryOutOfBounds)?;
     Ok(memory.data_and_store_mut(caller))
 }

@@ -28,10 +28,15 @@ const IMPORTS: &str = r#"
 
 /// A compiled job: its memory, other fields, and the body of its function.
 async fn job_of(memory: &str, fields: &str, run: &str) -> Compiled {
+    job_granted(64 << 20, memory, fields, run).await
+}
+
+/// The same, whose manifest asks for so much memory.
+async fn job_granted(memory_bytes: u64, memory: &str, fields: &str, run: &str) -> Compiled {
     let text = format!(
         r#"(module {IMPORTS} (memory (export "memory") {memory}) {fields}
              (func $run (export "manyhands_run") {run})
-             (@custom "manyhands.manifest" "{{\"name\":\"test\",\"version\":\"1.0.0\",\"abi\":1}}"))"#
+             (@custom "manyhands.manifest" "{{\"name\":\"test\",\"version\":\"1.0.0\",\"abi\":1,\"limits\":{{\"memory_bytes\":{memory_bytes}}}}}"))"#
     );
     let module = wat::parse_str(text).expect("the test's own text is WebAssembly");
     let module = manyhands_sealer::seal(&module).unwrap_or_else(|refusal| panic!("{refusal}")).bytes;
@@ -204,8 +209,16 @@ fn answers(executed: &Executed) -> Vec<i32> {
 
 #[tokio::test]
 async fn memory_grows_up_to_the_jobs_limit_and_beyond_it_the_job_decides() {
+    let job = job_granted(3 << 16, "1", "", GROW).await;
     let granted = limited(|limits| limits.memory_bytes = 3 << 16);
-    assert_eq!(answers(&execute(&job(GROW).await, granted).await), [1, -1, -1, 2]);
+    assert_eq!(answers(&execute(&job, granted).await), [1, -1, -1, 2]);
+}
+
+#[tokio::test]
+async fn memory_that_the_job_may_have_and_the_machine_refuses_is_no_verdict() {
+    let poor = limited(|limits| limits.memory_bytes = 2 << 16);
+    let error = once(&mut Slot::new(program()), &job(GROW).await, poor).await.expect_err("it is the machine's fault");
+    assert_eq!(error.to_string(), "this machine has no memory left that the job may use");
 }
 
 #[tokio::test]

@@ -1,0 +1,175 @@
+//! How much stack a call takes.
+//!
+//! The unit is 16 bytes of a model: 64 bytes for a call, 24 for each parameter, local and operand, and twice
+//! as much in functions that use vectors. Real frames differ by engine and tier; measured over the worst of them,
+//! [`BUDGET`] of this unit is at most one megabyte, the stack that a browser's worker has.
+
+use wasmparser::{BlockType, Operator, ValType};
+
+use crate::module::Module;
+
+/// Bytes of one unit.
+pub const UNIT_BYTES: u64 = 16;
+/// What all calls together may take, in units: 256 KiB.
+pub const BUDGET: u64 = (256 << 10) / UNIT_BYTES;
+
+/// Units for a call of a function with so many parameters and locals, and so many operands at most.
+pub fn units(locals: u64, operands: u64, vectors: bool) -> u64 {
+    let slot = if vectors { 48 } else { 24 };
+    (64 + slot * (locals + operands)).div_ceil(UNIT_BYTES)
+}
+
+/// Follows how many operands there are, instruction by instruction of a valid function.
+#[derive(Default)]
+pub struct Operands {
+    blocks: Vec<Block>,
+    height: u64,
+    /// Code that is never executed, and for how many blocks inside.
+    dead: Option<u32>,
+    /// The most there were.
+    pub most: u64,
+    /// Whether any instruction works with vectors.
+    pub vectors: bool,
+}
+
+struct Block {
+    below: u64,
+    params: u64,
+    results: u64,
+}
+
+impl Operands {
+    /// At the beginning of a function with so many results.
+    pub fn of(results: usize) -> Self {
+        let mut operands = Self::default();
+        operands.restart(results);
+        operands
+    }
+
+    /// The same, with the memory that is there.
+    pub fn restart(&mut self, results: usize) {
+        self.blocks.clear();
+        self.blocks.push(Block { below: 0, params: 0, results: results as u64 });
+        (self.height, self.dead, self.most, self.vectors) = (0, None, 0, false);
+    }
+
+    /// Whether what comes is never executed.
+    pub fn is_dead(&self) -> bool {
+        self.dead.is_some()
+    }
+
+    /// Takes the effect of one instruction.
+    pub fn step(&mut self, module: &Module<'_>, operator: &Operator<'_>) {
+        use Operator as O;
+        if let Some(inside) = &mut self.dead {
+            match operator {
+                O::Block { .. } | O::Loop { .. } | O::If { .. } => {
+                    *inside += 1;
+                    return;
+                }
+                O::End if *inside > 0 => {
+                    *inside -= 1;
+                    return;
+                }
+                O::End | O::Else if *inside == 0 => self.dead = None,
+                _ => return,
+            }
+        }
+        match operator {
+            O::Block { blockty } | O::Loop { blockty } => self.open(module, *blockty),
+            O::If { blockty } => {
+                self.height = self.height.saturating_sub(1);
+                self.open(module, *blockty);
+            }
+            O::Else => {
+                if let Some(block) = self.blocks.last() {
+                    self.height = block.below + block.params;
+                }
+            }
+            O::End => {
+                if let Some(block) = self.blocks.pop() {
+                    self.height = block.below + block.results;
+                }
+            }
+            O::Br { .. } | O::BrTable { .. } | O::Return | O::Unreachable => self.dead = Some(0),
+            O::BrIf { .. } => self.height = self.height.saturating_sub(1),
+            O::Call { function_index } => {
+                let (takes, gives) = arity(module.type_of(*function_index));
+                self.replace(takes, gives);
+            }
+            O::CallIndirect { type_index, .. } => {
+                let (takes, gives) = arity(module.type_at(*type_index));
+                self.replace(takes + 1, gives);
+            }
+            _ => {
+                let (takes, gives) = operator.operator_arity(&NoModule).unwrap_or((0, 1));
+                self.replace(takes.into(), gives.into());
+                self.vectors |= works_with_vectors(operator);
+            }
+        }
+        self.most = self.most.max(self.height);
+    }
+
+    fn open(&mut self, module: &Module<'_>, ty: BlockType) {
+        let (params, results) = match ty {
+            BlockType::Empty => (0, 0),
+            BlockType::Type(_) => (0, 1),
+            BlockType::FuncType(ty) => arity(module.type_at(ty)),
+        };
+        self.blocks.push(Block { below: self.height.saturating_sub(params), params, results });
+    }
+
+    fn replace(&mut self, takes: u64, gives: u64) {
+        self.height = self.height.saturating_sub(takes) + gives;
+    }
+}
+
+fn arity(ty: Option<&wasmparser::FuncType>) -> (u64, u64) {
+    ty.map_or((0, 0), |ty| (ty.params().len() as u64, ty.results().len() as u64))
+}
+
+fn works_with_vectors(operator: &Operator<'_>) -> bool {
+    macro_rules! is_one_of {
+        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+            matches!(operator, $(Operator::$op { .. })|*)
+        };
+    }
+    wasmparser::for_each_visit_simd_operator!(is_one_of)
+}
+
+/// Whether a type is a vector's.
+pub fn is_vector(ty: ValType) -> bool {
+    ty == ValType::V128
+}
+
+/// Stands for the module where the answer does not depend on it.
+struct NoModule;
+
+impl wasmparser::ModuleArity for NoModule {
+    fn sub_type_at(&self, _: u32) -> Option<&wasmparser::SubType> {
+        None
+    }
+    fn tag_type_arity(&self, _: u32) -> Option<(u32, u32)> {
+        None
+    }
+    fn type_index_of_function(&self, _: u32) -> Option<u32> {
+        None
+    }
+    fn func_type_of_cont_type(&self, _: &wasmparser::ContType) -> Option<&wasmparser::FuncType> {
+        None
+    }
+    fn sub_type_of_ref_type(&self, _: &wasmparser::RefType) -> Option<&wasmparser::SubType> {
+        None
+    }
+    fn control_stack_height(&self) -> u32 {
+        0
+    }
+    fn label_block(&self, _: u32) -> Option<(BlockType, wasmparser::FrameKind)> {
+        None
+    }
+}
+
+/// How many operands an instruction takes and gives, if that does not depend on the module.
+pub fn plain_arity(operator: &Operator<'_>) -> (usize, usize) {
+    operator.operator_arity(&NoModule).map_or((0, 0), |(takes, gives)| (takes as usize, gives as usize))
+}
