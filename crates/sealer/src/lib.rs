@@ -25,6 +25,7 @@ mod nan;
 mod plan;
 pub mod refusal;
 pub mod strip;
+mod tighten;
 mod write;
 
 pub use crate::check::Report;
@@ -60,6 +61,7 @@ pub fn seal(module: &[u8]) -> Result<Sealed, Refusal> {
     let (bytes, metered) = passes(stripped, manifest.limits.memory_bytes, &Passes::ALL)
         .map_err(|refusal| names::locate(module, refusal))?;
     check::validate(&bytes)?;
+    manyhands_verifier::verify(&bytes).map_err(|fault| Refusal::not_verified(&fault))?;
     Ok(Sealed { reduces: report.reduces, bytes, manifest, report, metered })
 }
 

@@ -85,6 +85,8 @@ struct Traits {
     /// It calls something that charges.
     calls: bool,
     lengths: bool,
+    /// It calls the runtime, which may end it and look at its meter.
+    hosts: bool,
     /// It calls something that is free; how long a row that makes.
     row: u32,
 }
@@ -187,9 +189,13 @@ impl Planner<'_> {
         let is_known = self.module.tabled.binary_search(&function).is_ok()
             || self.module.exports.iter().any(|(_, kind, index)| *kind == ExternalKind::Func && *index == function);
         let [entry] = sites[..] else { return self.keep(at, sites, traits, None, &body, &operands) };
-        let units = entry.units();
-        let is_free =
-            !traits.looks() && !self.heads[at] && !is_known && units <= FREE_UNITS_MAX && traits.row < FREE_ROW_MAX;
+        let units = entry.units;
+        let is_free = !traits.looks()
+            && !traits.hosts
+            && !self.heads[at]
+            && !is_known
+            && units <= FREE_UNITS_MAX
+            && traits.row < FREE_ROW_MAX;
         let free = is_free.then_some(Free { units, row: traits.row + 1 });
         self.keep(at, sites, traits, free, &body, &operands)
     }
@@ -217,8 +223,11 @@ impl Planner<'_> {
         match operator {
             Operator::Loop { .. } => traits.loops = true,
             Operator::CallIndirect { .. } => traits.calls = true,
+            // Whoever writes the cause stops.
+            Operator::GlobalSet { global_index } if *global_index == cause_of(self.module) => return 0,
             Operator::Call { function_index } => {
                 let Some(called) = function_index.checked_sub(self.module.imported()) else {
+                    traits.hosts = true;
                     traits.lengths |= cost::host_has_length(self.module.imports[*function_index as usize]);
                     return cost::HOST_CALL;
                 };
@@ -242,14 +251,18 @@ fn read<'a>(module: &Module<'a>, at: usize) -> Result<Body<'a>, Refusal> {
     Body::read(params, &module.bodies[at]).map_err(|error| Refusal::invalid(&error))
 }
 
+/// The cause is the last global, since it was just added; see [`crate::grow`].
+fn cause_of(module: &Module<'_>) -> u32 {
+    (module.globals.len() as u32).saturating_sub(1)
+}
+
 fn results(module: &Module<'_>, function: u32) -> usize {
     module.type_of(function).map_or(0, |ty| ty.results().len())
 }
 
 fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let mut additions = Additions::default();
-    // The cause was added before; see `grow`.
-    let cause = module.globals.len() as u32 - 1;
+    let cause = cause_of(module);
     let meter = module.globals.len() as u32;
     additions.globals.add(|out| {
         GlobalType { val_type: ValType::I64, mutable: true, shared: false }.encode(out);
@@ -280,7 +293,7 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
             splice = Writer::function(splice, plans, module, at, &body, (meter, cause), blocks);
         }
         splice.finish(&mut additions.code);
-        let entry = plan.sites.first().map_or(0, Site::units);
+        let entry = plan.sites.first().map_or(0, |site| site.units);
         let heads = plan.sites.iter().filter(|site| site.head).count() as u32;
         metered.push(Metered {
             function,
@@ -391,7 +404,7 @@ impl<'a> Writer<'a> {
     }
 
     fn entry(&mut self, plan: &Plan) {
-        let units = plan.sites.first().map_or(0, Site::units);
+        let units = plan.sites.first().map_or(0, |site| site.units);
         let checks = plan.traits.calls || plan.stack > 0;
         if units == 0 && !checks {
             return;
@@ -491,11 +504,11 @@ impl<'a> Writer<'a> {
     }
 
     fn charge(&mut self, site: &Site) {
-        if site.units() == 0 && !site.head {
+        if site.units == 0 && !site.head {
             return;
         }
         self.newest_on_stack();
-        self.splice.put(&[I::I64Const((site.units() << METER_STACK_BITS) as i64), I::I64Sub]);
+        self.splice.put(&[I::I64Const((site.units << METER_STACK_BITS) as i64), I::I64Sub]);
         if site.head {
             self.look();
         } else if self.caches {

@@ -9,6 +9,7 @@
 use wasmparser::Operator;
 
 use crate::body::Body;
+use crate::tighten::tighten;
 
 /// What a site may charge for code that is executed only perhaps: a quarter of what is for certain, and this.
 const ALLOWANCE: u64 = 2;
@@ -19,31 +20,25 @@ pub(crate) struct Site {
     pub(crate) at: usize,
     /// Whether it is the head of a loop.
     pub(crate) head: bool,
-    /// Units for what is executed after it for certain, and perhaps.
+    /// Units for what it pays for on the dearest path.
+    pub(crate) units: u64,
+    /// Units for what everybody executes who passes it.
     certain: u64,
-    waste: u64,
-}
-
-impl Site {
-    pub(crate) fn units(&self) -> u64 {
-        self.certain + self.waste
-    }
 }
 
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
 /// `costs` has the units of each instruction; `exact` leaves out the allowance.
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
     let end = body.ops.len() - 1;
-    let mut planner = Planner {
-        body,
-        costs,
-        exact,
-        sites: Vec::new(),
-        labels: vec![Label { end, is_loop: false, first_branch: None }],
-    };
+    let labels = vec![Label { end, arrivals: None }];
+    let mut planner = Planner { body, costs, exact, sites: Vec::new(), labels };
     planner.region(0, end);
     let mut sites = planner.sites;
     sites.sort_by_key(|site| site.at);
+    if !exact {
+        tighten(body, costs, &mut sites);
+    }
+    sites.retain(|site| site.units > 0 || site.head || site.at == 0);
     sites
 }
 
@@ -58,9 +53,15 @@ struct Planner<'a, 'b> {
 
 struct Label {
     end: usize,
-    is_loop: bool,
-    /// The first branch to the end.
-    first_branch: Option<usize>,
+    arrivals: Option<Arrivals>,
+}
+
+/// Those who go to the end of a block.
+struct Arrivals {
+    /// Where the first of them left.
+    first: usize,
+    /// What each payer paid, of what is executed only perhaps, for the dearest of them.
+    perhaps: Vec<u64>,
 }
 
 /// A site that may pay for what comes, since all that comes passes it.
@@ -69,6 +70,8 @@ struct Payer {
     site: usize,
     /// Until there somebody who passed the site may be elsewhere; 0 if nobody is.
     until: usize,
+    /// What it paid on the way here for what is executed only perhaps.
+    perhaps: u64,
 }
 
 /// The function, or the body of a loop, without the loops in it: what is executed at most once for each passing of its head.
@@ -76,8 +79,10 @@ struct Region {
     /// Each came where the one before could not pay. The first is the head.
     payers: Vec<Payer>,
     end: usize,
-    /// The furthest place outside to which somebody leaves.
-    left: usize,
+    /// Its own label.
+    label: usize,
+    /// Labels outside to which somebody goes.
+    left: Vec<usize>,
 }
 
 impl Region {
@@ -85,24 +90,26 @@ impl Region {
     fn leave(&mut self, target: usize) {
         let until = target.min(self.end);
         self.payers.iter_mut().for_each(|payer| payer.until = payer.until.max(until));
-        if target > self.end {
-            self.left = self.left.max(target);
-        }
+    }
+
+    fn perhaps(&self) -> Vec<u64> {
+        self.payers.iter().map(|payer| payer.perhaps).collect()
     }
 }
 
 impl Planner<'_, '_> {
-    /// Plans the code from `from` to `end`, whose head is a site. Returns where it is left to, if that is outside, and whether
-    /// its end is reached.
-    fn region(&mut self, from: usize, end: usize) -> (usize, bool) {
+    /// Plans the code from `from` to `end`, whose head is a site and whose label is the innermost. Returns the labels outside to
+    /// which it is left, and whether its end is reached.
+    fn region(&mut self, from: usize, end: usize) -> (Vec<usize>, bool) {
         let site = self.site(from, from > 0);
-        let mut region = Region { payers: vec![Payer { site, until: 0 }], end, left: 0 };
+        let payers = vec![Payer { site, until: 0, perhaps: 0 }];
+        let mut region = Region { payers, end, label: self.labels.len() - 1, left: Vec::new() };
         let reached = self.sequence(&mut region, from, end);
         (region.left, reached)
     }
 
     fn site(&mut self, at: usize, head: bool) -> usize {
-        self.sites.push(Site { at, head, certain: 0, waste: 0 });
+        self.sites.push(Site { at, head, units: 0, certain: 0 });
         self.sites.len() - 1
     }
 
@@ -114,7 +121,7 @@ impl Planner<'_, '_> {
             let partner = body.partner(at);
             match &body.ops[at].operator {
                 Operator::Block { .. } => {
-                    self.labels.push(Label { end: partner, is_loop: false, first_branch: None });
+                    self.labels.push(Label { end: partner, arrivals: None });
                     let reached = self.sequence(region, at + 1, partner);
                     if !self.join(region, reached) {
                         return false;
@@ -122,11 +129,11 @@ impl Planner<'_, '_> {
                     at = partner;
                 }
                 Operator::Loop { .. } => {
-                    self.labels.push(Label { end: partner, is_loop: true, first_branch: None });
+                    self.labels.push(Label { end: partner, arrivals: None });
                     let (left, reached) = self.region(at + 1, partner);
                     self.labels.pop();
-                    if left > 0 {
-                        region.leave(left);
+                    for label in left {
+                        self.go(region, at, label);
                     }
                     if !reached {
                         return false;
@@ -163,59 +170,69 @@ impl Planner<'_, '_> {
 
     /// Somebody goes to the label that is so many blocks out.
     fn branch(&mut self, region: &mut Region, at: usize, depth: u32) {
-        let Some(index) = self.labels.len().checked_sub(depth as usize + 1) else { return };
-        let label = &mut self.labels[index];
-        if !label.is_loop {
-            label.first_branch.get_or_insert(at);
+        if let Some(label) = self.labels.len().checked_sub(depth as usize + 1) {
+            self.go(region, at, label);
         }
+    }
+
+    fn go(&mut self, region: &mut Region, at: usize, index: usize) {
+        let label = &mut self.labels[index];
         region.leave(label.end);
+        if index > region.label {
+            label.arrive(at, region.perhaps());
+        } else if index < region.label && !region.left.contains(&index) {
+            region.left.push(index);
+        }
     }
 
     /// The end of a block: whoever left for it is here again. Whether anybody is.
     fn join(&mut self, region: &mut Region, reached: bool) -> bool {
         let Some(label) = self.labels.pop() else { return reached };
-        if let Some(first) = label.first_branch {
-            // Sites after the first branch were passed by only some of those who are here.
-            let kept = region.payers.iter().take_while(|payer| self.sites[payer.site].at <= first).count();
+        if let Some(arrivals) = &label.arrivals {
+            // Sites after the first who left were passed by only some of those who are here.
+            let kept = region.payers.iter().take_while(|payer| self.sites[payer.site].at <= arrivals.first).count();
             region.payers.truncate(kept.max(1));
+            for (payer, perhaps) in region.payers.iter_mut().zip(&arrivals.perhaps) {
+                payer.perhaps = if reached { payer.perhaps.max(*perhaps) } else { *perhaps };
+            }
         }
         region.payers.iter_mut().filter(|payer| payer.until <= label.end).for_each(|payer| payer.until = 0);
         // Behind one that pays for certain nobody needs another.
         if let Some(sure) = region.payers.iter().position(|payer| payer.until == 0) {
             region.payers.truncate(sure + 1);
         }
-        reached || label.first_branch.is_some()
+        reached || label.arrivals.is_some()
     }
 
     /// Both arms of the `if` at `at`; returns its end, if that is reached.
     fn arms(&mut self, region: &mut Region, at: usize, partner: usize) -> Option<usize> {
         let has_else = matches!(self.body.ops[partner].operator, Operator::Else);
         let end = if has_else { self.body.partner(partner) } else { partner };
-        self.labels.push(Label { end, is_loop: false, first_branch: None });
-        let payers = region.payers.len();
-        let waste = |planner: &Self, region: &Region| -> Vec<u64> {
-            region.payers.iter().take(payers).map(|payer| planner.sites[payer.site].waste).collect()
-        };
-        let before = waste(self, region);
+        self.labels.push(Label { end, arrivals: None });
         region.leave(end);
+        let before = region.payers.clone();
+        if !has_else {
+            self.arrive(at, region);
+        }
         let mut reached = self.sequence(region, at + 1, partner);
-        region.payers.truncate(payers);
         if has_else {
-            let then = waste(self, region);
-            for (payer, before) in region.payers.iter().zip(&before) {
-                self.sites[payer.site].waste = *before;
+            if reached {
+                self.arrive(partner, region);
             }
-            reached |= self.sequence(region, partner + 1, end);
-            region.payers.truncate(payers);
-            // One of the arms is executed: the site pays for the dearer one.
-            for (payer, then) in region.payers.iter().zip(then) {
-                let site = &mut self.sites[payer.site];
-                site.waste = site.waste.max(then);
-            }
-        } else {
-            reached = true;
+            // The other arm is as if this one were not there, but for those who left.
+            let left = before.iter().zip(&region.payers).map(|(before, payer)| before.until.max(payer.until));
+            let payers = before.iter().zip(left).map(|(before, until)| Payer { until, ..*before }).collect();
+            region.payers = payers;
+            reached = self.sequence(region, partner + 1, end);
         }
         self.join(region, reached).then_some(end)
+    }
+
+    /// Somebody goes to the end of the innermost block.
+    fn arrive(&mut self, at: usize, region: &Region) {
+        if let Some(label) = self.labels.last_mut() {
+            label.arrive(at, region.perhaps());
+        }
     }
 
     /// Finds somebody who pays for the instruction at `at`.
@@ -224,16 +241,32 @@ impl Planner<'_, '_> {
             return;
         }
         // A region has a payer at least: its head.
-        let Some(payer) = region.payers.last() else { return };
+        let Some(payer) = region.payers.last_mut() else { return };
         let site = &mut self.sites[payer.site];
         if payer.until == 0 {
             site.certain += units;
-        } else if !self.exact && site.waste + units <= site.certain / 4 + ALLOWANCE {
-            site.waste += units;
+        } else if !self.exact && payer.perhaps + units <= site.certain / 4 + ALLOWANCE {
+            payer.perhaps += units;
         } else {
             let site = self.site(at, false);
             self.sites[site].certain = units;
-            region.payers.push(Payer { site, until: 0 });
+            self.sites[site].units = units;
+            region.payers.push(Payer { site, until: 0, perhaps: 0 });
+            return;
+        }
+        site.units = site.units.max(site.certain + payer.perhaps);
+    }
+}
+
+impl Label {
+    fn arrive(&mut self, at: usize, perhaps: Vec<u64>) {
+        match &mut self.arrivals {
+            None => self.arrivals = Some(Arrivals { first: at, perhaps }),
+            Some(arrivals) => {
+                // Payers that both passed stand in the same places.
+                arrivals.perhaps.truncate(perhaps.len());
+                arrivals.perhaps.iter_mut().zip(perhaps).for_each(|(most, its)| *most = (*most).max(its));
+            }
         }
     }
 }

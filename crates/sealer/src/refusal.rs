@@ -82,6 +82,16 @@ impl Refusal {
         Self { place, reason: reason.into(), cure }
     }
 
+    /// What was written is not what runtimes take: a fault of this crate.
+    pub(crate) fn not_verified(fault: &manyhands_verifier::Fault) -> Self {
+        let place = fault.function.map_or(Place::Module, Place::function);
+        Self::new(
+            place,
+            format!("sealing it went wrong: {fault}"),
+            "this is a fault of the sealer; report it with the module",
+        )
+    }
+
     /// The parser's or the validator's own refusal.
     pub(crate) fn invalid(error: &BinaryReaderError) -> Self {
         let reason = error.message().lines().next().unwrap_or("not WebAssembly").to_owned();

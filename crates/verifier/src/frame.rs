@@ -58,6 +58,16 @@ impl Operands {
         self.dead.is_some()
     }
 
+    /// In code that is never executed, how many blocks inside it are open.
+    pub fn inside_dead(&self) -> Option<u32> {
+        self.dead
+    }
+
+    /// What comes is never executed, whatever it looks like.
+    pub fn kill(&mut self) {
+        self.dead.get_or_insert(0);
+    }
+
     /// Takes the effect of one instruction.
     pub fn step(&mut self, module: &Module<'_>, operator: &Operator<'_>) {
         use Operator as O;

@@ -2,6 +2,7 @@
 //!
 //! - [`cost`], [`frame`]: what work and stack cost, the two published tables;
 //! - [`module`], [`calls`]: a module, and who calls whom in it;
+//! - [`verify`]: whether a sealed module pays for everything it does;
 //! - [`ending`]: what an execution's end means, read from what the module itself wrote.
 //!
 //! Absent on purpose: engines, and the sealer. Whoever lends a computer runs this and need not believe
@@ -12,3 +13,6 @@ pub mod cost;
 pub mod ending;
 pub mod frame;
 pub mod module;
+pub mod verify;
+
+pub use verify::{Fault, verify};

@@ -2,10 +2,22 @@
 
 use std::ops::Range;
 
+use manyhands_abi::NAMESPACE;
 use wasmparser::{
     BinaryReaderError, CompositeInnerType, ElementItems, ExternalKind, FuncType, FunctionBody, MemoryType, Operator,
     Parser, Payload, TypeRef, ValType,
 };
+
+/// A global.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Global {
+    /// Its type.
+    pub ty: ValType,
+    /// Whether it can be written to.
+    pub mutable: bool,
+    /// What it starts with, if that is an integer constant.
+    pub start: Option<i64>,
+}
 
 /// What is known of a module without looking into its functions.
 #[derive(Default)]
@@ -20,8 +32,12 @@ pub struct Module<'a> {
     pub tabled: Vec<u32>,
     /// Exports: name, kind, index.
     pub exports: Vec<(&'a str, ExternalKind, u32)>,
-    /// The type of each global, imports first, and what it starts with if that is an integer constant.
-    pub globals: Vec<(ValType, Option<i64>)>,
+    /// The first import that is no function of the runtime's.
+    pub foreign: Option<&'a str>,
+    /// Whether it has a start function.
+    pub starts: bool,
+    /// Globals, imports first.
+    pub globals: Vec<Global>,
     /// The first memory, and whether it is imported.
     pub memory: Option<(MemoryType, bool)>,
     /// Bodies of the functions that are not imported.
@@ -62,12 +78,17 @@ impl<'a> Module<'a> {
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     let import = import?;
+                    if import.module != NAMESPACE || !matches!(import.ty, TypeRef::Func(_)) {
+                        self.foreign.get_or_insert(import.name);
+                    }
                     match import.ty {
                         TypeRef::Func(ty) => {
                             self.imports.push(import.name);
                             self.functions.push(ty);
                         }
-                        TypeRef::Global(ty) => self.globals.push((ty.content_type, None)),
+                        TypeRef::Global(ty) => {
+                            self.globals.push(Global { ty: ty.content_type, mutable: ty.mutable, start: None });
+                        }
                         TypeRef::Memory(ty) => drop(self.memory.get_or_insert((ty, true))),
                         _ => {}
                     }
@@ -92,7 +113,7 @@ impl<'a> Module<'a> {
                         Operator::I64Const { value } => Some(value),
                         _ => None,
                     };
-                    self.globals.push((global.ty.content_type, start));
+                    self.globals.push(Global { ty: global.ty.content_type, mutable: global.ty.mutable, start });
                 }
             }
             Payload::ExportSection(section) => {
@@ -121,6 +142,7 @@ impl<'a> Module<'a> {
                     }
                 }
             }
+            Payload::StartSection { .. } => self.starts = true,
             Payload::CodeSectionEntry(body) => self.bodies.push(body),
             _ => {}
         }

@@ -113,11 +113,13 @@ impl Wasm {
         Digest::of(&hasher.finish().to_le_bytes())
     }
 
-    /// Compiles a sealed module to machine code.
+    /// Compiles a sealed module to machine code, once it is sure that it pays for whatever it does.
     ///
     /// # Errors
-    /// [`Infrastructure`]: a sealed module always compiles, so the machine is to blame.
+    /// [`Infrastructure`]: the module is not well sealed, whoever signed it. What is, always compiles, so
+    /// otherwise the machine is to blame.
     pub fn compile(&self, module: &[u8]) -> Result<Vec<u8>, Infrastructure> {
+        manyhands_verifier::verify(module).map_err(|fault| Infrastructure::of("cannot be compiled", &fault))?;
         self.engine.precompile_module(module).map_err(|error| Infrastructure::of("cannot be compiled", &error))
     }
 

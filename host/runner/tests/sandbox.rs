@@ -341,6 +341,20 @@ async fn what_is_no_machine_code_of_this_engine_is_refused() {
 }
 
 #[tokio::test]
+async fn attack_1_a_module_that_does_not_pay_is_not_compiled_whoever_signed_it() {
+    let text = format!(
+        r#"(module {IMPORTS} (memory (export "memory") 1)
+             (global (export "manyhands_cause") (mut i32) (i32.const 0))
+             (global (export "manyhands_meter") (mut i64) (i64.const 1000))
+             (func (export "manyhands_run") (loop (br 0))))"#
+    );
+    let module = wat::parse_str(text).expect("the test's own text is WebAssembly");
+    let error = compile(&program(), module).await.expect_err("refused").to_string();
+    let expected = "cannot be compiled: not a well-sealed module: function 7, offset 0x129: a loop whose meter is not at hand";
+    assert_eq!(error, expected);
+}
+
+#[tokio::test]
 async fn a_program_that_is_no_sandbox_is_noticed() {
     for other in ["/bin/true", "/nowhere/at/all"] {
         let error = parent::survey(&Program::at(other)).await.expect_err("refused").to_string();

@@ -1,0 +1,200 @@
+//! No site charges what another has charged already.
+//!
+//! A site that pays for one arm of a branch leaves something over for who takes the other, so a site that comes later there may
+//! charge less. Going backwards, it is found how much must have been paid at each site; going forwards, how much was. A site
+//! then charges the difference, and none could charge a unit less. What is over at the end of a loop's iteration is nobody's.
+
+use wasmparser::Operator;
+
+use crate::body::Body;
+use crate::plan::Site;
+
+pub(crate) fn tighten(body: &Body<'_>, costs: &[u64], sites: &mut [Site]) {
+    let needs = needs(body, costs, sites);
+    lower(body, costs, sites, &needs);
+}
+
+/// A block, seen from its end.
+struct Ahead {
+    /// How many loops are around what comes after it.
+    loops: usize,
+    is_loop: bool,
+    /// What must have been paid after it.
+    after: u64,
+    /// What must have been paid before the other arm.
+    other: Option<u64>,
+    /// What must have been paid before a loop, for those who leave it for places further out.
+    exits: u64,
+}
+
+/// For each site, what must have been paid once it is passed.
+fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
+    let opener = openers(body);
+    let mut needs = vec![0; sites.len()];
+    let mut left = sites.len();
+    let mut blocks: Vec<Ahead> = Vec::new();
+    let mut loops = 0;
+    let mut need: u64 = 0;
+    for (at, op) in body.ops.iter().enumerate().rev() {
+        match &op.operator {
+            Operator::End => {
+                let is_loop = matches!(opener[at].map(|at| &body.ops[at].operator), Some(Operator::Loop { .. }));
+                blocks.push(Ahead { loops, is_loop, after: need, other: None, exits: 0 });
+                if is_loop {
+                    loops += 1;
+                    need = 0;
+                }
+            }
+            Operator::Else => {
+                if let Some(block) = blocks.last_mut() {
+                    block.other = Some(need);
+                    need = block.after;
+                }
+            }
+            Operator::If { .. } => {
+                if let Some(block) = blocks.pop() {
+                    need = need.max(block.other.unwrap_or(block.after));
+                }
+            }
+            Operator::Block { .. } => drop(blocks.pop()),
+            Operator::Loop { .. } => {
+                if let Some(block) = blocks.pop() {
+                    loops = block.loops;
+                    need = block.after.max(block.exits);
+                }
+            }
+            Operator::Br { relative_depth } => need = at_label(&mut blocks, loops, *relative_depth),
+            Operator::BrIf { relative_depth } => need = need.max(at_label(&mut blocks, loops, *relative_depth)),
+            Operator::BrTable { targets } => {
+                let depths = targets.targets().map_while(Result::ok).chain([targets.default()]);
+                need = depths.map(|depth| at_label(&mut blocks, loops, depth)).max().unwrap_or(0);
+            }
+            Operator::Return => {
+                let outermost = blocks.len() as u32 - 1;
+                need = at_label(&mut blocks, loops, outermost);
+            }
+            Operator::Unreachable => need = 0,
+            _ => {}
+        }
+        need += costs[at];
+        if left > 0 && sites[left - 1].at == at {
+            left -= 1;
+            needs[left] = need;
+            need = need.saturating_sub(sites[left].units);
+        }
+    }
+    needs
+}
+
+/// What must have been paid by whoever branches so many blocks out, of what is paid inside the innermost loop.
+fn at_label(blocks: &mut [Ahead], loops: usize, depth: u32) -> u64 {
+    let Some(index) = blocks.len().checked_sub(depth as usize + 1) else { return 0 };
+    let (inner, need) = match &blocks[index] {
+        // Back to its head, where nothing is owed.
+        block if block.is_loop => (block.loops + 1, 0),
+        block => (block.loops, block.after),
+    };
+    if inner == loops {
+        return need;
+    }
+    // The outermost of the loops that are left.
+    if let Some(left) = blocks.iter_mut().find(|block| block.is_loop && block.loops == inner) {
+        left.exits = left.exits.max(need);
+    }
+    0
+}
+
+/// A block, seen from its beginning.
+struct Behind {
+    is_loop: bool,
+    /// What was paid by the poorest who branched to its end.
+    arrived: Option<u64>,
+    /// What was paid before a loop, or before the other arm of an `if`.
+    before: Option<u64>,
+    is_if: bool,
+}
+
+fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
+    let mut sites = sites.iter_mut().zip(needs).peekable();
+    let mut blocks = vec![Behind { is_loop: false, arrived: None, before: None, is_if: false }];
+    let mut paid = Some(0_u64);
+    for (at, op) in body.ops.iter().enumerate() {
+        if let Some((site, need)) = sites.next_if(|(site, _)| site.at == at) {
+            site.units = site.units.min(need.saturating_sub(paid.unwrap_or(0)));
+            paid = paid.map(|paid| paid + site.units);
+        }
+        paid = paid.map(|paid| paid.saturating_sub(costs[at]));
+        match &op.operator {
+            Operator::Block { .. } => {
+                blocks.push(Behind { is_loop: false, arrived: None, before: None, is_if: false });
+            }
+            Operator::If { .. } => blocks.push(Behind { is_loop: false, arrived: None, before: paid, is_if: true }),
+            Operator::Loop { .. } => {
+                blocks.push(Behind { is_loop: true, arrived: None, before: paid, is_if: false });
+                paid = paid.map(|_| 0);
+            }
+            Operator::Else => {
+                if let Some(block) = blocks.last_mut() {
+                    block.arrived = poorest(block.arrived, paid);
+                    paid = block.before.take();
+                    block.is_if = false;
+                }
+            }
+            Operator::End => {
+                let Some(block) = blocks.pop() else { return };
+                paid = match (block.is_loop, paid) {
+                    (true, reached) => reached.and(block.before),
+                    (false, _) if block.is_if => poorest(poorest(block.arrived, paid), block.before),
+                    (false, _) => poorest(block.arrived, paid),
+                };
+            }
+            Operator::Br { relative_depth } => {
+                arrive(&mut blocks, *relative_depth, paid);
+                paid = None;
+            }
+            Operator::BrIf { relative_depth } => arrive(&mut blocks, *relative_depth, paid),
+            Operator::BrTable { targets } => {
+                for depth in targets.targets().map_while(Result::ok).chain([targets.default()]) {
+                    arrive(&mut blocks, depth, paid);
+                }
+                paid = None;
+            }
+            Operator::Return | Operator::Unreachable => paid = None,
+            _ => {}
+        }
+    }
+}
+
+/// Somebody branches so many blocks out.
+fn arrive(blocks: &mut [Behind], depth: u32, paid: Option<u64>) {
+    let Some(index) = blocks.len().checked_sub(depth as usize + 1) else { return };
+    if blocks[index].is_loop {
+        return;
+    }
+    // Whoever leaves loops has what was paid before the outermost of them.
+    let paid = match blocks[index + 1..].iter().find(|block| block.is_loop) {
+        Some(left) => paid.and(left.before),
+        None => paid,
+    };
+    blocks[index].arrived = poorest(blocks[index].arrived, paid);
+}
+
+fn poorest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// For each `end`, where its block begins.
+fn openers(body: &Body<'_>) -> Vec<Option<usize>> {
+    let mut openers = vec![None; body.ops.len()];
+    for (at, op) in body.ops.iter().enumerate() {
+        if matches!(op.operator, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. }) {
+            let partner = body.partner(at);
+            let is_else = matches!(body.ops[partner].operator, Operator::Else);
+            openers[if is_else { body.partner(partner) } else { partner }] = Some(at);
+        }
+    }
+    openers
+}

@@ -1,0 +1,845 @@
+//! Whether a sealed module pays for everything it does.
+//!
+//! One pass over each function, which follows how much has been paid for and not yet been done. At each instruction that
+//! must not be less than it costs, on every path that leads there: where paths meet, the poorest counts; whoever goes round
+//! a loop must be as rich at its end as at its head; and at the head of each loop, at the entry of each function that calls
+//! others, and wherever a length is paid for, it is looked at whether anything is left. So however the module was made,
+//! it stops after as much work as its fuel is worth. Nothing but these few sequences of instructions may touch the meter.
+//!
+//! Stack is checked over the whole module: every cycle of calls has a function that counts, for as much as the
+//! deepest row of calls takes that begins with it.
+
+use core::fmt;
+
+use manyhands_abi::{
+    CAUSE, CAUSE_FUEL, CAUSE_MEMORY, CAUSE_STACK, IMPORTS, METER, METER_STACK_BITS, NAMESPACE, REDUCE, RUN,
+};
+use wasmparser::{BinaryReaderError, BlockType, ExternalKind, Operator, ValType};
+
+use crate::calls::Calls;
+use crate::cost;
+use crate::frame::{self, Operands};
+use crate::module::Module;
+
+/// The most functions in a row of which each is paid for by the one before.
+const ROW_MAX: u32 = 16;
+/// The highest bit of each half of a meter, which is set when it went below zero.
+const BELOW_ZERO: i64 = i64::MIN | 1 << (METER_STACK_BITS - 1);
+const STACK_MASK: i64 = (1 << METER_STACK_BITS) - 1;
+
+/// Why a module is not executed. Whoever sealed it is to blame, or whoever changed it since.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Fault {
+    /// The function, imports first, if it is one's.
+    pub function: Option<u32>,
+    /// The byte of the module at which it was noticed.
+    pub offset: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a well-sealed module: ")?;
+        if let Some(function) = self.function {
+            write!(f, "function {function}, ")?;
+        }
+        write!(f, "offset {:#x}: {}", self.offset, self.reason)
+    }
+}
+
+impl From<BinaryReaderError> for Fault {
+    fn from(error: BinaryReaderError) -> Self {
+        Self { function: None, offset: error.offset(), reason: error.message().to_owned() }
+    }
+}
+
+/// Verifies a module. It says nothing about what an engine's validation says; both are needed.
+///
+/// # Errors
+/// [`Fault`]: the first thing that is not as it should be.
+pub fn verify(bytes: &[u8]) -> Result<(), Fault> {
+    let module = Module::read(bytes)?;
+    let (meter, cause, stack) = border(&module)?;
+    let mut verifier = Verifier {
+        calls: Calls::of(&module),
+        known: vec![Known::Nothing; module.bodies.len()],
+        frames: vec![0; module.bodies.len()],
+        stacks: vec![0; module.bodies.len()],
+        meter,
+        cause,
+        suffix: suffix(cause),
+        module: &module,
+    };
+    for at in 0..module.bodies.len() {
+        verifier.function(at, 0)?;
+    }
+    verifier.entries()?;
+    verifier.stack(stack)
+}
+
+/// Checks imports and exports; returns the meter's and the cause's index and the stack that is there.
+fn border(module: &Module<'_>) -> Result<(u32, u32, u64), Fault> {
+    let fault = |reason: String| Fault { function: None, offset: 0, reason };
+    if let Some(name) = module.foreign {
+        return Err(fault(format!("it imports `{name}`, which is no function of `{NAMESPACE}`")));
+    }
+    if let Some(unknown) = module.imports.iter().find(|name| !IMPORTS.iter().any(|known| known.name == **name)) {
+        return Err(fault(format!("it imports `{unknown}`, which no runtime has")));
+    }
+    if module.starts {
+        return Err(fault("it has a start function".to_owned()));
+    }
+    let global = |name: &str, ty| {
+        let index = module.export(name, ExternalKind::Global)?;
+        let global = module.globals.get(index as usize)?;
+        (global.ty == ty && global.mutable).then_some((index, global.start?))
+    };
+    let (Some((meter, stack)), Some((cause, 0))) = (global(METER, ValType::I64), global(CAUSE, ValType::I32)) else {
+        return Err(fault(format!("it does not export `{METER}` and `{CAUSE}` as it should")));
+    };
+    match u64::try_from(stack) {
+        Ok(stack) if stack <= frame::BUDGET => Ok((meter, cause, stack)),
+        _ => Err(fault(format!("it starts with {stack} units of stack, more than there are"))),
+    }
+}
+
+/// How the code of a function ends that looks at its meter.
+fn suffix(cause: u32) -> Vec<u8> {
+    let mut bytes = vec![0x24];
+    let mut rest = cause;
+    loop {
+        let low = (rest & 0x7f) as u8;
+        rest >>= 7;
+        bytes.push(if rest > 0 { low | 0x80 } else { low });
+        if rest == 0 {
+            break;
+        }
+    }
+    bytes.extend([0x00, 0x0b]);
+    bytes
+}
+
+/// What is known of a function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// It is being gone through.
+    Open,
+    /// It pays for itself.
+    Pays,
+    /// Whoever calls it pays this for it.
+    Costs(u64),
+}
+
+struct Verifier<'a> {
+    module: &'a Module<'a>,
+    calls: Calls,
+    known: Vec<Known>,
+    frames: Vec<u64>,
+    /// What each function counts.
+    stacks: Vec<u64>,
+    meter: u32,
+    cause: u32,
+    suffix: Vec<u8>,
+}
+
+impl Verifier<'_> {
+    /// Functions that others than the module's own code call pay for themselves.
+    fn entries(&self) -> Result<(), Fault> {
+        let exported =
+            self.module.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func).map(|(_, _, index)| *index);
+        for function in exported.chain(self.module.tabled.iter().copied()) {
+            let defined = function.checked_sub(self.module.imported());
+            match defined.and_then(|at| self.known.get(at as usize)) {
+                Some(Known::Pays | Known::Costs(0)) => {}
+                _ => {
+                    let reason = "it can be called from outside and does not pay for itself".to_owned();
+                    return Err(Fault { function: Some(function), offset: 0, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stack(&self, there: u64) -> Result<(), Fault> {
+        let fault = |at: usize, reason: &str| {
+            let function = Some(self.module.imported() + at as u32);
+            Fault { function, offset: self.module.bodies[at].range().start, reason: reason.to_owned() }
+        };
+        let heads: Vec<bool> = self.stacks.iter().map(|stack| *stack > 0).collect();
+        let chains = self
+            .calls
+            .chains(&heads, &self.frames)
+            .ok_or_else(|| fault(0, "functions call each other in a circle and none counts stack"))?;
+        for (at, chain) in chains.iter().enumerate() {
+            if heads[at] && self.stacks[at] < (*chain).min(frame::BUDGET + 1) {
+                return Err(fault(at, "it counts less stack than it takes"));
+            }
+        }
+        for name in [RUN, REDUCE] {
+            let entry = self.module.export(name, ExternalKind::Func);
+            let Some(at) = entry.and_then(|index| index.checked_sub(self.module.imported())) else { continue };
+            let at = at as usize;
+            if !heads[at] && chains[at] + there > frame::BUDGET {
+                return Err(fault(at, "more stack is handed out than there is"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through a function, if that was not done.
+    fn function(&mut self, at: usize, row: u32) -> Result<Known, Fault> {
+        match self.known[at] {
+            Known::Nothing => {}
+            known => return Ok(known),
+        }
+        let code = &self.module.bodies[at];
+        let function = self.module.imported() + at as u32;
+        let located = |fault: Fault| Fault { function: Some(function), ..fault };
+        self.known[at] = Known::Open;
+        let ty = self.module.type_of(function);
+        let mut locals = ty.map_or(0, |ty| ty.params().len() as u64);
+        let mut vectors = ty.is_some_and(|ty| ty.params().contains(&ValType::V128));
+        for group in code.get_locals_reader().map_err(|error| located(error.into()))? {
+            let (count, ty) = group.map_err(|error| located(error.into()))?;
+            locals += u64::from(count);
+            vectors |= ty == ValType::V128;
+        }
+        let mut reader = code.get_operators_reader().map_err(|error| located(error.into()))?;
+        let mut ops = Vec::with_capacity(code.range().len() / 2);
+        while !reader.eof() {
+            ops.push(reader.read_with_offset().map_err(|error| located(error.into()))?);
+        }
+        let looks = matches!(ops.first(), Some((Operator::Block { .. }, _))) && code.as_bytes().ends_with(&self.suffix);
+        let pays = looks
+            || matches!(ops.first(), Some((Operator::GlobalGet { global_index }, _)) if *global_index == self.meter);
+        if pays {
+            // Whoever calls it need not wait for what is found in it.
+            self.known[at] = Known::Pays;
+        }
+        let mut scan = Scan {
+            ops: &ops,
+            next: 0,
+            verifier: self,
+            operands: Operands::of(ty.map_or(0, |ty| ty.results().len())),
+            blocks: Vec::new(),
+            live: Some(State { paid: 0, global: true, local: false }),
+            pays,
+            poorest: 0,
+            meter_local: None,
+            looked_at_entry: false,
+            length_paid: false,
+            dry: None,
+            stack: 0,
+            at,
+            row,
+        };
+        scan.body(looks).map_err(located)?;
+        let (owed, stack) = (scan.poorest.unsigned_abs(), scan.stack);
+        vectors |= scan.operands.vectors;
+        let most = scan.operands.most;
+        self.frames[at] = frame::units(locals, most, vectors);
+        self.stacks[at] = stack;
+        if !pays {
+            self.known[at] = Known::Costs(owed);
+        }
+        Ok(self.known[at])
+    }
+}
+
+/// What is true whenever a place in a function is reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State {
+    /// Units that were paid for and not used.
+    paid: i64,
+    /// Whether the global has the newest meter.
+    global: bool,
+    /// Whether the local has.
+    local: bool,
+}
+
+impl State {
+    fn and(self, other: Self) -> Self {
+        Self { paid: self.paid.min(other.paid), global: self.global && other.global, local: self.local && other.local }
+    }
+}
+
+struct Block {
+    /// For a loop, what is true at its head whenever it is reached.
+    head: Option<State>,
+    /// For an `if`, what is true when its condition is not.
+    otherwise: Option<State>,
+    /// What is true when somebody branches to its end.
+    exit: Option<State>,
+}
+
+struct Scan<'a, 'b, 'm> {
+    ops: &'a [(Operator<'a>, usize)],
+    next: usize,
+    verifier: &'b mut Verifier<'m>,
+    operands: Operands,
+    blocks: Vec<Block>,
+    /// What is true here; `None` where nobody comes.
+    live: Option<State>,
+    pays: bool,
+    /// The least that was ever paid in advance; below zero if somebody else pays.
+    poorest: i64,
+    meter_local: Option<u32>,
+    looked_at_entry: bool,
+    /// Whether the length on the stack was paid for.
+    length_paid: bool,
+    /// How many blocks are open inside the one to whose end those go who have nothing left.
+    dry: Option<usize>,
+    stack: u64,
+    at: usize,
+    row: u32,
+}
+
+impl<'a> Scan<'a, '_, '_> {
+    fn fault<T>(&self, reason: &str) -> Result<T, Fault> {
+        let at = self.next.min(self.ops.len().saturating_sub(1));
+        let offset = self.ops.get(at).map_or(0, |(_, offset)| *offset);
+        Err(Fault { function: None, offset, reason: reason.to_owned() })
+    }
+
+    fn peek(&self, ahead: usize) -> Option<&'a Operator<'a>> {
+        self.ops.get(self.next + ahead).map(|(operator, _)| operator)
+    }
+
+    fn body(&mut self, looks: bool) -> Result<(), Fault> {
+        if looks {
+            let [Some(Operator::Block { blockty: BlockType::Empty }), Some(Operator::Block { .. })] =
+                [self.peek(0), self.peek(1)]
+            else {
+                return self.fault("two blocks should hold its code");
+            };
+            self.next = 2;
+            self.dry = Some(1);
+        }
+        self.blocks.push(Block { head: None, otherwise: None, exit: None });
+        if self.pays {
+            self.entry()?;
+        }
+        while !self.blocks.is_empty() {
+            if self.next >= self.ops.len() {
+                return self.fault("its code ends too early");
+            }
+            self.instruction()?;
+        }
+        if looks { self.end() } else { Ok(()) }
+    }
+
+    /// What comes before a function's own code. What is not here is charged like anything else.
+    fn entry(&mut self) -> Result<(), Fault> {
+        let [Some(Operator::GlobalGet { global_index }), Some(Operator::I64Const { value: charge })] =
+            [self.peek(0), self.peek(1)]
+        else {
+            return Ok(());
+        };
+        if *global_index != self.verifier.meter || charge & STACK_MASK == 0 {
+            return Ok(());
+        }
+        let [
+            Some(Operator::I64Sub),
+            Some(Operator::LocalTee { local_index }),
+            Some(Operator::I64Const { value: BELOW_ZERO }),
+            Some(Operator::I64And),
+            Some(Operator::I64Const { value: 0 }),
+            Some(Operator::I64Ne),
+            Some(Operator::BrIf { relative_depth: 1 }),
+        ] = [2, 3, 4, 5, 6, 7, 8].map(|ahead| self.peek(ahead))
+        else {
+            return self.fault("it takes stack and does not look whether any is left");
+        };
+        if self.dry.is_none() {
+            return self.fault("it takes stack and has nowhere to go");
+        }
+        self.pay(*charge & !STACK_MASK)?;
+        self.stack = (*charge & STACK_MASK) as u64;
+        self.meter_local = Some(*local_index);
+        self.looked_at_entry = true;
+        self.next += 9;
+        self.know(false, true);
+        Ok(())
+    }
+
+    fn pay(&mut self, charge: i64) -> Result<(), Fault> {
+        if charge < 0 || charge & STACK_MASK != 0 {
+            return self.fault("it pays a sum that is none");
+        }
+        if let Some(live) = &mut self.live {
+            live.paid += charge >> METER_STACK_BITS;
+        }
+        Ok(())
+    }
+
+    fn know(&mut self, global: bool, local: bool) {
+        if let Some(live) = &mut self.live {
+            (live.global, live.local) = (global, local);
+        }
+    }
+
+    /// One instruction, or one of the sequences that work with the meter.
+    fn instruction(&mut self) -> Result<(), Fault> {
+        let Some((operator, _)) = self.ops.get(self.next) else { return Ok(()) };
+        let Some(state) = self.live else { return self.dead(operator) };
+        match operator {
+            Operator::GlobalGet { global_index } if *global_index == self.verifier.meter => self.sequence(state),
+            Operator::LocalGet { local_index } if Some(*local_index) == self.meter_local => self.sequence(state),
+            Operator::LocalTee { local_index } if self.is_length(*local_index) => self.length(state, *local_index),
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index }
+                if Some(*local_index) == self.meter_local =>
+            {
+                self.fault("it writes to the local that holds the meter")
+            }
+            Operator::GlobalSet { global_index } if *global_index == self.verifier.meter => {
+                self.fault("it writes to the meter")
+            }
+            Operator::GlobalSet { global_index } if *global_index == self.verifier.cause => {
+                self.fault("it writes to the cause")
+            }
+            Operator::I32Const { value: CAUSE_MEMORY } if self.is_memory_refused() => {
+                self.next += 2;
+                Ok(())
+            }
+            _ => self.own(state, operator),
+        }
+    }
+
+    fn is_memory_refused(&self) -> bool {
+        matches!(self.peek(1), Some(Operator::GlobalSet { global_index }) if *global_index == self.verifier.cause)
+            && matches!(self.peek(2), Some(Operator::Unreachable))
+    }
+
+    /// Whether what follows stops if memory was refused.
+    fn tells_refusal(&self) -> bool {
+        matches!(
+            [1, 2, 3, 4, 5, 6, 7].map(|ahead| self.peek(ahead)),
+            [
+                Some(Operator::LocalTee { .. }),
+                Some(Operator::I32Const { value: -1 }),
+                Some(Operator::I32Eq),
+                Some(Operator::If { .. }),
+                Some(Operator::I32Const { value: CAUSE_MEMORY }),
+                Some(Operator::GlobalSet { global_index }),
+                Some(Operator::Unreachable),
+            ] if *global_index == self.verifier.cause
+        )
+    }
+
+    /// Code that is never reached, which may hold anything.
+    fn dead(&mut self, operator: &Operator<'_>) -> Result<(), Fault> {
+        let was_inside = self.operands.inside_dead();
+        self.operands.step(self.verifier.module, operator);
+        self.next += 1;
+        if was_inside == Some(0) {
+            match operator {
+                Operator::End => self.close(),
+                Operator::Else => self.otherwise()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A sequence that begins with the meter: something is paid, or it is written back or read again.
+    fn sequence(&mut self, state: State) -> Result<(), Fault> {
+        if !self.pays {
+            return self.fault("it works with a meter that others pay for");
+        }
+        let from_global = matches!(self.peek(0), Some(Operator::GlobalGet { .. }));
+        if !(if from_global { state.global } else { state.local }) {
+            return self.fault("it takes a meter that is not the newest");
+        }
+        match [self.peek(1), self.peek(2), self.peek(3)] {
+            [Some(Operator::I64Const { value: charge }), Some(Operator::I64Sub), Some(to)] => {
+                self.pay(*charge)?;
+                self.next += 3;
+                match to {
+                    Operator::GlobalSet { global_index } if *global_index == self.verifier.meter => {
+                        self.next += 1;
+                        self.know(true, false);
+                        Ok(())
+                    }
+                    Operator::LocalSet { local_index } if self.may_hold(*local_index) => {
+                        self.meter_local = Some(*local_index);
+                        self.next += 1;
+                        self.know(false, true);
+                        Ok(())
+                    }
+                    Operator::LocalTee { local_index } if self.may_hold(*local_index) => {
+                        self.meter_local = Some(*local_index);
+                        // The first thing that a function does.
+                        self.looked_at_entry |= self.next == 5 && self.dry.is_some();
+                        self.look()
+                    }
+                    _ => self.fault("it pays and does not say so"),
+                }
+            }
+            [Some(Operator::LocalSet { local_index }), ..] if from_global && self.may_hold(*local_index) => {
+                self.meter_local = Some(*local_index);
+                self.next += 2;
+                self.know(true, true);
+                Ok(())
+            }
+            [Some(Operator::GlobalSet { global_index }), ..]
+                if !from_global && *global_index == self.verifier.meter =>
+            {
+                self.next += 2;
+                self.know(true, true);
+                Ok(())
+            }
+            _ => self.fault("it does something with the meter that is not known"),
+        }
+    }
+
+    fn may_hold(&self, local: u32) -> bool {
+        self.meter_local.is_none_or(|known| known == local)
+    }
+
+    /// Looks whether any fuel is left of what is being kept in the local.
+    fn look(&mut self) -> Result<(), Fault> {
+        let [Some(Operator::I64Const { value: 0 }), Some(Operator::I64LtS), Some(Operator::BrIf { relative_depth })] =
+            [self.peek(1), self.peek(2), self.peek(3)]
+        else {
+            return self.fault("it pays and does not look whether anything is left");
+        };
+        if self.dry.is_none() || *relative_depth as usize != self.blocks.len() {
+            return self.fault("it goes on when nothing is left");
+        }
+        self.next += 4;
+        self.know(false, true);
+        Ok(())
+    }
+
+    fn is_length(&self, local: u32) -> bool {
+        matches!(self.peek(3), Some(Operator::I64ExtendI32U))
+            && matches!(self.peek(2), Some(Operator::LocalGet { local_index }) if *local_index == local)
+            && match self.peek(1) {
+                Some(Operator::GlobalGet { global_index }) => *global_index == self.verifier.meter,
+                Some(Operator::LocalGet { local_index }) => Some(*local_index) == self.meter_local,
+                _ => false,
+            }
+    }
+
+    /// A length is kept, and paid for.
+    fn length(&mut self, state: State, local: u32) -> Result<(), Fault> {
+        const UNIT: i64 = -(cost::LENGTH_PER_UNIT as i64);
+        const SHIFT: i64 = METER_STACK_BITS as i64 - cost::LENGTH_PER_UNIT.ilog2() as i64;
+        let from_global = matches!(self.peek(1), Some(Operator::GlobalGet { .. }));
+        if Some(local) == self.meter_local || !(if from_global { state.global } else { state.local }) {
+            return self.fault("it takes a meter that is not the newest");
+        }
+        let [
+            Some(Operator::I64Const { value: UNIT }),
+            Some(Operator::I64And),
+            Some(Operator::I64Const { value: SHIFT }),
+            Some(Operator::I64Shl),
+            Some(Operator::I64Sub),
+            Some(Operator::LocalTee { local_index }),
+        ] = [4, 5, 6, 7, 8, 9].map(|ahead| self.peek(ahead))
+        else {
+            return self.fault("it does not pay for a length as it should");
+        };
+        if !self.may_hold(*local_index) || *local_index == local {
+            return self.fault("it keeps the meter in another local");
+        }
+        self.meter_local = Some(*local_index);
+        self.next += 9;
+        self.look()?;
+        self.length_paid = true;
+        Ok(())
+    }
+
+    /// One of the function's own instructions.
+    fn own(&mut self, state: State, operator: &Operator<'_>) -> Result<(), Fault> {
+        if !is_accepted(operator) {
+            return self.fault("an instruction that jobs must not use");
+        }
+        let length_paid = std::mem::take(&mut self.length_paid);
+        let mut units = cost::of(operator);
+        let mut after = state;
+        match operator {
+            Operator::Call { function_index } => match function_index.checked_sub(self.verifier.module.imported()) {
+                None => {
+                    units = cost::HOST_CALL;
+                    let name = self.verifier.module.imports.get(*function_index as usize);
+                    if name.is_some_and(|name| cost::host_has_length(name)) && !length_paid {
+                        return self.fault("it calls a host function and does not pay for the length");
+                    }
+                    if !self.pays || !state.global {
+                        return self.fault("it calls a host function and does not say before what it used");
+                    }
+                }
+                Some(called) => {
+                    let at = self.at;
+                    self.verifier.calls.call(at, *function_index);
+                    match self.callee(called as usize)? {
+                        Known::Costs(owed) => units += owed,
+                        _ => after = self.calls(state)?,
+                    }
+                }
+            },
+            Operator::CallIndirect { type_index, .. } => {
+                let at = self.at;
+                self.verifier.calls.call_indirect(at, *type_index);
+                after = self.calls(state)?;
+            }
+            Operator::MemoryGrow { .. } if !self.tells_refusal() => {
+                return self.fault("it grows memory and does not tell a refusal by the machine");
+            }
+            _ if cost::has_length(operator) && !length_paid => {
+                return self.fault("it does not pay for a length");
+            }
+            _ => {}
+        }
+        after.paid -= i64::try_from(units).unwrap_or(i64::MAX / 2);
+        self.poorest = self.poorest.min(after.paid);
+        if self.pays && after.paid < 0 {
+            return self.fault("it does what it has not paid for");
+        }
+        self.live = Some(after);
+        self.control(after, operator)?;
+        if !matches!(operator, Operator::Loop { .. }) {
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// What a call of this function costs whoever calls it.
+    fn callee(&mut self, at: usize) -> Result<Known, Fault> {
+        match self.verifier.known.get(at) {
+            Some(Known::Nothing) if self.row < ROW_MAX => self.verifier.function(at, self.row + 1),
+            Some(Known::Pays) => Ok(Known::Pays),
+            Some(Known::Costs(owed)) => Ok(Known::Costs(*owed)),
+            _ => self.fault("it calls functions that do not pay for themselves, too many in a row"),
+        }
+    }
+
+    /// A call of a function that pays for itself.
+    fn calls(&mut self, state: State) -> Result<State, Fault> {
+        if !self.pays {
+            return self.fault("it calls others and does not pay for itself");
+        }
+        if !self.looked_at_entry {
+            return self.fault("it calls others and did not look whether anything is left");
+        }
+        if !state.global {
+            return self.fault("it calls others and does not say before what it used");
+        }
+        Ok(State { local: false, ..state })
+    }
+
+    fn control(&mut self, state: State, operator: &Operator<'_>) -> Result<(), Fault> {
+        match operator {
+            Operator::End => {
+                self.operands.step(self.verifier.module, operator);
+                self.close();
+                return Ok(());
+            }
+            Operator::Else => {
+                self.operands.step(self.verifier.module, operator);
+                return self.otherwise();
+            }
+            Operator::Block { .. } => self.blocks.push(Block { head: None, otherwise: None, exit: None }),
+            Operator::If { .. } => self.blocks.push(Block { head: None, otherwise: Some(state), exit: None }),
+            Operator::Loop { .. } => {
+                if !self.pays || !state.local {
+                    return self.fault("a loop whose meter is not at hand");
+                }
+                let head = State { global: false, ..state };
+                self.blocks.push(Block { head: Some(head), otherwise: None, exit: None });
+                self.live = Some(head);
+                self.operands.step(self.verifier.module, operator);
+                self.next += 1;
+                let pays = matches!(
+                    [self.peek(0), self.peek(1), self.peek(2), self.peek(3)],
+                    [
+                        Some(Operator::LocalGet { local_index }),
+                        Some(Operator::I64Const { .. }),
+                        Some(Operator::I64Sub),
+                        Some(Operator::LocalTee { .. })
+                    ] if Some(*local_index) == self.meter_local
+                );
+                return if pays { Ok(()) } else { self.fault("a loop that does not look whether anything is left") };
+            }
+            Operator::Br { relative_depth } => {
+                self.branch(state, *relative_depth)?;
+                self.live = None;
+            }
+            Operator::BrIf { relative_depth } => self.branch(state, *relative_depth)?,
+            Operator::BrTable { targets } => {
+                for depth in targets.targets() {
+                    self.branch(state, depth?)?;
+                }
+                self.branch(state, targets.default())?;
+                self.live = None;
+            }
+            Operator::Return => {
+                if self.dry.is_some() {
+                    return self.fault("it returns and does not say what it used");
+                }
+                self.leave(state)?;
+                self.live = None;
+            }
+            Operator::Unreachable => self.live = None,
+            _ => {}
+        }
+        self.operands.step(self.verifier.module, operator);
+        Ok(())
+    }
+
+    fn branch(&mut self, state: State, depth: u32) -> Result<(), Fault> {
+        let Some(at) = self.blocks.len().checked_sub(depth as usize + 1) else {
+            return self.fault("it branches out of its code");
+        };
+        if let Some(head) = self.blocks[at].head {
+            if state.paid < head.paid || !state.local {
+                return self.fault("a loop that does not pay for going round");
+            }
+            return Ok(());
+        }
+        // What is over at the end of an iteration is nobody's.
+        let heads = self.blocks[at..].iter().filter_map(|block| block.head);
+        let state = State { paid: heads.map(|head| head.paid).fold(state.paid, i64::min), ..state };
+        let exit = &mut self.blocks[at].exit;
+        *exit = Some(exit.map_or(state, |exit| exit.and(state)));
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(block) = self.blocks.pop() else { return };
+        if let (Some(live), Some(head)) = (&mut self.live, block.head) {
+            live.paid = live.paid.min(head.paid);
+        }
+        let ends = [self.live, block.exit, block.otherwise];
+        self.live = ends.into_iter().flatten().reduce(State::and);
+        if self.live.is_none() {
+            self.operands.kill();
+        }
+    }
+
+    fn otherwise(&mut self) -> Result<(), Fault> {
+        let live = self.live;
+        let Some(block) = self.blocks.last_mut() else { return self.fault("an `else` without an `if`") };
+        if let Some(state) = live {
+            block.exit = Some(block.exit.map_or(state, |exit| exit.and(state)));
+        }
+        self.live = block.otherwise.take();
+        Ok(())
+    }
+
+    /// The end of a function that looks: what is left is written back, and what ran out is said.
+    fn end(&mut self) -> Result<(), Fault> {
+        // Where nobody comes, everything is true.
+        self.leave(self.live.unwrap_or(State { paid: 0, global: true, local: true }))?;
+        for expected in ["return", "end"] {
+            let there = match (expected, self.peek(0)) {
+                ("return", Some(Operator::Return)) => true,
+                (_, Some(Operator::End)) => expected == "end",
+                _ => false,
+            };
+            if !there {
+                return self.fault("it does not end as it should");
+            }
+            self.next += 1;
+        }
+        let says = match self.peek(0) {
+            Some(Operator::I32Const { value: CAUSE_FUEL }) if self.stack == 0 => 1,
+            Some(Operator::I32Const { value: CAUSE_STACK }) if self.stack > 0 => {
+                let [
+                    Some(Operator::LocalGet { local_index }),
+                    Some(Operator::I64Const { value: 0 }),
+                    Some(Operator::I64LtS),
+                    Some(Operator::I32Sub),
+                ] = [1, 2, 3, 4].map(|ahead| self.peek(ahead))
+                else {
+                    return self.fault("it does not say what ran out");
+                };
+                if Some(*local_index) != self.meter_local {
+                    return self.fault("it does not say what ran out");
+                }
+                5
+            }
+            _ => return self.fault("it does not say what ran out"),
+        };
+        self.next += says;
+        let last = [self.peek(0), self.peek(1), self.peek(2), self.peek(3)];
+        match last {
+            [Some(Operator::GlobalSet { global_index }), Some(Operator::Unreachable), Some(Operator::End), None]
+                if *global_index == self.verifier.cause =>
+            {
+                Ok(())
+            }
+            _ => self.fault("it does not end as it should"),
+        }
+    }
+
+    /// Whoever leaves has given the stack back, and the global has the newest meter.
+    fn leave(&mut self, state: State) -> Result<(), Fault> {
+        if self.dry.is_none() {
+            return if state.global || !self.pays { Ok(()) } else { self.fault("it does not say what it used") };
+        }
+        let source = match self.peek(0) {
+            Some(Operator::LocalGet { local_index }) if Some(*local_index) == self.meter_local => state.local,
+            Some(Operator::GlobalGet { global_index }) if *global_index == self.verifier.meter => state.global,
+            _ if self.stack == 0 && state.global => return Ok(()),
+            _ => return self.fault("it does not say what it used"),
+        };
+        if !source {
+            return self.fault("it takes a meter that is not the newest");
+        }
+        self.next += 1;
+        if self.stack > 0 {
+            let gives_back = matches!(
+                [self.peek(0), self.peek(1)],
+                [Some(Operator::I64Const { value }), Some(Operator::I64Add)] if u64::try_from(*value) == Ok(self.stack)
+            );
+            if !gives_back {
+                return self.fault("it does not give back the stack that it took");
+            }
+            self.next += 2;
+        }
+        match self.peek(0) {
+            Some(Operator::GlobalSet { global_index }) if *global_index == self.verifier.meter => {
+                self.next += 1;
+                Ok(())
+            }
+            _ => self.fault("it does not say what it used"),
+        }
+    }
+}
+
+/// Whether it is an instruction of WebAssembly 2.0 that works with no reference.
+fn is_accepted(operator: &Operator<'_>) -> bool {
+    macro_rules! accepted {
+        (mvp) => {
+            true
+        };
+        (sign_extension) => {
+            true
+        };
+        (saturating_float_to_int) => {
+            true
+        };
+        (bulk_memory) => {
+            true
+        };
+        (simd) => {
+            true
+        };
+        ($other:ident) => {
+            false
+        };
+    }
+    macro_rules! by_proposal {
+        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+            match operator {
+                $(Operator::$op { .. } => accepted!($proposal),)*
+                _ => false,
+            }
+        };
+    }
+    wasmparser::for_each_operator!(by_proposal)
+}
