@@ -17,6 +17,8 @@ pub(crate) struct Body<'a> {
     pub(crate) ops: Vec<Op<'a>>,
     /// For each `block`, `loop`, `if` and `else`, where its `else` or `end` is; for others itself.
     pub(crate) partner: Vec<u32>,
+    /// Whether each is ever reached, as far as its place tells.
+    pub(crate) live: Vec<bool>,
 }
 
 impl<'a> Body<'a> {
@@ -52,11 +54,67 @@ impl<'a> Body<'a> {
             }
             ops.push(Op { operator, offset });
         }
-        Ok(Self { locals, ops, partner })
+        let live = reached(&ops);
+        Ok(Self { locals, ops, partner, live })
     }
 
     /// Where the `else` or `end` of the block that begins at `at` is.
     pub(crate) fn partner(&self, at: usize) -> usize {
         self.partner[at] as usize
     }
+}
+
+/// Which instructions are reached: not those behind one that never goes on, up to where somebody branches to.
+fn reached(ops: &[Op<'_>]) -> Vec<bool> {
+    struct Block {
+        is_loop: bool,
+        /// Whether somebody branches to its end.
+        joined: bool,
+        /// Whether an `if` is reached that has no `else` so far.
+        otherwise: bool,
+    }
+    let mut blocks = vec![Block { is_loop: false, joined: false, otherwise: false }];
+    let mut live = true;
+    let mut reached = Vec::with_capacity(ops.len());
+    let join = |blocks: &mut Vec<Block>, depth: u32| {
+        if let Some(at) = blocks.len().checked_sub(depth as usize + 1).filter(|at| !blocks[*at].is_loop) {
+            blocks[at].joined = true;
+        }
+    };
+    for op in ops {
+        let was_live = live;
+        match &op.operator {
+            Operator::Block { .. } => blocks.push(Block { is_loop: false, joined: false, otherwise: false }),
+            Operator::Loop { .. } => blocks.push(Block { is_loop: true, joined: false, otherwise: false }),
+            Operator::If { .. } => blocks.push(Block { is_loop: false, joined: false, otherwise: live }),
+            Operator::Else => {
+                if let Some(block) = blocks.last_mut() {
+                    block.joined |= live;
+                    live = std::mem::take(&mut block.otherwise);
+                }
+            }
+            Operator::End => {
+                if let Some(block) = blocks.pop() {
+                    live |= block.joined | block.otherwise;
+                }
+            }
+            _ if !live => {}
+            Operator::BrIf { relative_depth } => join(&mut blocks, *relative_depth),
+            Operator::Br { relative_depth } => {
+                join(&mut blocks, *relative_depth);
+                live = false;
+            }
+            Operator::BrTable { targets } => {
+                for depth in targets.targets().map_while(Result::ok).chain([targets.default()]) {
+                    join(&mut blocks, depth);
+                }
+                live = false;
+            }
+            Operator::Return | Operator::Unreachable => live = false,
+            _ => {}
+        }
+        // An `end` or `else` is where those meet who come by it.
+        reached.push(if matches!(op.operator, Operator::End | Operator::Else) { live } else { was_live });
+    }
+    reached
 }

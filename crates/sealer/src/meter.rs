@@ -176,10 +176,12 @@ impl Planner<'_> {
         let body = read(self.module, at)?;
         let (mut traits, mut operands) = (Traits::default(), Operands::of(results(self.module, function)));
         let mut costs = Vec::with_capacity(body.ops.len());
-        for op in &body.ops {
-            let dead = operands.is_dead();
+        for (op, live) in body.ops.iter().zip(&body.live) {
             operands.step(self.module, &op.operator);
-            costs.push(if dead { 0 } else { self.cost(&op.operator, &mut traits) });
+            costs.push(if *live { self.cost(&op.operator, &mut traits) } else { 0 });
+            if !live {
+                operands.kill();
+            }
         }
         let mut sites = plan(&body, &costs, self.exact);
         if !self.charges {
@@ -346,6 +348,15 @@ fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
     })
 }
 
+/// Whether the instruction is reached from the one before it.
+fn came_before(body: &Body<'_>, at: usize) -> bool {
+    let never_goes_on = matches!(
+        body.ops[at - 1].operator,
+        Operator::Br { .. } | Operator::BrTable { .. } | Operator::Return | Operator::Unreachable
+    );
+    body.live[at - 1] && !never_goes_on
+}
+
 /// Who has the newest meter: the global, the local, or both.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Newest {
@@ -465,24 +476,15 @@ impl<'a> Writer<'a> {
 
     fn code(&mut self, module: &Module<'_>, at: usize, plans: &[Plan], body: &Body<'_>) {
         let mut sites = plans[at].sites.iter().skip(1).peekable();
-        // How many blocks inside code that is never executed are open.
-        let mut dead: Option<u32> = None;
         for (index, op) in body.ops.iter().enumerate() {
             let operator = &op.operator;
-            if let Some(inside) = &mut dead {
-                match operator {
-                    Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => *inside += 1,
-                    Operator::End if *inside > 0 => *inside -= 1,
-                    Operator::End | Operator::Else if *inside == 0 => dead = None,
-                    _ => {}
-                }
-                if dead.is_some() {
-                    continue;
-                }
+            if !body.live[index] {
+                self.nest(operator);
+                continue;
+            }
+            if index > 0 && !came_before(body, index) && self.caches {
                 // Whoever comes here branched, and whoever branches has the newest.
-                if self.caches {
-                    self.newest = Newest::Local;
-                }
+                self.newest = Newest::Local;
             }
             if let Some(site) = sites.next_if(|site| site.at == index) {
                 self.splice.copy_to(op.offset);
@@ -492,14 +494,15 @@ impl<'a> Writer<'a> {
                 self.splice.copy_to(op.offset);
                 self.meet(module, plans, operator, body.ops.get(index + 1).map(|next| next.offset));
             }
-            match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.nesting += 1,
-                Operator::End => self.nesting = self.nesting.saturating_sub(1),
-                Operator::Br { .. } | Operator::BrTable { .. } | Operator::Return | Operator::Unreachable => {
-                    dead = Some(0);
-                }
-                _ => {}
-            }
+            self.nest(operator);
+        }
+    }
+
+    fn nest(&mut self, operator: &Operator<'_>) {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.nesting += 1,
+            Operator::End => self.nesting = self.nesting.saturating_sub(1),
+            _ => {}
         }
     }
 

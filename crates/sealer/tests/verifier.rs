@@ -100,7 +100,9 @@ fn mutants(sealed: &[u8]) -> Vec<(String, Vec<u8>)> {
             match &ops[at].0 {
                 // Nobody else works with numbers of 64 bits in these shapes.
                 Operator::I64Const { value } if matches!(next, Some(Operator::I64Sub)) && *value > 0 => {
-                    for (what, less) in [("a unit less", value - 65_536), ("nothing", 0), ("half", value / 131_072 * 65_536)] {
+                    for (what, less) in
+                        [("a unit less", value - 65_536), ("nothing", 0), ("half", value / 131_072 * 65_536)]
+                    {
                         if less != *value && less >= 0 {
                             change(&format!("pays {what}"), from, to, &constant(less, to - from));
                         }
@@ -115,7 +117,7 @@ fn mutants(sealed: &[u8]) -> Vec<(String, Vec<u8>)> {
                     change("gives back more stack", from, to, &constant(value + 1, to - from));
                 }
                 Operator::I64LtS => change("looks wrongly", from, to, &[0x55]),
-                Operator::BrIf { .. } if at > 0 && matches!(ops[at - 1].0, Operator::I64LtS | Operator::I64Ne) => {
+                Operator::BrIf { .. } if at > 2 && looks(&ops[at - 3..at]) => {
                     change("does not look", from, to, &[DROP]);
                     change("goes elsewhere", from, to, &[0x0d, 0]);
                 }
@@ -130,6 +132,15 @@ fn mutants(sealed: &[u8]) -> Vec<(String, Vec<u8>)> {
         }
     }
     mutants
+}
+
+/// Whether it is looked here at what is left.
+fn looks(ops: &[(Operator<'_>, usize)]) -> bool {
+    match &ops[2].0 {
+        Operator::I64LtS => matches!(ops[0].0, Operator::LocalTee { .. }),
+        Operator::I64Ne => matches!(ops[0].0, Operator::I64And),
+        _ => false,
+    }
 }
 
 /// `i64.const` of exactly this many bytes.

@@ -53,11 +53,6 @@ impl Operands {
         (self.height, self.dead, self.most, self.vectors) = (0, None, 0, false);
     }
 
-    /// Whether what comes is never executed.
-    pub fn is_dead(&self) -> bool {
-        self.dead.is_some()
-    }
-
     /// In code that is never executed, how many blocks inside it are open.
     pub fn inside_dead(&self) -> Option<u32> {
         self.dead

@@ -1,8 +1,8 @@
 //! Whether a sealed module pays for everything it does.
 //!
 //! One pass over each function, which follows how much has been paid for and not yet been done. At each instruction that
-//! must not be less than it costs, on every path that leads there: where paths meet, the poorest counts; whoever goes round
-//! a loop must be as rich at its end as at its head; and at the head of each loop, at the entry of each function that calls
+//! must not be less than it costs, on every path that leads there: where paths meet, the poorest counts; each iteration of
+//! a loop pays for itself; and at the head of each loop, at the entry of each function that calls
 //! others, and wherever a length is paid for, it is looked at whether anything is left. So however the module was made,
 //! it stops after as much work as its fuel is worth. Nothing but these few sequences of instructions may touch the meter.
 //!
@@ -266,8 +266,8 @@ impl State {
 }
 
 struct Block {
-    /// For a loop, what is true at its head whenever it is reached.
-    head: Option<State>,
+    /// For a loop, what was paid before it. Inside, nothing of that is used, and what is left over inside is nobody's outside.
+    before: Option<i64>,
     /// For an `if`, what is true when its condition is not.
     otherwise: Option<State>,
     /// What is true when somebody branches to its end.
@@ -317,7 +317,7 @@ impl<'a> Scan<'a, '_, '_> {
             self.next = 2;
             self.dry = Some(1);
         }
-        self.blocks.push(Block { head: None, otherwise: None, exit: None });
+        self.blocks.push(Block { before: None, otherwise: None, exit: None });
         if self.pays {
             self.entry()?;
         }
@@ -642,15 +642,14 @@ impl<'a> Scan<'a, '_, '_> {
                 self.operands.step(self.verifier.module, operator);
                 return self.otherwise();
             }
-            Operator::Block { .. } => self.blocks.push(Block { head: None, otherwise: None, exit: None }),
-            Operator::If { .. } => self.blocks.push(Block { head: None, otherwise: Some(state), exit: None }),
+            Operator::Block { .. } => self.blocks.push(Block { before: None, otherwise: None, exit: None }),
+            Operator::If { .. } => self.blocks.push(Block { before: None, otherwise: Some(state), exit: None }),
             Operator::Loop { .. } => {
                 if !self.pays || !state.local {
                     return self.fault("a loop whose meter is not at hand");
                 }
-                let head = State { global: false, ..state };
-                self.blocks.push(Block { head: Some(head), otherwise: None, exit: None });
-                self.live = Some(head);
+                self.blocks.push(Block { before: Some(state.paid), otherwise: None, exit: None });
+                self.live = Some(State { paid: 0, global: false, local: true });
                 self.operands.step(self.verifier.module, operator);
                 self.next += 1;
                 let pays = matches!(
@@ -694,15 +693,14 @@ impl<'a> Scan<'a, '_, '_> {
         let Some(at) = self.blocks.len().checked_sub(depth as usize + 1) else {
             return self.fault("it branches out of its code");
         };
-        if let Some(head) = self.blocks[at].head {
-            if state.paid < head.paid || !state.local {
-                return self.fault("a loop that does not pay for going round");
-            }
-            return Ok(());
+        if self.blocks[at].before.is_some() {
+            // Back to its head, where nothing need be left over.
+            return if state.local { Ok(()) } else { self.fault("a loop that goes round without its meter") };
         }
-        // What is over at the end of an iteration is nobody's.
-        let heads = self.blocks[at..].iter().filter_map(|block| block.head);
-        let state = State { paid: heads.map(|head| head.paid).fold(state.paid, i64::min), ..state };
+        let state = match self.blocks[at..].iter().find_map(|block| block.before) {
+            Some(paid) => State { paid, ..state },
+            None => state,
+        };
         let exit = &mut self.blocks[at].exit;
         *exit = Some(exit.map_or(state, |exit| exit.and(state)));
         Ok(())
@@ -710,8 +708,8 @@ impl<'a> Scan<'a, '_, '_> {
 
     fn close(&mut self) {
         let Some(block) = self.blocks.pop() else { return };
-        if let (Some(live), Some(head)) = (&mut self.live, block.head) {
-            live.paid = live.paid.min(head.paid);
+        if let (Some(live), Some(paid)) = (&mut self.live, block.before) {
+            live.paid = paid;
         }
         let ends = [self.live, block.exit, block.otherwise];
         self.live = ends.into_iter().flatten().reduce(State::and);

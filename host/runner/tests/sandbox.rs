@@ -350,7 +350,8 @@ async fn attack_1_a_module_that_does_not_pay_is_not_compiled_whoever_signed_it()
     );
     let module = wat::parse_str(text).expect("the test's own text is WebAssembly");
     let error = compile(&program(), module).await.expect_err("refused").to_string();
-    let expected = "cannot be compiled: not a well-sealed module: function 7, offset 0x129: a loop whose meter is not at hand";
+    let expected =
+        "cannot be compiled: not a well-sealed module: function 7, offset 0x129: a loop whose meter is not at hand";
     assert_eq!(error, expected);
 }
 
