@@ -28,6 +28,7 @@ use manyhands_verifier::calls::Calls;
 use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
 use manyhands_verifier::module::Module;
+use manyhands_verifier::token::Token;
 use wasm_encoder::{BlockType, ConstExpr, Encode as _, ExportKind, GlobalType, Instruction as I, ValType};
 use wasmparser::{ExternalKind, Operator};
 
@@ -177,7 +178,7 @@ impl Planner<'_> {
         let (mut traits, mut operands) = (Traits::default(), Operands::of(results(self.module, function)));
         let mut costs = Vec::with_capacity(body.ops.len());
         for (op, live) in body.ops.iter().zip(&body.live) {
-            operands.step(self.module, &op.operator);
+            operands.step(self.module, &Token::of(&op.operator));
             costs.push(if *live { self.cost(&op.operator, &mut traits) } else { 0 });
             if !live {
                 operands.kill();

@@ -14,6 +14,7 @@ use wasm_encoder::{BlockType, Ieee32, Ieee64, Instruction as I, ValType};
 use wasmparser::{Operator, ValType as Type};
 
 use manyhands_verifier::module::Module;
+use manyhands_verifier::token::Token;
 
 use crate::body::Body;
 use crate::refusal::Refusal;
@@ -243,8 +244,8 @@ fn effect(operator: &Operator<'_>) -> Effect {
         | O::F64x2ConvertLowI32x4S
         | O::F64x2ConvertLowI32x4U => Effect::Special,
         _ => {
-            let (takes, gives) = manyhands_verifier::frame::plain_arity(operator);
-            Effect::Looks { takes, gives }
+            let token = Token::of(operator);
+            Effect::Looks { takes: token.takes.into(), gives: token.gives.into() }
         }
     }
 }

@@ -4,9 +4,10 @@
 //! as much in functions that use vectors. Real frames differ by engine and tier; measured over the worst of them,
 //! [`BUDGET`] of this unit is at most one megabyte, the stack that a browser's worker has.
 
-use wasmparser::{BlockType, Operator, ValType};
+use wasmparser::{BlockType, ValType};
 
 use crate::module::Module;
+use crate::token::{Kind, Token};
 
 /// Bytes of one unit.
 pub const UNIT_BYTES: u64 = 16;
@@ -64,52 +65,51 @@ impl Operands {
     }
 
     /// Takes the effect of one instruction.
-    pub fn step(&mut self, module: &Module<'_>, operator: &Operator<'_>) {
-        use Operator as O;
+    #[inline]
+    pub fn step(&mut self, module: &Module<'_>, token: &Token) {
         if let Some(inside) = &mut self.dead {
-            match operator {
-                O::Block { .. } | O::Loop { .. } | O::If { .. } => {
+            match token.kind {
+                Kind::Block(_) | Kind::Loop(_) | Kind::If(_) => {
                     *inside += 1;
                     return;
                 }
-                O::End if *inside > 0 => {
+                Kind::End if *inside > 0 => {
                     *inside -= 1;
                     return;
                 }
-                O::End | O::Else if *inside == 0 => self.dead = None,
+                Kind::End | Kind::Else if *inside == 0 => self.dead = None,
                 _ => return,
             }
         }
-        match operator {
-            O::Block { blockty } | O::Loop { blockty } => self.open(module, *blockty),
-            O::If { blockty } => {
+        match token.kind {
+            Kind::Block(ty) | Kind::Loop(ty) => self.open(module, ty),
+            Kind::If(ty) => {
                 self.height = self.height.saturating_sub(1);
-                self.open(module, *blockty);
+                self.open(module, ty);
             }
-            O::Else => {
+            Kind::Else => {
                 if let Some(block) = self.blocks.last() {
                     self.height = block.below + block.params;
                 }
             }
-            O::End => {
+            Kind::End => {
                 if let Some(block) = self.blocks.pop() {
                     self.height = block.below + block.results;
                 }
             }
-            O::Br { .. } | O::BrTable { .. } | O::Return | O::Unreachable => self.dead = Some(0),
-            O::BrIf { .. } => self.height = self.height.saturating_sub(1),
-            O::Call { function_index } => {
-                let (takes, gives) = arity(module.type_of(*function_index));
+            Kind::Br(_) | Kind::BrTable(_) | Kind::Return | Kind::Unreachable => self.dead = Some(0),
+            Kind::BrIf(_) => self.height = self.height.saturating_sub(1),
+            Kind::Call(function) => {
+                let (takes, gives) = arity(module.type_of(function));
                 self.replace(takes, gives);
             }
-            O::CallIndirect { type_index, .. } => {
-                let (takes, gives) = arity(module.type_at(*type_index));
+            Kind::CallIndirect(ty) => {
+                let (takes, gives) = arity(module.type_at(ty));
                 self.replace(takes + 1, gives);
             }
-            _ => {
-                let (takes, gives) = operator.operator_arity(&NoModule).unwrap_or((0, 1));
-                self.replace(takes.into(), gives.into());
-                self.vectors |= works_with_vectors(operator);
+            kind => {
+                self.replace(token.takes.into(), token.gives.into());
+                self.vectors |= kind == Kind::Vector;
             }
         }
         self.most = self.most.max(self.height);
@@ -133,48 +133,7 @@ fn arity(ty: Option<&wasmparser::FuncType>) -> (u64, u64) {
     ty.map_or((0, 0), |ty| (ty.params().len() as u64, ty.results().len() as u64))
 }
 
-fn works_with_vectors(operator: &Operator<'_>) -> bool {
-    macro_rules! is_one_of {
-        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-            matches!(operator, $(Operator::$op { .. })|*)
-        };
-    }
-    wasmparser::for_each_visit_simd_operator!(is_one_of)
-}
-
 /// Whether a type is a vector's.
 pub fn is_vector(ty: ValType) -> bool {
     ty == ValType::V128
-}
-
-/// Stands for the module where the answer does not depend on it.
-struct NoModule;
-
-impl wasmparser::ModuleArity for NoModule {
-    fn sub_type_at(&self, _: u32) -> Option<&wasmparser::SubType> {
-        None
-    }
-    fn tag_type_arity(&self, _: u32) -> Option<(u32, u32)> {
-        None
-    }
-    fn type_index_of_function(&self, _: u32) -> Option<u32> {
-        None
-    }
-    fn func_type_of_cont_type(&self, _: &wasmparser::ContType) -> Option<&wasmparser::FuncType> {
-        None
-    }
-    fn sub_type_of_ref_type(&self, _: &wasmparser::RefType) -> Option<&wasmparser::SubType> {
-        None
-    }
-    fn control_stack_height(&self) -> u32 {
-        0
-    }
-    fn label_block(&self, _: u32) -> Option<(BlockType, wasmparser::FrameKind)> {
-        None
-    }
-}
-
-/// How many operands an instruction takes and gives, if that does not depend on the module.
-pub fn plain_arity(operator: &Operator<'_>) -> (usize, usize) {
-    operator.operator_arity(&NoModule).map_or((0, 0), |(takes, gives)| (takes as usize, gives as usize))
 }

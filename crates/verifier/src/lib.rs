@@ -1,7 +1,7 @@
 //! What a runtime needs to trust a sealed module.
 //!
 //! - [`cost`], [`frame`]: what work and stack cost, the two published tables;
-//! - [`module`], [`calls`]: a module, and who calls whom in it;
+//! - [`module`], [`token`], [`calls`]: a module, its instructions, and who calls whom in it;
 //! - [`verify`]: whether a sealed module pays for everything it does;
 //! - [`ending`]: what an execution's end means, read from what the module itself wrote.
 //!
@@ -13,6 +13,7 @@ pub mod cost;
 pub mod ending;
 pub mod frame;
 pub mod module;
+pub mod token;
 pub mod verify;
 
 pub use verify::{Fault, verify};

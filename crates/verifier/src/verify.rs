@@ -14,12 +14,13 @@ use core::fmt;
 use manyhands_abi::{
     CAUSE, CAUSE_FUEL, CAUSE_MEMORY, CAUSE_STACK, IMPORTS, METER, METER_STACK_BITS, NAMESPACE, REDUCE, RUN,
 };
-use wasmparser::{BinaryReaderError, BlockType, ExternalKind, Operator, ValType};
+use wasmparser::{BinaryReaderError, BlockType, ExternalKind, ValType};
 
 use crate::calls::Calls;
 use crate::cost;
 use crate::frame::{self, Operands};
 use crate::module::Module;
+use crate::token::{Kind, Token, Tokens};
 
 /// The most functions in a row of which each is paid for by the one before.
 const ROW_MAX: u32 = 16;
@@ -206,20 +207,16 @@ impl Verifier<'_> {
             locals += u64::from(count);
             vectors |= ty == ValType::V128;
         }
-        let mut reader = code.get_operators_reader().map_err(|error| located(error.into()))?;
-        let mut ops = Vec::with_capacity(code.range().len() / 2);
-        while !reader.eof() {
-            ops.push(reader.read_with_offset().map_err(|error| located(error.into()))?);
-        }
-        let looks = matches!(ops.first(), Some((Operator::Block { .. }, _))) && code.as_bytes().ends_with(&self.suffix);
-        let pays = looks
-            || matches!(ops.first(), Some((Operator::GlobalGet { global_index }, _)) if *global_index == self.meter);
+        let tokens = Tokens::read(code).map_err(|error| located(error.into()))?;
+        let first = tokens.all.first().map(|token| token.kind);
+        let looks = matches!(first, Some(Kind::Block(_))) && code.as_bytes().ends_with(&self.suffix);
+        let pays = looks || first == Some(Kind::GlobalGet(self.meter));
         if pays {
             // Whoever calls it need not wait for what is found in it.
             self.known[at] = Known::Pays;
         }
         let mut scan = Scan {
-            ops: &ops,
+            tokens: &tokens,
             next: 0,
             verifier: self,
             operands: Operands::of(ty.map_or(0, |ty| ty.results().len())),
@@ -275,7 +272,7 @@ struct Block {
 }
 
 struct Scan<'a, 'b, 'm> {
-    ops: &'a [(Operator<'a>, usize)],
+    tokens: &'a Tokens<'m>,
     next: usize,
     verifier: &'b mut Verifier<'m>,
     operands: Operands,
@@ -298,20 +295,18 @@ struct Scan<'a, 'b, 'm> {
 
 impl<'a> Scan<'a, '_, '_> {
     fn fault<T>(&self, reason: &str) -> Result<T, Fault> {
-        let at = self.next.min(self.ops.len().saturating_sub(1));
-        let offset = self.ops.get(at).map_or(0, |(_, offset)| *offset);
+        let at = self.next.min(self.tokens.all.len().saturating_sub(1));
+        let offset = self.tokens.all.get(at).map_or(0, |token| token.offset as usize);
         Err(Fault { function: None, offset, reason: reason.to_owned() })
     }
 
-    fn peek(&self, ahead: usize) -> Option<&'a Operator<'a>> {
-        self.ops.get(self.next + ahead).map(|(operator, _)| operator)
+    fn peek(&self, ahead: usize) -> Option<Kind> {
+        self.tokens.all.get(self.next + ahead).map(|token| token.kind)
     }
 
     fn body(&mut self, looks: bool) -> Result<(), Fault> {
         if looks {
-            let [Some(Operator::Block { blockty: BlockType::Empty }), Some(Operator::Block { .. })] =
-                [self.peek(0), self.peek(1)]
-            else {
+            let [Some(Kind::Block(BlockType::Empty)), Some(Kind::Block(_))] = [self.peek(0), self.peek(1)] else {
                 return self.fault("two blocks should hold its code");
             };
             self.next = 2;
@@ -322,7 +317,7 @@ impl<'a> Scan<'a, '_, '_> {
             self.entry()?;
         }
         while !self.blocks.is_empty() {
-            if self.next >= self.ops.len() {
+            if self.next >= self.tokens.all.len() {
                 return self.fault("its code ends too early");
             }
             self.instruction()?;
@@ -332,22 +327,20 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// What comes before a function's own code. What is not here is charged like anything else.
     fn entry(&mut self) -> Result<(), Fault> {
-        let [Some(Operator::GlobalGet { global_index }), Some(Operator::I64Const { value: charge })] =
-            [self.peek(0), self.peek(1)]
-        else {
+        let [Some(Kind::GlobalGet(global_index)), Some(Kind::I64Const(charge))] = [self.peek(0), self.peek(1)] else {
             return Ok(());
         };
-        if *global_index != self.verifier.meter || charge & STACK_MASK == 0 {
+        if global_index != self.verifier.meter || charge & STACK_MASK == 0 {
             return Ok(());
         }
         let [
-            Some(Operator::I64Sub),
-            Some(Operator::LocalTee { local_index }),
-            Some(Operator::I64Const { value: BELOW_ZERO }),
-            Some(Operator::I64And),
-            Some(Operator::I64Const { value: 0 }),
-            Some(Operator::I64Ne),
-            Some(Operator::BrIf { relative_depth: 1 }),
+            Some(Kind::I64Sub),
+            Some(Kind::LocalTee(local_index)),
+            Some(Kind::I64Const(BELOW_ZERO)),
+            Some(Kind::I64And),
+            Some(Kind::I64Const(0)),
+            Some(Kind::I64Ne),
+            Some(Kind::BrIf(1)),
         ] = [2, 3, 4, 5, 6, 7, 8].map(|ahead| self.peek(ahead))
         else {
             return self.fault("it takes stack and does not look whether any is left");
@@ -355,9 +348,9 @@ impl<'a> Scan<'a, '_, '_> {
         if self.dry.is_none() {
             return self.fault("it takes stack and has nowhere to go");
         }
-        self.pay(*charge & !STACK_MASK)?;
-        self.stack = (*charge & STACK_MASK) as u64;
-        self.meter_local = Some(*local_index);
+        self.pay(charge & !STACK_MASK)?;
+        self.stack = (charge & STACK_MASK) as u64;
+        self.meter_local = Some(local_index);
         self.looked_at_entry = true;
         self.next += 9;
         self.know(false, true);
@@ -382,34 +375,32 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// One instruction, or one of the sequences that work with the meter.
     fn instruction(&mut self) -> Result<(), Fault> {
-        let Some((operator, _)) = self.ops.get(self.next) else { return Ok(()) };
-        let Some(state) = self.live else { return self.dead(operator) };
-        match operator {
-            Operator::GlobalGet { global_index } if *global_index == self.verifier.meter => self.sequence(state),
-            Operator::LocalGet { local_index } if Some(*local_index) == self.meter_local => self.sequence(state),
-            Operator::LocalTee { local_index } if self.is_length(*local_index) => self.length(state, *local_index),
-            Operator::LocalSet { local_index } | Operator::LocalTee { local_index }
-                if Some(*local_index) == self.meter_local =>
-            {
+        let Some(token) = self.tokens.all.get(self.next) else { return Ok(()) };
+        let Some(state) = self.live else { return self.dead(token) };
+        match token.kind {
+            Kind::GlobalGet(global_index) if global_index == self.verifier.meter => self.sequence(state),
+            Kind::LocalGet(local_index) if Some(local_index) == self.meter_local => self.sequence(state),
+            Kind::LocalTee(local_index) if self.is_length(local_index) => self.length(state, local_index),
+            Kind::LocalSet(local_index) | Kind::LocalTee(local_index) if Some(local_index) == self.meter_local => {
                 self.fault("it writes to the local that holds the meter")
             }
-            Operator::GlobalSet { global_index } if *global_index == self.verifier.meter => {
+            Kind::GlobalSet(global_index) if global_index == self.verifier.meter => {
                 self.fault("it writes to the meter")
             }
-            Operator::GlobalSet { global_index } if *global_index == self.verifier.cause => {
+            Kind::GlobalSet(global_index) if global_index == self.verifier.cause => {
                 self.fault("it writes to the cause")
             }
-            Operator::I32Const { value: CAUSE_MEMORY } if self.is_memory_refused() => {
+            Kind::I32Const(CAUSE_MEMORY) if self.is_memory_refused() => {
                 self.next += 2;
                 Ok(())
             }
-            _ => self.own(state, operator),
+            _ => self.own(state, token),
         }
     }
 
     fn is_memory_refused(&self) -> bool {
-        matches!(self.peek(1), Some(Operator::GlobalSet { global_index }) if *global_index == self.verifier.cause)
-            && matches!(self.peek(2), Some(Operator::Unreachable))
+        matches!(self.peek(1), Some(Kind::GlobalSet(global_index)) if global_index == self.verifier.cause)
+            && matches!(self.peek(2), Some(Kind::Unreachable))
     }
 
     /// Whether what follows stops if memory was refused.
@@ -417,26 +408,26 @@ impl<'a> Scan<'a, '_, '_> {
         matches!(
             [1, 2, 3, 4, 5, 6, 7].map(|ahead| self.peek(ahead)),
             [
-                Some(Operator::LocalTee { .. }),
-                Some(Operator::I32Const { value: -1 }),
-                Some(Operator::I32Eq),
-                Some(Operator::If { .. }),
-                Some(Operator::I32Const { value: CAUSE_MEMORY }),
-                Some(Operator::GlobalSet { global_index }),
-                Some(Operator::Unreachable),
-            ] if *global_index == self.verifier.cause
+                Some(Kind::LocalTee(_)),
+                Some(Kind::I32Const(-1)),
+                Some(Kind::I32Eq),
+                Some(Kind::If(_)),
+                Some(Kind::I32Const(CAUSE_MEMORY)),
+                Some(Kind::GlobalSet(global_index)),
+                Some(Kind::Unreachable),
+            ] if global_index == self.verifier.cause
         )
     }
 
     /// Code that is never reached, which may hold anything.
-    fn dead(&mut self, operator: &Operator<'_>) -> Result<(), Fault> {
+    fn dead(&mut self, token: &Token) -> Result<(), Fault> {
         let was_inside = self.operands.inside_dead();
-        self.operands.step(self.verifier.module, operator);
+        self.operands.step(self.verifier.module, token);
         self.next += 1;
         if was_inside == Some(0) {
-            match operator {
-                Operator::End => self.close(),
-                Operator::Else => self.otherwise()?,
+            match token.kind {
+                Kind::End => self.close(),
+                Kind::Else => self.otherwise()?,
                 _ => {}
             }
         }
@@ -448,28 +439,28 @@ impl<'a> Scan<'a, '_, '_> {
         if !self.pays {
             return self.fault("it works with a meter that others pay for");
         }
-        let from_global = matches!(self.peek(0), Some(Operator::GlobalGet { .. }));
+        let from_global = matches!(self.peek(0), Some(Kind::GlobalGet(_)));
         if !(if from_global { state.global } else { state.local }) {
             return self.fault("it takes a meter that is not the newest");
         }
         match [self.peek(1), self.peek(2), self.peek(3)] {
-            [Some(Operator::I64Const { value: charge }), Some(Operator::I64Sub), Some(to)] => {
-                self.pay(*charge)?;
+            [Some(Kind::I64Const(charge)), Some(Kind::I64Sub), Some(to)] => {
+                self.pay(charge)?;
                 self.next += 3;
                 match to {
-                    Operator::GlobalSet { global_index } if *global_index == self.verifier.meter => {
+                    Kind::GlobalSet(global_index) if global_index == self.verifier.meter => {
                         self.next += 1;
                         self.know(true, false);
                         Ok(())
                     }
-                    Operator::LocalSet { local_index } if self.may_hold(*local_index) => {
-                        self.meter_local = Some(*local_index);
+                    Kind::LocalSet(local_index) if self.may_hold(local_index) => {
+                        self.meter_local = Some(local_index);
                         self.next += 1;
                         self.know(false, true);
                         Ok(())
                     }
-                    Operator::LocalTee { local_index } if self.may_hold(*local_index) => {
-                        self.meter_local = Some(*local_index);
+                    Kind::LocalTee(local_index) if self.may_hold(local_index) => {
+                        self.meter_local = Some(local_index);
                         // The first thing that a function does.
                         self.looked_at_entry |= self.next == 5 && self.dry.is_some();
                         self.look()
@@ -477,15 +468,13 @@ impl<'a> Scan<'a, '_, '_> {
                     _ => self.fault("it pays and does not say so"),
                 }
             }
-            [Some(Operator::LocalSet { local_index }), ..] if from_global && self.may_hold(*local_index) => {
-                self.meter_local = Some(*local_index);
+            [Some(Kind::LocalSet(local_index)), ..] if from_global && self.may_hold(local_index) => {
+                self.meter_local = Some(local_index);
                 self.next += 2;
                 self.know(true, true);
                 Ok(())
             }
-            [Some(Operator::GlobalSet { global_index }), ..]
-                if !from_global && *global_index == self.verifier.meter =>
-            {
+            [Some(Kind::GlobalSet(global_index)), ..] if !from_global && global_index == self.verifier.meter => {
                 self.next += 2;
                 self.know(true, true);
                 Ok(())
@@ -500,12 +489,12 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// Looks whether any fuel is left of what is being kept in the local.
     fn look(&mut self) -> Result<(), Fault> {
-        let [Some(Operator::I64Const { value: 0 }), Some(Operator::I64LtS), Some(Operator::BrIf { relative_depth })] =
+        let [Some(Kind::I64Const(0)), Some(Kind::I64LtS), Some(Kind::BrIf(relative_depth))] =
             [self.peek(1), self.peek(2), self.peek(3)]
         else {
             return self.fault("it pays and does not look whether anything is left");
         };
-        if self.dry.is_none() || *relative_depth as usize != self.blocks.len() {
+        if self.dry.is_none() || relative_depth as usize != self.blocks.len() {
             return self.fault("it goes on when nothing is left");
         }
         self.next += 4;
@@ -514,11 +503,11 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     fn is_length(&self, local: u32) -> bool {
-        matches!(self.peek(3), Some(Operator::I64ExtendI32U))
-            && matches!(self.peek(2), Some(Operator::LocalGet { local_index }) if *local_index == local)
+        matches!(self.peek(3), Some(Kind::I64ExtendI32U))
+            && matches!(self.peek(2), Some(Kind::LocalGet(local_index)) if local_index == local)
             && match self.peek(1) {
-                Some(Operator::GlobalGet { global_index }) => *global_index == self.verifier.meter,
-                Some(Operator::LocalGet { local_index }) => Some(*local_index) == self.meter_local,
+                Some(Kind::GlobalGet(global_index)) => global_index == self.verifier.meter,
+                Some(Kind::LocalGet(local_index)) => Some(local_index) == self.meter_local,
                 _ => false,
             }
     }
@@ -527,25 +516,25 @@ impl<'a> Scan<'a, '_, '_> {
     fn length(&mut self, state: State, local: u32) -> Result<(), Fault> {
         const UNIT: i64 = -(cost::LENGTH_PER_UNIT as i64);
         const SHIFT: i64 = METER_STACK_BITS as i64 - cost::LENGTH_PER_UNIT.ilog2() as i64;
-        let from_global = matches!(self.peek(1), Some(Operator::GlobalGet { .. }));
+        let from_global = matches!(self.peek(1), Some(Kind::GlobalGet(_)));
         if Some(local) == self.meter_local || !(if from_global { state.global } else { state.local }) {
             return self.fault("it takes a meter that is not the newest");
         }
         let [
-            Some(Operator::I64Const { value: UNIT }),
-            Some(Operator::I64And),
-            Some(Operator::I64Const { value: SHIFT }),
-            Some(Operator::I64Shl),
-            Some(Operator::I64Sub),
-            Some(Operator::LocalTee { local_index }),
+            Some(Kind::I64Const(UNIT)),
+            Some(Kind::I64And),
+            Some(Kind::I64Const(SHIFT)),
+            Some(Kind::I64Shl),
+            Some(Kind::I64Sub),
+            Some(Kind::LocalTee(local_index)),
         ] = [4, 5, 6, 7, 8, 9].map(|ahead| self.peek(ahead))
         else {
             return self.fault("it does not pay for a length as it should");
         };
-        if !self.may_hold(*local_index) || *local_index == local {
+        if !self.may_hold(local_index) || local_index == local {
             return self.fault("it keeps the meter in another local");
         }
-        self.meter_local = Some(*local_index);
+        self.meter_local = Some(local_index);
         self.next += 9;
         self.look()?;
         self.length_paid = true;
@@ -553,18 +542,16 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// One of the function's own instructions.
-    fn own(&mut self, state: State, operator: &Operator<'_>) -> Result<(), Fault> {
-        if !is_accepted(operator) {
-            return self.fault("an instruction that jobs must not use");
-        }
+    fn own(&mut self, state: State, token: &Token) -> Result<(), Fault> {
         let length_paid = std::mem::take(&mut self.length_paid);
-        let mut units = cost::of(operator);
+        let mut units = u64::from(token.cost);
         let mut after = state;
-        match operator {
-            Operator::Call { function_index } => match function_index.checked_sub(self.verifier.module.imported()) {
+        match token.kind {
+            Kind::Forbidden => return self.fault("an instruction that jobs must not use"),
+            Kind::Call(function_index) => match function_index.checked_sub(self.verifier.module.imported()) {
                 None => {
                     units = cost::HOST_CALL;
-                    let name = self.verifier.module.imports.get(*function_index as usize);
+                    let name = self.verifier.module.imports.get(function_index as usize);
                     if name.is_some_and(|name| cost::host_has_length(name)) && !length_paid {
                         return self.fault("it calls a host function and does not pay for the length");
                     }
@@ -574,22 +561,22 @@ impl<'a> Scan<'a, '_, '_> {
                 }
                 Some(called) => {
                     let at = self.at;
-                    self.verifier.calls.call(at, *function_index);
+                    self.verifier.calls.call(at, function_index);
                     match self.callee(called as usize)? {
                         Known::Costs(owed) => units += owed,
                         _ => after = self.calls(state)?,
                     }
                 }
             },
-            Operator::CallIndirect { type_index, .. } => {
+            Kind::CallIndirect(type_index) => {
                 let at = self.at;
-                self.verifier.calls.call_indirect(at, *type_index);
+                self.verifier.calls.call_indirect(at, type_index);
                 after = self.calls(state)?;
             }
-            Operator::MemoryGrow { .. } if !self.tells_refusal() => {
+            Kind::MemoryGrow if !self.tells_refusal() => {
                 return self.fault("it grows memory and does not tell a refusal by the machine");
             }
-            _ if cost::has_length(operator) && !length_paid => {
+            Kind::Length if !length_paid => {
                 return self.fault("it does not pay for a length");
             }
             _ => {}
@@ -600,8 +587,8 @@ impl<'a> Scan<'a, '_, '_> {
             return self.fault("it does what it has not paid for");
         }
         self.live = Some(after);
-        self.control(after, operator)?;
-        if !matches!(operator, Operator::Loop { .. }) {
+        self.control(after, token)?;
+        if !matches!(token.kind, Kind::Loop(_)) {
             self.next += 1;
         }
         Ok(())
@@ -631,61 +618,64 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(State { local: false, ..state })
     }
 
-    fn control(&mut self, state: State, operator: &Operator<'_>) -> Result<(), Fault> {
-        match operator {
-            Operator::End => {
-                self.operands.step(self.verifier.module, operator);
+    fn control(&mut self, state: State, token: &Token) -> Result<(), Fault> {
+        match token.kind {
+            // Most of all instructions.
+            Kind::Plain | Kind::LocalGet(_) | Kind::I32Const(_) => {}
+            Kind::End => {
+                self.operands.step(self.verifier.module, token);
                 self.close();
                 return Ok(());
             }
-            Operator::Else => {
-                self.operands.step(self.verifier.module, operator);
+            Kind::Else => {
+                self.operands.step(self.verifier.module, token);
                 return self.otherwise();
             }
-            Operator::Block { .. } => self.blocks.push(Block { before: None, otherwise: None, exit: None }),
-            Operator::If { .. } => self.blocks.push(Block { before: None, otherwise: Some(state), exit: None }),
-            Operator::Loop { .. } => {
+            Kind::Block(_) => self.blocks.push(Block { before: None, otherwise: None, exit: None }),
+            Kind::If(_) => self.blocks.push(Block { before: None, otherwise: Some(state), exit: None }),
+            Kind::Loop(_) => {
                 if !self.pays || !state.local {
                     return self.fault("a loop whose meter is not at hand");
                 }
                 self.blocks.push(Block { before: Some(state.paid), otherwise: None, exit: None });
                 self.live = Some(State { paid: 0, global: false, local: true });
-                self.operands.step(self.verifier.module, operator);
+                self.operands.step(self.verifier.module, token);
                 self.next += 1;
                 let pays = matches!(
                     [self.peek(0), self.peek(1), self.peek(2), self.peek(3)],
                     [
-                        Some(Operator::LocalGet { local_index }),
-                        Some(Operator::I64Const { .. }),
-                        Some(Operator::I64Sub),
-                        Some(Operator::LocalTee { .. })
-                    ] if Some(*local_index) == self.meter_local
+                        Some(Kind::LocalGet(local_index)),
+                        Some(Kind::I64Const(_)),
+                        Some(Kind::I64Sub),
+                        Some(Kind::LocalTee(_))
+                    ] if Some(local_index) == self.meter_local
                 );
                 return if pays { Ok(()) } else { self.fault("a loop that does not look whether anything is left") };
             }
-            Operator::Br { relative_depth } => {
-                self.branch(state, *relative_depth)?;
+            Kind::Br(relative_depth) => {
+                self.branch(state, relative_depth)?;
                 self.live = None;
             }
-            Operator::BrIf { relative_depth } => self.branch(state, *relative_depth)?,
-            Operator::BrTable { targets } => {
-                for depth in targets.targets() {
+            Kind::BrIf(relative_depth) => self.branch(state, relative_depth)?,
+            Kind::BrTable(table) => {
+                let Some(table) = self.tokens.tables.get(table as usize) else { return Ok(()) };
+                for depth in table.targets() {
                     self.branch(state, depth?)?;
                 }
-                self.branch(state, targets.default())?;
+                self.branch(state, table.default())?;
                 self.live = None;
             }
-            Operator::Return => {
+            Kind::Return => {
                 if self.dry.is_some() {
                     return self.fault("it returns and does not say what it used");
                 }
                 self.leave(state)?;
                 self.live = None;
             }
-            Operator::Unreachable => self.live = None,
+            Kind::Unreachable => self.live = None,
             _ => {}
         }
-        self.operands.step(self.verifier.module, operator);
+        self.operands.step(self.verifier.module, token);
         Ok(())
     }
 
@@ -734,8 +724,8 @@ impl<'a> Scan<'a, '_, '_> {
         self.leave(self.live.unwrap_or(State { paid: 0, global: true, local: true }))?;
         for expected in ["return", "end"] {
             let there = match (expected, self.peek(0)) {
-                ("return", Some(Operator::Return)) => true,
-                (_, Some(Operator::End)) => expected == "end",
+                ("return", Some(Kind::Return)) => true,
+                (_, Some(Kind::End)) => expected == "end",
                 _ => false,
             };
             if !there {
@@ -744,18 +734,18 @@ impl<'a> Scan<'a, '_, '_> {
             self.next += 1;
         }
         let says = match self.peek(0) {
-            Some(Operator::I32Const { value: CAUSE_FUEL }) if self.stack == 0 => 1,
-            Some(Operator::I32Const { value: CAUSE_STACK }) if self.stack > 0 => {
+            Some(Kind::I32Const(CAUSE_FUEL)) if self.stack == 0 => 1,
+            Some(Kind::I32Const(CAUSE_STACK)) if self.stack > 0 => {
                 let [
-                    Some(Operator::LocalGet { local_index }),
-                    Some(Operator::I64Const { value: 0 }),
-                    Some(Operator::I64LtS),
-                    Some(Operator::I32Sub),
+                    Some(Kind::LocalGet(local_index)),
+                    Some(Kind::I64Const(0)),
+                    Some(Kind::I64LtS),
+                    Some(Kind::I32Sub),
                 ] = [1, 2, 3, 4].map(|ahead| self.peek(ahead))
                 else {
                     return self.fault("it does not say what ran out");
                 };
-                if Some(*local_index) != self.meter_local {
+                if Some(local_index) != self.meter_local {
                     return self.fault("it does not say what ran out");
                 }
                 5
@@ -765,8 +755,8 @@ impl<'a> Scan<'a, '_, '_> {
         self.next += says;
         let last = [self.peek(0), self.peek(1), self.peek(2), self.peek(3)];
         match last {
-            [Some(Operator::GlobalSet { global_index }), Some(Operator::Unreachable), Some(Operator::End), None]
-                if *global_index == self.verifier.cause =>
+            [Some(Kind::GlobalSet(global_index)), Some(Kind::Unreachable), Some(Kind::End), None]
+                if global_index == self.verifier.cause =>
             {
                 Ok(())
             }
@@ -780,8 +770,8 @@ impl<'a> Scan<'a, '_, '_> {
             return if state.global || !self.pays { Ok(()) } else { self.fault("it does not say what it used") };
         }
         let source = match self.peek(0) {
-            Some(Operator::LocalGet { local_index }) if Some(*local_index) == self.meter_local => state.local,
-            Some(Operator::GlobalGet { global_index }) if *global_index == self.verifier.meter => state.global,
+            Some(Kind::LocalGet(local_index)) if Some(local_index) == self.meter_local => state.local,
+            Some(Kind::GlobalGet(global_index)) if global_index == self.verifier.meter => state.global,
             _ if self.stack == 0 && state.global => return Ok(()),
             _ => return self.fault("it does not say what it used"),
         };
@@ -792,7 +782,7 @@ impl<'a> Scan<'a, '_, '_> {
         if self.stack > 0 {
             let gives_back = matches!(
                 [self.peek(0), self.peek(1)],
-                [Some(Operator::I64Const { value }), Some(Operator::I64Add)] if u64::try_from(*value) == Ok(self.stack)
+                [Some(Kind::I64Const(value)), Some(Kind::I64Add)] if u64::try_from(value) == Ok(self.stack)
             );
             if !gives_back {
                 return self.fault("it does not give back the stack that it took");
@@ -800,44 +790,11 @@ impl<'a> Scan<'a, '_, '_> {
             self.next += 2;
         }
         match self.peek(0) {
-            Some(Operator::GlobalSet { global_index }) if *global_index == self.verifier.meter => {
+            Some(Kind::GlobalSet(global_index)) if global_index == self.verifier.meter => {
                 self.next += 1;
                 Ok(())
             }
             _ => self.fault("it does not say what it used"),
         }
     }
-}
-
-/// Whether it is an instruction of WebAssembly 2.0 that works with no reference.
-fn is_accepted(operator: &Operator<'_>) -> bool {
-    macro_rules! accepted {
-        (mvp) => {
-            true
-        };
-        (sign_extension) => {
-            true
-        };
-        (saturating_float_to_int) => {
-            true
-        };
-        (bulk_memory) => {
-            true
-        };
-        (simd) => {
-            true
-        };
-        ($other:ident) => {
-            false
-        };
-    }
-    macro_rules! by_proposal {
-        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-            match operator {
-                $(Operator::$op { .. } => accepted!($proposal),)*
-                _ => false,
-            }
-        };
-    }
-    wasmparser::for_each_operator!(by_proposal)
 }
