@@ -1,20 +1,16 @@
 //! A function's body as the passes see it: its instructions, where each begins, and where each block ends.
 
-use wasmparser::{BinaryReaderError, FunctionBody, Operator, ValType};
-
-/// One instruction.
-pub(crate) struct Op<'a> {
-    pub(crate) operator: Operator<'a>,
-    /// Its first byte in the module.
-    pub(crate) offset: usize,
-}
+use manyhands_verifier::token::{Kind, Token, Tokens};
+use wasmparser::{BinaryReaderError, FunctionBody, ValType};
 
 /// A function that is defined in the module.
 pub(crate) struct Body<'a> {
-    /// Parameters, then declared locals.
-    pub(crate) locals: Vec<ValType>,
+    /// How many parameters and declared locals it has.
+    pub(crate) locals: u32,
+    /// Whether any of them is a vector.
+    pub(crate) vectors: bool,
     /// Instructions, the last `end` among them.
-    pub(crate) ops: Vec<Op<'a>>,
+    pub(crate) tokens: Tokens<'a>,
     /// For each `block`, `loop`, `if` and `else`, where its `else` or `end` is; for others itself.
     pub(crate) partner: Vec<u32>,
     /// Whether each is ever reached, as far as its place tells.
@@ -23,49 +19,60 @@ pub(crate) struct Body<'a> {
 
 impl<'a> Body<'a> {
     pub(crate) fn read(params: &[ValType], body: &FunctionBody<'a>) -> Result<Self, BinaryReaderError> {
-        let mut locals = params.to_vec();
+        let mut locals = params.len() as u32;
+        let mut vectors = params.contains(&ValType::V128);
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
             // The check has counted them.
-            locals.extend(std::iter::repeat_n(ty, count as usize));
+            locals += count;
+            vectors |= ty == ValType::V128;
         }
-        let mut ops = Vec::with_capacity(body.range().len() / 2);
-        let mut partner = Vec::with_capacity(ops.capacity());
-        let mut open: Vec<usize> = Vec::new();
-        let mut reader = body.get_operators_reader()?;
-        while !reader.eof() {
-            let (operator, offset) = reader.read_with_offset()?;
-            let at = ops.len();
-            partner.push(at as u32);
-            match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open.push(at),
-                Operator::Else => {
-                    if let Some(opened) = open.last_mut() {
-                        partner[*opened] = at as u32;
-                        *opened = at;
-                    }
-                }
-                Operator::End => {
-                    if let Some(opened) = open.pop() {
-                        partner[opened] = at as u32;
-                    }
-                }
-                _ => {}
-            }
-            ops.push(Op { operator, offset });
-        }
-        let live = reached(&ops);
-        Ok(Self { locals, ops, partner, live })
+        let tokens = Tokens::read(body)?;
+        let (partner, live) = (partners(&tokens.all), reached(&tokens));
+        Ok(Self { locals, vectors, tokens, partner, live })
     }
 
     /// Where the `else` or `end` of the block that begins at `at` is.
     pub(crate) fn partner(&self, at: usize) -> usize {
         self.partner[at] as usize
     }
+
+    /// The instruction at `at`.
+    pub(crate) fn kind(&self, at: usize) -> Kind {
+        self.tokens.all[at].kind
+    }
+
+    /// How many instructions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.all.len()
+    }
+}
+
+fn partners(tokens: &[Token]) -> Vec<u32> {
+    let mut partners: Vec<u32> = (0..tokens.len() as u32).collect();
+    let mut open: Vec<usize> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::Block(_) | Kind::Loop(_) | Kind::If(_) => open.push(at),
+            Kind::Else => {
+                if let Some(opened) = open.last_mut() {
+                    partners[*opened] = at as u32;
+                    *opened = at;
+                }
+            }
+            Kind::End => {
+                if let Some(opened) = open.pop() {
+                    partners[opened] = at as u32;
+                }
+            }
+            _ => {}
+        }
+    }
+    partners
 }
 
 /// Which instructions are reached: not those behind one that never goes on, up to where somebody branches to.
-fn reached(ops: &[Op<'_>]) -> Vec<bool> {
+fn reached(tokens: &Tokens<'_>) -> Vec<bool> {
     struct Block {
         is_loop: bool,
         /// Whether somebody branches to its end.
@@ -75,46 +82,46 @@ fn reached(ops: &[Op<'_>]) -> Vec<bool> {
     }
     let mut blocks = vec![Block { is_loop: false, joined: false, otherwise: false }];
     let mut live = true;
-    let mut reached = Vec::with_capacity(ops.len());
+    let mut reached = Vec::with_capacity(tokens.all.len());
     let join = |blocks: &mut Vec<Block>, depth: u32| {
         if let Some(at) = blocks.len().checked_sub(depth as usize + 1).filter(|at| !blocks[*at].is_loop) {
             blocks[at].joined = true;
         }
     };
-    for op in ops {
+    for token in &tokens.all {
         let was_live = live;
-        match &op.operator {
-            Operator::Block { .. } => blocks.push(Block { is_loop: false, joined: false, otherwise: false }),
-            Operator::Loop { .. } => blocks.push(Block { is_loop: true, joined: false, otherwise: false }),
-            Operator::If { .. } => blocks.push(Block { is_loop: false, joined: false, otherwise: live }),
-            Operator::Else => {
+        match token.kind {
+            Kind::Block(_) => blocks.push(Block { is_loop: false, joined: false, otherwise: false }),
+            Kind::Loop(_) => blocks.push(Block { is_loop: true, joined: false, otherwise: false }),
+            Kind::If(_) => blocks.push(Block { is_loop: false, joined: false, otherwise: live }),
+            Kind::Else => {
                 if let Some(block) = blocks.last_mut() {
                     block.joined |= live;
                     live = std::mem::take(&mut block.otherwise);
                 }
             }
-            Operator::End => {
+            Kind::End => {
                 if let Some(block) = blocks.pop() {
                     live |= block.joined | block.otherwise;
                 }
             }
             _ if !live => {}
-            Operator::BrIf { relative_depth } => join(&mut blocks, *relative_depth),
-            Operator::Br { relative_depth } => {
-                join(&mut blocks, *relative_depth);
+            Kind::BrIf(relative_depth) => join(&mut blocks, relative_depth),
+            Kind::Br(relative_depth) => {
+                join(&mut blocks, relative_depth);
                 live = false;
             }
-            Operator::BrTable { targets } => {
-                for depth in targets.targets().map_while(Result::ok).chain([targets.default()]) {
+            Kind::BrTable(table) => {
+                for depth in tokens.targets(table) {
                     join(&mut blocks, depth);
                 }
                 live = false;
             }
-            Operator::Return | Operator::Unreachable => live = false,
+            Kind::Return | Kind::Unreachable => live = false,
             _ => {}
         }
         // An `end` or `else` is where those meet who come by it.
-        reached.push(if matches!(op.operator, Operator::End | Operator::Else) { live } else { was_live });
+        reached.push(if matches!(token.kind, Kind::End | Kind::Else) { live } else { was_live });
     }
     reached
 }

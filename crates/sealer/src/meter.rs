@@ -28,9 +28,9 @@ use manyhands_verifier::calls::Calls;
 use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
 use manyhands_verifier::module::Module;
-use manyhands_verifier::token::Token;
+use manyhands_verifier::token::{Kind, Token, Tokens};
 use wasm_encoder::{BlockType, ConstExpr, Encode as _, ExportKind, GlobalType, Instruction as I, ValType};
-use wasmparser::{ExternalKind, Operator};
+use wasmparser::ExternalKind;
 
 use crate::body::Body;
 use crate::plan::{Site, plan};
@@ -118,11 +118,10 @@ pub(crate) fn pass(bytes: &[u8], fuel: bool, stack: bool, exact: bool) -> Result
     let module = Module::read(bytes).map_err(|error| Refusal::invalid(&error))?;
     let mut calls = Calls::of(&module);
     for (at, body) in module.bodies.iter().enumerate() {
-        let mut reader = body.get_operators_reader().map_err(|error| Refusal::invalid(&error))?;
-        while !reader.eof() {
-            match reader.read().map_err(|error| Refusal::invalid(&error))? {
-                Operator::Call { function_index } => calls.call(at, function_index),
-                Operator::CallIndirect { type_index, .. } => calls.call_indirect(at, type_index),
+        for token in Tokens::read(body).map_err(|error| Refusal::invalid(&error))?.all {
+            match token.kind {
+                Kind::Call(function_index) => calls.call(at, function_index),
+                Kind::CallIndirect(type_index) => calls.call_indirect(at, type_index),
                 _ => {}
             }
         }
@@ -176,10 +175,10 @@ impl Planner<'_> {
         let function = self.module.imported() + at as u32;
         let body = read(self.module, at)?;
         let (mut traits, mut operands) = (Traits::default(), Operands::of(results(self.module, function)));
-        let mut costs = Vec::with_capacity(body.ops.len());
-        for (op, live) in body.ops.iter().zip(&body.live) {
-            operands.step(self.module, &Token::of(&op.operator));
-            costs.push(if *live { self.cost(&op.operator, &mut traits) } else { 0 });
+        let mut costs = Vec::with_capacity(body.len());
+        for (token, live) in body.tokens.all.iter().zip(&body.live) {
+            operands.step(self.module, token);
+            costs.push(if *live { self.cost(token, &mut traits) } else { 0 });
             if !live {
                 operands.kill();
             }
@@ -214,24 +213,24 @@ impl Planner<'_> {
     ) -> Result<(), Refusal> {
         // A head has a local to look at what is left.
         let looks = traits.looks() || self.heads[at];
-        let vectors = operands.vectors || body.locals.iter().any(|ty| frame::is_vector(*ty));
+        let vectors = operands.vectors || body.vectors;
         let more = u64::from(looks) + u64::from(traits.lengths);
-        let frame = frame::units(body.locals.len() as u64 + more, operands.most, vectors);
+        let frame = frame::units(u64::from(body.locals) + more, operands.most, vectors);
         self.plans[at] = Some(Plan { sites, traits, free, frame, stack: 0 });
         Ok(())
     }
 
-    fn cost(&self, operator: &Operator<'_>, traits: &mut Traits) -> u64 {
-        let units = cost::of(operator);
-        match operator {
-            Operator::Loop { .. } => traits.loops = true,
-            Operator::CallIndirect { .. } => traits.calls = true,
+    fn cost(&self, token: &Token, traits: &mut Traits) -> u64 {
+        let units = u64::from(token.cost);
+        match token.kind {
+            Kind::Loop(_) => traits.loops = true,
+            Kind::CallIndirect(_) => traits.calls = true,
             // Whoever writes the cause stops.
-            Operator::GlobalSet { global_index } if *global_index == cause_of(self.module) => return 0,
-            Operator::Call { function_index } => {
+            Kind::GlobalSet(global_index) if global_index == cause_of(self.module) => return 0,
+            Kind::Call(function_index) => {
                 let Some(called) = function_index.checked_sub(self.module.imported()) else {
                     traits.hosts = true;
-                    traits.lengths |= cost::host_has_length(self.module.imports[*function_index as usize]);
+                    traits.lengths |= cost::host_has_length(self.module.imports[function_index as usize]);
                     return cost::HOST_CALL;
                 };
                 // Callees come before their callers, but for those that are on a cycle with them.
@@ -243,7 +242,8 @@ impl Planner<'_> {
                     None => traits.calls = true,
                 }
             }
-            _ => traits.lengths |= cost::has_length(operator),
+            Kind::Length => traits.lengths = true,
+            _ => {}
         }
         units
     }
@@ -351,10 +351,7 @@ fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
 
 /// Whether the instruction is reached from the one before it.
 fn came_before(body: &Body<'_>, at: usize) -> bool {
-    let never_goes_on = matches!(
-        body.ops[at - 1].operator,
-        Operator::Br { .. } | Operator::BrTable { .. } | Operator::Return | Operator::Unreachable
-    );
+    let never_goes_on = matches!(body.kind(at - 1), Kind::Br(_) | Kind::BrTable(_) | Kind::Return | Kind::Unreachable);
     body.live[at - 1] && !never_goes_on
 }
 
@@ -392,7 +389,7 @@ impl<'a> Writer<'a> {
         blocks: BlockType,
     ) -> Splice<'a> {
         let plan = &plans[at];
-        let local = body.locals.len() as u32;
+        let local = body.locals;
         let mut writer = Writer {
             splice,
             meter,
@@ -477,10 +474,10 @@ impl<'a> Writer<'a> {
 
     fn code(&mut self, module: &Module<'_>, at: usize, plans: &[Plan], body: &Body<'_>) {
         let mut sites = plans[at].sites.iter().skip(1).peekable();
-        for (index, op) in body.ops.iter().enumerate() {
-            let operator = &op.operator;
+        for (index, token) in body.tokens.all.iter().enumerate() {
+            let offset = token.offset as usize;
             if !body.live[index] {
-                self.nest(operator);
+                self.nest(token.kind);
                 continue;
             }
             if index > 0 && !came_before(body, index) && self.caches {
@@ -488,21 +485,21 @@ impl<'a> Writer<'a> {
                 self.newest = Newest::Local;
             }
             if let Some(site) = sites.next_if(|site| site.at == index) {
-                self.splice.copy_to(op.offset);
+                self.splice.copy_to(offset);
                 self.charge(site);
             }
             if self.looks {
-                self.splice.copy_to(op.offset);
-                self.meet(module, plans, operator, body.ops.get(index + 1).map(|next| next.offset));
+                self.splice.copy_to(offset);
+                self.meet(module, plans, token.kind, body, index);
             }
-            self.nest(operator);
+            self.nest(token.kind);
         }
     }
 
-    fn nest(&mut self, operator: &Operator<'_>) {
-        match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.nesting += 1,
-            Operator::End => self.nesting = self.nesting.saturating_sub(1),
+    fn nest(&mut self, kind: Kind) {
+        match kind {
+            Kind::Block(_) | Kind::Loop(_) | Kind::If(_) => self.nesting += 1,
+            Kind::End => self.nesting = self.nesting.saturating_sub(1),
             _ => {}
         }
     }
@@ -525,46 +522,40 @@ impl<'a> Writer<'a> {
     }
 
     /// What must be done about the meter before one of the function's own instructions.
-    fn meet(&mut self, module: &Module<'_>, plans: &[Plan], operator: &Operator<'_>, next: Option<usize>) {
+    fn meet(&mut self, module: &Module<'_>, plans: &[Plan], kind: Kind, body: &Body<'_>, at: usize) {
         let goes_to_end = |depth: u32| depth == self.nesting;
-        self.left |= match operator {
-            Operator::Return => true,
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => goes_to_end(*relative_depth),
-            Operator::BrTable { targets } => {
-                targets.targets().map_while(Result::ok).chain([targets.default()]).any(goes_to_end)
-            }
+        self.left |= match kind {
+            Kind::Return => true,
+            Kind::Br(relative_depth) | Kind::BrIf(relative_depth) => goes_to_end(relative_depth),
+            Kind::BrTable(table) => body.tokens.targets(table).any(goes_to_end),
             _ => false,
         };
-        if let (Operator::Return, Some(next)) = (operator, next) {
+        if let (Kind::Return, Some(next)) = (kind, body.tokens.all.get(at + 1)) {
             if self.caches {
                 self.read_again();
             }
             self.splice.put(&[I::Br(self.nesting)]);
-            self.splice.skip_to(next);
+            self.splice.skip_to(next.offset as usize);
             return;
         }
         if !self.caches {
             return;
         }
-        match operator {
-            Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. } => self.read_again(),
-            Operator::End if self.nesting == 0 && !self.left => {}
-            Operator::End | Operator::Else => {
+        match kind {
+            Kind::Loop(_) | Kind::If(_) | Kind::Br(_) | Kind::BrIf(_) | Kind::BrTable(_) => self.read_again(),
+            Kind::End if self.nesting == 0 && !self.left => {}
+            Kind::End | Kind::Else => {
                 self.read_again();
                 self.newest = Newest::Local;
             }
-            Operator::Unreachable => self.write_back(),
-            Operator::CallIndirect { .. } => {
+            Kind::Unreachable => self.write_back(),
+            Kind::CallIndirect(_) => {
                 self.write_back();
                 self.newest = Newest::Global;
             }
-            Operator::Call { function_index } => match function_index.checked_sub(module.imported()) {
+            Kind::Call(function_index) => match function_index.checked_sub(module.imported()) {
                 None => {
-                    if cost::host_has_length(module.imports[*function_index as usize]) {
+                    if cost::host_has_length(module.imports[function_index as usize]) {
                         self.length();
                     }
                     self.write_back();
@@ -575,10 +566,10 @@ impl<'a> Writer<'a> {
                 }
                 Some(_) => {}
             },
-            _ if cost::has_length(operator) => self.length(),
+            Kind::Length => self.length(),
             _ => {}
         }
-        if matches!(operator, Operator::Loop { .. }) {
+        if matches!(kind, Kind::Loop(_)) {
             self.newest = Newest::Local;
         }
     }

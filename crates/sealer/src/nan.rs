@@ -10,13 +10,12 @@
 //! leave the set alone; where two values meet, in a local or a `select`, the ways that both allow remain. If none does, the value
 //! is settled before.
 
-use wasm_encoder::{BlockType, Ieee32, Ieee64, Instruction as I, ValType};
+use wasm_encoder::{BlockType, Encode as _, Ieee32, Ieee64, Instruction as I, ValType};
 use wasmparser::{Operator, ValType as Type};
 
 use manyhands_verifier::module::Module;
 use manyhands_verifier::token::Token;
 
-use crate::body::Body;
 use crate::refusal::Refusal;
 use crate::write::{Additions, Splice};
 
@@ -66,6 +65,25 @@ impl Ways {
     }
 }
 
+/// A function's instructions, with the first byte of each, and the types of its parameters and locals.
+struct Code<'a> {
+    ops: Vec<(Operator<'a>, usize)>,
+    locals: Vec<Type>,
+}
+
+impl<'a> Code<'a> {
+    fn read(params: &[Type], body: &wasmparser::FunctionBody<'a>) -> Result<Self, wasmparser::BinaryReaderError> {
+        let mut locals = params.to_vec();
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            // The check has counted them.
+            locals.extend(std::iter::repeat_n(ty, count as usize));
+        }
+        let ops = body.get_operators_reader()?.into_iter_with_offsets().collect::<Result<_, _>>()?;
+        Ok(Self { ops, locals })
+    }
+}
+
 /// A value on the operand stack.
 #[derive(Clone, Copy)]
 struct Value {
@@ -79,25 +97,35 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
     let module = Module::read(bytes).map_err(invalid)?;
     let mut additions = Additions::default();
-    for (at, code) in module.bodies.iter().enumerate() {
+    for (at, body) in module.bodies.iter().enumerate() {
+        if !has_floats(body).map_err(invalid)? {
+            additions.code.add(|out| body.as_bytes().encode(out));
+            continue;
+        }
         let ty = module.type_of(module.imported() + at as u32);
         let params = ty.map_or(&[][..], |ty| ty.params());
-        let body = Body::read(params, code).map_err(invalid)?;
-        let fixes = if has_floats(&body) { Analysis::of(&module, &body, params.len(), ty).run() } else { Vec::new() };
-        write(bytes, code, &body, fixes)?.finish(&mut additions.code);
+        let code = Code::read(params, body).map_err(invalid)?;
+        let fixes = Analysis::of(&module, &code, params.len(), ty).run();
+        write(bytes, body, &code, fixes)?.finish(&mut additions.code);
     }
     additions.write(bytes, &module.sections)
 }
 
 /// Whether any value's bits may need to be settled.
-fn has_floats(body: &Body<'_>) -> bool {
-    body.ops.iter().any(|op| matches!(effect(&op.operator), Effect::Makes { way, .. } if way != Ways::ANY))
+fn has_floats(body: &wasmparser::FunctionBody<'_>) -> Result<bool, wasmparser::BinaryReaderError> {
+    let mut reader = body.get_operators_reader()?;
+    while !reader.eof() {
+        if matches!(effect(&reader.read()?), Effect::Makes { way, .. } if way != Ways::ANY && way != Ways::DONE) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn write<'a>(
     bytes: &'a [u8],
-    code: &wasmparser::FunctionBody<'_>,
-    body: &Body<'_>,
+    body: &wasmparser::FunctionBody<'_>,
+    code: &Code<'_>,
     fixes: Vec<(usize, Ways)>,
 ) -> Result<Splice<'a>, Refusal> {
     let shape = |ways: Ways| match () {
@@ -111,12 +139,12 @@ fn write<'a>(
             locals.push(shape(*ways));
         }
     }
-    let mut splice = Splice::locals(bytes, code, &locals)?;
+    let mut splice = Splice::locals(bytes, body, &locals)?;
     for (at, ways) in fixes {
-        let Some(next) = body.ops.get(at + 1) else { continue };
-        splice.copy_to(next.offset);
+        let Some((_, next)) = code.ops.get(at + 1) else { continue };
+        splice.copy_to(*next);
         let ty = shape(ways);
-        let local = body.locals.len() + locals.iter().position(|local| *local == ty).unwrap_or(0);
+        let local = code.locals.len() + locals.iter().position(|local| *local == ty).unwrap_or(0);
         splice.put(&settled(ways, local as u32));
     }
     Ok(splice)
@@ -265,7 +293,7 @@ struct Frame {
 
 struct Analysis<'a, 'b> {
     module: &'a Module<'b>,
-    body: &'a Body<'b>,
+    body: &'a Code<'b>,
     params: usize,
     results: usize,
     /// In which ways what is in a local can be settled.
@@ -277,7 +305,7 @@ struct Analysis<'a, 'b> {
 }
 
 impl<'a, 'b> Analysis<'a, 'b> {
-    fn of(module: &'a Module<'b>, body: &'a Body<'b>, params: usize, ty: Option<&wasmparser::FuncType>) -> Self {
+    fn of(module: &'a Module<'b>, body: &'a Code<'b>, params: usize, ty: Option<&wasmparser::FuncType>) -> Self {
         // Arguments are settled by the caller; other locals begin as zero.
         let locals = (0..body.locals.len()).map(|local| if local < params { Ways::DONE } else { Ways::ANY }).collect();
         Self {
@@ -320,8 +348,7 @@ impl<'a, 'b> Analysis<'a, 'b> {
         self.frames.push(Frame { below: 0, params: 0, results: self.results, is_loop: false });
         let body = self.body;
         let mut dead: Option<u32> = None;
-        for (at, op) in body.ops.iter().enumerate() {
-            let operator = &op.operator;
+        for (at, (operator, _)) in body.ops.iter().enumerate() {
             if let Some(inside) = &mut dead {
                 match operator {
                     Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => *inside += 1,

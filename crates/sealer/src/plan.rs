@@ -6,7 +6,7 @@
 //! branch that leaves, or the dearer arm of an `if`. Where the allowance is used up, the code pays for itself at a site of its
 //! own. So a module pays at least what it executes, and little more; without the allowance, exactly that.
 
-use wasmparser::Operator;
+use manyhands_verifier::token::Kind;
 
 use crate::body::Body;
 use crate::tighten::tighten;
@@ -29,7 +29,7 @@ pub(crate) struct Site {
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
 /// `costs` has the units of each instruction; `exact` leaves out the allowance.
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
-    let end = body.ops.len() - 1;
+    let end = body.len() - 1;
     let labels = vec![Label { end, arrivals: None }];
     let mut planner = Planner { body, costs, exact, sites: Vec::new(), labels };
     planner.region(0, end);
@@ -119,8 +119,8 @@ impl Planner<'_, '_> {
         while at < stop {
             self.pay(region, at, self.costs[at]);
             let partner = body.partner(at);
-            match &body.ops[at].operator {
-                Operator::Block { .. } => {
+            match body.kind(at) {
+                Kind::Block(_) => {
                     self.labels.push(Label { end: partner, arrivals: None });
                     let reached = self.sequence(region, at + 1, partner);
                     if !self.join(region, reached) {
@@ -128,7 +128,7 @@ impl Planner<'_, '_> {
                     }
                     at = partner;
                 }
-                Operator::Loop { .. } => {
+                Kind::Loop(_) => {
                     self.labels.push(Label { end: partner, arrivals: None });
                     let (left, reached) = self.region(at + 1, partner);
                     self.labels.pop();
@@ -140,27 +140,27 @@ impl Planner<'_, '_> {
                     }
                     at = partner;
                 }
-                Operator::If { .. } => {
+                Kind::If(_) => {
                     let Some(end) = self.arms(region, at, partner) else { return false };
                     at = end;
                 }
-                Operator::BrIf { relative_depth } => self.branch(region, at, *relative_depth),
-                Operator::Br { relative_depth } => {
-                    self.branch(region, at, *relative_depth);
+                Kind::BrIf(relative_depth) => self.branch(region, at, relative_depth),
+                Kind::Br(relative_depth) => {
+                    self.branch(region, at, relative_depth);
                     return false;
                 }
-                Operator::BrTable { targets } => {
-                    for depth in targets.targets().map_while(Result::ok).chain([targets.default()]) {
+                Kind::BrTable(table) => {
+                    for depth in body.tokens.targets(table) {
                         self.branch(region, at, depth);
                     }
                     return false;
                 }
-                Operator::Return => {
+                Kind::Return => {
                     self.branch(region, at, self.labels.len() as u32 - 1);
                     return false;
                 }
                 // Who traps has paid for what would have come; that is not worth a site behind each check of a bound.
-                Operator::Unreachable => return false,
+                Kind::Unreachable => return false,
                 _ => {}
             }
             at += 1;
@@ -206,7 +206,7 @@ impl Planner<'_, '_> {
 
     /// Both arms of the `if` at `at`; returns its end, if that is reached.
     fn arms(&mut self, region: &mut Region, at: usize, partner: usize) -> Option<usize> {
-        let has_else = matches!(self.body.ops[partner].operator, Operator::Else);
+        let has_else = matches!(self.body.kind(partner), Kind::Else);
         let end = if has_else { self.body.partner(partner) } else { partner };
         self.labels.push(Label { end, arrivals: None });
         region.leave(end);

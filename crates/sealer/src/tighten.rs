@@ -4,7 +4,7 @@
 //! charge less. Going backwards, it is found how much must have been paid at each site; going forwards, how much was. A site
 //! then charges the difference, and none could charge a unit less. What is over at the end of a loop's iteration is nobody's.
 
-use wasmparser::Operator;
+use manyhands_verifier::token::Kind;
 
 use crate::body::Body;
 use crate::plan::Site;
@@ -35,45 +35,45 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
     let mut blocks: Vec<Ahead> = Vec::new();
     let mut loops = 0;
     let mut need: u64 = 0;
-    for (at, op) in body.ops.iter().enumerate().rev() {
-        match &op.operator {
-            Operator::End => {
-                let is_loop = matches!(opener[at].map(|at| &body.ops[at].operator), Some(Operator::Loop { .. }));
+    for (at, token) in body.tokens.all.iter().enumerate().rev() {
+        match token.kind {
+            Kind::End => {
+                let is_loop = matches!(opener[at].map(|at| body.kind(at)), Some(Kind::Loop(_)));
                 blocks.push(Ahead { loops, is_loop, after: need, other: None, exits: 0 });
                 if is_loop {
                     loops += 1;
                     need = 0;
                 }
             }
-            Operator::Else => {
+            Kind::Else => {
                 if let Some(block) = blocks.last_mut() {
                     block.other = Some(need);
                     need = block.after;
                 }
             }
-            Operator::If { .. } => {
+            Kind::If(_) => {
                 if let Some(block) = blocks.pop() {
                     need = need.max(block.other.unwrap_or(block.after));
                 }
             }
-            Operator::Block { .. } => drop(blocks.pop()),
-            Operator::Loop { .. } => {
+            Kind::Block(_) => drop(blocks.pop()),
+            Kind::Loop(_) => {
                 if let Some(block) = blocks.pop() {
                     loops = block.loops;
                     need = block.after.max(block.exits);
                 }
             }
-            Operator::Br { relative_depth } => need = at_label(&mut blocks, loops, *relative_depth),
-            Operator::BrIf { relative_depth } => need = need.max(at_label(&mut blocks, loops, *relative_depth)),
-            Operator::BrTable { targets } => {
-                let depths = targets.targets().map_while(Result::ok).chain([targets.default()]);
+            Kind::Br(relative_depth) => need = at_label(&mut blocks, loops, relative_depth),
+            Kind::BrIf(relative_depth) => need = need.max(at_label(&mut blocks, loops, relative_depth)),
+            Kind::BrTable(table) => {
+                let depths = body.tokens.targets(table);
                 need = depths.map(|depth| at_label(&mut blocks, loops, depth)).max().unwrap_or(0);
             }
-            Operator::Return => {
+            Kind::Return => {
                 let outermost = blocks.len() as u32 - 1;
                 need = at_label(&mut blocks, loops, outermost);
             }
-            Operator::Unreachable => need = 0,
+            Kind::Unreachable => need = 0,
             _ => {}
         }
         need += costs[at];
@@ -118,29 +118,29 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
     let mut sites = sites.iter_mut().zip(needs).peekable();
     let mut blocks = vec![Behind { is_loop: false, arrived: None, before: None, is_if: false }];
     let mut paid = Some(0_u64);
-    for (at, op) in body.ops.iter().enumerate() {
+    for (at, token) in body.tokens.all.iter().enumerate() {
         if let Some((site, need)) = sites.next_if(|(site, _)| site.at == at) {
             site.units = site.units.min(need.saturating_sub(paid.unwrap_or(0)));
             paid = paid.map(|paid| paid + site.units);
         }
         paid = paid.map(|paid| paid.saturating_sub(costs[at]));
-        match &op.operator {
-            Operator::Block { .. } => {
+        match token.kind {
+            Kind::Block(_) => {
                 blocks.push(Behind { is_loop: false, arrived: None, before: None, is_if: false });
             }
-            Operator::If { .. } => blocks.push(Behind { is_loop: false, arrived: None, before: paid, is_if: true }),
-            Operator::Loop { .. } => {
+            Kind::If(_) => blocks.push(Behind { is_loop: false, arrived: None, before: paid, is_if: true }),
+            Kind::Loop(_) => {
                 blocks.push(Behind { is_loop: true, arrived: None, before: paid, is_if: false });
                 paid = paid.map(|_| 0);
             }
-            Operator::Else => {
+            Kind::Else => {
                 if let Some(block) = blocks.last_mut() {
                     block.arrived = poorest(block.arrived, paid);
                     paid = block.before.take();
                     block.is_if = false;
                 }
             }
-            Operator::End => {
+            Kind::End => {
                 let Some(block) = blocks.pop() else { return };
                 paid = match (block.is_loop, paid) {
                     (true, reached) => reached.and(block.before),
@@ -148,18 +148,18 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
                     (false, _) => poorest(block.arrived, paid),
                 };
             }
-            Operator::Br { relative_depth } => {
-                arrive(&mut blocks, *relative_depth, paid);
+            Kind::Br(relative_depth) => {
+                arrive(&mut blocks, relative_depth, paid);
                 paid = None;
             }
-            Operator::BrIf { relative_depth } => arrive(&mut blocks, *relative_depth, paid),
-            Operator::BrTable { targets } => {
-                for depth in targets.targets().map_while(Result::ok).chain([targets.default()]) {
+            Kind::BrIf(relative_depth) => arrive(&mut blocks, relative_depth, paid),
+            Kind::BrTable(table) => {
+                for depth in body.tokens.targets(table) {
                     arrive(&mut blocks, depth, paid);
                 }
                 paid = None;
             }
-            Operator::Return | Operator::Unreachable => paid = None,
+            Kind::Return | Kind::Unreachable => paid = None,
             _ => {}
         }
     }
@@ -188,11 +188,11 @@ fn poorest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 
 /// For each `end`, where its block begins.
 fn openers(body: &Body<'_>) -> Vec<Option<usize>> {
-    let mut openers = vec![None; body.ops.len()];
-    for (at, op) in body.ops.iter().enumerate() {
-        if matches!(op.operator, Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. }) {
+    let mut openers = vec![None; body.len()];
+    for (at, token) in body.tokens.all.iter().enumerate() {
+        if matches!(token.kind, Kind::Block(_) | Kind::Loop(_) | Kind::If(_)) {
             let partner = body.partner(at);
-            let is_else = matches!(body.ops[partner].operator, Operator::Else);
+            let is_else = matches!(body.kind(partner), Kind::Else);
             openers[if is_else { body.partner(partner) } else { partner }] = Some(at);
         }
     }

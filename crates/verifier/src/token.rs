@@ -158,6 +158,13 @@ impl<'a> Tokens<'a> {
         Ok(tokens)
     }
 
+    /// Where a `br_table` goes: all its targets, the default last.
+    pub fn targets(&self, table: u32) -> impl Iterator<Item = u32> + use<'_, 'a> {
+        let table = self.tables.get(table as usize);
+        // Reading has gone through all of them.
+        table.into_iter().flat_map(|table| table.targets().map_while(Result::ok).chain([table.default()]))
+    }
+
     #[inline(always)]
     fn push(&mut self, operator: Operator<'a>, (is_accepted, is_vector): (bool, bool), (takes, gives): (u8, u8)) {
         let mut kind = if is_accepted { Kind::of(&operator, is_vector) } else { Kind::Forbidden };

@@ -658,11 +658,10 @@ impl<'a> Scan<'a, '_, '_> {
             }
             Kind::BrIf(relative_depth) => self.branch(state, relative_depth)?,
             Kind::BrTable(table) => {
-                let Some(table) = self.tokens.tables.get(table as usize) else { return Ok(()) };
-                for depth in table.targets() {
-                    self.branch(state, depth?)?;
+                let tokens = self.tokens;
+                for depth in tokens.targets(table) {
+                    self.branch(state, depth)?;
                 }
-                self.branch(state, table.default())?;
                 self.live = None;
             }
             Kind::Return => {
