@@ -24,6 +24,7 @@ mod names;
 mod nan;
 mod plan;
 pub mod refusal;
+mod split;
 pub mod strip;
 mod tighten;
 mod write;
@@ -101,5 +102,6 @@ fn passes(module: Vec<u8>, memory_bytes: u64, passes: &Passes) -> Result<(Vec<u8
     if passes.nan {
         bytes = nan::pass(&bytes)?;
     }
+    bytes = split::pass(&bytes)?;
     meter::pass(&bytes, passes.fuel, passes.stack, passes.exact)
 }

@@ -1,12 +1,15 @@
 //! Fuel and stack: every function pays before it works, and calls that may go round are counted.
 //!
-//! One global, the *meter*, holds the fuel that is left above 16 bits of the stack that is left, so one subtraction takes
-//! both and one global is written. What a function charges is planned in [`crate::plan`].
+//! The *meter* holds the fuel that is left above 16 bits of the stack that is left, so one subtraction takes both. What a
+//! function charges is planned in [`crate::plan`].
 //!
 //! - A function that is executed from its beginning to its end whatever happens, or nearly so, charges nothing: whoever calls
 //!   it pays for it (*free*).
-//! - A function with loops keeps the meter in a local, and writes it back where somebody else may look: before calls and at
-//!   its end.
+//! - Others that are called by name take the meter as their last parameter and give it back as their last result, so it stays
+//!   in a register.
+//! - Those that are called from outside or through a table have the type that they have, and find the meter in a global. Whoever
+//!   may call them, or the runtime, writes it there before. A function that is called in both ways was split before; see
+//!   [`crate::split`].
 //! - It is looked at whether anything is left at the heads of loops, at the entry of functions that call others, and where
 //!   a length was paid for. Between two such places there is no more work than fits into a module.
 //! - Stack is taken by one function on each cycle of calls, for the deepest row of calls that begins with it. The rest of the
@@ -17,18 +20,20 @@
 //! ```wat
 //! (block $dry
 //!   (block $body (result …) …)  ;; `return` is a branch to its end
-//!   ;; writes the meter back and gives the stack back
+//!   ;; gives the meter back, and the stack that it took
 //!   return)
 //! ;; says what ran out
 //! unreachable
 //! ```
+
+use std::collections::BTreeMap;
 
 use manyhands_abi::{CAUSE_FUEL, CAUSE_STACK, METER, METER_STACK_BITS};
 use manyhands_verifier::calls::Calls;
 use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
 use manyhands_verifier::module::Module;
-use manyhands_verifier::token::{Kind, Token, Tokens};
+use manyhands_verifier::token::{Kind, Token, Tokens, takes_meter};
 use wasm_encoder::{BlockType, ConstExpr, Encode as _, ExportKind, GlobalType, Instruction as I, ValType};
 use wasmparser::ExternalKind;
 
@@ -67,6 +72,8 @@ pub struct Metered {
 struct Plan {
     sites: Vec<Site>,
     traits: Traits,
+    /// Whether it can be called from outside or through a table.
+    is_known: bool,
     free: Option<Free>,
     frame: u64,
     /// Units of stack to take at the entry.
@@ -93,20 +100,20 @@ struct Traits {
 }
 
 impl Traits {
-    /// Whether the meter is kept in a local.
-    fn caches(self) -> bool {
-        self.loops || self.lengths
-    }
-
     /// Whether it is looked at whether anything is left.
     fn looks(self) -> bool {
-        self.caches() || self.calls
+        self.loops || self.lengths || self.calls
     }
 }
 
 impl Plan {
     fn looks(&self) -> bool {
         self.traits.looks() || self.stack > 0
+    }
+
+    /// Whether it takes the meter as a parameter.
+    fn takes_meter(&self) -> bool {
+        !self.is_known && self.free.is_none()
     }
 }
 
@@ -190,33 +197,20 @@ impl Planner<'_> {
         }
         let is_known = self.module.tabled.binary_search(&function).is_ok()
             || self.module.exports.iter().any(|(_, kind, index)| *kind == ExternalKind::Func && *index == function);
-        let [entry] = sites[..] else { return self.keep(at, sites, traits, None, &body, &operands) };
-        let units = entry.units;
-        let is_free = !traits.looks()
-            && !traits.hosts
-            && !self.heads[at]
-            && !is_known
-            && units <= FREE_UNITS_MAX
-            && traits.row < FREE_ROW_MAX;
-        let free = is_free.then_some(Free { units, row: traits.row + 1 });
-        self.keep(at, sites, traits, free, &body, &operands)
-    }
-
-    fn keep(
-        &mut self,
-        at: usize,
-        sites: Vec<Site>,
-        traits: Traits,
-        free: Option<Free>,
-        body: &Body<'_>,
-        operands: &Operands,
-    ) -> Result<(), Refusal> {
+        let units = match sites[..] {
+            [] => Some(0),
+            [entry] => Some(entry.units),
+            _ => None,
+        };
+        let may_be_free = !traits.looks() && !traits.hosts && !self.heads[at] && !is_known && traits.row < FREE_ROW_MAX;
+        let free = units.filter(|units| may_be_free && *units <= FREE_UNITS_MAX);
+        let free = free.map(|units| Free { units, row: traits.row + 1 });
         // A head has a local to look at what is left.
-        let looks = traits.looks() || self.heads[at];
+        let holds_meter = free.is_none() && (!is_known || traits.looks() || self.heads[at]);
+        let more = u64::from(holds_meter) + u64::from(traits.lengths);
         let vectors = operands.vectors || body.vectors;
-        let more = u64::from(looks) + u64::from(traits.lengths);
         let frame = frame::units(u64::from(body.locals) + more, operands.most, vectors);
-        self.plans[at] = Some(Plan { sites, traits, free, frame, stack: 0 });
+        self.plans[at] = Some(Plan { sites, traits, is_known, free, frame, stack: 0 });
         Ok(())
     }
 
@@ -276,14 +270,24 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
         ExportKind::Global.encode(out);
         meter.encode(out);
     });
+    let mut types = Types::of(module);
     let mut metered = Vec::with_capacity(plans.len());
+    let mut type_of_function = Vec::with_capacity(plans.len());
     for (at, plan) in plans.iter().enumerate() {
         let function = module.imported() + at as u32;
         let body = read(module, at)?;
         let code = &module.bodies[at];
         let before = additions.code.len();
+        let (params, results) = types.of_function(function);
+        let ty = if plan.takes_meter() {
+            let with_meter = |types: &[ValType]| [types, &[ValType::I64]].concat();
+            types.index(&with_meter(&params), &with_meter(&results))
+        } else {
+            module.functions[function as usize]
+        };
+        type_of_function.push(ty);
         let mut locals = Vec::new();
-        if plan.looks() {
+        if plan.looks() && !plan.takes_meter() {
             locals.push(ValType::I64);
         }
         if plan.traits.lengths {
@@ -291,9 +295,11 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
         }
         let mut splice = Splice::locals(bytes, code, &locals)?;
         if plan.free.is_none() {
-            let blocks =
-                if plan.looks() { block_type(module, function, &mut additions.types) } else { BlockType::Empty };
-            splice = Writer::function(splice, plans, module, at, &body, (meter, cause), blocks);
+            let block = types.block(&results);
+            splice = Writer::function(splice, plans, module, at, &body, (meter, cause), block);
+        } else if takes_meter(module.type_of(function), &body.tokens.all) {
+            // Or it would be taken for one that takes the meter.
+            splice.put(&[I::Nop]);
         }
         splice.finish(&mut additions.code);
         let entry = plan.sites.first().map_or(0, |site| site.units);
@@ -309,34 +315,69 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
             after: (additions.code.len() - before) as u32,
         });
     }
+    additions.types = types.added;
+    let mut functions = Items::default();
+    type_of_function.into_iter().for_each(|ty| functions.add(|out| ty.encode(out)));
+    additions.all_functions = Some(functions);
     Ok((additions.write(bytes, &module.sections)?, metered))
 }
 
-/// The type of a block that gives what a function gives.
-fn block_type(module: &Module<'_>, function: u32, types: &mut Items) -> BlockType {
-    let Some(ty) = module.type_of(function) else { return BlockType::Empty };
-    match ty.results() {
-        [] => BlockType::Empty,
-        [one] => val_type(*one).map_or(BlockType::Empty, BlockType::Result),
-        many => {
-            let same = |ty: &Option<wasmparser::FuncType>| {
-                ty.as_ref().is_some_and(|ty| ty.params().is_empty() && ty.results() == many)
-            };
-            let known = module.types.iter().position(same).map(|at| at as u32);
-            // A new one for each function that needs it: few functions have several results.
-            BlockType::FunctionType(known.unwrap_or_else(|| {
-                types.add(|out| {
-                    out.push(0x60);
-                    0_u32.encode(out);
-                    many.len().encode(out);
-                    many.iter().filter_map(|ty| val_type(*ty)).for_each(|ty| ty.encode(out));
-                });
-                module.types.len() as u32 + types.count() - 1
-            }))
+/// The module's types, and those that are added.
+struct Types<'a> {
+    module: &'a Module<'a>,
+    known: BTreeMap<(Vec<u8>, Vec<u8>), u32>,
+    added: Items,
+}
+
+impl<'a> Types<'a> {
+    fn of(module: &'a Module<'a>) -> Self {
+        let mut known = BTreeMap::new();
+        for (index, ty) in module.types.iter().enumerate() {
+            let Some(ty) = ty else { continue };
+            known.entry((encoded(&val_types(ty.params())), encoded(&val_types(ty.results())))).or_insert(index as u32);
+        }
+        Self { module, known, added: Items::default() }
+    }
+
+    fn of_function(&self, function: u32) -> (Vec<ValType>, Vec<ValType>) {
+        let ty = self.module.type_of(function);
+        ty.map_or((Vec::new(), Vec::new()), |ty| (val_types(ty.params()), val_types(ty.results())))
+    }
+
+    fn index(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
+        let next = self.module.types.len() as u32 + self.added.count();
+        let index = *self.known.entry((encoded(params), encoded(results))).or_insert(next);
+        if index == next {
+            self.added.add(|out| {
+                out.push(0x60);
+                params.encode(out);
+                results.encode(out);
+            });
+        }
+        index
+    }
+
+    /// The type of a block that gives what a function gives.
+    fn block(&mut self, results: &[ValType]) -> BlockType {
+        match results {
+            [] => BlockType::Empty,
+            [one] => BlockType::Result(*one),
+            many => BlockType::FunctionType(self.index(&[], many)),
         }
     }
 }
 
+fn encoded(types: &[ValType]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(types.len());
+    types.iter().for_each(|ty| ty.encode(&mut bytes));
+    bytes
+}
+
+fn val_types(types: &[wasmparser::ValType]) -> Vec<ValType> {
+    types.iter().filter_map(|ty| val_type(*ty)).collect()
+}
+
+/// References are in no function's type; the check has seen to that.
 fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
     use wasmparser::ValType as T;
     Some(match ty {
@@ -369,10 +410,13 @@ struct Writer<'a> {
     /// The local that holds the meter, and the one that holds a length.
     local: u32,
     length: u32,
+    /// Whether a local holds the meter.
     caches: bool,
     looks: bool,
+    /// Whether that local is a parameter; those behind it have moved.
+    takes_meter: bool,
     newest: Newest,
-    /// Open blocks, without the two that are added.
+    /// Open blocks, without those that are added.
     nesting: u32,
     /// Whether somebody branches to the end.
     left: bool,
@@ -386,27 +430,32 @@ impl<'a> Writer<'a> {
         at: usize,
         body: &Body<'_>,
         (meter, cause): (u32, u32),
-        blocks: BlockType,
+        block: BlockType,
     ) -> Splice<'a> {
         let plan = &plans[at];
-        let local = body.locals;
+        let (looks, takes_meter) = (plan.looks(), plan.takes_meter());
+        let params = module.type_of(module.imported() + at as u32).map_or(0, |ty| ty.params().len() as u32);
         let mut writer = Writer {
             splice,
             meter,
-            local,
-            length: local + 1,
-            caches: plan.traits.caches(),
-            looks: plan.looks(),
-            newest: Newest::Global,
+            local: if takes_meter { params } else { body.locals },
+            length: body.locals + 1,
+            caches: looks || takes_meter,
+            looks,
+            takes_meter,
+            newest: if takes_meter { Newest::Local } else { Newest::Global },
             nesting: 0,
             left: false,
         };
-        if writer.looks {
-            writer.splice.put(&[I::Block(BlockType::Empty), I::Block(blocks)]);
+        if looks {
+            writer.splice.put(&[I::Block(BlockType::Empty)]);
+        }
+        if writer.caches {
+            writer.splice.put(&[I::Block(block)]);
         }
         writer.entry(plan);
         writer.code(module, at, plans, body);
-        if writer.looks {
+        if writer.caches {
             writer.end(plan.stack, cause);
         }
         writer.splice
@@ -415,11 +464,12 @@ impl<'a> Writer<'a> {
     fn entry(&mut self, plan: &Plan) {
         let units = plan.sites.first().map_or(0, |site| site.units);
         let checks = plan.traits.calls || plan.stack > 0;
-        if units == 0 && !checks {
+        if units == 0 && !checks && !self.takes_meter {
             return;
         }
         let charge = (units << METER_STACK_BITS) + plan.stack;
-        self.splice.put(&[I::GlobalGet(self.meter), I::I64Const(charge as i64), I::I64Sub]);
+        self.newest_on_stack();
+        self.splice.put(&[I::I64Const(charge as i64), I::I64Sub]);
         if plan.stack > 0 {
             // The highest bit of each half, which is set when it went below zero.
             const BELOW_ZERO: i64 = i64::MIN | 1 << (METER_STACK_BITS - 1);
@@ -440,10 +490,6 @@ impl<'a> Writer<'a> {
             return;
         }
         self.newest = Newest::Local;
-        if !self.caches {
-            self.write_back();
-            self.newest = Newest::Global;
-        }
     }
 
     /// Keeps what is on the stack as the meter, and leaves if no fuel is left.
@@ -477,6 +523,7 @@ impl<'a> Writer<'a> {
         for (index, token) in body.tokens.all.iter().enumerate() {
             let offset = token.offset as usize;
             if !body.live[index] {
+                self.moved(token.kind, offset, body, index);
                 self.nest(token.kind);
                 continue;
             }
@@ -488,11 +535,27 @@ impl<'a> Writer<'a> {
                 self.splice.copy_to(offset);
                 self.charge(site);
             }
-            if self.looks {
+            if self.caches {
                 self.splice.copy_to(offset);
                 self.meet(module, plans, token.kind, body, index);
             }
+            self.moved(token.kind, offset, body, index);
             self.nest(token.kind);
+        }
+    }
+
+    /// Locals behind the parameter that is added have moved.
+    fn moved(&mut self, kind: Kind, offset: usize, body: &Body<'_>, at: usize) {
+        let moved = match kind {
+            Kind::LocalGet(local) if local >= self.local => I::LocalGet(local + 1),
+            Kind::LocalSet(local) if local >= self.local => I::LocalSet(local + 1),
+            Kind::LocalTee(local) if local >= self.local => I::LocalTee(local + 1),
+            _ => return,
+        };
+        if let (true, Some(next)) = (self.takes_meter, body.tokens.all.get(at + 1)) {
+            self.splice.copy_to(offset);
+            self.splice.put(&[moved]);
+            self.splice.skip_to(next.offset as usize);
         }
     }
 
@@ -531,14 +594,9 @@ impl<'a> Writer<'a> {
             _ => false,
         };
         if let (Kind::Return, Some(next)) = (kind, body.tokens.all.get(at + 1)) {
-            if self.caches {
-                self.read_again();
-            }
+            self.read_again();
             self.splice.put(&[I::Br(self.nesting)]);
             self.splice.skip_to(next.offset as usize);
-            return;
-        }
-        if !self.caches {
             return;
         }
         match kind {
@@ -548,6 +606,8 @@ impl<'a> Writer<'a> {
                 self.read_again();
                 self.newest = Newest::Local;
             }
+            // Whoever has said why it stops is asked nothing more.
+            Kind::Unreachable if at > 0 && body.kind(at - 1) == Kind::GlobalSet(cause_of(module)) => {}
             Kind::Unreachable => self.write_back(),
             Kind::CallIndirect(_) => {
                 self.write_back();
@@ -559,6 +619,14 @@ impl<'a> Writer<'a> {
                         self.length();
                     }
                     self.write_back();
+                }
+                Some(called) if plans[called as usize].takes_meter() => {
+                    self.newest_on_stack();
+                    if let Some(next) = body.tokens.all.get(at + 1) {
+                        self.splice.copy_to(next.offset as usize);
+                    }
+                    self.splice.put(&[I::LocalSet(self.local)]);
+                    self.newest = Newest::Local;
                 }
                 Some(called) if plans[called as usize].free.is_none() => {
                     self.write_back();
@@ -595,16 +663,33 @@ impl<'a> Writer<'a> {
     /// After the end of the function's own code: gives back what it holds, and says what ran out.
     fn end(&mut self, stack: u64, cause: u32) {
         self.splice.copy_to_end();
-        let from_local = self.caches && (self.left || self.newest == Newest::Local);
-        if stack > 0 {
-            let newest = if from_local { I::LocalGet(self.local) } else { I::GlobalGet(self.meter) };
-            self.splice.put(&[newest, I::I64Const(stack as i64), I::I64Add, I::GlobalSet(self.meter)]);
-        } else if from_local {
-            self.splice.put(&[I::LocalGet(self.local), I::GlobalSet(self.meter)]);
+        let from_local = self.left || self.newest != Newest::Global;
+        let has_newest = !self.takes_meter && !self.left && self.newest != Newest::Local;
+        if !has_newest || stack > 0 {
+            self.splice.put(&[if from_local { I::LocalGet(self.local) } else { I::GlobalGet(self.meter) }]);
+            if stack > 0 {
+                self.splice.put(&[I::I64Const(stack as i64), I::I64Add]);
+            }
+            if !self.takes_meter {
+                self.splice.put(&[I::GlobalSet(self.meter)]);
+            }
+        }
+        if !self.looks {
+            self.splice.put(&[I::End]);
+            return;
         }
         self.splice.put(&[I::Return, I::End]);
         if stack > 0 {
-            self.splice.put(&[I::I32Const(CAUSE_STACK), I::LocalGet(self.local), I::I64Const(0), I::I64LtS, I::I32Sub]);
+            // What was used until then, for whoever asks how far it came.
+            self.splice.put(&[
+                I::LocalGet(self.local),
+                I::GlobalSet(self.meter),
+                I::I32Const(CAUSE_STACK),
+                I::LocalGet(self.local),
+                I::I64Const(0),
+                I::I64LtS,
+                I::I32Sub,
+            ]);
         } else {
             self.splice.put(&[I::I32Const(CAUSE_FUEL)]);
         }

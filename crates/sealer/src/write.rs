@@ -48,6 +48,8 @@ pub(crate) struct Additions {
     pub(crate) functions: Items,
     pub(crate) globals: Items,
     pub(crate) exports: Items,
+    /// All types of functions that are defined, if they are others now.
+    pub(crate) all_functions: Option<Items>,
     /// All of the memory section's items, if they are others now.
     pub(crate) memory: Option<Items>,
     /// All bodies, with their lengths.
@@ -79,6 +81,9 @@ impl Additions {
             match (*id, &self.memory, added) {
                 (CODE, ..) => append(CODE, 0, &[], &self.code, &mut out),
                 (MEMORY, Some(memory), _) => append(MEMORY, 0, &[], memory, &mut out),
+                (FUNCTIONS, ..) if self.all_functions.is_some() => {
+                    self.all_functions.iter().for_each(|functions| append(FUNCTIONS, 0, &[], functions, &mut out));
+                }
                 (_, _, Some(items)) if items.count > 0 => {
                     let mut reader = wasmparser::BinaryReader::new(&module[range.clone()], range.start);
                     let count = reader.read_var_u32().map_err(|error| Refusal::invalid(&error))?;

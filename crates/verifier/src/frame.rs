@@ -4,7 +4,7 @@
 //! as much in functions that use vectors. Real frames differ by engine and tier; measured over the worst of them,
 //! [`BUDGET`] of this unit is at most one megabyte, the stack that a browser's worker has.
 
-use wasmparser::{BlockType, ValType};
+use wasmparser::{BlockType, FuncType, ValType};
 
 use crate::module::Module;
 use crate::token::{Kind, Token};
@@ -99,10 +99,7 @@ impl Operands {
             }
             Kind::Br(_) | Kind::BrTable(_) | Kind::Return | Kind::Unreachable => self.dead = Some(0),
             Kind::BrIf(_) => self.height = self.height.saturating_sub(1),
-            Kind::Call(function) => {
-                let (takes, gives) = arity(module.type_of(function));
-                self.replace(takes, gives);
-            }
+            Kind::Call(function) => self.call(module.type_of(function), 0),
             Kind::CallIndirect(ty) => {
                 let (takes, gives) = arity(module.type_at(ty));
                 self.replace(takes + 1, gives);
@@ -112,6 +109,13 @@ impl Operands {
                 self.vectors |= kind == Kind::Vector;
             }
         }
+        self.most = self.most.max(self.height);
+    }
+
+    /// Takes the effect of a call of a function of this type, but for so many parameters and results.
+    pub fn call(&mut self, ty: Option<&FuncType>, without: u64) {
+        let (takes, gives) = arity(ty);
+        self.replace(takes.saturating_sub(without), gives.saturating_sub(without));
         self.most = self.most.max(self.height);
     }
 
@@ -129,7 +133,7 @@ impl Operands {
     }
 }
 
-fn arity(ty: Option<&wasmparser::FuncType>) -> (u64, u64) {
+fn arity(ty: Option<&FuncType>) -> (u64, u64) {
     ty.map_or((0, 0), |ty| (ty.params().len() as u64, ty.results().len() as u64))
 }
 

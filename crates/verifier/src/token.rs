@@ -1,7 +1,9 @@
 //! Instructions, as much of them as the verifier needs to know: their cost, what they do to the operand stack, and
 //! for the few of which the verifier's sequences are made, which they are.
 
-use wasmparser::{BinaryReaderError, BlockType, BrTable, FunctionBody, Operator, VisitOperator, VisitSimdOperator};
+use wasmparser::{
+    BinaryReaderError, BlockType, BrTable, FuncType, FunctionBody, Operator, ValType, VisitOperator, VisitSimdOperator,
+};
 
 use crate::cost;
 
@@ -148,10 +150,18 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// Those of the parser.
     pub fn read(body: &FunctionBody<'a>) -> Result<Self, BinaryReaderError> {
+        Self::read_first(body, usize::MAX)
+    }
+
+    /// Reads the first instructions of a function, so many at most.
+    ///
+    /// # Errors
+    /// Those of the parser.
+    pub fn read_first(body: &FunctionBody<'a>, most: usize) -> Result<Self, BinaryReaderError> {
         let mut tokens = Self::default();
-        tokens.all.reserve(body.range().len() / 2);
+        tokens.all.reserve(most.min(body.range().len() / 2));
         let mut reader = body.get_operators_reader()?;
-        while !reader.eof() {
+        while !reader.eof() && tokens.all.len() < most {
             tokens.offset = reader.original_position() as u32;
             reader.visit_operator(&mut tokens)?;
         }
@@ -248,4 +258,17 @@ impl Token {
         let kind = if is_accepted { Kind::of(operator, is_vector) } else { Kind::Forbidden };
         Self { kind, offset: 0, cost: cost::of(operator) as u16, takes, gives }
     }
+}
+
+/// Whether a function that begins like this takes the meter as its last parameter and gives it as its last result.
+pub fn takes_meter(ty: Option<&FuncType>, code: &[Token]) -> bool {
+    let Some((params, results)) = ty.map(|ty| (ty.params(), ty.results())) else { return false };
+    if params.last() != Some(&ValType::I64) || results.last() != Some(&ValType::I64) {
+        return false;
+    }
+    let blocks = code.iter().take(2).take_while(|token| matches!(token.kind, Kind::Block(_))).count();
+    let mut begins = code[blocks..].iter().map(|token| token.kind);
+    begins.next() == Some(Kind::LocalGet(params.len() as u32 - 1))
+        && matches!(begins.next(), Some(Kind::I64Const(_)))
+        && begins.next() == Some(Kind::I64Sub)
 }

@@ -20,7 +20,7 @@ use crate::calls::Calls;
 use crate::cost;
 use crate::frame::{self, Operands};
 use crate::module::Module;
-use crate::token::{Kind, Token, Tokens};
+use crate::token::{Kind, Token, Tokens, takes_meter};
 
 /// The most functions in a row of which each is paid for by the one before.
 const ROW_MAX: u32 = 16;
@@ -65,6 +65,7 @@ pub fn verify(bytes: &[u8]) -> Result<(), Fault> {
     let mut verifier = Verifier {
         calls: Calls::of(&module),
         known: vec![Known::Nothing; module.bodies.len()],
+        meters: Vec::with_capacity(module.bodies.len()),
         frames: vec![0; module.bodies.len()],
         stacks: vec![0; module.bodies.len()],
         meter,
@@ -72,6 +73,9 @@ pub fn verify(bytes: &[u8]) -> Result<(), Fault> {
         suffix: suffix(cause),
         module: &module,
     };
+    for at in 0..module.bodies.len() {
+        verifier.meters.push(verifier.meter_of(at)?);
+    }
     for at in 0..module.bodies.len() {
         verifier.function(at, 0)?;
     }
@@ -121,6 +125,17 @@ fn suffix(cause: u32) -> Vec<u8> {
     bytes
 }
 
+/// Where a function finds the meter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meter {
+    /// In its last parameter; its last result gives it back.
+    Passed,
+    /// In the global.
+    Global,
+    /// Nowhere: whoever calls it pays.
+    Nowhere,
+}
+
 /// What is known of a function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
@@ -137,6 +152,7 @@ struct Verifier<'a> {
     module: &'a Module<'a>,
     calls: Calls,
     known: Vec<Known>,
+    meters: Vec<Meter>,
     frames: Vec<u64>,
     /// What each function counts.
     stacks: Vec<u64>,
@@ -146,14 +162,28 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
+    /// Tells by how a function begins and ends where it finds the meter. If that is mistaken, the rest will not fit.
+    fn meter_of(&self, at: usize) -> Result<Meter, Fault> {
+        let code = &self.module.bodies[at];
+        let begins = Tokens::read_first(code, 5)?.all;
+        let ty = self.module.type_of(self.module.imported() + at as u32);
+        Ok(match begins.first().map(|token| token.kind) {
+            _ if takes_meter(ty, &begins) => Meter::Passed,
+            Some(Kind::GlobalGet(global)) if global == self.meter => Meter::Global,
+            Some(Kind::Block(_)) if code.as_bytes().ends_with(&self.suffix) => Meter::Global,
+            _ => Meter::Nowhere,
+        })
+    }
+
     /// Functions that others than the module's own code call pay for themselves.
     fn entries(&self) -> Result<(), Fault> {
         let exported =
             self.module.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func).map(|(_, _, index)| *index);
         for function in exported.chain(self.module.tabled.iter().copied()) {
             let defined = function.checked_sub(self.module.imported());
-            match defined.and_then(|at| self.known.get(at as usize)) {
-                Some(Known::Pays | Known::Costs(0)) => {}
+            let at = defined.unwrap_or(u32::MAX) as usize;
+            match (self.meters.get(at), self.known.get(at)) {
+                (Some(Meter::Global), _) | (Some(Meter::Nowhere), Some(Known::Costs(0))) => {}
                 _ => {
                     let reason = "it can be called from outside and does not pay for itself".to_owned();
                     return Err(Fault { function: Some(function), offset: 0, reason });
@@ -208,10 +238,11 @@ impl Verifier<'_> {
             vectors |= ty == ValType::V128;
         }
         let tokens = Tokens::read(code).map_err(|error| located(error.into()))?;
-        let first = tokens.all.first().map(|token| token.kind);
-        let looks = matches!(first, Some(Kind::Block(_))) && code.as_bytes().ends_with(&self.suffix);
-        let pays = looks || first == Some(Kind::GlobalGet(self.meter));
-        if pays {
+        let looks = code.as_bytes().ends_with(&self.suffix);
+        let meter = self.meters[at];
+        let params = ty.map_or(0, |ty| ty.params().len());
+        let results = ty.map_or(0, |ty| ty.results().len()) - usize::from(meter == Meter::Passed);
+        if meter != Meter::Nowhere {
             // Whoever calls it need not wait for what is found in it.
             self.known[at] = Known::Pays;
         }
@@ -219,15 +250,16 @@ impl Verifier<'_> {
             tokens: &tokens,
             next: 0,
             verifier: self,
-            operands: Operands::of(ty.map_or(0, |ty| ty.results().len())),
+            operands: Operands::of(results),
             blocks: Vec::new(),
-            live: Some(State { paid: 0, global: true, local: false }),
-            pays,
+            live: Some(State { paid: 0, global: meter == Meter::Global, local: meter == Meter::Passed }),
+            meter,
+            pays: meter != Meter::Nowhere,
             poorest: 0,
-            meter_local: None,
+            meter_local: (meter == Meter::Passed).then(|| params as u32 - 1),
             looked_at_entry: false,
             length_paid: false,
-            dry: None,
+            dry: false,
             stack: 0,
             at,
             row,
@@ -238,7 +270,7 @@ impl Verifier<'_> {
         let most = scan.operands.most;
         self.frames[at] = frame::units(locals, most, vectors);
         self.stacks[at] = stack;
-        if !pays {
+        if meter == Meter::Nowhere {
             self.known[at] = Known::Costs(owed);
         }
         Ok(self.known[at])
@@ -279,6 +311,7 @@ struct Scan<'a, 'b, 'm> {
     blocks: Vec<Block>,
     /// What is true here; `None` where nobody comes.
     live: Option<State>,
+    meter: Meter,
     pays: bool,
     /// The least that was ever paid in advance; below zero if somebody else pays.
     poorest: i64,
@@ -286,8 +319,8 @@ struct Scan<'a, 'b, 'm> {
     looked_at_entry: bool,
     /// Whether the length on the stack was paid for.
     length_paid: bool,
-    /// How many blocks are open inside the one to whose end those go who have nothing left.
-    dry: Option<usize>,
+    /// Whether it has a place to which those go who have nothing left: out of all its blocks.
+    dry: bool,
     stack: u64,
     at: usize,
     row: u32,
@@ -305,12 +338,16 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     fn body(&mut self, looks: bool) -> Result<(), Fault> {
+        let looks = looks && self.pays;
         if looks {
             let [Some(Kind::Block(BlockType::Empty)), Some(Kind::Block(_))] = [self.peek(0), self.peek(1)] else {
                 return self.fault("two blocks should hold its code");
             };
             self.next = 2;
-            self.dry = Some(1);
+            self.dry = true;
+        } else if self.meter == Meter::Passed {
+            let Some(Kind::Block(_)) = self.peek(0) else { return self.fault("a block should hold its code") };
+            self.next = 1;
         }
         self.blocks.push(Block { before: None, otherwise: None, exit: None });
         if self.pays {
@@ -322,15 +359,17 @@ impl<'a> Scan<'a, '_, '_> {
             }
             self.instruction()?;
         }
-        if looks { self.end() } else { Ok(()) }
+        if looks || self.meter == Meter::Passed { self.end() } else { Ok(()) }
     }
 
     /// What comes before a function's own code. What is not here is charged like anything else.
     fn entry(&mut self) -> Result<(), Fault> {
-        let [Some(Kind::GlobalGet(global_index)), Some(Kind::I64Const(charge))] = [self.peek(0), self.peek(1)] else {
-            return Ok(());
+        let source = match self.meter_local {
+            Some(local) => Kind::LocalGet(local),
+            None => Kind::GlobalGet(self.verifier.meter),
         };
-        if global_index != self.verifier.meter || charge & STACK_MASK == 0 {
+        let (true, Some(Kind::I64Const(charge))) = (self.peek(0) == Some(source), self.peek(1)) else { return Ok(()) };
+        if charge & STACK_MASK == 0 {
             return Ok(());
         }
         let [
@@ -345,7 +384,7 @@ impl<'a> Scan<'a, '_, '_> {
         else {
             return self.fault("it takes stack and does not look whether any is left");
         };
-        if self.dry.is_none() {
+        if !self.dry || !self.may_hold(local_index) {
             return self.fault("it takes stack and has nowhere to go");
         }
         self.pay(charge & !STACK_MASK)?;
@@ -444,6 +483,9 @@ impl<'a> Scan<'a, '_, '_> {
             return self.fault("it takes a meter that is not the newest");
         }
         match [self.peek(1), self.peek(2), self.peek(3)] {
+            [Some(Kind::Call(function)), Some(Kind::LocalSet(local)), _] if self.may_hold(local) => {
+                self.passes(state, function, local)
+            }
             [Some(Kind::I64Const(charge)), Some(Kind::I64Sub), Some(to)] => {
                 self.pay(charge)?;
                 self.next += 3;
@@ -462,7 +504,7 @@ impl<'a> Scan<'a, '_, '_> {
                     Kind::LocalTee(local_index) if self.may_hold(local_index) => {
                         self.meter_local = Some(local_index);
                         // The first thing that a function does.
-                        self.looked_at_entry |= self.next == 5 && self.dry.is_some();
+                        self.looked_at_entry |= self.next == 5 && self.dry;
                         self.look()
                     }
                     _ => self.fault("it pays and does not say so"),
@@ -483,6 +525,38 @@ impl<'a> Scan<'a, '_, '_> {
         }
     }
 
+    /// A call that passes the meter, and gets it back.
+    fn passes(&mut self, state: State, function: u32, local: u32) -> Result<(), Fault> {
+        let module = self.verifier.module;
+        let called = function.checked_sub(module.imported()).map(|at| at as usize);
+        if called.and_then(|at| self.verifier.meters.get(at)) != Some(&Meter::Passed) {
+            return self.fault("it passes the meter to a function that does not take it");
+        }
+        if !self.looked_at_entry {
+            return self.fault("it calls others and did not look whether anything is left");
+        }
+        let at = self.at;
+        self.verifier.calls.call(at, function);
+        let Some(call) = self.tokens.all.get(self.next + 1) else { return self.fault("a call is missing") };
+        self.spend(State { global: false, local: true, ..state }, call.cost.into())?;
+        // The meter is nobody's operand.
+        self.operands.call(module.type_of(function), 1);
+        self.meter_local = Some(local);
+        self.length_paid = false;
+        self.next += 3;
+        Ok(())
+    }
+
+    fn spend(&mut self, mut state: State, units: u64) -> Result<(), Fault> {
+        state.paid -= i64::try_from(units).unwrap_or(i64::MAX / 2);
+        self.poorest = self.poorest.min(state.paid);
+        self.live = Some(state);
+        if self.pays && state.paid < 0 {
+            return self.fault("it does what it has not paid for");
+        }
+        Ok(())
+    }
+
     fn may_hold(&self, local: u32) -> bool {
         self.meter_local.is_none_or(|known| known == local)
     }
@@ -494,7 +568,7 @@ impl<'a> Scan<'a, '_, '_> {
         else {
             return self.fault("it pays and does not look whether anything is left");
         };
-        if self.dry.is_none() || relative_depth as usize != self.blocks.len() {
+        if !self.dry || relative_depth as usize != self.blocks.len() {
             return self.fault("it goes on when nothing is left");
         }
         self.next += 4;
@@ -581,12 +655,8 @@ impl<'a> Scan<'a, '_, '_> {
             }
             _ => {}
         }
-        after.paid -= i64::try_from(units).unwrap_or(i64::MAX / 2);
-        self.poorest = self.poorest.min(after.paid);
-        if self.pays && after.paid < 0 {
-            return self.fault("it does what it has not paid for");
-        }
-        self.live = Some(after);
+        self.spend(after, units)?;
+        let after = self.live.unwrap_or(after);
         self.control(after, token)?;
         if !matches!(token.kind, Kind::Loop(_)) {
             self.next += 1;
@@ -665,10 +735,9 @@ impl<'a> Scan<'a, '_, '_> {
                 self.live = None;
             }
             Kind::Return => {
-                if self.dry.is_some() {
+                if self.dry || self.meter == Meter::Passed {
                     return self.fault("it returns and does not say what it used");
                 }
-                self.leave(state)?;
                 self.live = None;
             }
             Kind::Unreachable => self.live = None,
@@ -717,20 +786,30 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
-    /// The end of a function that looks: what is left is written back, and what ran out is said.
+    /// The end of a function that looks or that was passed the meter: what is left is given back, and what ran out is said.
     fn end(&mut self) -> Result<(), Fault> {
         // Where nobody comes, everything is true.
         self.leave(self.live.unwrap_or(State { paid: 0, global: true, local: true }))?;
-        for expected in ["return", "end"] {
-            let there = match (expected, self.peek(0)) {
-                ("return", Some(Kind::Return)) => true,
-                (_, Some(Kind::End)) => expected == "end",
-                _ => false,
+        if !self.dry {
+            return match [self.peek(0), self.peek(1)] {
+                [Some(Kind::End), None] => Ok(()),
+                _ => self.fault("it does not end as it should"),
             };
-            if !there {
-                return self.fault("it does not end as it should");
+        }
+        let [Some(Kind::Return), Some(Kind::End)] = [self.peek(0), self.peek(1)] else {
+            return self.fault("it does not end as it should");
+        };
+        self.next += 2;
+        if self.stack > 0 {
+            let says = matches!(
+                [self.peek(0), self.peek(1)],
+                [Some(Kind::LocalGet(local)), Some(Kind::GlobalSet(global))]
+                    if Some(local) == self.meter_local && global == self.verifier.meter
+            );
+            if !says {
+                return self.fault("it does not say what it used");
             }
-            self.next += 1;
+            self.next += 2;
         }
         let says = match self.peek(0) {
             Some(Kind::I32Const(CAUSE_FUEL)) if self.stack == 0 => 1,
@@ -763,15 +842,12 @@ impl<'a> Scan<'a, '_, '_> {
         }
     }
 
-    /// Whoever leaves has given the stack back, and the global has the newest meter.
+    /// Whoever leaves has given the stack back, and hands the newest meter over.
     fn leave(&mut self, state: State) -> Result<(), Fault> {
-        if self.dry.is_none() {
-            return if state.global || !self.pays { Ok(()) } else { self.fault("it does not say what it used") };
-        }
         let source = match self.peek(0) {
-            Some(Kind::LocalGet(local_index)) if Some(local_index) == self.meter_local => state.local,
-            Some(Kind::GlobalGet(global_index)) if global_index == self.verifier.meter => state.global,
-            _ if self.stack == 0 && state.global => return Ok(()),
+            Some(Kind::LocalGet(local)) if Some(local) == self.meter_local => state.local,
+            Some(Kind::GlobalGet(global)) if global == self.verifier.meter => state.global,
+            _ if self.stack == 0 && self.meter == Meter::Global && state.global => return Ok(()),
             _ => return self.fault("it does not say what it used"),
         };
         if !source {
@@ -788,8 +864,9 @@ impl<'a> Scan<'a, '_, '_> {
             }
             self.next += 2;
         }
-        match self.peek(0) {
-            Some(Kind::GlobalSet(global_index)) if global_index == self.verifier.meter => {
+        match (self.meter, self.peek(0)) {
+            (Meter::Passed, _) => Ok(()),
+            (_, Some(Kind::GlobalSet(global))) if global == self.verifier.meter => {
                 self.next += 1;
                 Ok(())
             }

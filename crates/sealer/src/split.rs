@@ -1,0 +1,77 @@
+//! A function that is called by name, and from outside or through a table as well, becomes two: one that has its type and
+//! only calls the other, and one that has its code. So calls by name can pass more than the type has; see [`crate::meter`].
+
+use manyhands_verifier::module::Module;
+use manyhands_verifier::token::{Kind, Tokens};
+use wasm_encoder::{Encode as _, Function, Instruction as I};
+use wasmparser::ExternalKind;
+
+use crate::refusal::Refusal;
+use crate::write::{Additions, Splice};
+
+pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
+    let module = Module::read(bytes).map_err(invalid)?;
+    let Some(split) = find(&module).map_err(invalid)? else { return Ok(bytes.to_vec()) };
+    let mut additions = Additions::default();
+    let mut moved = Vec::new();
+    for (at, body) in module.bodies.iter().enumerate() {
+        let mut splice = Splice::locals(bytes, body, &[])?;
+        let tokens = Tokens::read(body).map_err(invalid)?;
+        for (index, token) in tokens.all.iter().enumerate() {
+            let (Kind::Call(function), Some(next)) = (token.kind, tokens.all.get(index + 1)) else { continue };
+            if let Some(Some(to)) = split.get(function as usize) {
+                splice.copy_to(token.offset as usize);
+                splice.put(&[I::Call(*to)]);
+                splice.skip_to(next.offset as usize);
+            }
+        }
+        let function = module.imported() + at as u32;
+        match split.get(function as usize) {
+            Some(Some(to)) => {
+                moved.push((module.functions[function as usize], splice));
+                let mut calls = Function::new([]);
+                for param in 0..module.type_of(function).map_or(0, |ty| ty.params().len() as u32) {
+                    calls.instruction(&I::LocalGet(param));
+                }
+                calls.instruction(&I::Call(*to)).instruction(&I::End);
+                additions.code.add(|out| calls.encode(out));
+            }
+            _ => splice.finish(&mut additions.code),
+        }
+    }
+    for (ty, splice) in moved {
+        additions.functions.add(|out| ty.encode(out));
+        splice.finish(&mut additions.code);
+    }
+    additions.write(bytes, &module.sections)
+}
+
+/// For each function, the one that gets its code; `None` if no function is called in both ways.
+fn find(module: &Module<'_>) -> Result<Option<Vec<Option<u32>>>, wasmparser::BinaryReaderError> {
+    let mut called = vec![false; module.functions.len()];
+    for body in &module.bodies {
+        for token in Tokens::read(body)?.all {
+            if let Kind::Call(function) = token.kind
+                && let Some(called) = called.get_mut(function as usize)
+            {
+                *called = true;
+            }
+        }
+    }
+    let mut known = vec![false; module.functions.len()];
+    let exported = module.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func).map(|(_, _, index)| *index);
+    for function in exported.chain(module.tabled.iter().copied()) {
+        if let Some(known) = known.get_mut(function as usize) {
+            *known = true;
+        }
+    }
+    let mut next = module.functions.len() as u32;
+    let mut split = Vec::with_capacity(called.len());
+    for (function, (called, known)) in called.into_iter().zip(known).enumerate() {
+        let both = called && known && function >= module.imports.len();
+        split.push(both.then_some(next));
+        next += u32::from(both);
+    }
+    Ok((next > module.functions.len() as u32).then_some(split))
+}
