@@ -11,8 +11,8 @@ use manyhands_verifier::token::Kind;
 use crate::body::Body;
 use crate::tighten::tighten;
 
-/// What a site may charge for code that is executed only perhaps: a quarter of what is for certain, and this.
-const ALLOWANCE: u64 = 2;
+/// What a site may charge for code that is executed only perhaps: half of what is for certain, and this.
+const ALLOWANCE: u64 = 12;
 
 /// A place at which fuel is charged, before the instruction at `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +245,7 @@ impl Planner<'_, '_> {
         let site = &mut self.sites[payer.site];
         if payer.until == 0 {
             site.certain += units;
-        } else if !self.exact && payer.perhaps + units <= site.certain / 4 + ALLOWANCE {
+        } else if !self.exact && payer.perhaps + units <= site.certain / 2 + ALLOWANCE {
             payer.perhaps += units;
         } else {
             let site = self.site(at, false);
