@@ -1,0 +1,1 @@
+//! What every runtime can be held to.
