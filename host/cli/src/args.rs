@@ -60,7 +60,7 @@ pub struct Global {
 pub enum Command {
     /// Write a new job's crate
     New(New),
-    /// Compile a job's crate to one file that can be published
+    /// Compile a job to one file that can be published
     Build(Build),
     /// Say what a module is, or why no coordinator would take it
     Check(Check),
@@ -126,6 +126,10 @@ pub enum Template {
 /// `manyhands build`
 #[derive(Debug, Args)]
 pub struct Build {
+    /// A job that is no Rust: C, WebAssembly text, or a module that something else has built. Its manifest lies beside
+    /// it, in FILE.json
+    #[arg(value_name = "FILE.c|FILE.wat|FILE.wasm", value_hint = ValueHint::FilePath, conflicts_with_all = ["manifest_path", "package"])]
+    pub source: Option<PathBuf>,
     /// The crate's Cargo.toml
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub manifest_path: Option<PathBuf>,

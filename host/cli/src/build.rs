@@ -1,4 +1,4 @@
-//! `manyhands build`: a job's crate to the one file that can be published.
+//! `manyhands build`: a job's crate to the one file that can be published. Jobs that are no Rust are in [`foreign`].
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::Build;
 use crate::fault::{Exit, Fault, Result};
+use crate::foreign;
 use crate::metadata::JobMetadata;
 use crate::screen::{Screen, bytes};
 use crate::section;
@@ -44,6 +45,9 @@ struct Built<'a> {
 /// # Errors
 /// Cargo, rustup or the target is missing; the crate does not build; its metadata is wrong; the sealer refuses.
 pub fn build(args: &Build, screen: Screen) -> Result<()> {
+    if let Some(source) = &args.source {
+        return foreign::build(source, screen);
+    }
     let metadata = read_metadata(args)?;
     let package = pick(&metadata, args)?;
     let job = JobMetadata::read(&package.metadata)?;
@@ -63,14 +67,18 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
         codec: codec(&raw)?,
         limits: job.limits,
     };
-    let (module, sealed) = pack(&raw, &manifest)?;
-    let path = write(metadata.target_directory.as_std_path(), &manifest.name, &module)?;
+    finish(metadata.target_directory.as_std_path(), &raw, &manifest, screen)
+}
 
+/// Packs a module, writes it below the folder `target` and says so.
+pub(crate) fn finish(target: &Path, raw: &[u8], manifest: &Manifest, screen: Screen) -> Result<()> {
+    let (module, sealed) = pack(raw, manifest)?;
+    let path = write(target, &manifest.name, &module)?;
     let (size, sealed_size) = (module.len() as u64, sealed.bytes.len() as u64);
     screen.note(format_args!("{}@{}: {}, {} sealed", manifest.name, manifest.version, bytes(size), bytes(sealed_size)));
     if screen.json {
         let (reduces, source) = (sealed.reduces, Digest::of(&module));
-        screen.json(&Built { path: &path, manifest: &manifest, reduces, module_bytes: size, source })
+        screen.json(&Built { path: &path, manifest, reduces, module_bytes: size, source })
     } else {
         screen.line(path.display())
     }
@@ -84,7 +92,7 @@ pub fn pack(raw: &[u8], manifest: &Manifest) -> Result<(Vec<u8>, Sealed)> {
     let json =
         serde_json::to_vec(manifest).map_err(|error| Fault::bug(format!("cannot write the manifest: {error}")))?;
     let module = section::replace(raw, &[CODEC_SECTION, MANIFEST_SECTION], MANIFEST_SECTION, &json)
-        .map_err(|error| Fault::bug(format!("cargo built what is no module: {}", error.reason)))?;
+        .map_err(|error| Fault::job(format!("what was built is no module: {}", error.reason)))?;
     let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
     Ok((module, sealed))
 }

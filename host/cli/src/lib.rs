@@ -5,7 +5,7 @@
 //! coordinator's, and this crate only asks them and shows what they say.
 //!
 //! Start reading at [`args`] (every command line there is), then [`dispatch`]. Commands without a
-//! coordinator are in [`scaffold`], [`build`], [`check`] and [`local`]; those with one in [`remote`] and
+//! coordinator are in [`scaffold`], [`build`], [`foreign`], [`check`] and [`local`]; those with one in [`remote`] and
 //! [`watch`], on top of [`client`].
 
 pub mod args;
@@ -13,6 +13,7 @@ mod dispatch;
 
 pub mod build;
 pub mod check;
+pub mod foreign;
 pub mod local;
 pub mod metadata;
 pub mod scaffold;
