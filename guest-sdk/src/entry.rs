@@ -178,11 +178,18 @@ impl<T> Part<T> {
 #[cfg(target_arch = "wasm32")]
 pub fn execute(entry: fn(&[u8]) -> Result<Vec<u8>, Failure>) {
     use crate::host;
-    std::panic::set_hook(Box::new(|panic| host::abort(manyhands_abi::ABORT_PANIC, &panic_message(panic))));
+    report_panics();
     match entry(&host::input()) {
         Ok(output) => host::output(&output),
         Err(failure) => host::abort(failure.code, &failure.message),
     }
+}
+
+/// Makes a panic the failure that it is, with its place and message.
+#[cfg(target_arch = "wasm32")]
+pub fn report_panics() {
+    use crate::host;
+    std::panic::set_hook(Box::new(|panic| host::abort(manyhands_abi::ABORT_PANIC, &panic_message(panic))));
 }
 
 /// `src/lib.rs:42:13: message`

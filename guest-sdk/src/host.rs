@@ -3,7 +3,9 @@
 #[cfg(target_arch = "wasm32")]
 mod guest;
 #[cfg(target_arch = "wasm32")]
-pub(crate) use guest::{abort, input, log, output, progress, seed};
+pub use guest::{abort, input, output};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use guest::{log, progress, seed, with_seed};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;

@@ -1,6 +1,8 @@
 //! Inside the sandbox: the functions of `manyhands_v1` behind safe signatures.
 #![allow(unsafe_code, reason = "calling an import is unsafe; nothing else in the SDK is")]
 
+use core::cell::Cell;
+
 use manyhands_abi::SEED_BYTES;
 
 use crate::Level;
@@ -19,21 +21,39 @@ mod import {
     }
 }
 
-pub(crate) fn input() -> Vec<u8> {
+/// The whole input.
+pub fn input() -> Vec<u8> {
     let mut input = vec![0; import::input_len()];
     // SAFETY: the runtime writes exactly `input.len()` bytes, and `input` has that many.
     unsafe { import::input_read(input.as_mut_ptr(), 0, input.len()) };
     input
 }
 
+thread_local! {
+    /// What a test wants the seed to be. One thread is all there is, so this is a plain variable.
+    static SEED: Cell<Option<[u8; SEED_BYTES]>> = const { Cell::new(None) };
+}
+
+pub(crate) fn with_seed<T>(seed: [u8; SEED_BYTES], test: impl FnOnce() -> T) -> T {
+    let old = SEED.replace(Some(seed));
+    // A panic ends the execution, so there is nothing to put back then.
+    let result = test();
+    SEED.set(old);
+    result
+}
+
 pub(crate) fn seed() -> [u8; SEED_BYTES] {
+    if let Some(seed) = SEED.get() {
+        return seed;
+    }
     let mut seed = [0; SEED_BYTES];
     // SAFETY: the runtime writes exactly `SEED_BYTES` bytes.
     unsafe { import::seed_read(seed.as_mut_ptr()) };
     seed
 }
 
-pub(crate) fn output(bytes: &[u8]) {
+/// Appends to the output.
+pub fn output(bytes: &[u8]) {
     // SAFETY: the runtime only reads, and only `bytes`.
     unsafe { import::output_write(bytes.as_ptr(), bytes.len()) };
 }
@@ -47,7 +67,8 @@ pub(crate) fn progress(permille: u32) {
     import::progress(permille);
 }
 
-pub(crate) fn abort(code: u32, message: &str) -> ! {
+/// Ends the execution.
+pub fn abort(code: u32, message: &str) -> ! {
     // SAFETY: the runtime only reads, and only `message`; it ends the execution instead of returning.
     unsafe { import::abort(code, message.as_ptr(), message.len()) }
 }

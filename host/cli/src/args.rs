@@ -66,6 +66,11 @@ pub enum Command {
     Check(Check),
     /// Execute a module here, without a coordinator, in several replicas that are compared
     Run(Run),
+    /// Run a crate's tests as they would run in the sandbox: `cargo test`, each test in a sealed module of its own
+    Test(Test),
+    /// What cargo calls with a module of tests
+    #[command(hide = true)]
+    TestRunner(TestRunner),
     /// Remember a coordinator and its token
     Login(Login),
     /// Sign a module and publish it
@@ -180,6 +185,56 @@ pub struct Run {
     /// Do not combine the outputs
     #[arg(long)]
     pub no_reduce: bool,
+}
+
+/// `manyhands test`
+#[derive(Debug, Args)]
+#[command(override_usage = "manyhands test [OPTIONS OF cargo test] [-- FILTERS AND OPTIONS OF TESTS]")]
+pub struct Test {
+    /// Passed on to `cargo test`
+    #[arg(value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub cargo: Vec<String>,
+    /// Passed on to the tests
+    #[arg(value_name = "FILTERS", last = true)]
+    pub tests: Vec<String>,
+}
+
+/// `manyhands test-runner`, with the options of Rust's own harness that have a meaning here.
+#[derive(Debug, Args)]
+pub struct TestRunner {
+    /// The module of tests
+    #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub module: PathBuf,
+    /// Only tests with one of these in their names
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Names must be equal to the filter
+    #[arg(long)]
+    pub exact: bool,
+    /// No tests with this in their names
+    #[arg(long, value_name = "FILTER")]
+    pub skip: Vec<String>,
+    /// Only tests that are otherwise ignored
+    #[arg(long)]
+    pub ignored: bool,
+    /// These as well
+    #[arg(long)]
+    pub include_ignored: bool,
+    /// Show names and run nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Show what passing tests log
+    #[arg(long)]
+    pub nocapture: bool,
+    /// The same
+    #[arg(long)]
+    pub show_output: bool,
+    /// Accepted; as many tests run at once as there are processors
+    #[arg(long, value_name = "N", hide = true)]
+    pub test_threads: Option<u32>,
+    /// Accepted; there are no colours
+    #[arg(long, value_name = "WHEN", hide = true)]
+    pub color: Option<String>,
 }
 
 /// `manyhands login`

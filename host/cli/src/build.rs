@@ -17,7 +17,7 @@ use crate::metadata::JobMetadata;
 use crate::screen::{Screen, bytes};
 use crate::section;
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// How jobs are compiled, whatever the crate's own profile says. A panic ends the execution, so unwinding
 /// is dead weight; one code unit and full LTO make the module small and the same on every machine.
@@ -235,16 +235,16 @@ fn write(target: &Path, name: &JobName, module: &[u8]) -> Result<PathBuf> {
 }
 
 /// Cargo, or the one that runs this process.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn missing_cargo(error: &std::io::Error) -> Fault {
+pub(crate) fn missing_cargo(error: &std::io::Error) -> Fault {
     Fault::new(Exit::MissingTool, format!("cannot start cargo: {error}")).help("install Rust from https://rustup.rs")
 }
 
 /// Looks for the target's standard library, and has rustup install it where it is missing.
-fn add_target_if_missing(folder: &Path, screen: Screen) -> Result<()> {
+pub(crate) fn add_target_if_missing(folder: &Path, screen: Screen) -> Result<()> {
     if has_target(folder)? {
         return Ok(());
     }

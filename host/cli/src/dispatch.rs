@@ -20,6 +20,8 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
         Command::Build(args) => build::build(args, screen),
         Command::Check(args) => check::check(args, screen),
         Command::Run(args) => asynchronous(local::run(args, screen)),
+        Command::Test(args) => local::guest_tests::test(args, screen),
+        Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
         Command::Completions(args) => {
             // Into memory first: clap_complete panics where stdout has gone away.
             let mut script = Vec::new();
@@ -51,6 +53,8 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         | Command::Build(_)
         | Command::Check(_)
         | Command::Run(_)
+        | Command::Test(_)
+        | Command::TestRunner(_)
         | Command::Login(_)
         | Command::Completions(_) => Ok(()), // Done without a coordinator, in `dispatch`.
     }

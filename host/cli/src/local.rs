@@ -19,6 +19,7 @@ use crate::fault::{Exit, Fault, Result, stdout};
 use crate::inputs;
 use crate::screen::{Screen, grouped, printable};
 
+pub mod guest_tests;
 mod replicas;
 
 use replicas::{Answer, Job};
