@@ -196,10 +196,26 @@ pub fn report_panics() {
 #[cfg(any(target_arch = "wasm32", test))]
 fn panic_message(panic: &std::panic::PanicHookInfo<'_>) -> String {
     let message = panic.payload_as_str().unwrap_or("panicked with something that is no text");
-    match panic.location() {
-        Some(location) => format!("{location}: {message}"),
-        None => message.to_owned(),
+    let mut text = String::new();
+    if let Some(location) = panic.location() {
+        text.push_str(location.file());
+        // By hand: the formatting of numbers would be a third of a small module.
+        for number in [location.line(), location.column()] {
+            text.push(':');
+            push_number(&mut text, number);
+        }
+        text.push_str(": ");
     }
+    text.push_str(message);
+    text
+}
+
+#[cfg(any(target_arch = "wasm32", test))]
+fn push_number(text: &mut String, number: u32) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 #[cfg(test)]
@@ -254,5 +270,8 @@ mod tests {
         assert!(caught.is_err());
         let told = told.lock().expect("lock");
         assert!(told.contains("src/entry.rs:") && told.contains("arithmetic"), "{told}");
+        let mut digits = String::new();
+        [0, 9, 10, 4_294_967_295].into_iter().for_each(|number| push_number(&mut digits, number));
+        assert_eq!(digits, "09104294967295");
     }
 }

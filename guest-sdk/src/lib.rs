@@ -30,6 +30,8 @@
 mod entry;
 mod host;
 mod log;
+#[cfg(any(all(feature = "small", target_arch = "wasm32"), test))]
+mod small;
 pub mod testing;
 
 /// The seed of this execution: 32 bytes, equal for all replicas of a unit, different between units.

@@ -13,6 +13,7 @@ type Files = &'static [(&'static str, &'static str)];
 
 const HELLO: Files = &[
     ("Cargo.toml", include_str!("../templates/Cargo.toml.in")),
+    (".cargo/config.toml", include_str!("../templates/cargo-config.toml.in")),
     (".gitignore", include_str!("../templates/gitignore.in")),
     ("README.md", include_str!("../templates/hello/README.md.in")),
     ("src/lib.rs", include_str!("../templates/hello/lib.rs.in")),
@@ -21,6 +22,7 @@ const HELLO: Files = &[
 
 const MAP_REDUCE: Files = &[
     ("Cargo.toml", include_str!("../templates/Cargo.toml.in")),
+    (".cargo/config.toml", include_str!("../templates/cargo-config.toml.in")),
     (".gitignore", include_str!("../templates/gitignore.in")),
     ("README.md", include_str!("../templates/map-reduce/README.md.in")),
     ("src/lib.rs", include_str!("../templates/map-reduce/lib.rs.in")),
@@ -57,9 +59,13 @@ pub fn create(parent: &Path, args: &New) -> Result<PathBuf> {
     if RESERVED.contains(&name) || is_keyword(name) {
         return Err(Fault::usage(format!("a crate cannot be called `{name}`; choose another name")));
     }
-    let sdk = match &args.sdk_path {
-        Some(path) => format!("path = {}", quoted(&absolute(path)?)?),
-        None => "version = \"0.1\"".to_owned(),
+    let (sdk, harness) = match &args.sdk_path {
+        Some(path) => {
+            let folder = absolute(path)?;
+            let at = |folder: &Path| Ok(format!("path = {}", quoted(folder)?));
+            (at(&folder)?, at(&folder.join("test"))?)
+        }
+        None => ("version = \"0.1\"".to_owned(), "version = \"0.1\"".to_owned()),
     };
     let (files, description) = match args.template {
         Template::Hello => (HELLO, "Greets whoever is named in the input."),
@@ -74,7 +80,9 @@ pub fn create(parent: &Path, args: &New) -> Result<PathBuf> {
         Err(error) => return Err(Fault::file("create", &folder, &error)),
     }
     for (path, template) in files {
-        let text = template.replace("{{name}}", name).replace("{{description}}", description).replace("{{sdk}}", &sdk);
+        let words =
+            [("{{name}}", name), ("{{description}}", description), ("{{sdk}}", &sdk), ("{{harness}}", &harness)];
+        let text = words.iter().fold((*template).to_owned(), |text, (word, value)| text.replace(word, value));
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| Fault::file("create", parent, &error))?;
