@@ -6,6 +6,7 @@ mod demo;
 mod faults;
 mod font;
 mod fuzz;
+mod identity;
 mod map;
 mod package;
 mod picture;
@@ -38,6 +39,8 @@ enum Task {
     Faults(faults::Options),
     /// Search for inputs that break a decoder, guided by coverage
     Fuzz(fuzz::Options),
+    /// Execute generated modules on several engines, and find no difference
+    Identity(identity::Options),
     /// Build Debian packages of the coordinator, the runner and the tool
     Package,
     /// Attack a release build at full strength and measure honest clients
@@ -70,6 +73,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo => demo::run().await,
         Task::Faults(options) => faults::run(options).await,
         Task::Fuzz(options) => fuzz::run(options).await,
+        Task::Identity(options) => identity::run(options).await,
         Task::Package => package::run().await,
         Task::Siege(options) => siege::run(options).await,
         Task::Test => check::run().await,

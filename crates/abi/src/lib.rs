@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod parts;
+pub mod text;
 
 /// Version of this contract, as a manifest declares it. Part of [`NAMESPACE`] as well.
 pub const VERSION: u32 = 1;

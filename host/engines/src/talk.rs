@@ -1,0 +1,136 @@
+//! A conversation with a process that executes modules: one request, one reply, and an end in time.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::{Engine, Executed, Failure, Unit, frame};
+
+/// Time for an engine to start, or to compile a module.
+const PREPARATION: Duration = Duration::from_secs(120);
+/// Time beyond the unit's own for its input and output to travel.
+const TRAVEL: Duration = Duration::from_secs(10);
+/// How often somebody looks whether the process still lives.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The first program of these names on the search path.
+pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
+}
+
+/// A child process in a group of its own. It and whatever it started end when this is dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
+        use std::os::unix::process::CommandExt as _;
+        let child = command.process_group(0).spawn();
+        child.map(Self).map_err(|error| Failure::Gone(format!("{}: {error}", command.get_program().display())))
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        if let Some(group) = Pid::from_raw(self.0.id().cast_signed()) {
+            let _gone = kill_process_group(group, Signal::KILL);
+        }
+        let _reaped = self.0.wait();
+    }
+}
+
+/// One conversation. Whoever carries it takes requests, and sends a reply to each.
+pub(crate) struct Talk {
+    pub(crate) requests: Sender<Vec<u8>>,
+    pub(crate) replies: Receiver<io::Result<Vec<u8>>>,
+    pub(crate) process: Process,
+    /// What else has to live as long, and is dropped after the process.
+    pub(crate) _keep: Box<dyn Send>,
+}
+
+impl Talk {
+    fn ask(&mut self, request: Vec<u8>, within: Duration) -> Result<Vec<u8>, Failure> {
+        let gone = |why: &dyn std::fmt::Display| Failure::Gone(why.to_string());
+        self.requests.send(request).map_err(|_| gone(&"nobody listens"))?;
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.replies.recv_timeout(left.min(LOOK)) {
+                Ok(reply) => return reply.map_err(|error| gone(&error)),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone(&"nobody listens")),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(Failure::Overtime(within.as_secs())),
+                Err(RecvTimeoutError::Timeout) => match self.process.child().try_wait() {
+                    Ok(None) => {}
+                    Ok(Some(status)) => return Err(gone(&status)),
+                    Err(error) => return Err(gone(&error)),
+                },
+            }
+        }
+    }
+}
+
+/// An engine in another process.
+pub(crate) struct Remote {
+    start: Box<dyn Fn() -> Result<Talk, Failure> + Send>,
+    talk: Option<Talk>,
+    module: Vec<u8>,
+}
+
+impl Remote {
+    pub(crate) fn new(start: impl Fn() -> Result<Talk, Failure> + Send + 'static) -> Result<Self, Failure> {
+        let talk = Some(start()?);
+        Ok(Self { start: Box::new(start), talk, module: Vec::new() })
+    }
+
+    /// Ends the process where it cannot be trusted to know what comes next.
+    fn settle<T>(&mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if matches!(result, Err(Failure::Gone(_) | Failure::Overtime(_))) {
+            self.talk = None;
+        }
+        result
+    }
+
+    /// The conversation; one that ended begins anew, with the module loaded.
+    fn talk(&mut self) -> Result<&mut Talk, Failure> {
+        let talk = match self.talk.take() {
+            Some(talk) => talk,
+            None => {
+                let mut talk = (self.start)()?;
+                loaded(&talk.ask(frame::load(&self.module), PREPARATION)?)?;
+                talk
+            }
+        };
+        Ok(self.talk.insert(talk))
+    }
+}
+
+fn loaded(reply: &[u8]) -> Result<(), Failure> {
+    if reply.is_empty() { Ok(()) } else { Err(Failure::Refused(String::from_utf8_lossy(reply).into_owned())) }
+}
+
+impl Engine for Remote {
+    fn load(&mut self, sealed: &[u8]) -> Result<(), Failure> {
+        sealed.clone_into(&mut self.module);
+        if self.talk.is_none() {
+            return self.talk().map(drop);
+        }
+        let reply = self.talk().and_then(|talk| talk.ask(frame::load(sealed), PREPARATION));
+        self.settle(reply.and_then(|reply| loaded(&reply)))
+    }
+
+    fn execute(&mut self, unit: &Unit<'_>) -> Result<Executed, Failure> {
+        let within = Duration::from_millis(unit.limits.wall_ms) + TRAVEL;
+        let reply = self.talk().and_then(|talk| talk.ask(frame::execute(unit), within));
+        self.settle(reply.and_then(|reply| frame::executed(unit, &reply)))
+    }
+}

@@ -1,0 +1,76 @@
+//! The short form of the proof, with fixed seeds, and its control: on modules that are not sealed engines do
+//! differ, and this proof sees it.
+
+use std::path::PathBuf;
+
+use manyhands_engines::{Failure, Kind};
+use manyhands_identity::dice::Dice;
+use manyhands_identity::program::{Program, SLOTS};
+use manyhands_identity::proof::{Plan, prove};
+use manyhands_identity::team::{ENGINES, Expected, Task, Team};
+use manyhands_identity::{operands, ops, probe};
+
+/// Whether Node is here. Without it these tests prove too little to be worth their time.
+fn node_is_here() -> bool {
+    match Kind::Node.open() {
+        Err(missing @ Failure::Missing { .. }) => {
+            eprintln!("LEFT OUT: {missing}");
+            false
+        }
+        _ => true,
+    }
+}
+
+#[test]
+fn sealed_modules_do_the_same_on_every_engine() {
+    if !node_is_here() {
+        return;
+    }
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("identity");
+    let plan = Plan { modules: 240, first: 0, seed: 4, browser_share: None, folder };
+    let tally = prove(&plan).expect("engines start");
+    assert!(tally.differences.is_empty(), "{:#?}", tally.differences);
+    // A proof that never meets something says nothing about it.
+    assert_eq!(tally.modules, plan.modules);
+    for verdict in ["ok", "trap", "aborted", "out_of_fuel", "out_of_stack"] {
+        assert!(tally.verdicts.get(verdict).is_some_and(|count| *count >= 10), "{:?}", tally.verdicts);
+    }
+    assert!(tally.refused_growths >= 10, "{}", tally.refused_growths);
+    assert!(tally.mutants >= 30 && tally.judged >= 100, "{} {}", tally.mutants, tally.judged);
+}
+
+#[test]
+fn every_float_instruction_gives_the_bits_of_the_deterministic_profile() {
+    if !node_is_here() {
+        return;
+    }
+    let all = ops::all();
+    let mut team = Team::open(&ENGINES).expect("engines start");
+    let report = probe::probe(&mut team, &all, true).expect("probes can be sealed");
+    assert_eq!(report.differences, Vec::<String>::new());
+    assert!(report.ops > 130 && report.results > 500_000, "{} {}", report.ops, report.results);
+}
+
+#[test]
+fn without_sealing_engines_differ_and_the_proof_sees_it() {
+    if !node_is_here() {
+        return;
+    }
+    let all = ops::all();
+    let mut team = Team::open(&ENGINES).expect("engines start");
+    let report = probe::probe(&mut team, &all, false).expect("nothing is sealed");
+    for name in ["F32Add", "F64Div", "F64Sqrt", "F32x4Mul", "F64x2Min"] {
+        assert!(report.differences.iter().any(|text| text.starts_with(&format!("{name},"))), "{name} never differs");
+    }
+
+    let mut differ = 0;
+    for index in 0..40 {
+        let dice = &mut Dice::new(4, index);
+        let program = Program::random(&all, dice);
+        let input: Vec<u8> = (0..SLOTS).flat_map(|_| operands::any(dice, ops::Ty::V128).to_le_bytes()).collect();
+        let Ok(output) = program.interpret(&input) else { continue };
+        let task = Task { input, fuel: 1, expected: Some(Expected::Output(output)) };
+        differ += usize::from(!team.check(&program.module(true), &[task], 1 << 20).differences.is_empty());
+    }
+    assert!(differ > 0, "forty programs full of NaNs, and no engine shows one");
+}

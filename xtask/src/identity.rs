@@ -1,0 +1,38 @@
+//! `cargo xtask identity`: the proof that sealed modules do the same on every engine.
+
+use clap::Args;
+
+use crate::check::succeed;
+use crate::process::{cargo, command};
+use crate::workspace;
+
+/// How much to prove.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How many modules
+    #[arg(long, default_value_t = 10_000)]
+    modules: u64,
+    /// Seed of all of them
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The first one's number, to see one again
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Chromium and Firefox as well, for one module of fifty
+    #[arg(long)]
+    browsers: bool,
+    /// Leave out the probe of every float instruction
+    #[arg(long)]
+    no_probe: bool,
+}
+
+/// Prints what was executed how, and keeps differences in `target/identity`.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    succeed(cargo().args(["build", "--profile", "proof", "--package", "manyhands-identity"])).await?;
+    let mut proof = command(workspace().join("target/proof/manyhands-identity"));
+    for (name, number) in [("--modules", options.modules), ("--seed", options.seed), ("--first", options.first)] {
+        proof.args([name, &number.to_string()]);
+    }
+    proof.args(options.browsers.then_some("--browsers")).args(options.no_probe.then_some("--no-probe"));
+    succeed(&mut proof).await
+}
