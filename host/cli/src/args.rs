@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use manyhands_engines::Kind;
 use manyhands_model::{JobName, RunId, Version};
 
 /// The coordinator on this machine, as it starts without any configuration.
@@ -179,6 +180,10 @@ pub struct Run {
     /// How often each input is executed, each time in a process of its own
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
     pub replicas: u8,
+    /// Execute each input on all of these engines, outside of the sandbox, and compare: wasmtime, node, chromium,
+    /// firefox, node-liftoff, node-turbofan. Outputs are not combined
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", conflicts_with_all = ["frames", "replicas", "reduce"])]
+    pub engines: Vec<EngineName>,
     /// Combine the outputs; the default for jobs that can
     #[arg(long, overrides_with = "no_reduce")]
     pub reduce: bool,
@@ -235,6 +240,39 @@ pub struct TestRunner {
     /// Accepted; there are no colours
     #[arg(long, value_name = "WHEN", hide = true)]
     pub color: Option<String>,
+}
+
+/// An engine that a job can be executed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineName {
+    /// The one that volunteers have, with its sandbox.
+    Wasmtime,
+    /// Another one.
+    Other(Kind),
+}
+
+impl EngineName {
+    /// The name that people type.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Wasmtime => "wasmtime",
+            Self::Other(kind) => kind.name(),
+        }
+    }
+}
+
+impl FromStr for EngineName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == Self::Wasmtime.word() {
+            return Ok(Self::Wasmtime);
+        }
+        name.parse().map(Self::Other).map_err(|unknown| {
+            let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("{unknown}; there are {}, {}", Self::Wasmtime.word(), known.join(", "))
+        })
+    }
 }
 
 /// `manyhands login`

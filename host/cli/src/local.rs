@@ -19,6 +19,7 @@ use crate::fault::{Exit, Fault, Result, stdout};
 use crate::inputs;
 use crate::screen::{Screen, grouped, printable};
 
+mod engines;
 pub mod guest_tests;
 mod replicas;
 
@@ -32,6 +33,9 @@ use replicas::{Answer, Job};
 pub async fn run(args: &Run, screen: Screen) -> Result<()> {
     let module = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
+    if !args.engines.is_empty() {
+        return engines::run(args, sealed, screen).await;
+    }
     let reduces = sealed.reduces && !args.no_reduce;
     if args.reduce && !sealed.reduces {
         return Err(Fault::usage(format!("`{}` has no reduce step", sealed.manifest.name)));
