@@ -20,7 +20,7 @@ pub mod check;
 mod grow;
 pub mod manifest;
 pub mod meter;
-mod names;
+pub mod names;
 mod nan;
 mod plan;
 pub mod refusal;
@@ -46,7 +46,7 @@ pub struct Sealed {
     pub reduces: bool,
     /// What was found in the module that was given.
     pub report: Report,
-    /// What each of its functions charges.
+    /// What each of its functions charges, in the order of the module. A function that was split in two is there twice.
     pub metered: Vec<Metered>,
 }
 
@@ -102,6 +102,11 @@ fn passes(module: Vec<u8>, memory_bytes: u64, passes: &Passes) -> Result<(Vec<u8
     if passes.nan {
         bytes = nan::pass(&bytes)?;
     }
-    bytes = split::pass(&bytes)?;
-    meter::pass(&bytes, passes.fuel, passes.stack, passes.exact)
+    let (bytes, originals) = split::pass(&bytes)?;
+    let (bytes, mut metered) = meter::pass(&bytes, passes.fuel, passes.stack, passes.exact)?;
+    let added = metered.len() - originals.len();
+    for (metered, original) in metered[added..].iter_mut().zip(originals) {
+        metered.function = original;
+    }
+    Ok((bytes, metered))
 }

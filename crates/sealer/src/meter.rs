@@ -297,9 +297,14 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
         if plan.free.is_none() {
             let block = types.block(&results);
             splice = Writer::function(splice, plans, module, at, &body, (meter, cause), block);
-        } else if takes_meter(module.type_of(function), &body.tokens.all) {
-            // Or it would be taken for one that takes the meter.
-            splice.put(&[I::Nop]);
+        } else {
+            if takes_meter(module.type_of(function), &body.tokens.all) {
+                // Or it would be taken for one that takes the meter.
+                splice.put(&[I::Nop]);
+            }
+            for (index, _) in body.live.iter().enumerate().filter(|(_, live)| !**live) {
+                unreached(&mut splice, module, plans, &body, index);
+            }
         }
         splice.finish(&mut additions.code);
         let entry = plan.sites.first().map_or(0, |site| site.units);
@@ -388,6 +393,18 @@ fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
         T::V128 => ValType::V128,
         T::Ref(_) => return None,
     })
+}
+
+/// What is never reached must be valid all the same: a call passes some meter.
+fn unreached(splice: &mut Splice<'_>, module: &Module<'_>, plans: &[Plan], body: &Body<'_>, at: usize) {
+    let (Kind::Call(function), Some(next)) = (body.kind(at), body.tokens.all.get(at + 1)) else { return };
+    let called = function.checked_sub(module.imported());
+    if called.is_some_and(|called| plans[called as usize].takes_meter()) {
+        splice.copy_to(body.tokens.all[at].offset as usize);
+        splice.put(&[I::I64Const(0)]);
+        splice.copy_to(next.offset as usize);
+        splice.put(&[I::Drop]);
+    }
 }
 
 /// Whether the instruction is reached from the one before it.
@@ -523,6 +540,7 @@ impl<'a> Writer<'a> {
         for (index, token) in body.tokens.all.iter().enumerate() {
             let offset = token.offset as usize;
             if !body.live[index] {
+                unreached(&mut self.splice, module, plans, body, index);
                 self.moved(token.kind, offset, body, index);
                 self.nest(token.kind);
                 continue;

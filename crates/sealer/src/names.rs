@@ -1,5 +1,7 @@
 //! Finds the function that a refusal is about, and its name: a person looks for names, not for offsets.
 
+use std::collections::BTreeMap;
+
 use wasmparser::{BinaryReaderError, KnownCustom, Name, Parser, Payload};
 
 use crate::refusal::{Place, Refusal};
@@ -40,15 +42,24 @@ fn function_at(module: &[u8], offset: usize) -> Option<u32> {
 }
 
 fn name_of(module: &[u8], index: u32) -> Option<String> {
+    all(module).remove(&index)
+}
+
+/// The names that a module gives its functions, as far as they can be read.
+pub fn all(module: &[u8]) -> BTreeMap<u32, String> {
     // Names come after the code, so what is wrong before them does not hide them; what is unreadable has no names.
-    Parser::new(0).parse_all(module).map_while(Result::ok).find_map(|payload| {
-        let Payload::CustomSection(section) = payload else { return None };
-        let KnownCustom::Name(subsections) = section.as_known() else { return None };
-        let maps = subsections.into_iter().map_while(Result::ok).filter_map(|name| match name {
+    let sections = Parser::new(0).parse_all(module).map_while(Result::ok).filter_map(|payload| match payload {
+        Payload::CustomSection(section) => match section.as_known() {
+            KnownCustom::Name(subsections) => Some(subsections),
+            _ => None,
+        },
+        _ => None,
+    });
+    let maps =
+        sections.flat_map(|subsections| subsections.into_iter().map_while(Result::ok)).filter_map(|name| match name {
             Name::Function(map) => Some(map),
             _ => None,
         });
-        let mut names = maps.flat_map(|map| map.into_iter().map_while(|name: Result<_, BinaryReaderError>| name.ok()));
-        names.find(|naming| naming.index == index).map(|naming| naming.name.chars().take(CHARS_MAX).collect())
-    })
+    let names = maps.flat_map(|map| map.into_iter().map_while(|name: Result<_, BinaryReaderError>| name.ok()));
+    names.map(|naming| (naming.index, naming.name.chars().take(CHARS_MAX).collect())).collect()
 }

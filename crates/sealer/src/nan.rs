@@ -152,39 +152,53 @@ fn write<'a>(
 
 /// Settles the value on top of the stack.
 fn settled(ways: Ways, local: u32) -> Vec<I<'static>> {
-    let scalar = |differs, canonical| {
+    // A comparison that a NaN fails and nothing else: one jump, where `ne` takes two.
+    let scalar = |is_number, canonical| {
         vec![
-            I::LocalTee(local),
+            I::LocalSet(local),
+            I::Block(BlockType::Empty),
             I::LocalGet(local),
-            differs,
-            I::If(BlockType::Empty),
+            I::LocalGet(local),
+            is_number,
+            I::BrIf(0),
             canonical,
             I::LocalSet(local),
             I::End,
             I::LocalGet(local),
         ]
     };
-    let vector = |canonical: u128, equals| {
+    let vector = |canonical: u128, equals: I<'static>, differs| {
         vec![
-            I::LocalTee(local),
+            I::LocalSet(local),
+            I::Block(BlockType::Empty),
+            I::LocalGet(local),
+            I::LocalGet(local),
+            differs,
+            I::V128AnyTrue,
+            I::I32Eqz,
+            I::BrIf(0),
+            I::LocalGet(local),
             I::V128Const(canonical.cast_signed()),
             I::LocalGet(local),
             I::LocalGet(local),
             equals,
             I::V128Bitselect,
+            I::LocalSet(local),
+            I::End,
+            I::LocalGet(local),
         ]
     };
-    let f32 = |sign: u32| scalar(I::F32Ne, I::F32Const(Ieee32::new(CANONICAL_32 | sign << 31)));
-    let f64 = |sign: u64| scalar(I::F64Ne, I::F64Const(Ieee64::new(CANONICAL_64 | sign << 63)));
+    let f32 = |sign: u32| scalar(I::F32Ge, I::F32Const(Ieee32::new(CANONICAL_32 | sign << 31)));
+    let f64 = |sign: u64| scalar(I::F64Ge, I::F64Const(Ieee64::new(CANONICAL_64 | sign << 63)));
     match () {
         () if ways.allows(Ways::F32) => f32(0),
         () if ways.allows(Ways::F32_NEGATIVE) => f32(1),
         () if ways.allows(Ways::F64) => f64(0),
         () if ways.allows(Ways::F64_NEGATIVE) => f64(1),
         () if ways.allows(Ways::F32X4) => {
-            vector(u128::from(CANONICAL_32) * 0x1_0000_0001_0000_0001_0000_0001, I::F32x4Eq)
+            vector(u128::from(CANONICAL_32) * 0x1_0000_0001_0000_0001_0000_0001, I::F32x4Eq, I::F32x4Ne)
         }
-        () => vector(u128::from(CANONICAL_64) << 64 | u128::from(CANONICAL_64), I::F64x2Eq),
+        () => vector(u128::from(CANONICAL_64) << 64 | u128::from(CANONICAL_64), I::F64x2Eq, I::F64x2Ne),
     }
 }
 

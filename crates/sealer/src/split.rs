@@ -9,10 +9,11 @@ use wasmparser::ExternalKind;
 use crate::refusal::Refusal;
 use crate::write::{Additions, Splice};
 
-pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+/// The module, and for each function that was added the one whose code it has.
+pub(crate) fn pass(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u32>), Refusal> {
     let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
     let module = Module::read(bytes).map_err(invalid)?;
-    let Some(split) = find(&module).map_err(invalid)? else { return Ok(bytes.to_vec()) };
+    let Some(split) = find(&module).map_err(invalid)? else { return Ok((bytes.to_vec(), Vec::new())) };
     let mut additions = Additions::default();
     let mut moved = Vec::new();
     for (at, body) in module.bodies.iter().enumerate() {
@@ -29,7 +30,7 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let function = module.imported() + at as u32;
         match split.get(function as usize) {
             Some(Some(to)) => {
-                moved.push((module.functions[function as usize], splice));
+                moved.push((function, splice));
                 let mut calls = Function::new([]);
                 for param in 0..module.type_of(function).map_or(0, |ty| ty.params().len() as u32) {
                     calls.instruction(&I::LocalGet(param));
@@ -40,11 +41,12 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
             _ => splice.finish(&mut additions.code),
         }
     }
-    for (ty, splice) in moved {
-        additions.functions.add(|out| ty.encode(out));
+    let originals = moved.iter().map(|(function, _)| *function).collect();
+    for (function, splice) in moved {
+        additions.functions.add(|out| module.functions[function as usize].encode(out));
         splice.finish(&mut additions.code);
     }
-    additions.write(bytes, &module.sections)
+    Ok((additions.write(bytes, &module.sections)?, originals))
 }
 
 /// For each function, the one that gets its code; `None` if no function is called in both ways.

@@ -59,6 +59,8 @@ const SHAPES: &str = r#"(module
     (local.set 1 (f64.div (f64.convert_i32_s (local.get 0)) (local.get 2)))
     (f64.store (i32.const 0) (f64.neg (f64.mul (local.get 1) (local.get 1))))
     (v128.store (i32.const 8) (f32x4.add (v128.load (i32.const 0)) (v128.load (i32.const 4)))))
+  (func $never (param i32) (result i32) (loop (br 0)) (call $even (local.get 0)))
+  (func $also_never (result i32) (return (i32.const 5)) (drop (call $sum (i32.const 1))) (drop (memory.grow (i32.const 1))) (call $never))
   (func $gives_up (call $abort (i32.const 20) (i32.const 0) (i32.const 4)) unreachable)
   (func (export "manyhands_run")
     (drop (call $sum (i32.const 100)))
@@ -67,6 +69,7 @@ const SHAPES: &str = r#"(module
     (call $floats (i32.const 5))
     (drop (call $even (i32.const 30)))
     (if (call $input_len) (then (call $gives_up)))
+    (drop (call $never (call $also_never)))
     (call $output_write (i32.const 0) (i32.const 16))))"#;
 
 fn sealed(exact: bool) -> Vec<u8> {

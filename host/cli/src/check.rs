@@ -1,12 +1,14 @@
 //! `manyhands check`: what a module is, or why no coordinator would take it.
 
 use manyhands_model::{Digest, Manifest};
-use manyhands_sealer::Sealed;
+use manyhands_sealer::{Sealed, names};
+use manyhands_verifier::frame;
+use rustc_demangle::demangle;
 use serde::Serialize;
 
 use crate::args::Check;
 use crate::fault::{Fault, Result};
-use crate::screen::{Screen, bytes, grouped, printable};
+use crate::screen::{Screen, bytes, grouped, printable, table};
 
 /// What a module is.
 #[derive(Debug, Serialize)]
@@ -31,6 +33,31 @@ pub struct Report {
     pub module: Digest,
     /// Its length.
     pub module_bytes: u64,
+    /// What sealing does to each function, the largest first.
+    pub sealing: Vec<Function>,
+}
+
+/// What sealing does to one function.
+#[derive(Debug, Serialize)]
+pub struct Function {
+    /// Its index in the file, imports first.
+    pub index: u32,
+    /// Its name, if the file has names.
+    pub name: String,
+    /// Bytes of its code in the file.
+    pub bytes: u32,
+    /// Bytes of its code in the sealed module.
+    pub sealed_bytes: u32,
+    /// Fuel that a call takes at once. Loops and what is behind branches take more.
+    pub fuel: u64,
+    /// Loops, each of which takes fuel for each iteration.
+    pub loops: u32,
+    /// Places behind branches that take fuel for themselves.
+    pub places: u32,
+    /// Whether it takes none itself, since whoever calls it pays for it.
+    pub paid_by_caller: bool,
+    /// Stack that it counts for the calls that begin with it, in bytes, if calls may go round through it.
+    pub stack_bytes: u64,
 }
 
 /// Seals the module and prints what it is.
@@ -45,6 +72,23 @@ pub fn check(args: &Check, screen: Screen) -> Result<()> {
 
 /// What there is to say about a sealed module.
 pub fn report(source: &[u8], sealed: &Sealed) -> Report {
+    let names = names::all(source);
+    let mut sealing: Vec<Function> = sealed
+        .metered
+        .iter()
+        .map(|metered| Function {
+            index: metered.function,
+            name: names.get(&metered.function).map_or_else(String::new, |name| format!("{:#}", demangle(name))),
+            bytes: metered.before,
+            sealed_bytes: metered.after,
+            fuel: metered.entry,
+            loops: metered.heads,
+            places: metered.others,
+            paid_by_caller: metered.free,
+            stack_bytes: metered.stack * frame::UNIT_BYTES,
+        })
+        .collect();
+    sealing.sort_by_key(|function| core::cmp::Reverse(function.sealed_bytes));
     Report {
         manifest: sealed.manifest.clone(),
         reduces: sealed.reduces,
@@ -56,6 +100,7 @@ pub fn report(source: &[u8], sealed: &Sealed) -> Report {
         source_bytes: source.len() as u64,
         module: Digest::of(&sealed.bytes),
         module_bytes: sealed.bytes.len() as u64,
+        sealing,
     }
 }
 
@@ -87,5 +132,42 @@ fn text(report: &Report) -> String {
         format!("sealed    {}, sha256 {}", bytes(*module_bytes), module.short()),
         "verdict   a coordinator takes it".to_owned(),
     ]);
+    lines.push(String::new());
+    lines.push(sealing(&report.sealing));
     lines.join("\n")
+}
+
+/// The largest functions, in a table.
+fn sealing(functions: &[Function]) -> String {
+    /// More are in `--json`.
+    const SHOWN: usize = 12;
+    let paid = functions.iter().filter(|function| function.paid_by_caller).count();
+    let counting = functions.iter().filter(|function| function.stack_bytes > 0).count();
+    let loops: u64 = functions.iter().map(|function| u64::from(function.loops)).sum();
+    let summary = format!(
+        "{} loops look whether fuel is left; {paid} functions are paid for by their callers; {counting} count stack",
+        grouped(loops)
+    );
+    let rows: Vec<[String; 6]> = functions
+        .iter()
+        .take(SHOWN)
+        .map(|function| {
+            [
+                format!("{} → {}", grouped(function.bytes.into()), grouped(function.sealed_bytes.into())),
+                if function.paid_by_caller { "caller's".to_owned() } else { grouped(function.fuel) },
+                grouped(function.loops.into()),
+                grouped(function.places.into()),
+                if function.stack_bytes == 0 { String::new() } else { grouped(function.stack_bytes) },
+                match function.name.as_str() {
+                    "" => format!("function {}", function.index),
+                    name => printable(name).chars().take(60).collect(),
+                },
+            ]
+        })
+        .collect();
+    let more = match functions.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n… and {} more; all are in --json", grouped(more as u64)),
+    };
+    format!("{summary}\n{}{more}", table(["bytes", "fuel", "loops", "places", "stack", "function"], &rows))
 }
