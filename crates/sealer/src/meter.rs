@@ -541,6 +541,13 @@ impl<'a> Writer<'a> {
             let offset = token.offset as usize;
             if !body.live[index] {
                 unreached(&mut self.splice, module, plans, body, index);
+                if let (Kind::Return, true, Some(next)) = (token.kind, self.takes_meter, body.tokens.all.get(index + 1))
+                {
+                    // It would have to give back a meter as well.
+                    self.splice.copy_to(offset);
+                    self.splice.put(&[I::Unreachable]);
+                    self.splice.skip_to(next.offset as usize);
+                }
                 self.moved(token.kind, offset, body, index);
                 self.nest(token.kind);
                 continue;

@@ -59,7 +59,7 @@ const SHAPES: &str = r#"(module
     (local.set 1 (f64.div (f64.convert_i32_s (local.get 0)) (local.get 2)))
     (f64.store (i32.const 0) (f64.neg (f64.mul (local.get 1) (local.get 1))))
     (v128.store (i32.const 8) (f32x4.add (v128.load (i32.const 0)) (v128.load (i32.const 4)))))
-  (func $never (param i32) (result i32) (loop (br 0)) (call $even (local.get 0)))
+  (func $never (param i32) (result i32) (loop (br 0)) (block (return (i32.const 1))) (call $even (local.get 0)))
   (func $also_never (result i32) (return (i32.const 5)) (drop (call $sum (i32.const 1))) (drop (memory.grow (i32.const 1))) (call $never))
   (func $gives_up (call $abort (i32.const 20) (i32.const 0) (i32.const 4)) unreachable)
   (func (export "manyhands_run")
