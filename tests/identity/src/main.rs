@@ -94,8 +94,9 @@ fn show(tally: &Tally) {
     let verdicts: Vec<_> = tally.verdicts.iter().map(|(word, count)| format!("{word} {count}")).collect();
     println!("verdicts: {}; refused growths: {}", verdicts.join(", "), tally.refused_growths);
     println!("judged by the oracle as well: {}", tally.judged);
-    println!("mutants compared: {}; ended by fuel or stack: {}", tally.mutants, tally.bounded);
-    for (reason, count) in &tally.refused {
-        println!("refused by the sealer {count} times: {reason}");
-    }
+    println!(
+        "mutants compared: {}; ended by fuel or stack: {}; refused by the sealer: {}",
+        tally.mutants, tally.bounded, tally.mutants_refused
+    );
+    println!("rightly refused by the sealer: {}", tally.refused);
 }

@@ -56,7 +56,7 @@ pub fn probe(team: &mut Team, ops: &[Op], sealed: bool) -> anyhow::Result<Report
                 few.len()
             } as u64
                 * team.members.len() as u64;
-            let module = if sealed { seal(module, PAGES << 16)?.1 } else { module };
+            let module = if sealed { seal(&module, PAGES << 16)?.1 } else { module };
             let checked = team.check(&module, &tasks, 1 << 20);
             report
                 .differences

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use manyhands_engines::{Engine, Executed, Failure, Kind, Unit, difference, first_byte};
 use manyhands_model::{Fuel, Limits};
 use manyhands_protocol::Entry;
+use manyhands_sealer::Refusal;
 
 /// Time for one unit. Only an engine that hangs needs it.
 const WALL_MS: u64 = 60_000;
@@ -140,12 +141,12 @@ pub const ENGINES: [Kind; 4] = [Kind::Cranelift, Kind::Winch, Kind::NodeLiftoff,
 /// The sample's engines, and one to compare them with.
 pub const BROWSERS: [Kind; 3] = [Kind::Cranelift, Kind::Chromium, Kind::Firefox];
 
-/// Seals a module; a refusal is an error.
+/// Gives a module a manifest and seals it: both forms.
 ///
 /// # Errors
-/// The refusal.
-pub fn seal(module: Vec<u8>, memory_bytes: u64) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-    let source = crate::smith::with_manifest(module, memory_bytes);
-    let sealed = manyhands_sealer::seal(&source).map_err(|refusal| anyhow!("{refusal}"))?;
+/// [`Refusal`].
+pub fn seal(plain: &[u8], memory_bytes: u64) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+    let source = crate::smith::with_manifest(plain.to_vec(), memory_bytes);
+    let sealed = manyhands_sealer::seal(&source)?;
     Ok((source, sealed.bytes))
 }

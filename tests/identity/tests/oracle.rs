@@ -4,7 +4,7 @@ use manyhands_identity::ops;
 
 fn gives(name: &str, a: u128, b: u128) -> Option<u128> {
     let ops = ops::all();
-    let op = ops.iter().find(|op| op.name == name).unwrap_or_else(|| panic!("there is no {name}"));
+    let op = ops.iter().find(|op| op.name == name).expect("an instruction of this name");
     (op.meaning)(a, b)
 }
 
