@@ -140,6 +140,11 @@ pub(crate) fn pass(bytes: &[u8], fuel: bool, stack: bool, exact: bool) -> Result
         planner.plan(at)?;
     }
     let mut plans: Vec<Plan> = planner.plans.into_iter().flatten().collect();
+    if !fuel && !stack {
+        for plan in &mut plans {
+            (plan.traits, plan.free) = (Traits::default(), Some(Free { units: 0, row: 0 }));
+        }
+    }
     let root = if stack { take_stack(&module, &calls, &heads, &mut plans)? } else { 0 };
     write(bytes, &module, &plans, frame::BUDGET - root)
 }
@@ -193,7 +198,6 @@ impl Planner<'_> {
         let mut sites = plan(&body, &costs, self.exact);
         if !self.charges {
             sites.clear();
-            traits = Traits::default();
         }
         let is_known = self.module.tabled.binary_search(&function).is_ok()
             || self.module.exports.iter().any(|(_, kind, index)| *kind == ExternalKind::Func && *index == function);
