@@ -11,8 +11,11 @@ use manyhands_verifier::token::Kind;
 use crate::body::Body;
 use crate::tighten::tighten;
 
-/// What a site may charge for code that is executed only perhaps: half of what is for certain, and this.
-const ALLOWANCE: u64 = 12;
+/// What a site in a loop may charge for code that is executed only perhaps: a quarter of what is for certain, and this. It
+/// adds up with each iteration.
+const ALLOWANCE_IN_LOOPS: u64 = 3;
+/// What another site may: half of what is for certain, and this.
+const ALLOWANCE: u64 = 10;
 
 /// A place at which fuel is charged, before the instruction at `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,9 +246,10 @@ impl Planner<'_, '_> {
         // A region has a payer at least: its head.
         let Some(payer) = region.payers.last_mut() else { return };
         let site = &mut self.sites[payer.site];
+        let allowance = if site.head { site.certain / 4 + ALLOWANCE_OF_HEADS } else { site.certain / 2 + ALLOWANCE };
         if payer.until == 0 {
             site.certain += units;
-        } else if !self.exact && payer.perhaps + units <= site.certain / 2 + ALLOWANCE {
+        } else if !self.exact && payer.perhaps + units <= allowance {
             payer.perhaps += units;
         } else {
             let site = self.site(at, false);
