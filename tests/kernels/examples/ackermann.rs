@@ -1,0 +1,3 @@
+//! The kernel `ackermann`.
+
+manyhands_kernels::kernel!(numbers::ackermann);

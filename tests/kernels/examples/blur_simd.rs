@@ -1,0 +1,3 @@
+//! The kernel `blur_simd`.
+
+manyhands_kernels::kernel!(floats::blur_simd);

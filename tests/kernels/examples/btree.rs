@@ -1,0 +1,3 @@
+//! The kernel `btree`.
+
+manyhands_kernels::kernel!(order::btree);

@@ -1,0 +1,3 @@
+//! The kernel `copies`.
+
+manyhands_kernels::kernel!(bytes::copies);

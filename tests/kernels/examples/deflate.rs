@@ -1,0 +1,3 @@
+//! The kernel `deflate`.
+
+manyhands_kernels::kernel!(bytes::deflate);

@@ -1,0 +1,3 @@
+//! The kernel `fft`.
+
+manyhands_kernels::kernel!(floats::fft);

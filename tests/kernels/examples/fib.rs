@@ -1,0 +1,3 @@
+//! The kernel `fib`.
+
+manyhands_kernels::kernel!(numbers::fib);

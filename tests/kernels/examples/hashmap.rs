@@ -1,0 +1,3 @@
+//! The kernel `hashmap`.
+
+manyhands_kernels::kernel!(order::hashmap);

@@ -1,0 +1,3 @@
+//! The kernel `interpreter`.
+
+manyhands_kernels::kernel!(numbers::interpreter);

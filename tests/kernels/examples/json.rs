@@ -1,0 +1,3 @@
+//! The kernel `json`.
+
+manyhands_kernels::kernel!(bytes::json);

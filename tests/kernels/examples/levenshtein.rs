@@ -1,0 +1,3 @@
+//! The kernel `levenshtein`.
+
+manyhands_kernels::kernel!(bytes::levenshtein);

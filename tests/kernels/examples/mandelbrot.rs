@@ -1,0 +1,3 @@
+//! The kernel `mandelbrot`.
+
+manyhands_kernels::kernel!(floats::mandelbrot);

@@ -1,0 +1,3 @@
+//! The kernel `matmul_dot`.
+
+manyhands_kernels::kernel!(floats::matmul_dot);

@@ -1,0 +1,3 @@
+//! The kernel `mergesort`.
+
+manyhands_kernels::kernel!(order::mergesort);

@@ -1,0 +1,3 @@
+//! The kernel `modpow`.
+
+manyhands_kernels::kernel!(numbers::modpow);

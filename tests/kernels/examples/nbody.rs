@@ -1,0 +1,3 @@
+//! The kernel `nbody`.
+
+manyhands_kernels::kernel!(floats::nbody);

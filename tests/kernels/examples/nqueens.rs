@@ -1,0 +1,3 @@
+//! The kernel `nqueens`.
+
+manyhands_kernels::kernel!(order::nqueens);

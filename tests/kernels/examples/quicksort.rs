@@ -1,0 +1,3 @@
+//! The kernel `quicksort`.
+
+manyhands_kernels::kernel!(order::quicksort);

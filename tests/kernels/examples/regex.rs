@@ -1,0 +1,3 @@
+//! The kernel `regex`.
+
+manyhands_kernels::kernel!(bytes::regex);

@@ -1,0 +1,3 @@
+//! The kernel `resize_bytes`.
+
+manyhands_kernels::kernel!(floats::resize_bytes);

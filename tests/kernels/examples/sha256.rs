@@ -1,0 +1,3 @@
+//! The kernel `sha256`.
+
+manyhands_kernels::kernel!(hashing::sha256);

@@ -1,0 +1,3 @@
+//! The kernel `shapes`.
+
+manyhands_kernels::kernel!(numbers::shapes);

@@ -1,0 +1,3 @@
+//! The kernel `sieve`.
+
+manyhands_kernels::kernel!(order::sieve);

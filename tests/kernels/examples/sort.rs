@@ -1,0 +1,3 @@
+//! The kernel `sort`.
+
+manyhands_kernels::kernel!(order::sort);

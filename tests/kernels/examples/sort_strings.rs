@@ -1,0 +1,3 @@
+//! The kernel `sort_strings`.
+
+manyhands_kernels::kernel!(order::sort_strings);

@@ -1,0 +1,3 @@
+//! The kernel `spectral_norm`.
+
+manyhands_kernels::kernel!(floats::spectral_norm);

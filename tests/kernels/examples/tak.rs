@@ -1,0 +1,3 @@
+//! The kernel `tak`.
+
+manyhands_kernels::kernel!(numbers::tak);

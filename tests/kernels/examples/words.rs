@@ -1,0 +1,3 @@
+//! The kernel `words`.
+
+manyhands_kernels::kernel!(bytes::words);
