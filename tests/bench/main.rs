@@ -13,6 +13,7 @@ mod peers;
 mod recovery;
 mod report;
 mod restart;
+mod seal;
 mod throughput;
 
 use std::process::ExitCode;
@@ -33,7 +34,13 @@ async fn main() -> ExitCode {
         recovery::fill(dir.as_ref());
         return ExitCode::SUCCESS;
     }
-    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery"];
+    if let [word, module] = &names[..]
+        && word == seal::SEALER
+    {
+        seal::seal_in_this_process(module.as_ref());
+        return ExitCode::SUCCESS;
+    }
+    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal"];
     let names: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
     for name in names {
         let mut report = Report::new(name);
@@ -44,6 +51,7 @@ async fn main() -> ExitCode {
             "idle" => idle::run(&mut report).await,
             "restart" => restart::run(&mut report).await,
             "recovery" => recovery::run(&mut report),
+            "seal" => seal::run(&mut report),
             other => {
                 eprintln!("there is no benchmark `{other}`; there are {}", all.join(", "));
                 return ExitCode::from(2);

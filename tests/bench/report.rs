@@ -18,17 +18,53 @@ pub(crate) struct Figure {
     ratio: Option<f64>,
 }
 
+/// Figures of many things of one kind: a row for each, with the same columns.
+#[derive(Debug, Serialize)]
+pub(crate) struct Table {
+    title: String,
+    columns: Vec<String>,
+    /// A cell that does not exist is no number, and `null` in JSON.
+    rows: Vec<(String, Vec<f64>)>,
+}
+
+impl Table {
+    pub(crate) fn new<'a>(title: &str, columns: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { title: title.to_owned(), columns: columns.into_iter().map(str::to_owned).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row, with a cell for each column.
+    pub(crate) fn row(&mut self, name: &str, cells: impl IntoIterator<Item = f64>) {
+        self.rows.push((name.to_owned(), cells.into_iter().collect()));
+    }
+
+    fn print(&self) {
+        println!("{}", self.title);
+        let width = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let line = |name: &str, cells: &mut dyn Iterator<Item = String>| {
+            let cells: String =
+                cells.zip(&self.columns).map(|(cell, column)| format!("  {cell:>0$}", column.len().max(7))).collect();
+            println!("{name:width$}{cells}");
+        };
+        line("", &mut self.columns.iter().cloned());
+        for (name, cells) in &self.rows {
+            line(name, &mut cells.iter().map(|cell| if cell.is_nan() { String::new() } else { number(*cell) }));
+        }
+        println!();
+    }
+}
+
 /// The figures of one benchmark.
 pub(crate) struct Report {
     name: String,
     stretch: Stretch,
     figures: Vec<Figure>,
+    tables: Vec<Table>,
 }
 
 impl Report {
     pub(crate) fn new(name: &str) -> Self {
         eprintln!("── {name}");
-        Self { name: name.to_owned(), stretch: Stretch::begin(), figures: Vec::new() }
+        Self { name: name.to_owned(), stretch: Stretch::begin(), figures: Vec::new(), tables: Vec::new() }
     }
 
     /// Says what is being done, for whoever watches.
@@ -47,13 +83,32 @@ impl Report {
         self.figures.push(Figure { name: name.to_owned(), value, unit, baseline: Some(baseline), ratio });
     }
 
-    /// Prints the table and writes the file.
+    /// Figures of many things.
+    pub(crate) fn table(&mut self, table: Table) {
+        self.tables.push(table);
+    }
+
+    /// Prints the tables and writes the file.
     pub(crate) fn finish(self) -> io::Result<()> {
-        let number = |value: f64| match value.abs() {
-            size if size >= 1000.0 => format!("{value:.0}"),
-            size if size >= 10.0 => format!("{value:.1}"),
-            _ => format!("{value:.3}"),
+        self.tables.iter().for_each(Table::print);
+        if !self.figures.is_empty() {
+            self.print();
+        }
+        if let Some(disturbance) = disturbance(self.stretch.stolen()) {
+            println!("{disturbance}");
+        }
+        println!();
+        let folder = workspace().join("target/bench");
+        std::fs::create_dir_all(&folder)?;
+        let json = if self.tables.is_empty() {
+            serde_json::to_vec_pretty(&self.figures)
+        } else {
+            serde_json::to_vec_pretty(&self.tables)
         };
+        std::fs::write(folder.join(format!("{}.json", self.name)), json.map_err(io::Error::other)?)
+    }
+
+    fn print(&self) {
         let width = self.figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0).max(4);
         println!("{:width$}  {:>12}  {:10}  {:>12}  {:>7}", self.name, "value", "unit", "baseline", "ratio");
         for figure in &self.figures {
@@ -62,13 +117,13 @@ impl Report {
             let (name, value, unit) = (&figure.name, number(figure.value), figure.unit);
             println!("{name:width$}  {value:>12}  {unit:10}  {baseline:>12}  {ratio:>7}");
         }
-        if let Some(disturbance) = disturbance(self.stretch.stolen()) {
-            println!("{disturbance}");
-        }
-        println!();
-        let folder = workspace().join("target/bench");
-        std::fs::create_dir_all(&folder)?;
-        let json = serde_json::to_vec_pretty(&self.figures).map_err(io::Error::other)?;
-        std::fs::write(folder.join(format!("{}.json", self.name)), json)
+    }
+}
+
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
     }
 }

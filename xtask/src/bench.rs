@@ -27,6 +27,8 @@ enum Name {
     Restart,
     /// What it takes a store to be back after a crash, and without its index or its log
     Recovery,
+    /// Sealed modules beside unsealed ones, in wasmtime and in Node where it is installed
+    Seal,
     /// Ten thousand workers within a minute
     Flash,
 }
@@ -37,7 +39,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
     let here: Vec<String> = names.iter().filter(|name| **name != Name::Flash).filter_map(word).collect();
     if !here.is_empty() {
-        siege::programs().await?;
+        let only_modules = names.iter().all(|name| *name == Name::Seal);
+        siege::build(if only_modules { &["manyhands-tests"] } else { siege::PROGRAMS }).await?;
         let mut bench = tokio::process::Command::new(workspace().join("target/release/bench"));
         succeed(bench.args(here).env("MANYHANDS_PROGRAMS_ARE_BUILT", "1")).await?;
     }
