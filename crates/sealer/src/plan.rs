@@ -246,7 +246,8 @@ impl Planner<'_, '_> {
         // A region has a payer at least: its head.
         let Some(payer) = region.payers.last_mut() else { return };
         let site = &mut self.sites[payer.site];
-        let allowance = if site.head { site.certain / 4 + ALLOWANCE_OF_HEADS } else { site.certain / 2 + ALLOWANCE };
+        let in_loop = region.label > 0;
+        let allowance = if in_loop { site.certain / 4 + ALLOWANCE_IN_LOOPS } else { site.certain / 2 + ALLOWANCE };
         if payer.until == 0 {
             site.certain += units;
         } else if !self.exact && payer.perhaps + units <= allowance {
