@@ -117,7 +117,7 @@ fn compare(report: &mut Report, engine: &str, kernels: &[Kernel], measured: &[Me
     let columns = || std::iter::once("unsealed, ms").chain(variants.iter().map(|variant| variant.word()));
     let mut medians = Table::new(&format!("{engine}: times the unsealed module, medians"), columns());
     let mut minima = Table::new(&format!("{engine}: times the unsealed module, minima"), columns());
-    let mut ratios: Vec<(Kind, Vec<f64>, Vec<f64>)> = Vec::new();
+    let mut ratios: Vec<(Kind, [Vec<f64>; 2])> = Vec::new();
     for (kernel, measured) in kernels.iter().zip(measured) {
         let unsealed = &measured.times[&Variant::Unsealed];
         let by_median: Vec<f64> = variants.iter().map(|variant| paired(&measured.times[variant], unsealed)).collect();
@@ -125,19 +125,18 @@ fn compare(report: &mut Report, engine: &str, kernels: &[Kernel], measured: &[Me
             variants.iter().map(|variant| minimum(&measured.times[variant]) / minimum(unsealed)).collect();
         medians.row(&kernel.label(), [median(unsealed.clone()) / 1e6].into_iter().chain(by_median.iter().copied()));
         minima.row(&kernel.label(), [minimum(unsealed) / 1e6].into_iter().chain(by_minimum.iter().copied()));
-        ratios.push((kernel.kind, by_median, by_minimum));
+        ratios.push((kernel.kind, [by_median, by_minimum]));
     }
     for kind in [Kind::Integer, Kind::Float, Kind::Recursion] {
         for (word, combine) in [("geometric mean", geometric_mean as fn(&[f64]) -> f64), ("worst", maximum)] {
-            let over = |pick: &dyn Fn(&(Kind, Vec<f64>, Vec<f64>)) -> f64| {
-                let values: Vec<f64> = ratios.iter().filter(|(of, ..)| *of == kind).map(pick).collect();
-                combine(&values)
-            };
             let label = format!("{word}, {}", kind.word());
-            let cells = (0..variants.len()).map(|column| over(&|(_, median, _)| median[column]));
-            medians.row(&label, std::iter::once(f64::NAN).chain(cells));
-            let cells = (0..variants.len()).map(|column| over(&|(_, _, minimum)| minimum[column]));
-            minima.row(&label, std::iter::once(f64::NAN).chain(cells));
+            for (which, table) in [&mut medians, &mut minima].into_iter().enumerate() {
+                let cells = (0..variants.len()).map(|column| {
+                    let of_kind = ratios.iter().filter(|(of, _)| *of == kind);
+                    combine(&of_kind.map(|(_, ratios)| ratios[which][column]).collect::<Vec<f64>>())
+                });
+                table.row(&label, std::iter::once(f64::NAN).chain(cells));
+            }
         }
     }
     report.table(medians);

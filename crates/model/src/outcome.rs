@@ -22,7 +22,7 @@ pub enum Verdict {
     },
     /// The job used all the fuel that its manifest grants.
     OutOfFuel,
-    /// The job recursed deeper than the engine allows.
+    /// The job's calls nested more deeply than the stack that every engine has.
     OutOfStack,
     /// The job gave up and said why.
     Aborted {
