@@ -1,10 +1,10 @@
 //! What the sealer writes is accepted by the verifier, and nothing that pays less.
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+mod weaker;
+
 use manyhands_sealer::{Passes, rewrite};
-use manyhands_verifier::module::Module;
 use manyhands_verifier::verify;
-use wasmparser::{ExternalKind, Operator};
 
 /// One function of each shape that there is: leaves, loops, calls, recursion, tables, lengths, growth, early ends, dead code.
 const SHAPES: &str = r#"(module
@@ -77,82 +77,6 @@ fn sealed(exact: bool) -> Vec<u8> {
     rewrite(&module, 1 << 20, &Passes { exact, ..Passes::ALL }).expect("is rewritten")
 }
 
-/// All single changes after which a module pays less, looks less or says less.
-fn mutants(sealed: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let module = Module::read(sealed).expect("parses");
-    let global = |name| module.export(name, ExternalKind::Global).expect("is exported");
-    let (meter, cause) = (global(manyhands_abi::METER), global(manyhands_abi::CAUSE));
-    let mut mutants = Vec::new();
-    let mut change = |what: &str, from: usize, to: usize, by: &[u8]| {
-        let mut bytes = sealed.to_vec();
-        assert!(by.len() <= to - from, "{what}: {by:?} does not fit into {}", to - from);
-        bytes[from..to].fill(NOP);
-        bytes[from..from + by.len()].copy_from_slice(by);
-        mutants.push((format!("{what} at {from:#x}"), bytes));
-    };
-    const NOP: u8 = 0x01;
-    const DROP: u8 = 0x1a;
-    for body in &module.bodies {
-        let mut ops: Vec<(Operator<'_>, usize)> =
-            body.get_operators_reader().expect("reads").into_iter_with_offsets().map(|op| op.expect("reads")).collect();
-        ops.push((Operator::Nop, body.range().end));
-        let is_meter = |operator: &Operator<'_>| matches!(operator, Operator::GlobalGet { global_index } if *global_index == meter);
-        for at in 0..ops.len() - 1 {
-            let (from, to) = (ops[at].1, ops[at + 1].1);
-            let next = ops.get(at + 1).map(|(operator, _)| operator);
-            match &ops[at].0 {
-                // Nobody else works with numbers of 64 bits in these shapes.
-                Operator::I64Const { value } if matches!(next, Some(Operator::I64Sub)) && *value > 0 => {
-                    for (what, less) in
-                        [("a unit less", value - 65_536), ("nothing", 0), ("half", value / 131_072 * 65_536)]
-                    {
-                        if less != *value && less >= 0 {
-                            change(&format!("pays {what}"), from, to, &constant(less, to - from));
-                        }
-                    }
-                    if value % 65_536 > 0 {
-                        change("takes a unit of stack less", from, to, &constant(value - 1, to - from));
-                        change("takes no stack", from, to, &constant(value - value % 65_536, to - from));
-                    }
-                    change("pays nothing", from, ops[at + 2].1, &[&constant(*value, to - from)[..], &[DROP]].concat());
-                }
-                Operator::I64Const { value } if matches!(next, Some(Operator::I64Add)) => {
-                    change("gives back more stack", from, to, &constant(value + 1, to - from));
-                }
-                Operator::I64LtS => change("looks wrongly", from, to, &[0x55]),
-                Operator::BrIf { .. } if at > 2 && looks(&ops[at - 3..at]) => {
-                    change("does not look", from, to, &[DROP]);
-                    change("goes elsewhere", from, to, &[0x0d, 0]);
-                }
-                Operator::GlobalSet { global_index } if [meter, cause].contains(global_index) => {
-                    change("does not say", from, to, &[DROP]);
-                }
-                Operator::LocalSet { .. } if at > 0 && is_meter(&ops[at - 1].0) => {
-                    change("does not read again", from, to, &[DROP]);
-                }
-                _ => {}
-            }
-        }
-    }
-    mutants
-}
-
-/// Whether it is looked here at what is left.
-fn looks(ops: &[(Operator<'_>, usize)]) -> bool {
-    match &ops[2].0 {
-        Operator::I64LtS => matches!(ops[0].0, Operator::LocalTee { .. }),
-        Operator::I64Ne => matches!(ops[0].0, Operator::I64And),
-        _ => false,
-    }
-}
-
-/// `i64.const` of exactly this many bytes.
-fn constant(value: i64, bytes: usize) -> Vec<u8> {
-    let last = bytes - 2;
-    let number = (0..=last).map(|at| ((value >> (7 * at)) & 0x7f) as u8 | if at < last { 0x80 } else { 0 });
-    [0x42].into_iter().chain(number).collect()
-}
-
 #[test]
 fn what_the_sealer_writes_is_accepted() {
     for exact in [false, true] {
@@ -164,15 +88,10 @@ fn what_the_sealer_writes_is_accepted() {
 fn attack_1_whoever_pays_or_looks_less_is_refused() {
     let mut count = 0;
     for exact in [false, true] {
-        for (what, mutant) in mutants(&sealed(exact)) {
-            // Another block may want other values; an engine would not take such a module.
-            if wasmparser::validate(&mutant).is_err() {
-                assert!(what.starts_with("goes elsewhere"), "{what} is no module");
-                continue;
-            }
+        for (what, weaker) in weaker::all(&sealed(exact)) {
             count += 1;
-            assert!(verify(&mutant).is_err(), "exact {exact}: {what} was accepted");
+            assert!(verify(&weaker).is_err(), "exact {exact}: {what} was accepted");
         }
     }
-    assert!(count > 200, "only {count} mutants");
+    assert!(count > 200, "only {count}");
 }

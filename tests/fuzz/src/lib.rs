@@ -24,6 +24,7 @@ pub mod statement;
 pub mod store_log;
 pub mod store_snapshot;
 pub mod submission;
+pub mod verifier;
 
 mod example;
 
@@ -51,7 +52,7 @@ macro_rules! targets {
 }
 targets! {
     authorization client_message join_link manifest module outbox parts sandbox server_message settings
-    statement store_log store_snapshot submission
+    statement store_log store_snapshot submission verifier
 }
 
 /// Where the committed corpora are, one folder a target.

@@ -6,14 +6,15 @@ use crate::promise;
 
 /// Runs the target.
 pub fn run(module: &[u8]) -> bool {
-    // A validator keeps a type, and what it knows of each function, for a byte or two of the module. Their
+    // A validator keeps a type, and a pass what it knows of each instruction, for a byte or two of the module. Their
     // numbers have caps, so this is a line with a slope and not an explosion.
-    let sealed = promise::bounded_by(64 * module.len() as u64 + (1 << 20), || seal(module));
+    let sealed = promise::bounded_by(256 * module.len() as u64 + (1 << 20), || seal(module));
     match sealed {
         Ok(sealed) => {
-            let again = seal(&sealed.bytes);
-            assert_eq!(again.as_ref(), Ok(&sealed), "a sealed module is sealed to something else");
-            assert!(sealed.bytes.len() <= module.len() + 64, "a module that grows when it is stripped");
+            assert_eq!(seal(module).as_ref(), Ok(&sealed), "sealed again, and to something else");
+            assert!(seal(&sealed.bytes).is_err(), "a sealed module is taken for one that is not");
+            // An instruction of a byte may get a charge of nine before it.
+            assert!(sealed.bytes.len() <= 10 * module.len() + 512, "sealing makes it larger than it may");
             true
         }
         Err(refusal) => {

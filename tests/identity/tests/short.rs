@@ -1,14 +1,20 @@
 //! The short form of the proof, with fixed seeds, and its control: on modules that are not sealed engines do
 //! differ, and this proof sees it.
 
+#[path = "../../../crates/sealer/tests/weaker/mod.rs"]
+mod weaker;
+
 use std::path::PathBuf;
 
 use manyhands_engines::{Failure, Kind};
 use manyhands_identity::dice::Dice;
 use manyhands_identity::program::{Program, SLOTS};
 use manyhands_identity::proof::{Plan, prove};
+use manyhands_identity::smith::{self, Job};
 use manyhands_identity::team::{ENGINES, Expected, Task, Team};
 use manyhands_identity::{operands, ops, probe};
+use manyhands_sealer::seal;
+use manyhands_verifier::verify;
 
 /// Whether Node is here. Without it these tests prove too little to be worth their time.
 fn node_is_here() -> bool {
@@ -73,4 +79,33 @@ fn without_sealing_engines_differ_and_the_proof_sees_it() {
         differ += usize::from(!team.check(&program.module(true), &[task], 1 << 20).differences.is_empty());
     }
     assert!(differ > 0, "forty programs full of NaNs, and no engine shows one");
+}
+
+/// 600 of them with every other test, ten thousand and more with `--ignored`.
+fn whoever_pays_less_is_refused(at_least: usize) {
+    let mut count = 0;
+    for index in 0.. {
+        if count >= at_least {
+            break;
+        }
+        let mut dice = Dice::new(5, index);
+        let Ok(job) = Job::random(&mut dice, false) else { continue };
+        let source = smith::with_manifest(job.module, job.memory_bytes);
+        let Ok(sealed) = seal(&source) else { continue };
+        for (what, weaker) in weaker::all(&sealed.bytes) {
+            count += 1;
+            assert!(verify(&weaker).is_err(), "module {index} of seed 5: {what} was accepted");
+        }
+    }
+}
+
+#[test]
+fn attack_1_whoever_pays_or_looks_less_is_refused() {
+    whoever_pays_less_is_refused(600);
+}
+
+#[test]
+#[ignore = "the long form, half a minute in a release build"]
+fn attack_1_ten_thousand_who_pay_or_look_less_are_refused() {
+    whoever_pays_less_is_refused(10_000);
 }
