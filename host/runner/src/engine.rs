@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use manyhands_abi as abi;
+use manyhands_abi::{self as abi, text};
 use manyhands_model::{Digest, Limits, Outcome, Verdict};
 use manyhands_protocol::Entry;
 use manyhands_verifier::ending::{self, Stop};
@@ -288,9 +288,7 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         let most = host.limits.output_bytes;
         if host.output.len() as u64 + u64::from(bytes) > most {
-            let message =
-                format!("the output is longer than {most} bytes; raise `limits.output_bytes` in the manifest");
-            return Err(Aborted { code: abi::ABORT_OUTPUT, message }.into());
+            return Err(Aborted { code: abi::ABORT_OUTPUT, message: text::output_too_long(most) }.into());
         }
         host.output.extend_from_slice(text);
         Ok(())
@@ -299,7 +297,7 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         let (memory, host) = guest(&mut caller)?;
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         let room = abi::LOG_BYTES_MAX.saturating_sub(host.log_bytes);
-        let text = clean(&text[..text.len().min(room)]);
+        let text = text::clean(&text[..text.len().min(room)]);
         host.log_bytes += text.len().max(1);
         if room > 0 {
             host.logs.push(LogLine { level: level.min(4) as u8, text });
@@ -313,23 +311,10 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         let (memory, _) = guest(&mut caller)?;
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         Result2::<()>::Err(
-            Aborted { code, message: clean(&text[..text.len().min(abi::ABORT_MESSAGE_BYTES_MAX)]) }.into(),
+            Aborted { code, message: text::clean(&text[..text.len().min(abi::ABORT_MESSAGE_BYTES_MAX)]) }.into(),
         )
     })?;
     Ok(linker)
-}
-
-/// The text in `bytes`, which may end inside a character, at most as long as they are.
-fn clean(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        // One replacement for all bytes that are none; three bytes long, so only where it fits.
-        if chunk.invalid().len() >= char::REPLACEMENT_CHARACTER.len_utf8() {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-    text
 }
 
 fn range(from: u32, bytes: u32) -> Option<std::ops::Range<usize>> {

@@ -14,7 +14,7 @@ const UNIT: i64 = 1 << manyhands_abi::METER_STACK_BITS;
 ///
 /// # Panics
 /// When what is given is no sealed module.
-pub fn all(sealed: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn all(sealed: &[u8]) -> Vec<(String, Vec<u8>)> {
     let module = Module::read(sealed).expect("parses");
     let global = |name| module.export(name, ExternalKind::Global).expect("is exported");
     let (meter, cause) = (global(manyhands_abi::METER), global(manyhands_abi::CAUSE));
@@ -105,7 +105,7 @@ fn weaker(
 
 /// Whether these four before it look at what is left, of fuel or of both.
 fn looks(four: [Option<Kind>; 4], local: u32) -> bool {
-    const BELOW_ZERO: Kind = Kind::I64Const(i64::MIN | UNIT / 2);
+    const BELOW_ZERO: Kind = Kind::I64Const(i64::MIN | (UNIT / 2));
     match four.map(|kind| kind.unwrap_or(Kind::Forbidden)) {
         [_, Kind::LocalTee(to), Kind::I64Const(0), Kind::I64LtS] => to == local,
         [BELOW_ZERO, Kind::I64And, Kind::I64Const(0), Kind::I64Ne] => true,
@@ -116,6 +116,6 @@ fn looks(four: [Option<Kind>; 4], local: u32) -> bool {
 /// `i64.const` of exactly this many bytes.
 fn constant(value: i64, bytes: usize) -> Vec<u8> {
     let last = bytes - 2;
-    let number = (0..=last).map(|at| ((value >> (7 * at)) & 0x7f) as u8 | if at < last { 0x80 } else { 0 });
+    let number = (0..=last).map(|at| ((value >> (7 * at)) & 0x7f) as u8 | (if at < last { 0x80 } else { 0 }));
     [0x42].into_iter().chain(number).collect()
 }
