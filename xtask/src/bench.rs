@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::check::succeed;
+use crate::process::cargo;
 use crate::{siege, workspace};
 
 /// What to measure.
@@ -39,8 +40,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
     let here: Vec<String> = names.iter().filter(|name| **name != Name::Flash).filter_map(word).collect();
     if !here.is_empty() {
-        let only_modules = names.iter().all(|name| *name == Name::Seal);
-        siege::build(if only_modules { &["manyhands-tests"] } else { siege::PROGRAMS }).await?;
+        if names.iter().all(|name| *name == Name::Seal) {
+            // It starts none of the other programs.
+            let mut build = cargo();
+            build.args(["build", "--quiet", "--release", "--package", "manyhands-tests", "--bin", "bench"]);
+            succeed(&mut build).await?;
+        } else {
+            siege::programs().await?;
+        }
         let mut bench = tokio::process::Command::new(workspace().join("target/release/bench"));
         succeed(bench.args(here).env("MANYHANDS_PROGRAMS_ARE_BUILT", "1")).await?;
     }

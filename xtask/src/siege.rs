@@ -41,7 +41,7 @@ pub(crate) async fn flash() -> anyhow::Result<()> {
 
 /// Runs measuring tests of the target `siege` with release programs, one after the other.
 async fn measure(names: &[&str], environment: &[(&str, String)]) -> anyhow::Result<()> {
-    build(PROGRAMS).await?;
+    programs().await?;
     let mut test = cargo();
     test.args(["test", "--quiet", "--release", "--package", "manyhands-tests", "--test", "siege", "--"]);
     test.args(["--ignored", "--exact", "--nocapture", "--test-threads", "1"]).args(names);
@@ -49,11 +49,9 @@ async fn measure(names: &[&str], environment: &[(&str, String)]) -> anyhow::Resu
     succeed(&mut test).await
 }
 
-/// The packages whose programs are measured.
-pub(crate) const PROGRAMS: &[&str] = &["manyhands-coordinator", "manyhands-runner", "manyhands-tests"];
-
-/// Builds release programs.
-pub(crate) async fn build(packages: &[&str]) -> anyhow::Result<()> {
+/// Builds the release programs that are measured.
+pub(crate) async fn programs() -> anyhow::Result<()> {
+    let packages = ["manyhands-coordinator", "manyhands-runner", "manyhands-tests"];
     let mut build = cargo();
     build.args(["build", "--quiet", "--release", "--bins"]);
     succeed(build.args(packages.iter().flat_map(|package| ["--package", package]))).await
