@@ -93,6 +93,8 @@ struct Traits {
     /// It calls something that charges.
     calls: bool,
     lengths: bool,
+    /// It charges so much that its callers' looking is not enough.
+    charges_much: bool,
     /// It calls the runtime, which may end it and look at its meter.
     hosts: bool,
     /// It calls something that is free; how long a row that makes.
@@ -102,7 +104,11 @@ struct Traits {
 impl Traits {
     /// Whether it is looked at whether anything is left.
     fn looks(self) -> bool {
-        self.loops || self.lengths || self.calls
+        self.loops || self.lengths || self.looks_at_entry()
+    }
+
+    fn looks_at_entry(self) -> bool {
+        self.calls || self.charges_much
     }
 }
 
@@ -199,6 +205,14 @@ impl Planner<'_> {
         if !self.charges {
             sites.clear();
         }
+        if sites.iter().any(|site| site.units > cost::CHARGE_MAX) {
+            return Err(Refusal::new(
+                Place::function(function),
+                "it does too much at once to be paid for",
+                "split the function",
+            ));
+        }
+        traits.charges_much = sites.iter().map(|site| site.units).sum::<u64>() > cost::UNSEEN_MAX;
         let is_known = self.module.tabled.binary_search(&function).is_ok()
             || self.module.exports.iter().any(|(_, kind, index)| *kind == ExternalKind::Func && *index == function);
         let units = match sites[..] {
@@ -484,7 +498,7 @@ impl<'a> Writer<'a> {
 
     fn entry(&mut self, plan: &Plan) {
         let units = plan.sites.first().map_or(0, |site| site.units);
-        let checks = plan.traits.calls || plan.stack > 0;
+        let checks = plan.traits.looks_at_entry() || plan.stack > 0;
         if units == 0 && !checks && !self.takes_meter {
             return;
         }

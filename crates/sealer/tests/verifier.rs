@@ -95,3 +95,40 @@ fn attack_1_whoever_pays_or_looks_less_is_refused() {
     }
     assert!(count > 200, "only {count}");
 }
+
+/// A meter that goes round would never be found empty: two halves of all there is are nothing.
+#[test]
+fn attack_1_a_meter_that_would_go_round_is_refused() {
+    let charge = |units: u64| {
+        let value = units << 16;
+        format!("(local.set $m (i64.sub (local.get $m) (i64.const {value})))")
+    };
+    let module = |charges: &str| {
+        let text = format!(
+            r#"(module (memory (export "memory") 1)
+                 (global (export "manyhands_cause") (mut i32) (i32.const 0))
+                 (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
+                 (func (export "manyhands_run") (local $m i64)
+                   (block $dry
+                     (block $body
+                       (local.set $m (i64.sub (global.get $meter) (i64.const 0)))
+                       (loop $next
+                         (br_if $dry (i64.lt_s (local.tee $m (i64.sub (local.get $m) (i64.const 65536))) (i64.const 0)))
+                         {charges}
+                         (br $next)))
+                     (global.set $meter (local.get $m))
+                     return)
+                   (global.set 0 (i32.const 1))
+                   unreachable))"#
+        );
+        wat::parse_str(text).expect("the test's own text is WebAssembly")
+    };
+    verify(&module("")).expect("what pays for its branch is accepted");
+    verify(&module(&charge(7))).expect("who pays more than that as well");
+    let half = charge(1 << 46);
+    let fault = verify(&module(&half.repeat(2))).expect_err("it would go round").to_string();
+    assert!(fault.ends_with("it pays a sum that is none"), "{fault}");
+    // Many that are allowed alone are not allowed together, unless it is looked at the entry.
+    let fault = verify(&module(&charge(1 << 19).repeat(3))).expect_err("too much unseen").to_string();
+    assert!(fault.contains("did not look at its entry"), "{fault}");
+}

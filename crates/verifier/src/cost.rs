@@ -15,6 +15,13 @@ pub const HOST_CALL: u64 = 50;
 /// Bytes (or elements of a table) for which an instruction that takes a length costs one unit more.
 pub const LENGTH_PER_UNIT: u64 = 8;
 
+/// The most units that are charged in one place. Far less than a meter holds, so that it cannot go round between two looks.
+pub const CHARGE_MAX: u64 = 1 << 28;
+
+/// The most units that a function may charge in all its places together if it does not look at its entry whether any are left: whoever
+/// calls it may do so often before it looks itself.
+pub const UNSEEN_MAX: u64 = 1 << 20;
+
 /// Units for one instruction that is executed, without what depends on a length.
 ///
 /// A branch costs something always: that is why whoever goes round a loop pays.

@@ -258,6 +258,7 @@ impl Verifier<'_> {
             poorest: 0,
             meter_local: (meter == Meter::Passed).then(|| params as u32 - 1),
             looked_at_entry: false,
+            charged: 0,
             length_paid: false,
             dry: false,
             stack: 0,
@@ -317,6 +318,8 @@ struct Scan<'a, 'b, 'm> {
     poorest: i64,
     meter_local: Option<u32>,
     looked_at_entry: bool,
+    /// Units that it charges in all places together.
+    charged: u64,
     /// Whether the length on the stack was paid for.
     length_paid: bool,
     /// Whether it has a place to which those go who have nothing left: out of all its blocks.
@@ -359,6 +362,9 @@ impl<'a> Scan<'a, '_, '_> {
             }
             self.instruction()?;
         }
+        if self.charged > cost::UNSEEN_MAX && !self.looked_at_entry {
+            return self.fault("it charges much and did not look at its entry whether anything is left");
+        }
         if looks || self.meter == Meter::Passed { self.end() } else { Ok(()) }
     }
 
@@ -389,6 +395,9 @@ impl<'a> Scan<'a, '_, '_> {
         }
         self.pay(charge & !STACK_MASK)?;
         self.stack = (charge & STACK_MASK) as u64;
+        if self.stack > frame::BUDGET + 1 {
+            return self.fault("it takes more stack than is ever there");
+        }
         self.meter_local = Some(local_index);
         self.looked_at_entry = true;
         self.next += 9;
@@ -397,11 +406,13 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     fn pay(&mut self, charge: i64) -> Result<(), Fault> {
-        if charge < 0 || charge & STACK_MASK != 0 {
+        let units = charge >> METER_STACK_BITS;
+        if charge < 0 || charge & STACK_MASK != 0 || units.unsigned_abs() > cost::CHARGE_MAX {
             return self.fault("it pays a sum that is none");
         }
+        self.charged = self.charged.saturating_add(units.unsigned_abs());
         if let Some(live) = &mut self.live {
-            live.paid += charge >> METER_STACK_BITS;
+            live.paid = live.paid.saturating_add(units);
         }
         Ok(())
     }
@@ -548,7 +559,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     fn spend(&mut self, mut state: State, units: u64) -> Result<(), Fault> {
-        state.paid -= i64::try_from(units).unwrap_or(i64::MAX / 2);
+        state.paid = state.paid.saturating_sub(i64::try_from(units).unwrap_or(i64::MAX));
         self.poorest = self.poorest.min(state.paid);
         self.live = Some(state);
         if self.pays && state.paid < 0 {
