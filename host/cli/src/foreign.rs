@@ -46,7 +46,7 @@ pub(crate) fn build(source: &Path, screen: Screen) -> Result<()> {
 /// The module of a source file, and its manifest.
 ///
 /// # Errors
-/// As [`build`], but for the sealer.
+/// The file, the compiler or the manifest is wrong, or the sealer refuses.
 pub fn module(source: &Path) -> Result<(Vec<u8>, Manifest)> {
     let raw = match source.extension().and_then(|extension| extension.to_str()) {
         Some("wasm") => std::fs::read(source).map_err(|error| Fault::file("read", source, &error))?,
