@@ -2,7 +2,7 @@
 //!
 //! - [`cost`], [`frame`]: what work and stack cost, the two published tables;
 //! - [`module`], [`token`], [`calls`]: a module, its instructions, and who calls whom in it;
-//! - [`verify`]: whether a sealed module pays for everything it does;
+//! - [`mod@verify`]: whether a sealed module pays for everything it does;
 //! - [`ending`]: what an execution's end means, read from what the module itself wrote.
 //!
 //! Absent on purpose: engines, and the sealer. Whoever lends a computer runs this and need not believe
