@@ -105,7 +105,7 @@ fn attack_1_whoever_pays_or_looks_less_is_refused() {
 }
 
 #[test]
-#[ignore = "the long form, half a minute in a release build"]
+#[ignore = "the long form"]
 fn attack_1_ten_thousand_who_pay_or_look_less_are_refused() {
     whoever_pays_less_is_refused(10_000);
 }
