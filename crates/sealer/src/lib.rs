@@ -8,8 +8,9 @@
 //! 3. [`strip`]: everything that is not executed leaves, but for the manifest;
 //! 4. `grow`: memory grows alike everywhere;
 //! 5. `nan`: the bits of a NaN are alike wherever they can be seen;
-//! 6. `meter`: fuel and stack are counted, on the code as it is by now;
-//! 7. validation once more, and the verifier that runtimes have, over what was written.
+//! 6. `split`: a function that is called by name and in other ways becomes two;
+//! 7. `meter`: fuel and stack are counted, on the code as it is by now;
+//! 8. validation once more, and the verifier that runtimes have, over what was written.
 //!
 //! Same input, same bytes, on every machine. No setting of an engine is part of what a sealed module means.
 //!

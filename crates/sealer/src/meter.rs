@@ -62,7 +62,7 @@ pub struct Metered {
     pub free: bool,
     /// Units of stack that it counts.
     pub stack: u64,
-    /// Bytes of its body before.
+    /// Bytes of its body before this pass, with what other passes wrote into it.
     pub before: u32,
     /// And after.
     pub after: u32,
@@ -140,7 +140,8 @@ pub(crate) fn pass(bytes: &[u8], fuel: bool, stack: bool, exact: bool) -> Result
         }
     }
     let (heads, order) = calls.heads();
-    let mut planner = Planner { module: &module, heads: &heads, plans: Vec::new(), charges: fuel, exact };
+    let known = module.is_entry();
+    let mut planner = Planner { module: &module, heads: &heads, known, plans: Vec::new(), charges: fuel, exact };
     planner.plans.resize_with(module.bodies.len(), || None);
     for at in order {
         planner.plan(at)?;
@@ -183,6 +184,8 @@ fn take_stack(module: &Module<'_>, calls: &Calls, heads: &[bool], plans: &mut [P
 struct Planner<'a> {
     module: &'a Module<'a>,
     heads: &'a [bool],
+    /// For each function, whether it can be called from outside or through a table.
+    known: Vec<bool>,
     plans: Vec<Option<Plan>>,
     charges: bool,
     exact: bool,
@@ -213,8 +216,7 @@ impl Planner<'_> {
             ));
         }
         traits.charges_much = sites.iter().map(|site| site.units).sum::<u64>() > cost::UNSEEN_MAX;
-        let is_known = self.module.tabled.binary_search(&function).is_ok()
-            || self.module.exports.iter().any(|(_, kind, index)| *kind == ExternalKind::Func && *index == function);
+        let is_known = self.known[function as usize];
         let units = match sites[..] {
             [] => Some(0),
             [entry] => Some(entry.units),
@@ -516,7 +518,15 @@ impl<'a> Writer<'a> {
                 I::I64Ne,
                 I::BrIf(1),
             ]);
-        } else if checks {
+            self.newest = Newest::Local;
+        } else {
+            self.keep(checks);
+        }
+    }
+
+    /// Keeps what is on the stack as the meter, where it has its place.
+    fn keep(&mut self, looks: bool) {
+        if looks {
             self.look();
         } else if self.caches {
             self.splice.put(&[I::LocalSet(self.local)]);
@@ -616,15 +626,7 @@ impl<'a> Writer<'a> {
         }
         self.newest_on_stack();
         self.splice.put(&[I::I64Const((site.units << METER_STACK_BITS) as i64), I::I64Sub]);
-        if site.head {
-            self.look();
-        } else if self.caches {
-            self.splice.put(&[I::LocalSet(self.local)]);
-        } else {
-            self.splice.put(&[I::GlobalSet(self.meter)]);
-            return;
-        }
-        self.newest = Newest::Local;
+        self.keep(site.head);
     }
 
     /// What must be done about the meter before one of the function's own instructions.

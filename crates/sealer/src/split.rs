@@ -4,7 +4,6 @@
 use manyhands_verifier::module::Module;
 use manyhands_verifier::token::{Kind, Tokens};
 use wasm_encoder::{Encode as _, Function, Instruction as I};
-use wasmparser::ExternalKind;
 
 use crate::refusal::Refusal;
 use crate::write::{Additions, Splice};
@@ -61,16 +60,9 @@ fn find(module: &Module<'_>) -> Result<Option<Vec<Option<u32>>>, wasmparser::Bin
             }
         }
     }
-    let mut known = vec![false; module.functions.len()];
-    let exported = module.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func).map(|(_, _, index)| *index);
-    for function in exported.chain(module.tabled.iter().copied()) {
-        if let Some(known) = known.get_mut(function as usize) {
-            *known = true;
-        }
-    }
     let mut next = module.functions.len() as u32;
     let mut split = Vec::with_capacity(called.len());
-    for (function, (called, known)) in called.into_iter().zip(known).enumerate() {
+    for (function, (called, known)) in called.into_iter().zip(module.is_entry()).enumerate() {
         let both = called && known && function >= module.imports.len();
         split.push(both.then_some(next));
         next += u32::from(both);

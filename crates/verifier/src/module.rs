@@ -168,4 +168,22 @@ impl<'a> Module<'a> {
     pub fn export(&self, name: &str, kind: ExternalKind) -> Option<u32> {
         self.exports.iter().find(|(export, its, _)| *export == name && *its == kind).map(|(_, _, index)| *index)
     }
+
+    /// Functions that can be called otherwise than by name: from outside, or through a table. A function may come several times.
+    pub fn entries(&self) -> impl Iterator<Item = u32> + '_ {
+        let exported =
+            self.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func).map(|(_, _, index)| *index);
+        exported.chain(self.tabled.iter().copied())
+    }
+
+    /// For each function, whether it is one of [`Module::entries`].
+    pub fn is_entry(&self) -> Vec<bool> {
+        let mut is_entry = vec![false; self.functions.len()];
+        for function in self.entries() {
+            if let Some(is_entry) = is_entry.get_mut(function as usize) {
+                *is_entry = true;
+            }
+        }
+        is_entry
+    }
 }

@@ -177,9 +177,7 @@ impl Verifier<'_> {
 
     /// Functions that others than the module's own code call pay for themselves.
     fn entries(&self) -> Result<(), Fault> {
-        let exported =
-            self.module.exports.iter().filter(|(_, kind, _)| *kind == ExternalKind::Func).map(|(_, _, index)| *index);
-        for function in exported.chain(self.module.tabled.iter().copied()) {
+        for function in self.module.entries() {
             let defined = function.checked_sub(self.module.imported());
             let at = defined.unwrap_or(u32::MAX) as usize;
             match (self.meters.get(at), self.known.get(at)) {

@@ -44,7 +44,7 @@ pub struct Function {
     pub index: u32,
     /// Its name, if the file has names.
     pub name: String,
-    /// Bytes of its code in the file.
+    /// Bytes of its code before fuel and stack are written into it; NaNs are settled by then.
     pub bytes: u32,
     /// Bytes of its code in the sealed module.
     pub sealed_bytes: u32,
