@@ -80,7 +80,7 @@ pub enum Codec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Deterministic work. Default 10 billion, a few seconds on an ordinary machine.
+    /// Deterministic work. Default 100 billion, a few seconds on an ordinary machine.
     pub fuel: Fuel,
     /// Linear memory in bytes; growth beyond it is refused to the guest. Default 64 MiB, at most 1 GiB.
     pub memory_bytes: u64,
@@ -94,7 +94,7 @@ pub struct Limits {
 impl Limits {
     /// The most that any job may ask for.
     pub const MAX: Self =
-        Self { fuel: Fuel(10_000_000_000_000), memory_bytes: 1 << 30, output_bytes: 16 << 20, wall_ms: 3_600_000 };
+        Self { fuel: Fuel(100_000_000_000_000), memory_bytes: 1 << 30, output_bytes: 16 << 20, wall_ms: 3_600_000 };
 
     /// [`Limits::wall_ms`] as a duration.
     pub const fn wall(&self) -> Duration {
@@ -118,7 +118,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fuel: Fuel(10_000_000_000), memory_bytes: 64 << 20, output_bytes: 1 << 20, wall_ms: 60_000 }
+        Self { fuel: Fuel(100_000_000_000), memory_bytes: 64 << 20, output_bytes: 1 << 20, wall_ms: 60_000 }
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) struct Body<'a> {
     pub(crate) vectors: bool,
     /// Instructions, the last `end` among them.
     pub(crate) tokens: Tokens<'a>,
-    /// For each `block`, `loop`, `if` and `else`, where its `else` or `end` is; for others itself.
+    /// For each `block`, `loop`, `if` and `else`, where its `else` or `end` is; for each `end`, where its block begins; for others
+    /// itself.
     pub(crate) partner: Vec<u32>,
     /// Whether each is ever reached, as far as its place tells.
     pub(crate) live: Vec<bool>,
@@ -32,7 +33,7 @@ impl<'a> Body<'a> {
         Ok(Self { locals, vectors, tokens, partner, live })
     }
 
-    /// Where the `else` or `end` of the block that begins at `at` is.
+    /// Where the `else` or `end` of the block that begins at `at` is, or where the block begins that ends there.
     pub(crate) fn partner(&self, at: usize) -> usize {
         self.partner[at] as usize
     }
@@ -50,19 +51,21 @@ impl<'a> Body<'a> {
 
 fn partners(tokens: &[Token]) -> Vec<u32> {
     let mut partners: Vec<u32> = (0..tokens.len() as u32).collect();
-    let mut open: Vec<usize> = Vec::new();
+    // Where each open block begins, and its last arm.
+    let mut open: Vec<(usize, usize)> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         match token.kind {
-            Kind::Block(_) | Kind::Loop(_) | Kind::If(_) => open.push(at),
+            Kind::Block(_) | Kind::Loop(_) | Kind::If(_) => open.push((at, at)),
             Kind::Else => {
-                if let Some(opened) = open.last_mut() {
-                    partners[*opened] = at as u32;
-                    *opened = at;
+                if let Some((_, arm)) = open.last_mut() {
+                    partners[*arm] = at as u32;
+                    *arm = at;
                 }
             }
             Kind::End => {
-                if let Some(opened) = open.pop() {
-                    partners[opened] = at as u32;
+                if let Some((begin, arm)) = open.pop() {
+                    partners[arm] = at as u32;
+                    partners[at] = begin as u32;
                 }
             }
             _ => {}

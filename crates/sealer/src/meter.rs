@@ -15,14 +15,17 @@
 //! - Stack is taken by one function on each cycle of calls, for the deepest row of calls that begins with it. The rest of the
 //!   calls nest only so deeply, whatever happens; that is checked here, and set aside.
 //!
-//! A function that looks has its code in two blocks:
+//! A function that looks has its code in two blocks, and one that takes stack in three:
 //!
 //! ```wat
-//! (block $dry
-//!   (block $body (result …) …)  ;; `return` is a branch to its end
-//!   ;; gives the meter back, and the stack that it took
-//!   return)
-//! ;; says what ran out
+//! (block $short
+//!   (block $dry
+//!     (block $body (result …) …)  ;; `return` is a branch to its end
+//!     ;; gives the meter back, and the stack that it took
+//!     return)
+//!   ;; says that no fuel is left, and needs no meter for that, so an engine need not have it at hand
+//!   unreachable)
+//! ;; says which of both ran out at the entry
 //! unreachable
 //! ```
 
@@ -43,7 +46,7 @@ use crate::refusal::{Place, Refusal};
 use crate::write::{Additions, Items, Splice};
 
 /// The most units that a function may cost whose caller pays for it.
-const FREE_UNITS_MAX: u64 = 1_000;
+const FREE_UNITS_MAX: u64 = 3_000;
 /// The most functions in a row of which each is paid for by the one before.
 const FREE_ROW_MAX: u32 = 8;
 
@@ -484,6 +487,9 @@ impl<'a> Writer<'a> {
             nesting: 0,
             left: false,
         };
+        if plan.stack > 0 {
+            writer.splice.put(&[I::Block(BlockType::Empty)]);
+        }
         if looks {
             writer.splice.put(&[I::Block(BlockType::Empty)]);
         }
@@ -516,7 +522,7 @@ impl<'a> Writer<'a> {
                 I::I64And,
                 I::I64Const(0),
                 I::I64Ne,
-                I::BrIf(1),
+                I::BrIf(2),
             ]);
             self.newest = Newest::Local;
         } else {
@@ -723,7 +729,9 @@ impl<'a> Writer<'a> {
             self.splice.put(&[I::End]);
             return;
         }
-        self.splice.put(&[I::Return, I::End]);
+        let says = [I::GlobalSet(cause), I::Unreachable, I::End];
+        self.splice.put(&[I::Return, I::End, I::I32Const(CAUSE_FUEL)]);
+        self.splice.put(&says);
         if stack > 0 {
             // What was used until then, for whoever asks how far it came.
             self.splice.put(&[
@@ -735,9 +743,7 @@ impl<'a> Writer<'a> {
                 I::I64LtS,
                 I::I32Sub,
             ]);
-        } else {
-            self.splice.put(&[I::I32Const(CAUSE_FUEL)]);
+            self.splice.put(&says);
         }
-        self.splice.put(&[I::GlobalSet(cause), I::Unreachable, I::End]);
     }
 }

@@ -13,9 +13,12 @@ use crate::tighten::tighten;
 
 /// What a site in a loop may charge for code that is executed only perhaps: a quarter of what is for certain, and this. It
 /// adds up with each iteration.
-const ALLOWANCE_IN_LOOPS: u64 = 3;
+const ALLOWANCE_IN_LOOPS: u64 = 14;
 /// What another site may: half of what is for certain, and this.
-const ALLOWANCE: u64 = 10;
+const ALLOWANCE: u64 = 24;
+
+/// The most sites that are remembered in case they may pay again where paths meet; each branch goes through them.
+const PAYERS_MAX: usize = 16;
 
 /// A place at which fuel is charged, before the instruction at `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub(crate) struct Site {
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
     let end = body.len() - 1;
     let labels = vec![Label { end, arrivals: None }];
-    let mut planner = Planner { body, costs, exact, sites: Vec::new(), labels };
+    let mut planner = Planner { body, costs, exact, doomed: doomed(body), sites: Vec::new(), labels };
     planner.region(0, end);
     let mut sites = planner.sites;
     sites.sort_by_key(|site| site.at);
@@ -45,10 +48,58 @@ pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
     sites
 }
 
+/// For each place, whether whoever comes there traps, whatever happens.
+fn doomed(body: &Body<'_>) -> Vec<bool> {
+    /// A block, seen from its end.
+    struct Ahead {
+        /// Whether whoever branches to it is doomed.
+        label: bool,
+        /// Whether whoever comes to its end is.
+        after: bool,
+        /// Whether whoever comes to its `else` is.
+        otherwise: bool,
+    }
+    let mut doomed = vec![false; body.len()];
+    let mut blocks: Vec<Ahead> = Vec::new();
+    let mut here = false;
+    for (at, token) in body.tokens.all.iter().enumerate().rev() {
+        let at_label = |depth: u32| blocks.iter().rev().nth(depth as usize).is_some_and(|block| block.label);
+        here = match token.kind {
+            Kind::End => {
+                let is_loop = matches!(body.kind(body.partner(at)), Kind::Loop(_));
+                blocks.push(Ahead { label: here && !is_loop, after: here, otherwise: here });
+                here
+            }
+            Kind::Else => match blocks.last_mut() {
+                Some(block) => {
+                    block.otherwise = here;
+                    block.after
+                }
+                None => false,
+            },
+            Kind::If(_) => blocks.pop().is_some_and(|block| block.otherwise) && here,
+            Kind::Block(_) | Kind::Loop(_) => {
+                blocks.pop();
+                here
+            }
+            Kind::Br(relative_depth) => at_label(relative_depth),
+            Kind::BrIf(relative_depth) => here && at_label(relative_depth),
+            Kind::BrTable(table) => body.tokens.targets(table).all(at_label),
+            Kind::Return => false,
+            Kind::Unreachable => true,
+            _ => here,
+        };
+        doomed[at] = here;
+    }
+    doomed
+}
+
 struct Planner<'a, 'b> {
     body: &'b Body<'a>,
     costs: &'b [u64],
     exact: bool,
+    /// For each place, whether whoever comes there traps.
+    doomed: Vec<bool>,
     sites: Vec<Site>,
     /// Of all open blocks, the function first.
     labels: Vec<Label>,
@@ -162,7 +213,6 @@ impl Planner<'_, '_> {
                     self.branch(region, at, self.labels.len() as u32 - 1);
                     return false;
                 }
-                // Who traps has paid for what would have come; that is not worth a site behind each check of a bound.
                 Kind::Unreachable => return false,
                 _ => {}
             }
@@ -180,7 +230,10 @@ impl Planner<'_, '_> {
 
     fn go(&mut self, region: &mut Region, at: usize, index: usize) {
         let label = &mut self.labels[index];
-        region.leave(label.end);
+        // Who traps has paid for what would have come; that is not worth a site behind each check of a bound.
+        if !self.doomed[label.end] {
+            region.leave(label.end);
+        }
         if index > region.label {
             label.arrive(at, region.perhaps());
         } else if index < region.label && !region.left.contains(&index) {
@@ -256,6 +309,9 @@ impl Planner<'_, '_> {
             let site = self.site(at, false);
             self.sites[site].certain = units;
             self.sites[site].units = units;
+            if region.payers.len() == PAYERS_MAX {
+                region.payers.pop();
+            }
             region.payers.push(Payer { site, until: 0, perhaps: 0 });
             return;
         }

@@ -29,7 +29,6 @@ struct Ahead {
 
 /// For each site, what must have been paid once it is passed.
 fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
-    let opener = openers(body);
     let mut needs = vec![0; sites.len()];
     let mut left = sites.len();
     let mut blocks: Vec<Ahead> = Vec::new();
@@ -38,7 +37,7 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
     for (at, token) in body.tokens.all.iter().enumerate().rev() {
         match token.kind {
             Kind::End => {
-                let is_loop = matches!(opener[at].map(|at| body.kind(at)), Some(Kind::Loop(_)));
+                let is_loop = matches!(body.kind(body.partner(at)), Kind::Loop(_));
                 blocks.push(Ahead { loops, is_loop, after: need, other: None, exits: 0 });
                 if is_loop {
                     loops += 1;
@@ -184,17 +183,4 @@ fn poorest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-/// For each `end`, where its block begins.
-fn openers(body: &Body<'_>) -> Vec<Option<usize>> {
-    let mut openers = vec![None; body.len()];
-    for (at, token) in body.tokens.all.iter().enumerate() {
-        if matches!(token.kind, Kind::Block(_) | Kind::Loop(_) | Kind::If(_)) {
-            let partner = body.partner(at);
-            let is_else = matches!(body.kind(partner), Kind::Else);
-            openers[if is_else { body.partner(partner) } else { partner }] = Some(at);
-        }
-    }
-    openers
 }

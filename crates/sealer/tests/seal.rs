@@ -137,7 +137,7 @@ fn a_module_without_a_good_manifest_is_refused() {
     );
     refused(
         &with(r#"{"name":"test","version":"1.0.0","abi":1,"limits":{"fuel":0}}"#),
-        &format!("{place}: manifest: `limits.fuel` is 0; it must be from 1 to 10000000000000; change it in Cargo.toml"),
+        &format!("{place}: manifest: `limits.fuel` is 0; it must be from 1 to 100000000000000; change it in Cargo.toml"),
     );
     refused(
         &with(&format!(r#"{{"name":"test","version":"1.0.0","abi":1,"description":"{}"}}"#, "x".repeat(501))),

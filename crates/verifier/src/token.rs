@@ -266,7 +266,7 @@ pub fn takes_meter(ty: Option<&FuncType>, code: &[Token]) -> bool {
     if params.last() != Some(&ValType::I64) || results.last() != Some(&ValType::I64) {
         return false;
     }
-    let blocks = code.iter().take(2).take_while(|token| matches!(token.kind, Kind::Block(_))).count();
+    let blocks = code.iter().take(3).take_while(|token| matches!(token.kind, Kind::Block(_))).count();
     let mut begins = code[blocks..].iter().map(|token| token.kind);
     begins.next() == Some(Kind::LocalGet(params.len() as u32 - 1))
         && matches!(begins.next(), Some(Kind::I64Const(_)))

@@ -165,7 +165,7 @@ impl Verifier<'_> {
     /// Tells by how a function begins and ends where it finds the meter. If that is mistaken, the rest will not fit.
     fn meter_of(&self, at: usize) -> Result<Meter, Fault> {
         let code = &self.module.bodies[at];
-        let begins = Tokens::read_first(code, 5)?.all;
+        let begins = Tokens::read_first(code, 6)?.all;
         let ty = self.module.type_of(self.module.imported() + at as u32);
         Ok(match begins.first().map(|token| token.kind) {
             _ if takes_meter(ty, &begins) => Meter::Passed,
@@ -346,6 +346,12 @@ impl<'a> Scan<'a, '_, '_> {
             };
             self.next = 2;
             self.dry = true;
+            if let (Some(Kind::Block(_)), Some(Kind::I64Const(charge))) = (self.peek(0), self.peek(2))
+                && charge & STACK_MASK != 0
+            {
+                // Who takes stack has one more.
+                self.next = 3;
+            }
         } else if self.meter == Meter::Passed {
             let Some(Kind::Block(_)) = self.peek(0) else { return self.fault("a block should hold its code") };
             self.next = 1;
@@ -383,7 +389,7 @@ impl<'a> Scan<'a, '_, '_> {
             Some(Kind::I64And),
             Some(Kind::I64Const(0)),
             Some(Kind::I64Ne),
-            Some(Kind::BrIf(1)),
+            Some(Kind::BrIf(2)),
         ] = [2, 3, 4, 5, 6, 7, 8].map(|ahead| self.peek(ahead))
         else {
             return self.fault("it takes stack and does not look whether any is left");
@@ -809,46 +815,47 @@ impl<'a> Scan<'a, '_, '_> {
             return self.fault("it does not end as it should");
         };
         self.next += 2;
-        if self.stack > 0 {
-            let says = matches!(
-                [self.peek(0), self.peek(1)],
-                [Some(Kind::LocalGet(local)), Some(Kind::GlobalSet(global))]
-                    if Some(local) == self.meter_local && global == self.verifier.meter
-            );
-            if !says {
-                return self.fault("it does not say what it used");
-            }
-            self.next += 2;
+        if self.peek(0) != Some(Kind::I32Const(CAUSE_FUEL)) {
+            return self.fault("it does not say what ran out");
         }
-        let says = match self.peek(0) {
-            Some(Kind::I32Const(CAUSE_FUEL)) if self.stack == 0 => 1,
-            Some(Kind::I32Const(CAUSE_STACK)) if self.stack > 0 => {
-                let [
-                    Some(Kind::LocalGet(local_index)),
-                    Some(Kind::I64Const(0)),
-                    Some(Kind::I64LtS),
-                    Some(Kind::I32Sub),
-                ] = [1, 2, 3, 4].map(|ahead| self.peek(ahead))
-                else {
-                    return self.fault("it does not say what ran out");
-                };
-                if Some(local_index) != self.meter_local {
-                    return self.fault("it does not say what ran out");
-                }
-                5
-            }
-            _ => return self.fault("it does not say what ran out"),
+        self.next += 1;
+        self.says()?;
+        if self.stack == 0 {
+            return self.ended();
+        }
+        let [
+            Some(Kind::LocalGet(whose)),
+            Some(Kind::GlobalSet(meter)),
+            Some(Kind::I32Const(CAUSE_STACK)),
+            Some(Kind::LocalGet(which)),
+            Some(Kind::I64Const(0)),
+            Some(Kind::I64LtS),
+            Some(Kind::I32Sub),
+        ] = [0, 1, 2, 3, 4, 5, 6].map(|ahead| self.peek(ahead))
+        else {
+            return self.fault("it does not say what ran out");
         };
-        self.next += says;
-        let last = [self.peek(0), self.peek(1), self.peek(2), self.peek(3)];
-        match last {
-            [Some(Kind::GlobalSet(global_index)), Some(Kind::Unreachable), Some(Kind::End), None]
-                if global_index == self.verifier.cause =>
-            {
+        if Some(whose) != self.meter_local || Some(which) != self.meter_local || meter != self.verifier.meter {
+            return self.fault("it does not say what it used");
+        }
+        self.next += 7;
+        self.says()?;
+        self.ended()
+    }
+
+    /// The cause is on the stack: it is kept, and that is the end of the block.
+    fn says(&mut self) -> Result<(), Fault> {
+        match [self.peek(0), self.peek(1), self.peek(2)] {
+            [Some(Kind::GlobalSet(global)), Some(Kind::Unreachable), Some(Kind::End)] if global == self.verifier.cause => {
+                self.next += 3;
                 Ok(())
             }
             _ => self.fault("it does not end as it should"),
         }
+    }
+
+    fn ended(&mut self) -> Result<(), Fault> {
+        if self.peek(0).is_some() { self.fault("it does not end as it should") } else { Ok(()) }
     }
 
     /// Whoever leaves has given the stack back, and hands the newest meter over.
