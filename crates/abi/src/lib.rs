@@ -32,6 +32,8 @@ pub const REDUCE: &str = "manyhands_reduce";
 pub const METER: &str = "manyhands_meter";
 /// Exported by sealed modules: an `i32`, why the module stopped itself, or 0.
 pub const CAUSE: &str = "manyhands_cause";
+/// Export of a sealed module, `i32` and constant: the number of the table that says what work costs.
+pub const COST_TABLE: &str = "manyhands_cost_table";
 /// The low bits of the meter that count the stack that is left, in units of 16 bytes. The highest of
 /// them is set when it went below zero.
 pub const METER_STACK_BITS: u32 = 16;

@@ -5,7 +5,7 @@
 //! limits of the WebAssembly specification; V8's `br_table` limit of 65,520), so that no engine's own
 //! limit is ever the first to be met.
 
-use manyhands_abi::{CAUSE, IMPORTS, MEMORY, METER, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
+use manyhands_abi::{CAUSE, COST_TABLE, IMPORTS, MEMORY, METER, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
 use manyhands_model::Manifest;
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind, FuncType,
@@ -26,8 +26,8 @@ const TYPES_MAX: u32 = 50_000;
 const LOCALS_MAX: u64 = 1_000;
 /// Most targets of a `br_table`.
 const BR_TABLE_MAX: u32 = 10_000;
-/// Deepest nesting of blocks.
-const NESTING_MAX: u32 = 250;
+/// Deepest nesting of blocks. A `match` of a thousand arms takes as many.
+const NESTING_MAX: u32 = 1_100;
 /// Most globals.
 const GLOBALS_MAX: u32 = 1_000;
 /// Most data segments.
@@ -185,7 +185,7 @@ impl Checker {
             Payload::ExportSection(section) => {
                 for export in section.clone() {
                     let Export { name, kind, index } = export.map_err(invalid)?;
-                    if [METER, CAUSE].contains(&name) {
+                    if [METER, CAUSE, COST_TABLE].contains(&name) {
                         let cure = "publish what `manyhands build` wrote, not what a coordinator made of it";
                         let reason = "a name that sealing gives: the module is sealed already";
                         return Err(Refusal::new(Place::Export(name.to_owned()), reason, cure));

@@ -31,7 +31,7 @@
 
 use std::collections::BTreeMap;
 
-use manyhands_abi::{CAUSE_FUEL, CAUSE_STACK, METER, METER_STACK_BITS};
+use manyhands_abi::{CAUSE_FUEL, CAUSE_STACK, COST_TABLE, METER, METER_STACK_BITS};
 use manyhands_verifier::calls::Calls;
 use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
@@ -288,11 +288,17 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
         GlobalType { val_type: ValType::I64, mutable: true, shared: false }.encode(out);
         ConstExpr::i64_const(stack as i64).encode(out);
     });
-    additions.exports.add(|out| {
-        METER.encode(out);
-        ExportKind::Global.encode(out);
-        meter.encode(out);
+    additions.globals.add(|out| {
+        GlobalType { val_type: ValType::I32, mutable: false, shared: false }.encode(out);
+        ConstExpr::i32_const(cost::TABLE as i32).encode(out);
     });
+    for (name, global) in [(METER, meter), (COST_TABLE, meter + 1)] {
+        additions.exports.add(|out| {
+            name.encode(out);
+            ExportKind::Global.encode(out);
+            global.encode(out);
+        });
+    }
     let mut types = Types::of(module);
     let mut metered = Vec::with_capacity(plans.len());
     let mut type_of_function = Vec::with_capacity(plans.len());

@@ -38,7 +38,7 @@ pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
     let end = body.len() - 1;
     let labels = vec![Label { end, arrivals: None }];
     let mut planner = Planner { body, costs, exact, doomed: doomed(body), sites: Vec::new(), labels };
-    planner.region(0, end);
+    planner.function();
     let mut sites = planner.sites;
     sites.sort_by_key(|site| site.at);
     if !exact {
@@ -139,6 +139,37 @@ struct Region {
     left: Vec<usize>,
 }
 
+/// A block that is open.
+enum Open {
+    /// A plain one, or the last arm of an `if`.
+    Block {
+        end: usize,
+    },
+    Loop {
+        at: usize,
+        end: usize,
+        outer: Region,
+    },
+    /// The first arm of an `if`.
+    Then {
+        /// Who might have paid before it.
+        before: Vec<Payer>,
+        /// Where the other arm begins, if there is one.
+        otherwise: Option<usize>,
+        end: usize,
+    },
+}
+
+impl Open {
+    /// The `end` or `else` at which it is closed.
+    fn closes(&self) -> usize {
+        match self {
+            Self::Block { end } | Self::Loop { end, .. } => *end,
+            Self::Then { otherwise, end, .. } => otherwise.unwrap_or(*end),
+        }
+    }
+}
+
 impl Region {
     /// From here on until `target`, somebody may be elsewhere.
     fn leave(&mut self, target: usize) {
@@ -152,14 +183,82 @@ impl Region {
 }
 
 impl Planner<'_, '_> {
-    /// Plans the code from `from` to `end`, whose head is a site and whose label is the innermost. Returns the labels outside to
-    /// which it is left, and whether its end is reached.
-    fn region(&mut self, from: usize, end: usize) -> (Vec<usize>, bool) {
+    /// Goes through the function. Blocks may nest deeply, so what is open stands in a list and not on the stack.
+    fn function(&mut self) {
+        let mut region = self.region(0, self.body.len() - 1);
+        let mut open: Vec<Open> = Vec::new();
+        let mut at = 0;
+        loop {
+            let body = self.body;
+            let partner = body.partner(at);
+            // Whether the next instruction is reached from this one.
+            let mut reached = true;
+            self.pay(&mut region, at, self.costs[at]);
+            match body.kind(at) {
+                Kind::Block(_) => {
+                    self.labels.push(Label { end: partner, arrivals: None });
+                    open.push(Open::Block { end: partner });
+                }
+                Kind::Loop(_) => {
+                    self.labels.push(Label { end: partner, arrivals: None });
+                    let inner = self.region(at + 1, partner);
+                    open.push(Open::Loop { at, end: partner, outer: std::mem::replace(&mut region, inner) });
+                }
+                Kind::If(_) => {
+                    let otherwise = matches!(body.kind(partner), Kind::Else).then_some(partner);
+                    let end = otherwise.map_or(partner, |otherwise| body.partner(otherwise));
+                    self.labels.push(Label { end, arrivals: None });
+                    region.leave(end);
+                    let before = region.payers.clone();
+                    if otherwise.is_none() {
+                        self.arrive(at, &region);
+                    }
+                    open.push(Open::Then { before, otherwise, end });
+                }
+                Kind::BrIf(relative_depth) => self.branch(&mut region, at, relative_depth),
+                Kind::Br(relative_depth) => {
+                    self.branch(&mut region, at, relative_depth);
+                    reached = false;
+                }
+                Kind::BrTable(table) => {
+                    for depth in body.tokens.targets(table) {
+                        self.branch(&mut region, at, depth);
+                    }
+                    reached = false;
+                }
+                Kind::Return => {
+                    self.branch(&mut region, at, self.labels.len() as u32 - 1);
+                    reached = false;
+                }
+                Kind::Unreachable => reached = false,
+                Kind::Else | Kind::End => {
+                    reached = match self.close(&mut region, &mut open, true) {
+                        Some(reached) => reached,
+                        None => return,
+                    };
+                }
+                _ => {}
+            }
+            // What nobody reaches is passed over, up to where somebody comes again.
+            while !reached {
+                at = match open.last() {
+                    Some(block) => block.closes(),
+                    None => return,
+                };
+                reached = match self.close(&mut region, &mut open, false) {
+                    Some(reached) => reached,
+                    None => return,
+                };
+            }
+            at += 1;
+        }
+    }
+
+    /// A part of the function that begins here, whose label is the innermost.
+    fn region(&mut self, from: usize, end: usize) -> Region {
         let site = self.site(from, from > 0);
         let payers = vec![Payer { site, until: 0, perhaps: 0 }];
-        let mut region = Region { payers, end, label: self.labels.len() - 1, left: Vec::new() };
-        let reached = self.sequence(&mut region, from, end);
-        (region.left, reached)
+        Region { payers, end, label: self.labels.len() - 1, left: Vec::new() }
     }
 
     fn site(&mut self, at: usize, head: bool) -> usize {
@@ -167,58 +266,30 @@ impl Planner<'_, '_> {
         self.sites.len() - 1
     }
 
-    /// Plans a row of instructions; whether its end is reached.
-    fn sequence(&mut self, region: &mut Region, mut at: usize, stop: usize) -> bool {
-        let body = self.body;
-        while at < stop {
-            self.pay(region, at, self.costs[at]);
-            let partner = body.partner(at);
-            match body.kind(at) {
-                Kind::Block(_) => {
-                    self.labels.push(Label { end: partner, arrivals: None });
-                    let reached = self.sequence(region, at + 1, partner);
-                    if !self.join(region, reached) {
-                        return false;
-                    }
-                    at = partner;
+    /// The innermost block, or the first arm of an `if`, comes to its end, `reached` by those inside. Whether what
+    /// follows is reached; `None` at the end of the function.
+    fn close(&mut self, region: &mut Region, open: &mut Vec<Open>, reached: bool) -> Option<bool> {
+        match open.pop()? {
+            Open::Loop { at, outer, .. } => {
+                let inner = std::mem::replace(region, outer);
+                self.labels.pop();
+                for label in inner.left {
+                    self.go(region, at, label);
                 }
-                Kind::Loop(_) => {
-                    self.labels.push(Label { end: partner, arrivals: None });
-                    let (left, reached) = self.region(at + 1, partner);
-                    self.labels.pop();
-                    for label in left {
-                        self.go(region, at, label);
-                    }
-                    if !reached {
-                        return false;
-                    }
-                    at = partner;
-                }
-                Kind::If(_) => {
-                    let Some(end) = self.arms(region, at, partner) else { return false };
-                    at = end;
-                }
-                Kind::BrIf(relative_depth) => self.branch(region, at, relative_depth),
-                Kind::Br(relative_depth) => {
-                    self.branch(region, at, relative_depth);
-                    return false;
-                }
-                Kind::BrTable(table) => {
-                    for depth in body.tokens.targets(table) {
-                        self.branch(region, at, depth);
-                    }
-                    return false;
-                }
-                Kind::Return => {
-                    self.branch(region, at, self.labels.len() as u32 - 1);
-                    return false;
-                }
-                Kind::Unreachable => return false,
-                _ => {}
+                Some(reached)
             }
-            at += 1;
+            Open::Then { before, otherwise: Some(at), end } => {
+                if reached {
+                    self.arrive(at, region);
+                }
+                // The other arm is as if this one were not there, but for those who left.
+                let left = before.iter().zip(&region.payers).map(|(before, payer)| before.until.max(payer.until));
+                region.payers = before.iter().zip(left).map(|(before, until)| Payer { until, ..*before }).collect();
+                open.push(Open::Block { end });
+                Some(true)
+            }
+            Open::Block { .. } | Open::Then { .. } => Some(self.join(region, reached)),
         }
-        true
     }
 
     /// Somebody goes to the label that is so many blocks out.
@@ -258,30 +329,6 @@ impl Planner<'_, '_> {
             region.payers.truncate(sure + 1);
         }
         reached || label.arrivals.is_some()
-    }
-
-    /// Both arms of the `if` at `at`; returns its end, if that is reached.
-    fn arms(&mut self, region: &mut Region, at: usize, partner: usize) -> Option<usize> {
-        let has_else = matches!(self.body.kind(partner), Kind::Else);
-        let end = if has_else { self.body.partner(partner) } else { partner };
-        self.labels.push(Label { end, arrivals: None });
-        region.leave(end);
-        let before = region.payers.clone();
-        if !has_else {
-            self.arrive(at, region);
-        }
-        let mut reached = self.sequence(region, at + 1, partner);
-        if has_else {
-            if reached {
-                self.arrive(partner, region);
-            }
-            // The other arm is as if this one were not there, but for those who left.
-            let left = before.iter().zip(&region.payers).map(|(before, payer)| before.until.max(payer.until));
-            let payers = before.iter().zip(left).map(|(before, until)| Payer { until, ..*before }).collect();
-            region.payers = payers;
-            reached = self.sequence(region, partner + 1, end);
-        }
-        self.join(region, reached).then_some(end)
     }
 
     /// Somebody goes to the end of the innermost block.

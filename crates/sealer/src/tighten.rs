@@ -16,8 +16,6 @@ pub(crate) fn tighten(body: &Body<'_>, costs: &[u64], sites: &mut [Site]) {
 
 /// A block, seen from its end.
 struct Ahead {
-    /// How many loops are around what comes after it.
-    loops: usize,
     is_loop: bool,
     /// What must have been paid after it.
     after: u64,
@@ -32,15 +30,18 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
     let mut needs = vec![0; sites.len()];
     let mut left = sites.len();
     let mut blocks: Vec<Ahead> = Vec::new();
-    let mut loops = 0;
+    // Which of them are loops.
+    let mut loops: Vec<usize> = Vec::new();
     let mut need: u64 = 0;
     for (at, token) in body.tokens.all.iter().enumerate().rev() {
         match token.kind {
             Kind::End => {
                 let is_loop = matches!(body.kind(body.partner(at)), Kind::Loop(_));
-                blocks.push(Ahead { loops, is_loop, after: need, other: None, exits: 0 });
                 if is_loop {
-                    loops += 1;
+                    loops.push(blocks.len());
+                }
+                blocks.push(Ahead { is_loop, after: need, other: None, exits: 0 });
+                if is_loop {
                     need = 0;
                 }
             }
@@ -58,19 +59,19 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
             Kind::Block(_) => drop(blocks.pop()),
             Kind::Loop(_) => {
                 if let Some(block) = blocks.pop() {
-                    loops = block.loops;
+                    loops.pop();
                     need = block.after.max(block.exits);
                 }
             }
-            Kind::Br(relative_depth) => need = at_label(&mut blocks, loops, relative_depth),
-            Kind::BrIf(relative_depth) => need = need.max(at_label(&mut blocks, loops, relative_depth)),
+            Kind::Br(relative_depth) => need = at_label(&mut blocks, &loops, relative_depth),
+            Kind::BrIf(relative_depth) => need = need.max(at_label(&mut blocks, &loops, relative_depth)),
             Kind::BrTable(table) => {
                 let depths = body.tokens.targets(table);
-                need = depths.map(|depth| at_label(&mut blocks, loops, depth)).max().unwrap_or(0);
+                need = depths.map(|depth| at_label(&mut blocks, &loops, depth)).max().unwrap_or(0);
             }
             Kind::Return => {
                 let outermost = blocks.len() as u32 - 1;
-                need = at_label(&mut blocks, loops, outermost);
+                need = at_label(&mut blocks, &loops, outermost);
             }
             Kind::Unreachable => need = 0,
             _ => {}
@@ -86,21 +87,22 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
 }
 
 /// What must have been paid by whoever branches so many blocks out, of what is paid inside the innermost loop.
-fn at_label(blocks: &mut [Ahead], loops: usize, depth: u32) -> u64 {
+fn at_label(blocks: &mut [Ahead], loops: &[usize], depth: u32) -> u64 {
     let Some(index) = blocks.len().checked_sub(depth as usize + 1) else { return 0 };
-    let (inner, need) = match &blocks[index] {
-        // Back to its head, where nothing is owed.
-        block if block.is_loop => (block.loops + 1, 0),
-        block => (block.loops, block.after),
-    };
-    if inner == loops {
-        return need;
+    // Back to a loop's head nothing is owed.
+    let need = if blocks[index].is_loop { 0 } else { blocks[index].after };
+    match outermost(loops, index) {
+        None => need,
+        Some(left) => {
+            blocks[left].exits = blocks[left].exits.max(need);
+            0
+        }
     }
-    // The outermost of the loops that are left.
-    if let Some(left) = blocks.iter_mut().find(|block| block.is_loop && block.loops == inner) {
-        left.exits = left.exits.max(need);
-    }
-    0
+}
+
+/// The outermost of the loops inside the block that is left, or that one is gone back in, if any is.
+fn outermost(loops: &[usize], block: usize) -> Option<usize> {
+    loops.get(loops.partition_point(|at| *at <= block)).copied()
 }
 
 /// A block, seen from its beginning.
@@ -116,6 +118,7 @@ struct Behind {
 fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
     let mut sites = sites.iter_mut().zip(needs).peekable();
     let mut blocks = vec![Behind { is_loop: false, arrived: None, before: None, is_if: false }];
+    let mut loops: Vec<usize> = Vec::new();
     let mut paid = Some(0_u64);
     for (at, token) in body.tokens.all.iter().enumerate() {
         if let Some((site, need)) = sites.next_if(|(site, _)| site.at == at) {
@@ -129,6 +132,7 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
             }
             Kind::If(_) => blocks.push(Behind { is_loop: false, arrived: None, before: paid, is_if: true }),
             Kind::Loop(_) => {
+                loops.push(blocks.len());
                 blocks.push(Behind { is_loop: true, arrived: None, before: paid, is_if: false });
                 paid = paid.map(|_| 0);
             }
@@ -141,6 +145,9 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
             }
             Kind::End => {
                 let Some(block) = blocks.pop() else { return };
+                if block.is_loop {
+                    loops.pop();
+                }
                 paid = match (block.is_loop, paid) {
                     (true, reached) => reached.and(block.before),
                     (false, _) if block.is_if => poorest(poorest(block.arrived, paid), block.before),
@@ -148,13 +155,13 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
                 };
             }
             Kind::Br(relative_depth) => {
-                arrive(&mut blocks, relative_depth, paid);
+                arrive(&mut blocks, &loops, relative_depth, paid);
                 paid = None;
             }
-            Kind::BrIf(relative_depth) => arrive(&mut blocks, relative_depth, paid),
+            Kind::BrIf(relative_depth) => arrive(&mut blocks, &loops, relative_depth, paid),
             Kind::BrTable(table) => {
                 for depth in body.tokens.targets(table) {
-                    arrive(&mut blocks, depth, paid);
+                    arrive(&mut blocks, &loops, depth, paid);
                 }
                 paid = None;
             }
@@ -165,14 +172,14 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
 }
 
 /// Somebody branches so many blocks out.
-fn arrive(blocks: &mut [Behind], depth: u32, paid: Option<u64>) {
+fn arrive(blocks: &mut [Behind], loops: &[usize], depth: u32, paid: Option<u64>) {
     let Some(index) = blocks.len().checked_sub(depth as usize + 1) else { return };
     if blocks[index].is_loop {
         return;
     }
     // Whoever leaves loops has what was paid before the outermost of them.
-    let paid = match blocks[index + 1..].iter().find(|block| block.is_loop) {
-        Some(left) => paid.and(left.before),
+    let paid = match outermost(loops, index) {
+        Some(left) => paid.and(blocks[left].before),
         None => paid,
     };
     blocks[index].arrived = poorest(blocks[index].arrived, paid);

@@ -4,7 +4,9 @@
 mod weaker;
 
 use manyhands_sealer::{Passes, rewrite};
+use manyhands_verifier::module::Module;
 use manyhands_verifier::verify;
+use wasmparser::ExternalKind;
 
 /// One function of each shape that there is: leaves, loops, calls, recursion, tables, lengths, growth, early ends, dead code.
 const SHAPES: &str = r#"(module
@@ -107,6 +109,7 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
         let text = format!(
             r#"(module (memory (export "memory") 1)
                  (global (export "manyhands_cause") (mut i32) (i32.const 0))
+                 (global (export "manyhands_cost_table") i32 (i32.const 1))
                  (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
                  (func (export "manyhands_run") (local $m i64)
                    (block $dry
@@ -131,4 +134,31 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
     // Many that are allowed alone are not allowed together, unless it is looked at the entry.
     let fault = verify(&module(&charge(1 << 21).repeat(3))).expect_err("too much unseen").to_string();
     assert!(fault.contains("did not look at its entry"), "{fault}");
+}
+
+/// A digest that is written down holds on every machine.
+#[test]
+fn all_passes_write_the_same_bytes_everywhere() {
+    assert_eq!(manyhands_model::Digest::of(&sealed(false)).short(), "7a27c1dc0d1c");
+}
+
+/// Whoever counted with other prices gives credit for other work.
+#[test]
+fn attack_1_another_cost_table_is_refused() {
+    let sealed = sealed(false);
+    let module = Module::read(&sealed).expect("parses");
+    let table = module.export(manyhands_abi::COST_TABLE, ExternalKind::Global).expect("is exported");
+    assert_eq!(module.globals[table as usize].start, Some(1));
+    let (_, globals) = module.sections.iter().find(|(id, _)| *id == 6).expect("there are globals");
+    // The last of them, before its `end`.
+    let mut other = sealed.clone();
+    other[globals.end - 2] = 2;
+    let fault = verify(&other).expect_err("another table").to_string();
+    assert!(fault.contains("counts fuel by cost table 2, and this runtime knows table 1"), "{fault}");
+    let mut none = sealed.clone();
+    let name = manyhands_abi::COST_TABLE.as_bytes();
+    let at = none.windows(name.len()).position(|window| window == name).expect("is named");
+    none[at] = b'x';
+    let fault = verify(&none).expect_err("no table").to_string();
+    assert!(fault.contains("does not export `manyhands_cost_table`"), "{fault}");
 }

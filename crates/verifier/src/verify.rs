@@ -12,7 +12,7 @@
 use core::fmt;
 
 use manyhands_abi::{
-    CAUSE, CAUSE_FUEL, CAUSE_MEMORY, CAUSE_STACK, IMPORTS, METER, METER_STACK_BITS, NAMESPACE, REDUCE, RUN,
+    CAUSE, CAUSE_FUEL, CAUSE_MEMORY, CAUSE_STACK, COST_TABLE, IMPORTS, METER, METER_STACK_BITS, NAMESPACE, REDUCE, RUN,
 };
 use wasmparser::{BinaryReaderError, BlockType, ExternalKind, ValType};
 
@@ -103,6 +103,18 @@ fn border(module: &Module<'_>) -> Result<(u32, u32, u64), Fault> {
     let (Some((meter, stack)), Some((cause, 0))) = (global(METER, ValType::I64), global(CAUSE, ValType::I32)) else {
         return Err(fault(format!("it does not export `{METER}` and `{CAUSE}` as it should")));
     };
+    let table = module.export(COST_TABLE, ExternalKind::Global).and_then(|index| module.globals.get(index as usize));
+    match table.filter(|table| !table.mutable && table.ty == ValType::I32).and_then(|table| table.start) {
+        Some(number) if number == i64::from(cost::TABLE) => {}
+        Some(number) => {
+            let known = cost::TABLE;
+            let cure = "bring the runtime to the version of the coordinator that sealed it";
+            return Err(fault(format!(
+                "it counts fuel by cost table {number}, and this runtime knows table {known}; {cure}"
+            )));
+        }
+        None => return Err(fault(format!("it does not export `{COST_TABLE}` as it should"))),
+    }
     match u64::try_from(stack) {
         Ok(stack) if stack <= frame::BUDGET => Ok((meter, cause, stack)),
         _ => Err(fault(format!("it starts with {stack} units of stack, more than there are"))),
@@ -250,6 +262,7 @@ impl Verifier<'_> {
             verifier: self,
             operands: Operands::of(results),
             blocks: Vec::new(),
+            loops: Vec::new(),
             live: Some(State { paid: 0, global: meter == Meter::Global, local: meter == Meter::Passed }),
             meter,
             pays: meter != Meter::Nowhere,
@@ -308,6 +321,8 @@ struct Scan<'a, 'b, 'm> {
     verifier: &'b mut Verifier<'m>,
     operands: Operands,
     blocks: Vec<Block>,
+    /// Which of them are loops.
+    loops: Vec<usize>,
     /// What is true here; `None` where nobody comes.
     live: Option<State>,
     meter: Meter,
@@ -722,6 +737,7 @@ impl<'a> Scan<'a, '_, '_> {
                 if !self.pays || !state.local {
                     return self.fault("a loop whose meter is not at hand");
                 }
+                self.loops.push(self.blocks.len());
                 self.blocks.push(Block { before: Some(state.paid), otherwise: None, exit: None });
                 self.live = Some(State { paid: 0, global: false, local: true });
                 self.operands.step(self.verifier.module, token);
@@ -770,7 +786,9 @@ impl<'a> Scan<'a, '_, '_> {
             // Back to its head, where nothing need be left over.
             return if state.local { Ok(()) } else { self.fault("a loop that goes round without its meter") };
         }
-        let state = match self.blocks[at..].iter().find_map(|block| block.before) {
+        // Who leaves loops has what was paid before the outermost of them.
+        let left = self.loops.get(self.loops.partition_point(|inside| *inside < at));
+        let state = match left.and_then(|left| self.blocks[*left].before) {
             Some(paid) => State { paid, ..state },
             None => state,
         };
@@ -781,6 +799,9 @@ impl<'a> Scan<'a, '_, '_> {
 
     fn close(&mut self) {
         let Some(block) = self.blocks.pop() else { return };
+        if block.before.is_some() {
+            self.loops.pop();
+        }
         if let (Some(live), Some(paid)) = (&mut self.live, block.before) {
             live.paid = paid;
         }
@@ -846,7 +867,9 @@ impl<'a> Scan<'a, '_, '_> {
     /// The cause is on the stack: it is kept, and that is the end of the block.
     fn says(&mut self) -> Result<(), Fault> {
         match [self.peek(0), self.peek(1), self.peek(2)] {
-            [Some(Kind::GlobalSet(global)), Some(Kind::Unreachable), Some(Kind::End)] if global == self.verifier.cause => {
+            [Some(Kind::GlobalSet(global)), Some(Kind::Unreachable), Some(Kind::End)]
+                if global == self.verifier.cause =>
+            {
                 self.next += 3;
                 Ok(())
             }

@@ -174,7 +174,7 @@ async fn every_way_to_run_for_ever_ends_with_the_fuel() {
         "(loop (call $progress (i32.const 1)) (br 0))",
         "(loop (call $input_read (i32.const 0) (i32.const 0) (i32.const 0)) (br 0))",
     ] {
-        let executed = execute(&job(endless).await, limited(|limits| limits.fuel = Fuel(1_000_000))).await;
+        let executed = execute(&job(endless).await, limited(|limits| limits.fuel = Fuel(10_000_000))).await;
         assert_eq!(executed.outcome.verdict, Verdict::OutOfFuel, "{endless}");
         assert_eq!(executed.outcome.fuel, Fuel(1_000_000), "{endless}");
     }
@@ -185,7 +185,7 @@ async fn copies_by_the_host_cost_fuel_by_their_length() {
     let copying = |bytes: u32| format!("(call $output_write (i32.const 0) (i32.const {bytes}))");
     let short = execute(&job(&copying(0)).await, unit(b"")).await.outcome.fuel;
     let long = execute(&job(&copying(65536)).await, unit(b"")).await.outcome.fuel;
-    assert_eq!(long.0 - short.0, 65536 / 8);
+    assert_eq!(long.0 - short.0, 65536 / 2);
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn logs_are_kept_up_to_a_limit_and_change_nothing() {
     assert_eq!(executed.logs.iter().map(|line| (line.level, line.text.as_str())).collect::<Vec<_>>(), [(2, "hello")]);
 
     let endless = job_with(data, "(loop (call $log (i32.const 9) (i32.const 0) (i32.const 5)) (br 0))").await;
-    let executed = execute(&endless, limited(|limits| limits.fuel = Fuel(1_000_000))).await;
+    let executed = execute(&endless, limited(|limits| limits.fuel = Fuel(10_000_000))).await;
     let kept: usize = executed.logs.iter().map(|line| line.text.len()).sum();
     assert!(kept <= abi::LOG_BYTES_MAX && kept > abi::LOG_BYTES_MAX / 2, "{kept}");
     assert!(executed.logs.iter().all(|line| line.level == 4));
@@ -345,13 +345,14 @@ async fn attack_1_a_module_that_does_not_pay_is_not_compiled_whoever_signed_it()
     let text = format!(
         r#"(module {IMPORTS} (memory (export "memory") 1)
              (global (export "manyhands_cause") (mut i32) (i32.const 0))
+             (global (export "manyhands_cost_table") i32 (i32.const 1))
              (global (export "manyhands_meter") (mut i64) (i64.const 1000))
              (func (export "manyhands_run") (loop (br 0))))"#
     );
     let module = wat::parse_str(text).expect("the test's own text is WebAssembly");
     let error = compile(&program(), module).await.expect_err("refused").to_string();
     let expected =
-        "cannot be compiled: not a well-sealed module: function 7, offset 0x129: a loop whose meter is not at hand";
+        "cannot be compiled: not a well-sealed module: function 7, offset 0x145: a loop whose meter is not at hand";
     assert_eq!(error, expected);
 }
 
