@@ -28,6 +28,10 @@ test:
 fuzz *options:
     cargo xtask fuzz {{options}}
 
+# Seal and compile modules that mean harm, within limits
+hostile *options:
+    cargo xtask hostile {{options}}
+
 # Break everything that can break, often, and see that nothing acknowledged is lost
 faults *options:
     cargo xtask faults {{options}}

@@ -6,6 +6,7 @@ mod demo;
 mod faults;
 mod font;
 mod fuzz;
+mod hostile;
 mod identity;
 mod map;
 mod package;
@@ -39,6 +40,8 @@ enum Task {
     Faults(faults::Options),
     /// Search for inputs that break a decoder, guided by coverage
     Fuzz(fuzz::Options),
+    /// Seal and compile modules that mean harm, within limits
+    Hostile(hostile::Options),
     /// Execute generated modules on several engines, and find no difference
     Identity(identity::Options),
     /// Build Debian packages of the coordinator, the runner and the tool
@@ -73,6 +76,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo => demo::run().await,
         Task::Faults(options) => faults::run(options).await,
         Task::Fuzz(options) => fuzz::run(options).await,
+        Task::Hostile(options) => hostile::run(options).await,
         Task::Identity(options) => identity::run(options).await,
         Task::Package => package::run().await,
         Task::Siege(options) => siege::run(options).await,

@@ -18,8 +18,14 @@ use crate::refusal::{Place, Refusal};
 const BODY_BYTES_MAX: usize = 256 << 10;
 /// Most functions, imports included.
 const FUNCTIONS_MAX: u32 = 50_000;
-/// Most parameters, and most results, of a function or block.
+/// Most imports. There are seven functions to import; V8 takes 100,000.
+const IMPORTS_MAX: u32 = 1_000;
+/// Most exports. V8 takes 100,000.
+const EXPORTS_MAX: u32 = 10_000;
+/// Most parameters of a function or block.
 const PARAMS_MAX: usize = 100;
+/// Most results of a function or block. An instruction of two bytes may move so many values, and every validator looks at each.
+const RESULTS_MAX: usize = 20;
 /// Most function types.
 const TYPES_MAX: u32 = 50_000;
 /// Most parameters and locals of a function.
@@ -32,6 +38,8 @@ const NESTING_MAX: u32 = 1_100;
 const GLOBALS_MAX: u32 = 1_000;
 /// Most data segments.
 const DATA_SEGMENTS_MAX: u32 = 10_000;
+/// Most element segments. The parser takes 100,000.
+const ELEMENT_SEGMENTS_MAX: u32 = 10_000;
 /// Most elements of a table.
 const TABLE_ELEMENTS_MAX: u64 = 10_000;
 /// Bytes of a page of linear memory.
@@ -130,11 +138,16 @@ impl Checker {
                             CompositeInnerType::Func(func) => Some(func),
                             _ => None,
                         };
-                        let longest = func.as_ref().map_or(0, |func| func.params().len().max(func.results().len()));
-                        if longest > PARAMS_MAX {
-                            let reason = format!("{longest} parameters or results; at most {PARAMS_MAX} are accepted");
-                            let place = Place::Type(self.types.len() as u32);
-                            return Err(Refusal::new(place, reason, "pass them through memory"));
+                        let (params, results) =
+                            func.as_ref().map_or((0, 0), |func| (func.params().len(), func.results().len()));
+                        for (what, there, most) in
+                            [("parameters", params, PARAMS_MAX), ("results", results, RESULTS_MAX)]
+                        {
+                            if there > most {
+                                let reason = format!("{there} {what}; at most {most} are accepted");
+                                let place = Place::Type(self.types.len() as u32);
+                                return Err(Refusal::new(place, reason, "pass them through memory"));
+                            }
                         }
                         self.types.push(func);
                     }
@@ -143,6 +156,9 @@ impl Checker {
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
                     self.import(&import.map_err(invalid)?)?;
+                    if self.imported > IMPORTS_MAX {
+                        return Err(too_many("imports", section.count().into(), IMPORTS_MAX.into()));
+                    }
                 }
             }
             Payload::FunctionSection(section) => {
@@ -183,6 +199,9 @@ impl Checker {
                 }
             }
             Payload::ExportSection(section) => {
+                if section.count() > EXPORTS_MAX {
+                    return Err(too_many("exports", section.count().into(), EXPORTS_MAX.into()));
+                }
                 for export in section.clone() {
                     let Export { name, kind, index } = export.map_err(invalid)?;
                     if [METER, CAUSE, COST_TABLE].contains(&name) {
@@ -199,6 +218,9 @@ impl Checker {
                 return Err(Refusal::new(place, "a start function, which would run before fuel counts", cure));
             }
             Payload::ElementSection(section) => {
+                if section.count() > ELEMENT_SEGMENTS_MAX {
+                    return Err(too_many("element segments", section.count().into(), ELEMENT_SEGMENTS_MAX.into()));
+                }
                 for (index, segment) in section.clone().into_iter().enumerate() {
                     let segment = segment.map_err(invalid)?;
                     if let ElementItems::Functions(items) = &segment.items {

@@ -36,6 +36,10 @@ pub use crate::refusal::{Place, Refusal};
 
 use manyhands_model::Manifest;
 
+/// How many times as long a sealed module may be, and how many bytes longer besides, for very small ones.
+const GROWTH_MAX: usize = 4;
+const GROWTH_BYTES_BESIDES: usize = 4 << 10;
+
 /// A module that may be signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
@@ -60,7 +64,8 @@ pub fn seal(module: &[u8]) -> Result<Sealed, Refusal> {
     let manifest = manifest::read(module)?;
     let report = check::check(module, &manifest).map_err(|refusal| names::locate(module, refusal))?;
     let stripped = strip::strip(module)?;
-    let (bytes, metered) = passes(stripped, manifest.limits.memory_bytes, &Passes::ALL)
+    let most = GROWTH_MAX * stripped.len() + GROWTH_BYTES_BESIDES;
+    let (bytes, metered) = passes(stripped, manifest.limits.memory_bytes, &Passes::ALL, most)
         .map_err(|refusal| names::locate(module, refusal))?;
     check::validate(&bytes)?;
     manyhands_verifier::verify(&bytes).map_err(|fault| Refusal::not_verified(&fault))?;
@@ -93,21 +98,37 @@ impl Passes {
 #[doc(hidden)]
 pub fn rewrite(module: &[u8], memory_bytes: u64, passes_made: &Passes) -> Result<Vec<u8>, Refusal> {
     check::validate(module)?;
-    let (bytes, _) = passes(module.to_vec(), memory_bytes, passes_made)?;
+    let (bytes, _) = passes(module.to_vec(), memory_bytes, passes_made, usize::MAX)?;
     check::validate(&bytes)?;
     Ok(bytes)
 }
 
-fn passes(module: Vec<u8>, memory_bytes: u64, passes: &Passes) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
+fn passes(
+    module: Vec<u8>,
+    memory_bytes: u64,
+    passes: &Passes,
+    most: usize,
+) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let mut bytes = grow::pass(&module, memory_bytes)?;
     if passes.nan {
         bytes = nan::pass(&bytes)?;
+        not_too_long(&bytes, most)?;
     }
     let (bytes, originals) = split::pass(&bytes)?;
     let (bytes, mut metered) = meter::pass(&bytes, passes.fuel, passes.stack, passes.exact)?;
+    not_too_long(&bytes, most)?;
     let added = metered.len() - originals.len();
     for (metered, original) in metered[added..].iter_mut().zip(originals) {
         metered.function = original;
     }
     Ok((bytes, metered))
+}
+
+/// Volunteers download and compile what was written, so nobody makes much of little.
+fn not_too_long(bytes: &[u8], most: usize) -> Result<(), Refusal> {
+    if bytes.len() <= most {
+        return Ok(());
+    }
+    let reason = format!("sealed, it would be more than {GROWTH_MAX} times as long; real code grows by a quarter");
+    Err(Refusal::new(Place::Module, reason, "this looks like code that nobody needs; if it is real, report it"))
 }

@@ -267,8 +267,17 @@ fn what_is_far_too_large_is_refused_before_any_engine_meets_it() {
         (repeat("(data \"\")", 10_001), format!("module: 10001 data segments; at most 10000 are accepted; {split}")),
         (
             format!("(func (param {}))", repeat("i32 ", 101)),
-            "type 0: 101 parameters or results; at most 100 are accepted; pass them through memory".into(),
+            "type 0: 101 parameters; at most 100 are accepted; pass them through memory".into(),
         ),
+        (
+            format!("(func (result {}) unreachable)", repeat("i32 ", 21)),
+            "type 0: 21 results; at most 20 are accepted; pass them through memory".into(),
+        ),
+        (
+            (0..10_000).map(|number| format!("(export \"{number}\" (memory 0))")).collect(),
+            format!("module: 10002 exports; at most 10000 are accepted; {split}"),
+        ),
+        (repeat("(elem func)", 10_001), format!("module: 10001 element segments; at most 10000 are accepted; {split}")),
         (
             format!("(func $wide (local {}))", repeat("i32 ", 1001)),
             format!("function 0 `wide`: 1001 locals; at most 1000 are accepted; {inner}"),

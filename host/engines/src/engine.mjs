@@ -6,6 +6,7 @@ const LOAD = 1;
 const RETURNED = 0, TRAPPED = 1, ABORTED = 2, OUTPUT_TOO_LONG = 3, ENGINE = 4;
 const MESSAGE_BYTES_MAX = 4096;
 const LOG_BYTES_MAX = 65536;
+const TRACE_LEVEL = 5, TRACE_MAX = 1 << 19;
 
 // How host functions leave the module. No engine throws these.
 class Aborted {
@@ -45,6 +46,7 @@ function execute(request) {
   const output = new Bytes();
   const logs = new Bytes();
   let memory = null;
+  let told = 0;
   // The buffer is another one after each growth.
   const guest = (from, bytes) => within(new Uint8Array(memory.buffer), from, bytes);
   const manyhands_v1 = {
@@ -62,6 +64,11 @@ function execute(request) {
       if (room > 0) logs.line(Math.min(level >>> 0, 4), text.subarray(0, room));
     },
     progress: () => {},
+    // Only modules that weave.rs wrote import it.
+    trace: (number) => {
+      if (told < TRACE_MAX) logs.line(TRACE_LEVEL, ascii(BigInt.asUintN(64, number).toString(16)));
+      told += 1;
+    },
     abort: (code, from, bytes) => {
       const message = guest(from, bytes);
       throw new Aborted(code, message.slice(0, MESSAGE_BYTES_MAX));
@@ -103,6 +110,10 @@ function stopped(ending, error) {
     ending.stop = ENGINE;
     ending.message = new TextEncoder().encode(`${error}`);
   }
+}
+
+function ascii(text) {
+  return Uint8Array.from(text, (letter) => letter.charCodeAt(0));
 }
 
 // The view of `bytes` bytes from `from` on. Both are unsigned, and their sum is exact in a double.

@@ -19,7 +19,7 @@ pub enum Kind {
     /// SpiderMonkey in a worker of Firefox.
     Firefox,
     /// wasmtime's optimising compiler, in this process.
-    #[cfg(feature = "in-process")]
+    #[cfg(feature = "cranelift")]
     Cranelift,
     /// wasmtime's quick compiler, in this process.
     #[cfg(feature = "in-process")]
@@ -29,7 +29,7 @@ pub enum Kind {
 impl Kind {
     /// All that this build has.
     pub const ALL: &[Self] = &[
-        #[cfg(feature = "in-process")]
+        #[cfg(feature = "cranelift")]
         Self::Cranelift,
         #[cfg(feature = "in-process")]
         Self::Winch,
@@ -48,7 +48,7 @@ impl Kind {
             Self::NodeTurbofan => "node-turbofan",
             Self::Chromium => "chromium",
             Self::Firefox => "firefox",
-            #[cfg(feature = "in-process")]
+            #[cfg(feature = "cranelift")]
             Self::Cranelift => "cranelift",
             #[cfg(feature = "in-process")]
             Self::Winch => "winch",
@@ -66,7 +66,7 @@ impl Kind {
             Self::NodeTurbofan => Box::new(node::open(&["--no-liftoff"])?),
             Self::Chromium => Box::new(browser::open(browser::CHROMIUM)?),
             Self::Firefox => Box::new(browser::open(browser::FIREFOX)?),
-            #[cfg(feature = "in-process")]
+            #[cfg(feature = "cranelift")]
             Self::Cranelift => Box::new(crate::native::Native::new(wasmtime::Strategy::Cranelift)?),
             #[cfg(feature = "in-process")]
             Self::Winch => Box::new(crate::native::Native::new(wasmtime::Strategy::Winch)?),

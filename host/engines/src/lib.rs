@@ -8,13 +8,15 @@
 
 mod browser;
 mod difference;
+pub mod divergence;
 pub mod frame;
 mod http;
 mod kind;
-#[cfg(feature = "in-process")]
+#[cfg(feature = "cranelift")]
 pub mod native;
 mod node;
 mod talk;
+pub mod weave;
 
 pub use crate::difference::{difference, first_byte};
 pub use crate::kind::{Kind, UnknownKind};

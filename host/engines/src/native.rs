@@ -5,7 +5,7 @@ use manyhands_protocol::Entry;
 use wasmtime::{Caller, Config, Extern, InstancePre, Linker, Module, Store, Strategy, Trap};
 
 use crate::frame::{ABORTED, ENGINE, OUTPUT_TOO_LONG, RETURNED, Raw, TRAPPED};
-use crate::{Engine, Executed, Failure, Unit};
+use crate::{Engine, Executed, Failure, Unit, weave};
 
 /// Stack for the guest: so much that only its own count of it ends an execution, with the larger frames of a
 /// quick compiler as well.
@@ -62,6 +62,7 @@ fn execute(module: &InstancePre<Host>, unit: &Unit<'_>) -> Result<Executed, Fail
         output: Vec::new(),
         logs: Vec::new(),
         log_bytes: 0,
+        told: 0,
     };
     let mut store = Store::new(module.module().engine(), host);
     let (mut meter, mut cause) = (0, 0);
@@ -102,6 +103,8 @@ struct Host {
     output: Vec<u8>,
     logs: Vec<(u8, String)>,
     log_bytes: usize,
+    /// Numbers of a module that [`weave`] wrote.
+    told: usize,
 }
 
 /// How host functions leave the guest.
@@ -150,6 +153,13 @@ fn linker(engine: &wasmtime::Engine) -> Result2<Linker<Host>> {
             host.logs.push((level.min(4) as u8, abi::text::clean(text)));
         }
         Result2::Ok(())
+    })?;
+    linker.func_wrap(space, weave::TRACE, |mut caller: Caller<'_, Host>, number: i64| {
+        let host = caller.data_mut();
+        if host.told < weave::TRACE_MAX {
+            host.logs.push((weave::TRACE_LEVEL, format!("{number:x}")));
+        }
+        host.told += 1;
     })?;
     linker.func_wrap(space, abi::PROGRESS, |_: Caller<'_, Host>, _: u32| {})?;
     linker.func_wrap(space, abi::ABORT, |mut caller: Caller<'_, Host>, code: u32, from: u32, bytes: u32| {

@@ -1,0 +1,227 @@
+//! A module in the making.
+
+use manyhands_abi as abi;
+use wasm_encoder::{
+    CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, Elements, EntityType,
+    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection, InstructionSink,
+    MemorySection, MemoryType, Module, RefType, Section as _, TableSection, TableType, TypeSection, ValType,
+};
+
+/// Longest body of a function that is accepted, with room for its head.
+pub(crate) const BODY_BYTES: usize = (256 << 10) - 64;
+/// Most results that are accepted.
+pub(crate) const WIDE: usize = 20;
+/// The type without parameters and results.
+pub(crate) const UNIT: u32 = 0;
+
+pub(crate) struct Draft {
+    pub(crate) types: TypeSection,
+    pub(crate) imports: ImportSection,
+    pub(crate) functions: FunctionSection,
+    pub(crate) tables: TableSection,
+    pub(crate) globals: GlobalSection,
+    pub(crate) exports: ExportSection,
+    pub(crate) elements: ElementSection,
+    pub(crate) code: CodeSection,
+    pub(crate) data: DataSection,
+    pub(crate) pages: u64,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Draft {
+    pub(crate) fn new() -> Self {
+        let mut types = TypeSection::new();
+        types.ty().function([], []);
+        let mut exports = ExportSection::new();
+        exports.export(abi::MEMORY, ExportKind::Memory, 0);
+        Self {
+            types,
+            exports,
+            imports: ImportSection::new(),
+            functions: FunctionSection::new(),
+            tables: TableSection::new(),
+            globals: GlobalSection::new(),
+            elements: ElementSection::new(),
+            code: CodeSection::new(),
+            data: DataSection::new(),
+            pages: 1,
+            memory_bytes: 64 << 20,
+        }
+    }
+
+    pub(crate) fn ty(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
+        self.types.ty().function(params.iter().copied(), results.iter().copied());
+        self.types.len() - 1
+    }
+
+    /// A type with so many `i64` as parameters and as results.
+    pub(crate) fn wide(&mut self, params: usize, results: usize) -> u32 {
+        self.ty(&vec![ValType::I64; params], &vec![ValType::I64; results])
+    }
+
+    pub(crate) fn import(&mut self, name: &str, ty: u32) -> u32 {
+        self.imports.import(abi::NAMESPACE, name, EntityType::Function(ty));
+        self.imports.len() - 1
+    }
+
+    /// The index of the function that is added next.
+    pub(crate) fn next(&self) -> u32 {
+        self.imports.len() + self.functions.len()
+    }
+
+    pub(crate) fn function(
+        &mut self,
+        ty: u32,
+        locals: &[(u32, ValType)],
+        code: impl FnOnce(&mut InstructionSink<'_>),
+    ) -> u32 {
+        let mut function = Function::new(locals.iter().copied());
+        code(&mut function.instructions());
+        function.instructions().end();
+        self.functions.function(ty);
+        self.code.function(&function);
+        self.next() - 1
+    }
+
+    /// A function whose locals and code, without its last `end`, are these bytes.
+    pub(crate) fn raw(&mut self, ty: u32, body: &[u8]) -> u32 {
+        self.functions.function(ty);
+        self.code.raw(&[body, &[0x0b]].concat());
+        self.next() - 1
+    }
+
+    /// The job's own function.
+    pub(crate) fn run(&mut self, locals: &[(u32, ValType)], code: impl FnOnce(&mut InstructionSink<'_>)) -> u32 {
+        let run = self.function(UNIT, locals, code);
+        self.exports.export(abi::RUN, ExportKind::Func, run);
+        run
+    }
+
+    /// Functions that repeat a piece of code until each is as long as it may be and all are as long as `bytes`; all are called.
+    pub(crate) fn giants(
+        mut self,
+        bytes: usize,
+        locals: &[(u32, ValType)],
+        before: &[u8],
+        piece: &[u8],
+        after: &[u8],
+    ) -> Vec<u8> {
+        let heads: Vec<u8> =
+            locals.iter().flat_map(|(count, ty)| [leb(u64::from(*count)), vec![byte(*ty)]].concat()).collect();
+        let first = self.next();
+        for _ in 0..bytes.div_ceil(BODY_BYTES).max(1) {
+            let room = BODY_BYTES.min(bytes.max(4096)) - heads.len() - before.len() - after.len();
+            let body =
+                [&leb(locals.len() as u64)[..], &heads, before, &piece.repeat(room / piece.len()), after].concat();
+            self.raw(UNIT, &body);
+        }
+        let last = self.next();
+        self.run(&[], |to| {
+            (first..last).for_each(|function| {
+                to.call(function);
+            })
+        });
+        self.finish()
+    }
+
+    pub(crate) fn table(&mut self, functions: &[u32]) {
+        self.tables.table(TableType {
+            element_type: RefType::FUNCREF,
+            table64: false,
+            minimum: functions.len() as u64,
+            maximum: None,
+            shared: false,
+        });
+        self.elements.active(None, &ConstExpr::i32_const(0), Elements::Functions(functions.into()));
+    }
+
+    pub(crate) fn global(&mut self) -> u32 {
+        self.globals
+            .global(GlobalType { val_type: ValType::I64, mutable: true, shared: false }, &ConstExpr::i64_const(0));
+        self.globals.len() - 1
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        let mut module = Module::new();
+        let mut memories = MemorySection::new();
+        memories.memory(MemoryType {
+            minimum: self.pages,
+            maximum: None,
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        });
+        module.section(&self.types);
+        if !self.imports.is_empty() {
+            module.section(&self.imports);
+        }
+        module.section(&self.functions);
+        if !self.tables.is_empty() {
+            module.section(&self.tables);
+        }
+        module.section(&memories);
+        if !self.globals.is_empty() {
+            module.section(&self.globals);
+        }
+        module.section(&self.exports);
+        if !self.elements.is_empty() {
+            module.section(&self.elements);
+        }
+        if !self.data.is_empty() {
+            module.section(&DataCountSection { count: self.data.len() });
+        }
+        module.section(&self.code);
+        if !self.data.is_empty() {
+            module.section(&self.data);
+        }
+        let mut bytes = module.finish();
+        manifest(self.memory_bytes, &mut bytes);
+        bytes
+    }
+}
+
+/// Adds the manifest of a job that may have so much memory.
+pub(crate) fn manifest(memory_bytes: u64, module: &mut Vec<u8>) {
+    let text = format!(
+        r#"{{"name":"hostile","version":"1.0.0","abi":{},"codec":"raw","limits":{{"memory_bytes":{memory_bytes}}}}}"#,
+        abi::VERSION
+    );
+    CustomSection { name: abi::MANIFEST_SECTION.into(), data: text.as_bytes().into() }.append_to(module);
+}
+
+/// An unsigned number.
+pub(crate) fn leb(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+/// A section with this id.
+pub(crate) fn section(id: u8, data: &[u8]) -> Vec<u8> {
+    [&[id][..], &leb(data.len() as u64), data].concat()
+}
+
+/// Instructions as bytes.
+pub(crate) fn code(write: impl FnOnce(&mut InstructionSink<'_>)) -> Vec<u8> {
+    let mut function = Function::new_with_locals_types([]);
+    write(&mut function.instructions());
+    // Its first byte says that there are no locals.
+    function.into_raw_body()[1..].to_vec()
+}
+
+fn byte(ty: ValType) -> u8 {
+    match ty {
+        ValType::I32 => 0x7f,
+        ValType::I64 => 0x7e,
+        ValType::F32 => 0x7d,
+        ValType::F64 => 0x7c,
+        _ => 0x7b,
+    }
+}

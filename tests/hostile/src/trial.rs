@@ -1,0 +1,164 @@
+//! Every module through a publisher's and a volunteer's hands, and whether each kept what it promises.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use manyhands_engines::{Failure, Kind};
+
+use crate::child::{self, Compiling, Sealing};
+use crate::corpus::{Case, Fate};
+
+/// Processor time that sealing may take for each million bytes that were begun, and besides.
+const MS_A_MB: f64 = 50.0;
+const MS_BESIDES: f64 = 20.0;
+/// Memory that sealing may take beyond the module.
+const PEAK_MIB: f64 = 256.0;
+/// How many times as long a module may become, and how many bytes longer besides.
+const GROWTH: f64 = 4.0;
+const BYTES_BESIDES: f64 = 4096.0;
+/// How often what took too long is tried again: other work on a computer costs time too.
+const TRIES: usize = 3;
+
+/// What is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// About how long each module is.
+    pub bytes: usize,
+    /// How many times as long as promised sealing may take, for builds without optimisation.
+    pub patience: f64,
+    /// Whether runners compile what was sealed, and execute it.
+    pub compile: bool,
+}
+
+/// What came of one module.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// Its name.
+    pub name: &'static str,
+    /// What came of sealing it.
+    pub sealing: Option<Sealing>,
+    /// What came of compiling it, if it was sealed and that was asked for.
+    pub compiling: Option<Compiling>,
+    /// Each promise that was broken.
+    pub broken: Vec<String>,
+}
+
+/// Tries one module. `program` is one whose `main` begins with [`child::run_if_child`].
+///
+/// # Errors
+/// Files cannot be written.
+pub fn one(program: &Path, case: &Case, plan: &Plan) -> anyhow::Result<Tried> {
+    let folder = tempfile::tempdir().context("a folder for modules")?;
+    let file = folder.path().join("module.wasm");
+    fs::write(&file, (case.make)(plan.bytes))?;
+    let mut tried = Tried { name: case.name, sealing: None, compiling: None, broken: Vec::new() };
+    for _ in 0..TRIES {
+        match child::seal(program, &file) {
+            Err(error) => {
+                tried.broken.push(format!("{error:#}"));
+                return Ok(tried);
+            }
+            Ok(sealing) => {
+                let best = tried.sealing.get_or_insert_with(|| sealing.clone());
+                best.cpu_ms = best.cpu_ms.min(sealing.cpu_ms);
+                if best.cpu_ms <= allowed_ms(sealing.bytes, plan) {
+                    break;
+                }
+            }
+        }
+    }
+    let Some(sealing) = &tried.sealing else { return Ok(tried) };
+    tried.broken = complaints(case, sealing, plan);
+    let sealed = file.with_extension("sealed");
+    if plan.compile && sealed.exists() {
+        if let Err(refused) = elsewhere(&sealed)? {
+            tried.broken.push(refused);
+        }
+        match child::compiled(program, &sealed) {
+            Err(error) => tried.broken.push(format!("{error:#}")),
+            Ok(compiling) => {
+                tried.broken.extend(compiling.failure.as_ref().map(|failure| format!("a runner: {failure}")));
+                if let Some(Err(failure)) = &compiling.verdict {
+                    tried.broken.push(format!("a runner that executes it: {failure}"));
+                }
+                tried.compiling = Some(compiling);
+            }
+        }
+    }
+    Ok(tried)
+}
+
+fn allowed_ms(bytes: u64, plan: &Plan) -> f64 {
+    plan.patience * (MS_A_MB * (bytes as f64 / 1e6).ceil() + MS_BESIDES)
+}
+
+fn complaints(case: &Case, sealing: &Sealing, plan: &Plan) -> Vec<String> {
+    let mut broken = Vec::new();
+    match (case.fate, &sealing.refusal) {
+        (Fate::Sealed, None) => {}
+        (Fate::Refused(words), Some(reason)) if reason.contains(words) => {}
+        (Fate::Refused(words), Some(reason)) => {
+            broken.push(format!("refused for another reason than `{words}`: {reason}"))
+        }
+        (Fate::Refused(words), None) => broken.push(format!("sealed, and not refused since `{words}`")),
+        (Fate::Sealed, Some(reason)) => broken.push(format!("refused: {reason}")),
+    }
+    let allowed = allowed_ms(sealing.bytes, plan);
+    if sealing.cpu_ms > allowed {
+        broken.push(format!("sealing took {:.0} ms of {allowed:.0}", sealing.cpu_ms));
+    }
+    if sealing.peak_mib > PEAK_MIB {
+        broken.push(format!("sealing took {:.0} MiB of {PEAK_MIB}", sealing.peak_mib));
+    }
+    if sealing.sealed_bytes as f64 > GROWTH * sealing.bytes as f64 + BYTES_BESIDES {
+        broken.push(format!("it grew from {} to {} bytes", sealing.bytes, sealing.sealed_bytes));
+    }
+    broken
+}
+
+/// Whether V8 takes it as well, where Node is installed.
+fn elsewhere(sealed: &Path) -> anyhow::Result<Result<(), String>> {
+    let mut engine = match Kind::Node.open() {
+        Err(Failure::Missing { .. }) => return Ok(Ok(())),
+        engine => engine.context("Node")?,
+    };
+    Ok(engine.load(&fs::read(sealed)?).map_err(|failure| format!("Node: {failure}")))
+}
+
+/// The lines of a table: what each took.
+pub fn table(all: &[Tried]) -> Vec<String> {
+    let width = all.iter().map(|tried| tried.name.len()).max().unwrap_or(0);
+    let mut lines = vec![format!(
+        "{:width$}  {:>7}  {:>6}  {:>7}  {:>7}  {:>9}  {:>8}  {:>8}  end",
+        "", "KB", "growth", "seal ms", "ms a MB", "peak MiB", "verify", "compile s"
+    )];
+    for Tried { name, sealing, compiling, broken } in all {
+        let mark = if broken.is_empty() { "" } else { "  BROKEN" };
+        let Some(found) = sealing else {
+            lines.push(format!("{name:width$}{mark}"));
+            continue;
+        };
+        let kb = found.bytes as f64 / 1e3;
+        let growth = if found.sealed_bytes == 0 {
+            String::new()
+        } else {
+            format!("{:.2}", found.sealed_bytes as f64 / found.bytes as f64)
+        };
+        let compile = compiling.as_ref().map_or_else(String::new, |found| format!("{:.2}", found.wall_ms / 1e3));
+        let end = match (&found.refusal, compiling.as_ref().and_then(|found| found.verdict.as_ref())) {
+            (Some(_), _) => "refused",
+            (None, Some(Ok(verdict))) => verdict,
+            (None, Some(Err(_))) => "no verdict",
+            (None, None) => "sealed",
+        };
+        lines.push(format!(
+            "{name:width$}  {kb:>7.0}  {growth:>6}  {:>7.1}  {:>7.1}  {:>9.1}  {:>8.1}  {compile:>8}  {end}{mark}",
+            found.cpu_ms,
+            found.cpu_ms / (kb / 1e3),
+            found.peak_mib,
+            found.verify_ms,
+        ));
+    }
+    lines
+}
