@@ -36,7 +36,7 @@ pub use crate::refusal::{Place, Refusal};
 
 use manyhands_model::Manifest;
 
-/// How many times as long a sealed module may be, and how many bytes longer besides, for very small ones.
+/// How many times as long a sealed module may be, and how many bytes longer besides, for very small ones. Real code grows by a quarter.
 const GROWTH_MAX: usize = 4;
 const GROWTH_BYTES_BESIDES: usize = 4 << 10;
 
@@ -111,24 +111,13 @@ fn passes(
 ) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let mut bytes = grow::pass(&module, memory_bytes)?;
     if passes.nan {
-        bytes = nan::pass(&bytes)?;
-        not_too_long(&bytes, most)?;
+        bytes = nan::pass(&bytes, most)?;
     }
     let (bytes, originals) = split::pass(&bytes)?;
-    let (bytes, mut metered) = meter::pass(&bytes, passes.fuel, passes.stack, passes.exact)?;
-    not_too_long(&bytes, most)?;
+    let (bytes, mut metered) = meter::pass(&bytes, passes, most)?;
     let added = metered.len() - originals.len();
     for (metered, original) in metered[added..].iter_mut().zip(originals) {
         metered.function = original;
     }
     Ok((bytes, metered))
-}
-
-/// Volunteers download and compile what was written, so nobody makes much of little.
-fn not_too_long(bytes: &[u8], most: usize) -> Result<(), Refusal> {
-    if bytes.len() <= most {
-        return Ok(());
-    }
-    let reason = format!("sealed, it would be more than {GROWTH_MAX} times as long; real code grows by a quarter");
-    Err(Refusal::new(Place::Module, reason, "this looks like code that nobody needs; if it is real, report it"))
 }

@@ -40,6 +40,7 @@ use manyhands_verifier::token::{Kind, Token, Tokens, takes_meter};
 use wasm_encoder::{BlockType, ConstExpr, Encode as _, ExportKind, GlobalType, Instruction as I, ValType};
 use wasmparser::ExternalKind;
 
+use crate::Passes;
 use crate::body::Body;
 use crate::plan::{Site, plan};
 use crate::refusal::{Place, Refusal};
@@ -126,11 +127,12 @@ impl Plan {
     }
 }
 
-/// Writes fuel and stack into a module.
+/// Writes fuel and stack into a module, whose code may have `most` bytes then.
 ///
 /// # Errors
-/// [`Refusal`] when calls nest too deeply without any recursion.
-pub(crate) fn pass(bytes: &[u8], fuel: bool, stack: bool, exact: bool) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
+/// [`Refusal`] when calls nest too deeply without any recursion, and when the code becomes too long.
+pub(crate) fn pass(bytes: &[u8], passes: &Passes, most: usize) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
+    let Passes { fuel, stack, exact, .. } = *passes;
     let module = Module::read(bytes).map_err(|error| Refusal::invalid(&error))?;
     let mut calls = Calls::of(&module);
     for (at, body) in module.bodies.iter().enumerate() {
@@ -156,7 +158,7 @@ pub(crate) fn pass(bytes: &[u8], fuel: bool, stack: bool, exact: bool) -> Result
         }
     }
     let root = if stack { take_stack(&module, &calls, &heads, &mut plans)? } else { 0 };
-    write(bytes, &module, &plans, frame::BUDGET - root)
+    write(bytes, &module, &plans, frame::BUDGET - root, most)
 }
 
 /// Decides what each head takes; returns what calls take that no head counts.
@@ -280,7 +282,13 @@ fn results(module: &Module<'_>, function: u32) -> usize {
     module.type_of(function).map_or(0, |ty| ty.results().len())
 }
 
-fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
+fn write(
+    bytes: &[u8],
+    module: &Module<'_>,
+    plans: &[Plan],
+    stack: u64,
+    most: usize,
+) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let mut additions = Additions::default();
     let cause = cause_of(module);
     let meter = module.globals.len() as u32;
@@ -336,6 +344,7 @@ fn write(bytes: &[u8], module: &Module<'_>, plans: &[Plan], stack: u64) -> Resul
             }
         }
         splice.finish(&mut additions.code);
+        additions.not_too_long(most)?;
         let entry = plan.sites.first().map_or(0, |site| site.units);
         let heads = plan.sites.iter().filter(|site| site.head).count() as u32;
         metered.push(Metered {

@@ -92,8 +92,8 @@ struct Value {
     origin: usize,
 }
 
-/// Settles what must be settled in all functions.
-pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+/// Settles what must be settled in all functions, whose code may have `most` bytes then.
+pub(crate) fn pass(bytes: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
     let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
     let module = Module::read(bytes).map_err(invalid)?;
     let mut additions = Additions::default();
@@ -107,6 +107,7 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let code = Code::read(params, body).map_err(invalid)?;
         let fixes = Analysis::of(&module, &code, params.len(), ty).run();
         write(bytes, body, &code, fixes)?.finish(&mut additions.code);
+        additions.not_too_long(most)?;
     }
     additions.write(bytes, &module.sections)
 }

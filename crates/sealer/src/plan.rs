@@ -6,6 +6,8 @@
 //! branch that leaves, or the dearer arm of an `if`. Where the allowance is used up, the code pays for itself at a site of its
 //! own. So a module pays at least what it executes, and little more; without the allowance, exactly that.
 
+use std::collections::BTreeSet;
+
 use manyhands_verifier::token::Kind;
 
 use crate::body::Body;
@@ -221,7 +223,9 @@ impl Planner<'_, '_> {
                     reached = false;
                 }
                 Kind::BrTable(table) => {
-                    for depth in body.tokens.targets(table) {
+                    // Nobody arrives twice.
+                    let targets: BTreeSet<u32> = body.tokens.targets(table).collect();
+                    for depth in targets {
                         self.branch(&mut region, at, depth);
                     }
                     reached = false;

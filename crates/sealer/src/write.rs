@@ -7,7 +7,8 @@ use std::ops::Range;
 use wasm_encoder::{Encode as _, Instruction, ValType};
 use wasmparser::FunctionBody;
 
-use crate::refusal::Refusal;
+use crate::GROWTH_MAX;
+use crate::refusal::{Place, Refusal};
 
 /// Sections by the order in which they must stand.
 const ORDER: [u8; 12] = [TYPES, 2, FUNCTIONS, 4, MEMORY, GLOBALS, EXPORTS, 8, 9, 12, CODE, 11];
@@ -57,6 +58,15 @@ pub(crate) struct Additions {
 }
 
 impl Additions {
+    /// Volunteers download and compile what is written, so nobody makes much of little.
+    pub(crate) fn not_too_long(&self, most: usize) -> Result<(), Refusal> {
+        if self.code.bytes.len() <= most {
+            return Ok(());
+        }
+        let reason = format!("sealed, it would be more than {GROWTH_MAX} times as long; real code grows by a quarter");
+        Err(Refusal::new(Place::Module, reason, "this looks like code that nobody needs; if it is real, report it"))
+    }
+
     /// The module with its additions.
     pub(crate) fn write(self, module: &[u8], sections: &[(u8, Range<usize>)]) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::with_capacity(module.len() * 5 / 4);

@@ -174,7 +174,7 @@ async fn every_way_to_run_for_ever_ends_with_the_fuel() {
         "(loop (call $progress (i32.const 1)) (br 0))",
         "(loop (call $input_read (i32.const 0) (i32.const 0) (i32.const 0)) (br 0))",
     ] {
-        let executed = execute(&job(endless).await, limited(|limits| limits.fuel = Fuel(10_000_000))).await;
+        let executed = execute(&job(endless).await, limited(|limits| limits.fuel = Fuel(1_000_000))).await;
         assert_eq!(executed.outcome.verdict, Verdict::OutOfFuel, "{endless}");
         assert_eq!(executed.outcome.fuel, Fuel(1_000_000), "{endless}");
     }
