@@ -13,6 +13,7 @@ use wasmparser::{
 };
 
 use crate::refusal::{Place, Refusal};
+use crate::survey::{Found, Survey};
 
 /// Longest body of one function, in bytes.
 const BODY_BYTES_MAX: usize = 256 << 10;
@@ -25,7 +26,7 @@ const EXPORTS_MAX: u32 = 10_000;
 /// Most parameters of a function or block.
 const PARAMS_MAX: usize = 100;
 /// Most results of a function or block. An instruction of two bytes may move so many values, and every validator looks at each.
-const RESULTS_MAX: usize = 20;
+const RESULTS_MAX: usize = 10;
 /// Most function types.
 const TYPES_MAX: u32 = 50_000;
 /// Most parameters and locals of a function.
@@ -94,7 +95,7 @@ pub(crate) fn looks_like_a_module(module: &[u8]) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`Refusal`] for the first thing that is wrong.
-pub fn check(module: &[u8], manifest: &Manifest) -> Result<Report, Refusal> {
+pub(crate) fn check(module: &[u8], manifest: &Manifest) -> Result<(Report, Survey), Refusal> {
     let mut checker = Checker::default();
     // Shape first: its refusals say more than a validator's.
     for payload in Parser::new(0).parse_all(module) {
@@ -113,6 +114,7 @@ pub(crate) fn validate(module: &[u8]) -> Result<(), Refusal> {
 #[derive(Default)]
 struct Checker {
     report: Report,
+    survey: Survey,
     types: Vec<Option<FuncType>>,
     /// Type of each function, imports first.
     functions: Vec<u32>,
@@ -312,10 +314,12 @@ impl Checker {
         if locals > LOCALS_MAX {
             return Err(too_much(index, "locals", locals, LOCALS_MAX));
         }
+        let mut found = Found::default();
         let mut nesting = 0u32;
         let mut operators = body.get_operators_reader().map_err(invalid)?;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
+            found.note(&operator);
             match operator {
                 Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
                     nesting += 1;
@@ -342,10 +346,11 @@ impl Checker {
                 _ => {}
             }
         }
+        self.survey.add(found);
         Ok(())
     }
 
-    fn finish(mut self, manifest: &Manifest) -> Result<Report, Refusal> {
+    fn finish(mut self, manifest: &Manifest) -> Result<(Report, Survey), Refusal> {
         let memory = self.memory.ok_or_else(|| {
             Refusal::new(Place::Export(MEMORY.to_owned()), "the module has no memory", "define and export one memory")
         })?;
@@ -382,7 +387,7 @@ impl Checker {
                 return Err(Refusal::new(Place::Export(name.clone()), reason, "pass bytes through memory instead"));
             }
         }
-        Ok(self.report)
+        Ok((self.report, self.survey))
     }
 
     fn exports_entry(&self, name: &str) -> Result<bool, Refusal> {

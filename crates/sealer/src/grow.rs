@@ -11,13 +11,14 @@ use wasm_encoder::{
 use wasmparser::Operator;
 
 use crate::refusal::Refusal;
+use crate::survey::Survey;
 use crate::write::{Additions, Items, Splice};
 
 /// Bytes of a page of linear memory.
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// Adds the cause, and settles how memory grows.
-pub(crate) fn pass(bytes: &[u8], memory_bytes: u64) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn pass(bytes: &[u8], survey: &mut Survey, memory_bytes: u64) -> Result<Vec<u8>, Refusal> {
     let module = Module::read(bytes).map_err(|error| Refusal::invalid(&error))?;
     let mut additions = Additions::default();
     let cause = module.globals.len() as u32;
@@ -43,8 +44,11 @@ pub(crate) fn pass(bytes: &[u8], memory_bytes: u64) -> Result<Vec<u8>, Refusal> 
         additions.memory = Some(items);
     }
     let grower = module.functions.len() as u32;
-    let mut grows = false;
-    for body in &module.bodies {
+    for (body, found) in module.bodies.iter().zip(&survey.functions) {
+        if !found.grows {
+            additions.code.add(|out| body.as_bytes().encode(out));
+            continue;
+        }
         let mut splice = Splice::locals(bytes, body, &[])?;
         let mut reader = body.get_operators_reader().map_err(|error| Refusal::invalid(&error))?;
         while !reader.eof() {
@@ -53,12 +57,12 @@ pub(crate) fn pass(bytes: &[u8], memory_bytes: u64) -> Result<Vec<u8>, Refusal> 
                 splice.copy_to(offset);
                 splice.put(&[I::Call(grower)]);
                 splice.skip_to(reader.original_position());
-                grows = true;
             }
         }
         splice.finish(&mut additions.code);
     }
-    if grows {
+    if survey.functions.iter().any(|found| found.grows) {
+        survey.grow_by(grower);
         let ty = type_of_grower(&module, &mut additions.types);
         additions.functions.add(|out| ty.encode(out));
         additions.code.add(|out| grower_body(most, cause).encode(out));

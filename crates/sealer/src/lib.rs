@@ -27,6 +27,7 @@ mod plan;
 pub mod refusal;
 mod split;
 pub mod strip;
+mod survey;
 mod tighten;
 mod write;
 
@@ -35,6 +36,9 @@ pub use crate::meter::Metered;
 pub use crate::refusal::{Place, Refusal};
 
 use manyhands_model::Manifest;
+use manyhands_verifier::module::Module;
+
+use crate::survey::Survey;
 
 /// How many times as long a sealed module may be, and how many bytes longer besides, for very small ones. Real code grows by a quarter.
 const GROWTH_MAX: usize = 4;
@@ -62,10 +66,10 @@ pub struct Sealed {
 pub fn seal(module: &[u8]) -> Result<Sealed, Refusal> {
     check::looks_like_a_module(module)?;
     let manifest = manifest::read(module)?;
-    let report = check::check(module, &manifest).map_err(|refusal| names::locate(module, refusal))?;
+    let (report, mut survey) = check::check(module, &manifest).map_err(|refusal| names::locate(module, refusal))?;
     let stripped = strip::strip(module)?;
     let most = GROWTH_MAX * stripped.len() + GROWTH_BYTES_BESIDES;
-    let (bytes, metered) = passes(stripped, manifest.limits.memory_bytes, &Passes::ALL, most)
+    let (bytes, metered) = passes(stripped, &mut survey, manifest.limits.memory_bytes, &Passes::ALL, most)
         .map_err(|refusal| names::locate(module, refusal))?;
     check::validate(&bytes)?;
     manyhands_verifier::verify(&bytes).map_err(|fault| Refusal::not_verified(&fault))?;
@@ -98,23 +102,26 @@ impl Passes {
 #[doc(hidden)]
 pub fn rewrite(module: &[u8], memory_bytes: u64, passes_made: &Passes) -> Result<Vec<u8>, Refusal> {
     check::validate(module)?;
-    let (bytes, _) = passes(module.to_vec(), memory_bytes, passes_made, usize::MAX)?;
+    let read = Module::read(module).and_then(|module| Survey::of(&module));
+    let mut survey = read.map_err(|error| Refusal::invalid(&error))?;
+    let (bytes, _) = passes(module.to_vec(), &mut survey, memory_bytes, passes_made, usize::MAX)?;
     check::validate(&bytes)?;
     Ok(bytes)
 }
 
 fn passes(
     module: Vec<u8>,
+    survey: &mut Survey,
     memory_bytes: u64,
     passes: &Passes,
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
-    let mut bytes = grow::pass(&module, memory_bytes)?;
+    let mut bytes = grow::pass(&module, survey, memory_bytes)?;
     if passes.nan {
-        bytes = nan::pass(&bytes, most)?;
+        bytes = nan::pass(&bytes, survey, most)?;
     }
-    let (bytes, originals) = split::pass(&bytes)?;
-    let (bytes, mut metered) = meter::pass(&bytes, passes, most)?;
+    let (bytes, originals) = split::pass(bytes, survey)?;
+    let (bytes, mut metered) = meter::pass(&bytes, survey, passes, most)?;
     let added = metered.len() - originals.len();
     for (metered, original) in metered[added..].iter_mut().zip(originals) {
         metered.function = original;

@@ -36,7 +36,7 @@ use manyhands_verifier::calls::Calls;
 use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
 use manyhands_verifier::module::Module;
-use manyhands_verifier::token::{Kind, Token, Tokens, takes_meter};
+use manyhands_verifier::token::{Kind, Token, takes_meter};
 use wasm_encoder::{BlockType, ConstExpr, Encode as _, ExportKind, GlobalType, Instruction as I, ValType};
 use wasmparser::ExternalKind;
 
@@ -44,6 +44,7 @@ use crate::Passes;
 use crate::body::Body;
 use crate::plan::{Site, plan};
 use crate::refusal::{Place, Refusal};
+use crate::survey::Survey;
 use crate::write::{Additions, Items, Splice};
 
 /// The most units that a function may cost whose caller pays for it.
@@ -131,19 +132,15 @@ impl Plan {
 ///
 /// # Errors
 /// [`Refusal`] when calls nest too deeply without any recursion, and when the code becomes too long.
-pub(crate) fn pass(bytes: &[u8], passes: &Passes, most: usize) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
+pub(crate) fn pass(
+    bytes: &[u8],
+    survey: &Survey,
+    passes: &Passes,
+    most: usize,
+) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let Passes { fuel, stack, exact, .. } = *passes;
     let module = Module::read(bytes).map_err(|error| Refusal::invalid(&error))?;
-    let mut calls = Calls::of(&module);
-    for (at, body) in module.bodies.iter().enumerate() {
-        for token in Tokens::read(body).map_err(|error| Refusal::invalid(&error))?.all {
-            match token.kind {
-                Kind::Call(function_index) => calls.call(at, function_index),
-                Kind::CallIndirect(type_index) => calls.call_indirect(at, type_index),
-                _ => {}
-            }
-        }
-    }
+    let calls = survey.calls(&module);
     let (heads, order) = calls.heads();
     let known = module.is_entry();
     let mut planner = Planner { module: &module, heads: &heads, known, plans: Vec::new(), charges: fuel, exact };

@@ -17,6 +17,7 @@ use manyhands_verifier::module::Module;
 use manyhands_verifier::token::Token;
 
 use crate::refusal::Refusal;
+use crate::survey::Survey;
 use crate::write::{Additions, Splice};
 
 /// How often a function is gone through to learn about its locals, before what is still in doubt is settled at once.
@@ -93,12 +94,12 @@ struct Value {
 }
 
 /// Settles what must be settled in all functions, whose code may have `most` bytes then.
-pub(crate) fn pass(bytes: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn pass(bytes: &[u8], survey: &Survey, most: usize) -> Result<Vec<u8>, Refusal> {
     let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
     let module = Module::read(bytes).map_err(invalid)?;
     let mut additions = Additions::default();
-    for (at, body) in module.bodies.iter().enumerate() {
-        if !has_floats(body).map_err(invalid)? {
+    for (at, (body, found)) in module.bodies.iter().zip(&survey.functions).enumerate() {
+        if !found.floats {
             additions.code.add(|out| body.as_bytes().encode(out));
             continue;
         }
@@ -112,15 +113,9 @@ pub(crate) fn pass(bytes: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
     additions.write(bytes, &module.sections)
 }
 
-/// Whether any value's bits may need to be settled.
-fn has_floats(body: &wasmparser::FunctionBody<'_>) -> Result<bool, wasmparser::BinaryReaderError> {
-    let mut reader = body.get_operators_reader()?;
-    while !reader.eof() {
-        if matches!(effect(&reader.read()?), Effect::Makes { way, .. } if way != Ways::ANY && way != Ways::DONE) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Whether an instruction makes a value whose bits may need to be settled.
+pub(crate) fn makes_bits(operator: &Operator<'_>) -> bool {
+    matches!(effect(operator), Effect::Makes { way, .. } if way != Ways::ANY && way != Ways::DONE)
 }
 
 fn write<'a>(

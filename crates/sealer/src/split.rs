@@ -6,18 +6,22 @@ use manyhands_verifier::token::{Kind, Tokens};
 use wasm_encoder::{Encode as _, Function, Instruction as I};
 
 use crate::refusal::Refusal;
+use crate::survey::Survey;
 use crate::write::{Additions, Splice};
 
 /// The module, and for each function that was added the one whose code it has.
-pub(crate) fn pass(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u32>), Refusal> {
+pub(crate) fn pass(bytes: Vec<u8>, survey: &mut Survey) -> Result<(Vec<u8>, Vec<u32>), Refusal> {
     let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
-    let module = Module::read(bytes).map_err(invalid)?;
-    let Some(split) = find(&module).map_err(invalid)? else { return Ok((bytes.to_vec(), Vec::new())) };
+    let module = Module::read(&bytes).map_err(invalid)?;
+    let Some(split) = find(&module, survey) else { return Ok((bytes, Vec::new())) };
     let mut additions = Additions::default();
     let mut moved = Vec::new();
     for (at, body) in module.bodies.iter().enumerate() {
-        let mut splice = Splice::locals(bytes, body, &[])?;
-        let tokens = Tokens::read(body).map_err(invalid)?;
+        let mut splice = Splice::locals(&bytes, body, &[])?;
+        let found = &mut survey.functions[at];
+        let calls = found.calls_any(&split);
+        let tokens = if calls { Tokens::read(body).map_err(invalid)? } else { Tokens::default() };
+        found.call_instead(&split);
         for (index, token) in tokens.all.iter().enumerate() {
             let (Kind::Call(function), Some(next)) = (token.kind, tokens.all.get(index + 1)) else { continue };
             if let Some(Some(to)) = split.get(function as usize) {
@@ -42,24 +46,17 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u32>), Refusal> {
     }
     let originals = moved.iter().map(|(function, _)| *function).collect();
     for (function, splice) in moved {
+        let index = module.imported() + survey.functions.len() as u32;
+        survey.move_to((function - module.imported()) as usize, index);
         additions.functions.add(|out| module.functions[function as usize].encode(out));
         splice.finish(&mut additions.code);
     }
-    Ok((additions.write(bytes, &module.sections)?, originals))
+    Ok((additions.write(&bytes, &module.sections)?, originals))
 }
 
 /// For each function, the one that gets its code; `None` if no function is called in both ways.
-fn find(module: &Module<'_>) -> Result<Option<Vec<Option<u32>>>, wasmparser::BinaryReaderError> {
-    let mut called = vec![false; module.functions.len()];
-    for body in &module.bodies {
-        for token in Tokens::read(body)?.all {
-            if let Kind::Call(function) = token.kind
-                && let Some(called) = called.get_mut(function as usize)
-            {
-                *called = true;
-            }
-        }
-    }
+fn find(module: &Module<'_>, survey: &Survey) -> Option<Vec<Option<u32>>> {
+    let called = survey.called(module.functions.len());
     let mut next = module.functions.len() as u32;
     let mut split = Vec::with_capacity(called.len());
     for (function, (called, known)) in called.into_iter().zip(module.is_entry()).enumerate() {
@@ -67,5 +64,5 @@ fn find(module: &Module<'_>) -> Result<Option<Vec<Option<u32>>>, wasmparser::Bin
         split.push(both.then_some(next));
         next += u32::from(both);
     }
-    Ok((next > module.functions.len() as u32).then_some(split))
+    (next > module.functions.len() as u32).then_some(split)
 }
