@@ -406,17 +406,21 @@ mod tests {
             same::<bool>(text);
             same::<char>(text);
             same::<String>(text);
-            (same::<u8>(text), same::<i8>(text), same::<u64>(text), same::<i64>(text));
-            (same::<u128>(text), same::<i128>(text), same::<f64>(text));
+            same::<u8>(text);
+            same::<i8>(text);
+            same::<u64>(text);
+            same::<i64>(text);
+            same::<u128>(text);
+            same::<i128>(text);
+            same::<f64>(text);
             if !serde_json::from_slice::<f32>(text).is_ok_and(f32::is_infinite) {
                 same::<f32>(text);
             }
-            (
-                same::<BTreeMap<i64, bool>>(text),
-                same::<BTreeMap<u128, bool>>(text),
-                same::<BTreeMap<bool, String>>(text),
-            );
-            (same::<BTreeMap<Option<char>, u8>>(text), same::<BTreeMap<String, u8>>(text));
+            same::<BTreeMap<i64, bool>>(text);
+            same::<BTreeMap<u128, bool>>(text);
+            same::<BTreeMap<bool, String>>(text);
+            same::<BTreeMap<Option<char>, u8>>(text);
+            same::<BTreeMap<String, u8>>(text);
         }
         same_for_all(b"\"\xff\"");
         same_for_all(b"[\xc3]");

@@ -158,7 +158,8 @@ fn hello_world_is_small() {
 
 fn sealed_bytes(job: &Crate) -> u64 {
     let built = job.says("build --json");
-    let built: serde_json::Value = serde_json::from_slice(&built.stdout).unwrap_or_else(|_| panic!("{built:?}"));
+    assert!(built.status.success(), "{built:?}");
+    let built: serde_json::Value = serde_json::from_slice(&built.stdout).expect("JSON");
     let checked = job.says(&format!("check {} --json", built["path"].as_str().expect("a path")));
     let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).expect("JSON");
     checked["module_bytes"].as_u64().expect("a number")
