@@ -31,6 +31,9 @@ pub mod json {
     /// # Errors
     /// With line and column.
     pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, impl core::fmt::Display> {
+        #[cfg(feature = "small")]
+        return crate::json::read(bytes);
+        #[cfg(not(feature = "small"))]
         serde_json::from_slice(bytes)
     }
 
@@ -39,6 +42,9 @@ pub mod json {
     /// # Errors
     /// A value that the format has no way to write.
     pub fn encode<T: Serialize>(value: T) -> Result<Vec<u8>, impl core::fmt::Display> {
+        #[cfg(feature = "small")]
+        return crate::json::write(&value);
+        #[cfg(not(feature = "small"))]
         serde_json::to_vec(&value)
     }
 }
@@ -202,7 +208,7 @@ fn panic_message(panic: &std::panic::PanicHookInfo<'_>) -> String {
         // By hand: the formatting of numbers would be a third of a small module.
         for number in [location.line(), location.column()] {
             text.push(':');
-            push_number(&mut text, number);
+            push_number(&mut text, number.into());
         }
         text.push_str(": ");
     }
@@ -210,8 +216,8 @@ fn panic_message(panic: &std::panic::PanicHookInfo<'_>) -> String {
     text
 }
 
-#[cfg(any(target_arch = "wasm32", test))]
-fn push_number(text: &mut String, number: u32) {
+#[cfg(any(target_arch = "wasm32", feature = "small", test))]
+pub(crate) fn push_number(text: &mut String, number: u64) {
     if number >= 10 {
         push_number(text, number / 10);
     }

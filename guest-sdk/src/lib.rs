@@ -29,6 +29,8 @@
 
 mod entry;
 mod host;
+#[cfg(any(feature = "small", test))]
+mod json;
 mod log;
 #[cfg(any(all(feature = "small", target_arch = "wasm32"), test))]
 mod small;

@@ -110,6 +110,12 @@ pub(crate) fn run(report: &mut Report) {
     publish::measure(report, &corpus);
 }
 
+/// Start-up alone.
+pub(crate) fn start(report: &mut Report) {
+    report.say("compiling the kernels and the example jobs to WebAssembly");
+    start::measure(report, &Corpus::build());
+}
+
 /// Adds two tables of one engine: medians and minima of all variants that it has, by the unsealed module.
 fn compare(report: &mut Report, engine: &str, kernels: &[Kernel], measured: &[Measured]) {
     let here = |variant: &Variant| measured.iter().all(|measured| measured.times.contains_key(variant));

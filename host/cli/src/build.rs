@@ -21,7 +21,7 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// How jobs are compiled, whatever the crate's own profile says. A panic ends the execution, so unwinding
 /// is dead weight; one code unit and full LTO make the module small and the same on every machine.
-const PROFILE: &[&str] = &[
+pub const PROFILE: &[&str] = &[
     "profile.release.panic=\"abort\"",
     "profile.release.opt-level=3",
     "profile.release.lto=true",
@@ -29,6 +29,9 @@ const PROFILE: &[&str] = &[
     "profile.release.debug=false",
     "profile.release.strip=\"debuginfo\"",
 ];
+
+/// Added for jobs that ask for the SDK's feature `small`: what is the SDK's own is compiled for size, and the job for speed as ever.
+const SMALL: &str = "profile.release.package.manyhands.opt-level=\"s\"";
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -181,6 +184,9 @@ fn compile(package: &Package, folder: &Path, screen: Screen) -> Result<PathBuf> 
     for setting in PROFILE {
         command.args(["--config", setting]);
     }
+    if is_small(package) {
+        command.args(["--config", SMALL]);
+    }
     if let Some(remap) = anonymous_paths() {
         command.arg("--config").arg(remap);
     }
@@ -210,6 +216,11 @@ fn compile(package: &Package, folder: &Path, screen: Screen) -> Result<PathBuf> 
     }
     let artifact = artifact.ok_or_else(|| Fault::bug("cargo built no .wasm file"))?;
     Ok(artifact.into_std_path_buf())
+}
+
+fn is_small(package: &Package) -> bool {
+    let small = |feature: &String| feature == "small";
+    package.dependencies.iter().any(|needed| needed.name == "manyhands" && needed.features.iter().any(small))
 }
 
 /// A setting that keeps the author's folders out of the module: panics of dependencies carry the path of

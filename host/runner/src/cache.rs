@@ -1,27 +1,28 @@
 //! Machine code on disk, so that a module is compiled once on this computer.
 //!
 //! Machine code is executed as it is, so nobody but this runner may put any there: each entry ends with
-//! an HMAC-SHA-256 (RFC 2104) under a key that only this user can read, over the module's digest, the
-//! engine's fingerprint and the code. An entry that does not fit is ignored and replaced.
+//! a keyed BLAKE3 under a key that only this user can read, over the module's digest, the engine's
+//! fingerprint and the code. An entry that does not fit is ignored and replaced. What is checked is what
+//! was read: a file that changes afterwards changes nothing.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use manyhands_model::Digest;
-use sha2::Sha256;
 
 /// Most bytes that the cache keeps; the entries that were not used for longest leave.
 const BYTES_MAX: u64 = 512 << 20;
 /// Bytes of an entry's tag.
-const TAG_BYTES: usize = 32;
+const TAG_BYTES: usize = blake3::OUT_LEN;
+/// What the tag's key follows from the runner's for, so that it is used for nothing else.
+const TAG_CONTEXT: &str = "manyhands 2026-11 runner: compiled modules on disk";
 
 /// The cache in one directory.
 pub struct Cache {
     dir: PathBuf,
-    key: [u8; 32],
+    tag_key: [u8; 32],
     engine: Digest,
     bytes_max: u64,
 }
@@ -33,21 +34,26 @@ impl Cache {
     /// When the directory cannot be made.
     pub fn open(dir: &Path, key: [u8; 32], engine: Digest) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), key, engine, bytes_max: BYTES_MAX })
+        let tag_key = blake3::derive_key(TAG_CONTEXT, &key);
+        Ok(Self { dir: dir.to_owned(), tag_key, engine, bytes_max: BYTES_MAX })
     }
 
     /// Machine code of a module, if this runner compiled it for this engine before.
     pub fn get(&self, module: Digest) -> Option<Vec<u8>> {
         let path = self.path(module);
-        let mut entry = fs::read(&path).ok()?;
-        let at = entry.len().checked_sub(TAG_BYTES)?;
-        let tag = entry.split_off(at);
-        if self.mac(module, &entry).verify_slice(&tag).is_err() {
+        let mut file = fs::File::open(&path).ok()?;
+        let bytes = file.metadata().map_or(0, |about| about.len());
+        let mut entry = Vec::with_capacity(usize::try_from(bytes).ok()?.saturating_add(1));
+        file.read_to_end(&mut entry).ok()?;
+        let (code, tag) = entry.split_last_chunk::<TAG_BYTES>()?;
+        // Compares in constant time.
+        if self.tag(module, code) != *tag {
             tracing::warn!(file = %path.display(), "a cached module was changed on disk; compiling it again");
             return None;
         }
         // The time of last use decides who leaves; not being able to note it costs a compilation at most.
-        let _noted = fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        let _noted = file.set_modified(SystemTime::now());
+        entry.truncate(code.len());
         Some(entry)
     }
 
@@ -56,11 +62,11 @@ impl Cache {
     /// # Errors
     /// When it cannot be written. The code can be used all the same.
     pub fn put(&self, module: Digest, code: &[u8]) -> io::Result<()> {
-        let tag = self.mac(module, code).finalize().into_bytes();
+        let tag = self.tag(module, code);
         let path = self.path(module);
         let part = path.with_extension("part");
         // No fsync: an entry that a crash tears fails its tag and is made again.
-        fs::write(&part, [code, &tag[..]].concat())?;
+        fs::write(&part, [code, tag.as_bytes()].concat())?;
         fs::rename(&part, &path)?;
         self.evict()
     }
@@ -69,13 +75,11 @@ impl Cache {
         self.dir.join(format!("{module}-{}", self.engine.short()))
     }
 
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-    fn mac(&self, module: Digest, code: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key");
-        mac.update(&module.0);
-        mac.update(&self.engine.0);
-        mac.update(code);
-        mac
+    fn tag(&self, module: Digest, code: &[u8]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.tag_key);
+        // The digests have one length each, so no two entries are hashed alike.
+        hasher.update(&module.0).update(&self.engine.0).update(code);
+        hasher.finalize()
     }
 
     fn evict(&self) -> io::Result<()> {

@@ -15,9 +15,11 @@ use manyhands_protocol::Entry;
 use manyhands_verifier::ending::{self, Stop};
 use serde::{Deserialize, Serialize};
 use wasmtime::{
-    Caller, Config, Engine, Extern, InstanceAllocationStrategy, InstancePre, Linker, Memory, Module, ModuleExport,
-    OptLevel, PoolingAllocationConfig, ResourceLimiter, Store, Trap, Val,
+    Caller, Config, Engine, Extern, InstancePre, Linker, Memory, Module, ModuleExport, OptLevel, ResourceLimiter,
+    Store, Trap, Val,
 };
+
+use crate::memory::{Memories, Pagemap};
 
 /// What workers say they execute with.
 pub const NAME: &str = "wasmtime 48";
@@ -26,8 +28,6 @@ pub const NAME: &str = "wasmtime 48";
 const STACK_BYTES: usize = 1 << 20;
 /// Table elements that one instance may have; the sealer's cap.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
-/// What the engine keeps of one instance, in bytes: about 40 for each of the sealer's 50,000 functions.
-const INSTANCE_BYTES_MAX: usize = 4 << 20;
 
 /// What is to be executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,7 @@ impl Infrastructure {
 pub struct Wasm {
     engine: Engine,
     linker: Arc<Linker<Host>>,
+    knows_pages: bool,
 }
 
 /// A module, ready to be executed.
@@ -94,14 +95,30 @@ pub struct Prepared {
 }
 
 impl Wasm {
-    /// Sets the engine up. Reserves address space, and no memory yet.
+    /// Sets the engine up, for a process that may open files.
     ///
     /// # Errors
     /// [`Infrastructure`] where the machine does not allow that.
     pub fn new() -> Result<Self, Infrastructure> {
-        let engine = Engine::new(&config()).map_err(|error| Infrastructure::of("the engine cannot start", &error))?;
+        Self::with_pagemap(Pagemap::open())
+    }
+
+    /// Sets the engine up. Without a page map it does the same and takes longer over each unit.
+    ///
+    /// # Errors
+    /// [`Infrastructure`] where the machine does not allow that.
+    pub fn with_pagemap(pagemap: Option<Pagemap>) -> Result<Self, Infrastructure> {
+        let memories = Memories::new(pagemap);
+        let knows_pages = memories.know_their_pages();
+        let engine =
+            Engine::new(&config(memories)).map_err(|error| Infrastructure::of("the engine cannot start", &error))?;
         let linker = linker(&engine).map_err(|error| Infrastructure::of("the engine cannot be linked", &error))?;
-        Ok(Self { engine, linker: Arc::new(linker) })
+        Ok(Self { engine, linker: Arc::new(linker), knows_pages })
+    }
+
+    /// Whether memory is set back page by page, which is quicker.
+    pub fn knows_pages(&self) -> bool {
+        self.knows_pages
     }
 
     /// Names everything that decides whether compiled code can be used: the engine's version, its settings
@@ -196,18 +213,16 @@ fn not_sealed() -> Infrastructure {
     Infrastructure("the module does not export what sealed modules do".into())
 }
 
-fn config() -> Config {
-    let mut pool = PoolingAllocationConfig::default();
-    pool.total_core_instances(1).total_memories(1).total_tables(1).table_elements(TABLE_ELEMENTS_MAX);
-    pool.max_core_instance_size(INSTANCE_BYTES_MAX);
-    pool.max_memory_size(usize::try_from(Limits::MAX.memory_bytes).unwrap_or(usize::MAX));
-    pool.linear_memory_keep_resident(1 << 20);
+fn config(memories: Memories) -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .with_host_memory(Arc::new(memories))
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(STACK_BYTES)
         .memory_init_cow(false)
+        // For stack traces, which nobody reads: a third of what is loaded.
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
         .wasm_multi_memory(false)

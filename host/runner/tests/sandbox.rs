@@ -7,7 +7,7 @@ use manyhands_abi as abi;
 use manyhands_model::{Digest, Fuel, Limits, Verdict};
 use manyhands_protocol::Entry;
 use manyhands_runner::cache::Cache;
-use manyhands_runner::engine::{Executed, Execution, Infrastructure};
+use manyhands_runner::engine::{Executed, Execution, Infrastructure, Wasm};
 use manyhands_runner::sandbox::lockdown::Wall;
 use manyhands_runner::sandbox::{Compiled, Program, Slot, compile, parent};
 
@@ -281,6 +281,78 @@ async fn every_unit_gets_a_fresh_instance() {
     }
 }
 
+/// What a unit of the next test finds, and leaves in another state.
+const DIRTY: &str = r#"
+    (global $count (mut i64) (i64.const 7))
+    (type $word (func (result i32)))
+    (table $table 10 20 funcref) (elem (table $table) (i32.const 3) func $one)
+    (func $one (result i32) (i32.const 1)) (func $two (result i32) (i32.const 2))
+    (elem $second func $two)
+    (data (i32.const 70000) "data of the first kind")
+    (data (i32.const 1000000) "and far away")
+    (data $passive "passive")"#;
+
+#[tokio::test]
+async fn nothing_of_a_unit_is_left_for_the_next_one() {
+    // The sum of all words of the memory, before every word is overwritten, the memory grown, and that written as well.
+    let run = "(local $at i32) (local $sum i64)
+        (loop
+          (local.set $sum (i64.add (i64.rotl (local.get $sum) (i64.const 1)) (i64.load (local.get $at))))
+          (i64.store (local.get $at) (i64.const -1))
+          (local.set $at (i32.add (local.get $at) (i32.const 8)))
+          (br_if 0 (i32.lt_u (local.get $at) (i32.shl (memory.size) (i32.const 16)))))
+        (drop (memory.grow (i32.const 16)))
+        (loop
+          (local.set $sum (i64.add (local.get $sum) (i64.load (local.get $at))))
+          (i64.store (local.get $at) (i64.const -1))
+          (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+          (br_if 0 (i32.lt_u (local.get $at) (i32.shl (memory.size) (i32.const 16)))))
+        (memory.init $passive (i32.const 40) (i32.const 0) (i32.const 7))
+        (i64.store (i32.const 0) (local.get $sum))
+        (i64.store (i32.const 8) (global.get $count))
+        (i32.store (i32.const 16) (call_indirect $table (type $word) (i32.const 3)))
+        (i64.store (i32.const 24) (i64.const 0))
+        (global.set $count (i64.const -1))
+        (table.init $table $second (i32.const 3) (i32.const 0) (i32.const 1))
+        (i32.store (i32.const 20) (call_indirect $table (type $word) (i32.const 3)))
+        (data.drop $passive) (elem.drop $second)
+        (call $output_write (i32.const 0) (i32.const 48))";
+    // Few pages, which are overwritten, and more than are kept.
+    for pages in [17, 200] {
+        let job = job_of(&pages.to_string(), DIRTY, run).await;
+        let mut slot = Slot::new(program());
+        let first = once(&mut slot, &job, unit(b"")).await.expect("executes");
+        assert!(first.outcome.verdict.is_ok(), "{first:?}");
+        assert_eq!(first.output[8..24], [7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
+        assert_ne!(first.output[..8], [0; 8], "the data was there");
+        // Another module's data is as little to be seen as one's own.
+        let other = job_of("17", r#"(data (i32.const 500000) "another")"#, ECHO).await;
+        for round in 0..4 {
+            let next = once(&mut slot, &job, unit(b"")).await.expect("executes");
+            assert_eq!((&next.outcome, &next.output), (&first.outcome, &first.output), "{pages} pages, round {round}");
+            once(&mut slot, &other, unit(b"in between")).await.expect("executes");
+        }
+        // The same without walls, where memory is set back page by page if the kernel can tell which, and where it is not.
+        for wasm in [Wasm::new(), Wasm::with_pagemap(None)].map(|wasm| wasm.expect("starts")) {
+            let [job, other] = [&job, &other].map(|job| wasm.prepare(&job.code).expect("can be used"));
+            for _ in 0..3 {
+                let next = wasm.execute(&job, unit(b""), Box::new(|_| ())).expect("executes");
+                assert_eq!((&next.outcome, &next.output), (&first.outcome, &first.output), "{}", wasm.knows_pages());
+                wasm.execute(&other, unit(b"in between"), Box::new(|_| ())).expect("executes");
+            }
+        }
+    }
+}
+
+/// A kernel that is too old cannot tell, and what there is to fall back to is the engine's own test.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_locked_down_slot_still_knows_which_of_its_pages_were_touched() {
+    let (_, knows_pages) = parent::probe(&program()).await.expect("answers");
+    let outside = Wasm::new().expect("starts");
+    assert_eq!(knows_pages, outside.knows_pages());
+}
+
 #[tokio::test]
 async fn a_nan_has_the_same_bits_everywhere() {
     let run = "(local $zero f64)
@@ -368,7 +440,7 @@ async fn a_program_that_is_no_sandbox_is_noticed() {
 #[tokio::test]
 async fn attack_2_a_child_opens_no_file_and_no_socket_and_starts_nothing() {
     let (lockdown, _) = parent::survey(&program()).await.expect("starts");
-    let possible = parent::probe(&program()).await.expect("answers");
+    let (possible, _) = parent::probe(&program()).await.expect("answers");
     if lockdown.seccomp == Wall::Enforced {
         assert_eq!(possible, Vec::<String>::new(), "{lockdown}");
     }

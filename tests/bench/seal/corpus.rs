@@ -4,21 +4,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use manyhands_abi::MANIFEST_SECTION;
+use manyhands_cli::build::PROFILE;
 use manyhands_model::Codec;
 use manyhands_tests::{jobs, workspace};
 use wasm_encoder::{CustomSection, Section as _};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-
-/// As `manyhands build` compiles jobs.
-const PROFILE: &[&str] = &[
-    "profile.release.panic=\"abort\"",
-    "profile.release.opt-level=3",
-    "profile.release.lto=true",
-    "profile.release.codegen-units=1",
-    "profile.release.debug=false",
-    "profile.release.strip=\"debuginfo\"",
-];
 
 /// What a kernel is about. Aims are set for each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

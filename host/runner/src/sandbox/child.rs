@@ -37,9 +37,9 @@ pub fn run_if_child() -> Option<ExitCode> {
 fn serve(role: Role) -> io::Result<()> {
     // Afterwards it can no longer be asked for.
     let parent = std::os::unix::process::parent_id();
-    let enforced = lockdown::enter(role)?;
+    let (enforced, pagemap) = lockdown::enter(role)?;
     let (mut from, mut to) = (io::stdin(), io::stdout());
-    let wasm = match Wasm::new() {
+    let wasm = match Wasm::with_pagemap(pagemap) {
         Ok(wasm) => wasm,
         Err(error) => return write(&mut to, &Response::Failed(error)),
     };
@@ -85,7 +85,9 @@ impl Child {
                     executed.map(|executed| Response::Executed(Box::new(executed)))
                 }
             },
-            Request::Probe => Ok(Response::Probed(lockdown::probe(self.parent))),
+            Request::Probe => {
+                Ok(Response::Probed { possible: lockdown::probe(self.parent), knows_pages: self.wasm.knows_pages() })
+            }
         };
         answered.unwrap_or_else(Response::Failed)
     }

@@ -10,6 +10,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Pagemap;
+
 /// What a child is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -73,9 +75,12 @@ mod linux {
     };
     use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
     use rustix::thread::set_no_new_privs;
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+        TargetArch,
+    };
 
-    use super::{Lockdown, Role, Wall, io};
+    use super::{Lockdown, Pagemap, Role, Wall, io};
 
     /// Address space of a child: what the engine reserves (one memory with its guards, about 8 GiB) and
     /// 4 GiB to compile or to pass messages in.
@@ -83,12 +88,14 @@ mod linux {
     /// Processor time of a compiler, in seconds.
     const COMPILER_SECONDS: u64 = 120;
 
-    /// Locks this process down, for good.
+    /// Locks this process down, for good, and returns the one file that a slot keeps open: it tells which pages of its own
+    /// memory there are.
     ///
     /// # Errors
     /// When a limit that every system has cannot be set.
-    pub fn enter(role: Role) -> io::Result<Lockdown> {
+    pub fn enter(role: Role) -> io::Result<(Lockdown, Option<Pagemap>)> {
         close_what_was_inherited();
+        let pagemap = if role == Role::Slot { Pagemap::open() } else { None };
         // Tied to the thread that started this process: the parent starts its children from threads that
         // live as long as its runtime. When it is too late, reading from the parent ends this process.
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -104,11 +111,11 @@ mod linux {
         let landlock = landlock().unwrap_or_else(|error| Wall::Missing(error.to_string()));
         // After Landlock, which needs a descriptor itself. Those that are open stay usable.
         limit(Resource::Nofile, 0)?;
-        let seccomp = match seccomp() {
+        let seccomp = match seccomp(pagemap.as_ref()) {
             Ok(()) => Wall::Enforced,
             Err(error) => Wall::Missing(error.to_string()),
         };
-        Ok(Lockdown { landlock, seccomp })
+        Ok((Lockdown { landlock, seccomp }, pagemap))
     }
 
     /// Closes every descriptor but the three standard ones. Rust marks its own as not to be inherited; this
@@ -142,7 +149,7 @@ mod linux {
 
     /// Memory, its own signals, time, and the pipes that are open already. No other process, no file, no
     /// socket. Anything else fails as not permitted.
-    fn seccomp() -> Result<(), Box<dyn std::error::Error>> {
+    fn seccomp(pagemap: Option<&Pagemap>) -> Result<(), Box<dyn std::error::Error>> {
         const ALLOWED: &[libc::c_long] = &[
             libc::SYS_read,
             libc::SYS_write,
@@ -171,7 +178,15 @@ mod linux {
             libc::SYS_exit,
             libc::SYS_exit_group,
         ];
-        let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = ALLOWED.iter().map(|call| (*call, vec![])).collect();
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, vec![])).collect();
+        if let Some(pagemap) = pagemap {
+            // Of all that can be asked of a device or a file, one question, to one file.
+            let is = |argument: u8, value: u32| {
+                SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(value))
+            };
+            let scan = SeccompRule::new(vec![is(0, pagemap.descriptor().cast_unsigned())?, is(1, Pagemap::REQUEST)?])?;
+            rules.insert(libc::SYS_ioctl, vec![scan]);
+        }
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
         let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
         let filter: BpfProgram = SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?.try_into()?;
@@ -185,9 +200,9 @@ mod linux {
 /// # Errors
 /// None.
 #[cfg(not(target_os = "linux"))]
-pub fn enter(_role: Role) -> io::Result<Lockdown> {
+pub fn enter(_role: Role) -> io::Result<(Lockdown, Option<Pagemap>)> {
     let missing = || Wall::Missing("only Linux has it".into());
-    Ok(Lockdown { landlock: missing(), seccomp: missing() })
+    Ok((Lockdown { landlock: missing(), seccomp: missing() }, None))
 }
 
 /// Tries what is forbidden and lists what was possible all the same. Run by the tests in a real child of
@@ -208,6 +223,7 @@ pub(super) fn probe(parent: u32) -> Vec<String> {
     note("start a process", std::process::Command::new("/bin/true").spawn().is_ok());
     let parent = i32::try_from(parent).ok().and_then(rustix::process::Pid::from_raw);
     note("signal its parent", parent.is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()));
+    note("ask how much there is in a pipe", rustix::io::ioctl_fionread(std::io::stdin()).is_ok());
     note("start a thread", std::thread::Builder::new().spawn(|| ()).is_ok());
     possible
 }

@@ -168,14 +168,15 @@ pub async fn survey(program: &Program) -> Result<(Lockdown, Digest), Infrastruct
     Ok((process.lockdown.clone(), process.fingerprint))
 }
 
-/// Runs the forbidden in a slot's process and lists what was possible.
+/// Runs the forbidden in a slot's process, lists what was possible, and says whether that process can tell which pages of
+/// its own memory were touched, which is allowed and needed for short units to be short.
 ///
 /// # Errors
 /// [`Infrastructure`] when the child does not answer.
-pub async fn probe(program: &Program) -> Result<Vec<String>, Infrastructure> {
+pub async fn probe(program: &Program) -> Result<(Vec<String>, bool), Infrastructure> {
     let mut process = Process::start(program, "slot").await?;
     match process.ask(&Request::Probe, MESSAGE_BESIDE_OUTPUT_BYTES, &mut |_| ()).await? {
-        Response::Probed(possible) => Ok(possible),
+        Response::Probed { possible, knows_pages } => Ok((possible, knows_pages)),
         _ => Err(unexpected()),
     }
 }

@@ -41,8 +41,8 @@ pub(super) enum Response {
     Executed(Box<Executed>),
     /// The machine failed.
     Failed(Infrastructure),
-    /// What of the forbidden was possible.
-    Probed(Vec<String>),
+    /// What of the forbidden was possible, and whether the child can tell which of its pages were touched.
+    Probed { possible: Vec<String>, knows_pages: bool },
 }
 
 fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
