@@ -295,7 +295,7 @@ impl Weaver<'_, '_> {
 
     /// Begins an event; `ty` is the place of the type of what is stored.
     fn event(&self, to: &mut InstructionSink<'_>, kind: EventKind, at: usize, ty: u32, locals: &Locals) {
-        let header = i64::from(ty) << 40 | (kind as i64) << 32 | i64::from(self.known.imported()) + at as i64;
+        let header = i64::from(ty) << 40 | (kind as i64) << 32 | i64::from(self.known.imported() + at as u32);
         to.i64_const(header).call(self.mix()).local_get(locals.call).call(self.mix());
     }
 
