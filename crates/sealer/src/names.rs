@@ -6,7 +6,7 @@ use wasmparser::{BinaryReaderError, KnownCustom, Name, Parser, Payload};
 
 use crate::refusal::{Place, Refusal};
 
-/// Longest name that is shown, in characters. Names are the publisher's and may be of any length.
+/// Longest name that a refusal shows, in characters. Names are the publisher's and may be of any length.
 const CHARS_MAX: usize = 120;
 
 /// The refusal with its place said as well as `module` allows.
@@ -42,7 +42,7 @@ fn function_at(module: &[u8], offset: usize) -> Option<u32> {
 }
 
 fn name_of(module: &[u8], index: u32) -> Option<String> {
-    all(module).remove(&index)
+    all(module).remove(&index).map(|name| name.chars().take(CHARS_MAX).collect())
 }
 
 /// The names that a module gives its functions, as far as they can be read.
@@ -61,5 +61,5 @@ pub fn all(module: &[u8]) -> BTreeMap<u32, String> {
             _ => None,
         });
     let names = maps.flat_map(|map| map.into_iter().map_while(|name: Result<_, BinaryReaderError>| name.ok()));
-    names.map(|naming| (naming.index, naming.name.chars().take(CHARS_MAX).collect())).collect()
+    names.map(|naming| (naming.index, naming.name.to_owned())).collect()
 }

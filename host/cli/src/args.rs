@@ -150,6 +150,12 @@ pub struct Check {
     /// The module
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
     pub module: PathBuf,
+    /// Execute it once with this input, outside of the sandbox, and show which function used how much fuel; `-` is stdin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub input: Option<PathBuf>,
+    /// With --input: the reduce step
+    #[arg(long, requires = "input")]
+    pub reduce: bool,
 }
 
 /// Where the inputs come from.

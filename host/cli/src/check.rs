@@ -1,6 +1,11 @@
 //! `manyhands check`: what a module is, or why no coordinator would take it.
 
+use std::collections::BTreeMap;
+
+use manyhands_engines::spent::spent;
+use manyhands_engines::{Failure, Kind, Unit};
 use manyhands_model::{Digest, Manifest};
+use manyhands_protocol::Entry;
 use manyhands_sealer::{Sealed, names};
 use manyhands_verifier::frame;
 use rustc_demangle::demangle;
@@ -8,6 +13,8 @@ use serde::Serialize;
 
 use crate::args::Check;
 use crate::fault::{Fault, Result};
+use crate::inputs;
+use crate::local::unit_seed;
 use crate::screen::{Screen, bytes, grouped, printable, table};
 
 /// What a module is.
@@ -35,6 +42,35 @@ pub struct Report {
     pub module_bytes: u64,
     /// What sealing does to each function, the largest first.
     pub sealing: Vec<Function>,
+    /// Where the fuel of one execution went, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+}
+
+/// Where the fuel of one execution went.
+#[derive(Debug, Serialize)]
+pub struct Profile {
+    /// How it ended.
+    pub verdict: &'static str,
+    /// What it used.
+    pub fuel: u64,
+    /// By function, the dearest first; their own fuel adds up to all of it. Only an execution that returns tells.
+    pub functions: Vec<Used>,
+}
+
+/// What one function used.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Used {
+    /// Its index in the file, imports first.
+    pub index: u32,
+    /// Its name, if the file has names.
+    pub name: String,
+    /// How often it was called.
+    pub calls: u64,
+    /// Fuel that it paid, also for the functions that their callers pay for.
+    pub own: u64,
+    /// That, and what those paid whom it called.
+    pub all: u64,
 }
 
 /// What sealing does to one function.
@@ -67,7 +103,44 @@ pub struct Function {
 pub fn check(args: &Check, screen: Screen) -> Result<()> {
     let source = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     let sealed = manyhands_sealer::seal(&source).map_err(|refusal| Fault::refused(&refusal))?;
-    screen.show(&report(&source, &sealed), text)
+    let mut report = report(&source, &sealed);
+    if let Some(input) = &args.input {
+        let entry = if args.reduce { Entry::Reduce } else { Entry::Run };
+        report.profile = Some(profile(&source, &sealed, entry, &inputs::read_whole(input)?)?);
+    }
+    screen.show(&report, text)
+}
+
+/// Executes a job once and counts what each function used.
+///
+/// # Errors
+/// The job has no reduce step, or this machine cannot execute it.
+pub fn profile(source: &[u8], sealed: &Sealed, entry: Entry, input: &[u8]) -> Result<Profile> {
+    if entry == Entry::Reduce && !sealed.reduces {
+        return Err(Fault::usage(format!("`{}` has no reduce step", sealed.manifest.name)));
+    }
+    let free: Vec<bool> = sealed.metered.iter().map(|metered| metered.free).collect();
+    let seed = unit_seed(&Digest::of(&sealed.bytes), 0);
+    let unit = Unit { entry, input, seed, limits: sealed.manifest.limits };
+    let bug = |failure: Failure| Fault::bug(format!("this machine could not execute the job: {failure}"));
+    let mut engine = Kind::Cranelift.open().map_err(bug)?;
+    let (executed, spent) = spent(engine.as_mut(), &sealed.bytes, &free, &unit).map_err(bug)?;
+    let names = names::all(source);
+    let mut functions: BTreeMap<u32, Used> = BTreeMap::new();
+    for (metered, spent) in sealed.metered.iter().zip(spent.iter().flatten()).filter(|(metered, _)| !metered.free) {
+        // A function that was split in two is one again.
+        let used = functions.entry(metered.function).or_insert_with(|| Used {
+            index: metered.function,
+            name: names.get(&metered.function).map_or_else(String::new, |name| format!("{:#}", demangle(name))),
+            ..Used::default()
+        });
+        used.own += spent.own;
+        (used.all, used.calls) = (used.all.max(spent.all), used.calls.max(spent.calls));
+    }
+    let mut functions: Vec<Used> = functions.into_values().filter(|used| used.calls > 0).collect();
+    functions.sort_by_key(|used| core::cmp::Reverse((used.own, used.all)));
+    let outcome = executed.outcome;
+    Ok(Profile { verdict: outcome.verdict.word(), fuel: outcome.fuel.0, functions })
 }
 
 /// What there is to say about a sealed module.
@@ -101,6 +174,7 @@ pub fn report(source: &[u8], sealed: &Sealed) -> Report {
         module: Digest::of(&sealed.bytes),
         module_bytes: sealed.bytes.len() as u64,
         sealing,
+        profile: None,
     }
 }
 
@@ -134,7 +208,61 @@ fn text(report: &Report) -> String {
     ]);
     lines.push(String::new());
     lines.push(sealing(&report.sealing));
+    if let Some(profile) = &report.profile {
+        lines.extend([String::new(), used(profile)]);
+    }
     lines.join("\n")
+}
+
+/// The dearest functions, in a table.
+fn used(profile: &Profile) -> String {
+    /// More are in `--json`.
+    const SHOWN: usize = 20;
+    let Profile { verdict, fuel, functions } = profile;
+    let summary = format!("one execution: {verdict}, {} fuel", grouped(*fuel));
+    if functions.is_empty() {
+        return format!("{summary}; only one that ends as ok tells which function used it");
+    }
+    let rows: Vec<[String; 5]> = functions
+        .iter()
+        .take(SHOWN)
+        .map(|used| {
+            let share = used.own as f64 / (*fuel).max(1) as f64 * 100.0;
+            [
+                format!("{share:4.1} %"),
+                format!("{:>14}", grouped(used.own)),
+                format!("{:>14}", grouped(used.all)),
+                format!("{:>10}", grouped(used.calls)),
+                match used.name.as_str() {
+                    "" => format!("function {}", used.index),
+                    name => end_of(&printable(name), 28),
+                },
+            ]
+        })
+        .collect();
+    let more = match functions.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n… and {} more; all are in --json", grouped(more as u64)),
+    };
+    let head = [
+        "share",
+        &format!("{:>14}", "fuel"),
+        &format!("{:>14}", "with callees"),
+        &format!("{:>10}", "calls"),
+        "function",
+    ];
+    let note = "of small functions their callers pay what they cost, and it is counted there";
+    format!("{summary}\n{note}\n{}{more}", table(head, &rows))
+}
+
+/// A name that fits: of a path its end says most.
+fn end_of(name: &str, most: usize) -> String {
+    let length = name.chars().count();
+    if length <= most {
+        name.to_owned()
+    } else {
+        format!("…{}", name.chars().skip(length - most + 1).collect::<String>())
+    }
 }
 
 /// The largest functions, in a table.
@@ -170,4 +298,70 @@ fn sealing(functions: &[Function]) -> String {
         more => format!("\n… and {} more; all are in --json", grouped(more as u64)),
     };
     format!("{summary}\n{}{more}", table(["bytes", "fuel", "loops", "places", "stack", "function"], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::fault::Exit;
+    use crate::{build, foreign};
+
+    #[test]
+    fn own_fuel_adds_up_to_all_of_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for (file, inputs) in [
+            ("jobs/primes/primes.wat", vec!["[0,1000000]", "[999999000000,999999001000]"]),
+            ("jobs/align/align.c", vec!["ACGTACGTTAGC\nACGTCGTTAGGC\n"]),
+        ] {
+            let (module, manifest) = match foreign::module(&root.join(file)) {
+                Err(fault) if fault.exit == Exit::MissingTool => {
+                    eprintln!("LEFT OUT: {fault}");
+                    continue;
+                }
+                found => found.expect("a module"),
+            };
+            let (source, sealed) = build::pack(&module, &manifest).expect("it is sealed");
+            for input in inputs {
+                let entries = if sealed.reduces { vec![Entry::Run, Entry::Reduce] } else { vec![Entry::Run] };
+                for entry in entries {
+                    let profile = profile(&source, &sealed, entry, input.as_bytes()).expect("it is executed");
+                    let own: u64 = profile.functions.iter().map(|used| used.own).sum();
+                    let whole = if profile.verdict == "ok" { profile.fuel } else { 0 };
+                    assert_eq!(own, whole, "{file}: {profile:?}");
+                    // Whoever was called first used all there was, with those whom it called.
+                    let most = profile.functions.iter().map(|used| used.all).max().unwrap_or(0);
+                    assert_eq!(most, whole, "{file}: {profile:?}");
+                    assert!(profile.functions.iter().all(|used| used.own <= used.all), "{file}: {profile:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_recursion_is_counted_once_and_a_function_of_two_kinds_is_one() {
+        let manifest = r#"(@custom "manyhands.manifest" "{\"name\":\"t\",\"version\":\"1.0.0\",\"abi\":1}")"#;
+        let source = wat::parse_str(format!(
+            r#"(module (memory (export "memory") 1) (table 1 funcref) (elem (i32.const 0) $down)
+                 (func $down (param $left i32)
+                   (if (local.get $left) (then
+                     (call $down (i32.sub (local.get $left) (i32.const 1)))
+                     (call_indirect (param i32) (i32.const 0) (i32.const 0)))))
+                 (func $spin (param $left i32)
+                   (loop $again (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))
+                 (func (export "manyhands_run") (call $down (i32.const 9)) (call $spin (i32.const 500)))
+                 {manifest})"#
+        ));
+        let source = source.expect("a module");
+        let sealed = manyhands_sealer::seal(&source).expect("it is sealed");
+        let profile = profile(&source, &sealed, Entry::Run, b"").expect("it is executed");
+        let of = |name: &str| profile.functions.iter().find(|used| used.name == name).expect("it was called");
+        assert_eq!(profile.functions.iter().map(|used| used.own).sum::<u64>(), profile.fuel);
+        assert_eq!(of("down").calls, 10 + 9, "by name from ten places, of which nine call through the table");
+        assert_eq!((of("spin").calls, of("spin").own), (1, of("spin").all));
+        assert!(of("down").all + of("spin").all <= profile.fuel, "{profile:?}");
+        let text = used(&profile);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
 }

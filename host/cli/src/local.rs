@@ -21,6 +21,7 @@ use crate::screen::{Screen, grouped, printable};
 
 mod engines;
 pub mod guest_tests;
+mod parting;
 mod replicas;
 
 use replicas::{Answer, Job};
@@ -34,7 +35,7 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
     let module = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
     if !args.engines.is_empty() {
-        return engines::run(args, sealed, screen).await;
+        return engines::run(args, &module, sealed, screen).await;
     }
     let reduces = sealed.reduces && !args.no_reduce;
     if args.reduce && !sealed.reduces {
@@ -119,7 +120,7 @@ async fn reduce(
 }
 
 /// The seed of a unit: any value would do, and the same one again makes a failure repeatable.
-fn unit_seed(module: &Digest, unit: u32) -> [u8; 32] {
+pub(crate) fn unit_seed(module: &Digest, unit: u32) -> [u8; 32] {
     Digest::of_parts([&b"manyhands local seed\0"[..], module.as_bytes(), &unit.to_le_bytes()]).0
 }
 

@@ -15,6 +15,7 @@ mod kind;
 #[cfg(feature = "cranelift")]
 pub mod native;
 mod node;
+pub mod spent;
 mod talk;
 pub mod weave;
 

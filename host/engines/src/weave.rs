@@ -261,8 +261,7 @@ impl Weaver<'_, '_> {
                 return function;
             }
             Window::Leading => {
-                // All but the first bits are zero if it is not less than itself shifted away and back, by 64 - LEADING less
-                // leading zeros.
+                // Of the bits behind the first few none is set; the mask is 2^(64 - LEADING - leading zeros) - 1.
                 to.local_get(0).i64_const(1).i64_const(64 - LEADING).local_get(0).i64_clz().i64_sub().local_tee(0);
                 to.i64_const(0).local_get(0).i64_const(0).i64_gt_s().select().i64_shl().i64_const(1).i64_sub();
                 to.i64_and().i64_eqz();
@@ -295,7 +294,7 @@ impl Weaver<'_, '_> {
 
     /// Begins an event; `ty` is the place of the type of what is stored.
     fn event(&self, to: &mut InstructionSink<'_>, kind: EventKind, at: usize, ty: u32, locals: &Locals) {
-        let header = i64::from(ty) << 40 | (kind as i64) << 32 | i64::from(self.known.imported()) + at as i64;
+        let header = i64::from(ty) << 40 | (kind as i64) << 32 | i64::from(self.known.imported() + at as u32);
         to.i64_const(header).call(self.mix()).local_get(locals.call).call(self.mix());
     }
 

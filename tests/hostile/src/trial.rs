@@ -130,8 +130,8 @@ fn elsewhere(sealed: &Path) -> anyhow::Result<Result<(), String>> {
 pub fn table(all: &[Tried]) -> Vec<String> {
     let width = all.iter().map(|tried| tried.name.len()).max().unwrap_or(0);
     let mut lines = vec![format!(
-        "{:width$}  {:>7}  {:>6}  {:>7}  {:>7}  {:>9}  {:>8}  {:>8}  end",
-        "", "KB", "growth", "seal ms", "ms a MB", "peak MiB", "verify", "compile s"
+        "{:width$}  {:>7}  {:>6}  {:>7}  {:>7}  {:>9}  {:>8}  {:>9}  {:>7}  end",
+        "", "KB", "growth", "seal ms", "ms a MB", "peak MiB", "verify", "compile s", "its MiB"
     )];
     for Tried { name, sealing, compiling, broken } in all {
         let mark = if broken.is_empty() { "" } else { "  BROKEN" };
@@ -146,6 +146,7 @@ pub fn table(all: &[Tried]) -> Vec<String> {
             format!("{:.2}", found.sealed_bytes as f64 / found.bytes as f64)
         };
         let compile = compiling.as_ref().map_or_else(String::new, |found| format!("{:.2}", found.wall_ms / 1e3));
+        let its_peak = compiling.as_ref().map_or_else(String::new, |found| format!("{:.0}", found.peak_mib));
         let end = match (&found.refusal, compiling.as_ref().and_then(|found| found.verdict.as_ref())) {
             (Some(_), _) => "refused",
             (None, Some(Ok(verdict))) => verdict,
@@ -153,7 +154,7 @@ pub fn table(all: &[Tried]) -> Vec<String> {
             (None, None) => "sealed",
         };
         lines.push(format!(
-            "{name:width$}  {kb:>7.0}  {growth:>6}  {:>7.1}  {:>7.1}  {:>9.1}  {:>8.1}  {compile:>8}  {end}{mark}",
+            "{name:width$}  {kb:>7.0}  {growth:>6}  {:>7.1}  {:>7.1}  {:>9.1}  {:>8.1}  {compile:>9}  {its_peak:>7}  {end}{mark}",
             found.cpu_ms,
             found.cpu_ms / (kb / 1e3),
             found.peak_mib,

@@ -10,6 +10,7 @@ use manyhands_protocol::Entry;
 use manyhands_sealer::Sealed;
 use serde::Serialize;
 
+use super::parting;
 use super::replicas::{Answer, Job};
 use super::{Tally, unit_seed};
 use crate::args::{EngineName, Run};
@@ -21,7 +22,7 @@ use crate::screen::{Screen, grouped, printable, table};
 ///
 /// # Errors
 /// An engine is missing or fails, an input cannot be read, engines disagree, or the job fails on an input.
-pub(super) async fn run(args: &Run, sealed: Sealed, screen: Screen) -> Result<()> {
+pub(super) async fn run(args: &Run, module: &[u8], sealed: Sealed, screen: Screen) -> Result<()> {
     let (seed, limits) = (Digest::of(&sealed.bytes), sealed.manifest.limits);
     let mut sites = Vec::new();
     for name in &args.engines {
@@ -32,7 +33,16 @@ pub(super) async fn run(args: &Run, sealed: Sealed, screen: Screen) -> Result<()
         let task = Task { input: Arc::from(input?), seed: unit_seed(&seed, unit), limits };
         let said = join_all(sites.iter().map(|site| site.execute(&task))).await;
         let said = said.into_iter().collect::<Result<Vec<_>>>()?;
-        report.add(unit, &args.engines, &said);
+        let differ = report.add(unit, &args.engines, &said);
+        if let (Some(pair), None) = (differ, &report.parting) {
+            let (module, sealed, task) = (module.to_vec(), sealed.clone(), task.clone());
+            let look = move || {
+                let Task { input, seed, limits } = &task;
+                let unit = Unit { entry: Entry::Run, input, seed: *seed, limits: *limits };
+                parting::describe(pair, &module, &sealed, &unit)
+            };
+            report.parting = Some((unit, blocking(look).await?));
+        }
     }
     if report.tally.units == 0 {
         return Err(Fault::usage("there is no input; a run has at least one"));
@@ -126,37 +136,42 @@ struct Report {
     rows: Vec<Row>,
     /// By unit, a sentence each.
     differences: Vec<(u32, String)>,
+    /// Where the first two that differ part, and on which unit.
+    parting: Option<(u32, String)>,
     /// An engine that failed, and how.
     broken: Option<String>,
     tally: Tally,
 }
 
 impl Report {
-    fn add(&mut self, unit: u32, names: &[EngineName], said: &[Said]) {
+    /// Adds a unit; returns the first two engines that differ.
+    fn add(&mut self, unit: u32, names: &[EngineName], said: &[Said]) -> Option<[EngineName; 2]> {
         let tally = &mut self.tally;
         tally.units += 1;
-        let mut first: Option<(&str, &Executed)> = None;
-        let (mut differs, mut overtime) = (false, false);
-        for (name, said) in names.iter().map(|name| name.word()).zip(said) {
+        let mut first: Option<(EngineName, &Executed)> = None;
+        let (mut differ, mut overtime) = (None, false);
+        for (engine, said) in names.iter().copied().zip(said) {
+            let name = engine.word();
             self.rows.push(row(unit, name, said));
             match (said, first) {
-                (Ok(executed), None) => first = Some((name, executed)),
-                (Ok(executed), Some(first)) => {
-                    if let Some(text) = difference((name, executed), first) {
+                (Ok(executed), None) => first = Some((engine, executed)),
+                (Ok(executed), Some((other, theirs))) => {
+                    if let Some(text) = difference((name, executed), (other.word(), theirs)) {
                         self.differences.push((unit, text));
-                        differs = true;
+                        differ.get_or_insert([other, engine]);
                     }
                 }
                 (Err(Failure::Overtime(_)), _) => overtime = true,
                 (Err(failure), _) => self.broken = Some(format!("{name} failed on unit {unit}: {failure}")),
             }
         }
-        tally.disagreed += u64::from(differs);
+        tally.disagreed += u64::from(differ.is_some());
         tally.overtime += u64::from(overtime);
         if let Some((_, executed)) = first {
             tally.fuel = tally.fuel.saturating_add(executed.outcome.fuel.0);
             tally.failed += u64::from(!executed.outcome.verdict.is_ok());
         }
+        differ
     }
 
     fn print(&self, screen: Screen) -> Result<()> {
@@ -168,6 +183,9 @@ impl Report {
         }
         for (unit, text) in &self.differences {
             // Not a note: a difference is told even to those who asked for quiet.
+            Screen::default().note(format_args!("unit {unit}: {}", printable(text)));
+        }
+        if let Some((unit, text)) = &self.parting {
             Screen::default().note(format_args!("unit {unit}: {}", printable(text)));
         }
         Ok(())
