@@ -18,6 +18,7 @@ pub mod outbox;
 pub mod parts;
 pub mod promise;
 pub mod sandbox;
+pub mod sealing;
 pub mod server_message;
 pub mod settings;
 pub mod statement;
@@ -51,7 +52,7 @@ macro_rules! targets {
     };
 }
 targets! {
-    authorization client_message join_link manifest module outbox parts sandbox server_message settings
+    authorization client_message join_link manifest module outbox parts sandbox sealing server_message settings
     statement store_log store_snapshot submission verifier
 }
 
