@@ -26,7 +26,7 @@ const EXPORTS_MAX: u32 = 10_000;
 /// Most parameters of a function or block.
 const PARAMS_MAX: usize = 100;
 /// Most results of a function or block. An instruction of two bytes may move so many values, and every validator looks at each.
-const RESULTS_MAX: usize = 10;
+const RESULTS_MAX: usize = 20;
 /// Most function types.
 const TYPES_MAX: u32 = 50_000;
 /// Most parameters and locals of a function.

@@ -271,7 +271,7 @@ fn what_is_far_too_large_is_refused_before_any_engine_meets_it() {
         ),
         (
             format!("(func (result {}) unreachable)", repeat("i32 ", 21)),
-            "type 0: 21 results; at most 10 are accepted; pass them through memory".into(),
+            "type 0: 21 results; at most 20 are accepted; pass them through memory".into(),
         ),
         (
             (0..10_000).map(|number| format!("(export \"{number}\" (memory 0))")).collect(),

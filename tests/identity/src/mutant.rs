@@ -2,6 +2,7 @@
 
 use manyhands_engines::Executed;
 use wasm_mutate::WasmMutate;
+use wasmparser::{Operator, Parser, Payload};
 
 /// Fuel for a mutant, in multiples of its original's: it may do the same in more steps.
 pub const FUEL_FACTOR: u64 = 16;
@@ -18,11 +19,31 @@ pub fn of(module: &[u8], seed: u64) -> Option<Vec<u8>> {
         let mut mutator = WasmMutate::default();
         mutator.preserve_semantics(true).seed(seed.wrapping_mul(GENERATIONS) + generation).fuel(EFFORT);
         let next = mutator.run(&before).ok().and_then(|mut mutants| mutants.next()?.ok());
-        if let Some(next) = next {
+        if let Some(next) = next.filter(|next| mistaken(next) == mistaken(&before)) {
             changed = Some(next);
         }
     }
     changed
+}
+
+/// How many instructions there are that the mutator takes for others wrongly: `x + 0` and `x * 1` for `x`, and the other way round, which differ for a
+/// negative zero and in the bits of a NaN; and two `memory.grow` for one. A change that leaves their numbers alone keeps what a program means.
+fn mistaken(module: &[u8]) -> Option<[usize; 5]> {
+    let mut count = [0; 5];
+    for payload in Parser::new(0).parse_all(module) {
+        let Payload::CodeSectionEntry(body) = payload.ok()? else { continue };
+        for operator in body.get_operators_reader().ok()? {
+            match operator.ok()? {
+                Operator::F32Add => count[0] += 1,
+                Operator::F64Add => count[1] += 1,
+                Operator::F32Mul => count[2] += 1,
+                Operator::F64Mul => count[3] += 1,
+                Operator::MemoryGrow { .. } => count[4] += 1,
+                _ => {}
+            }
+        }
+    }
+    Some(count)
 }
 
 /// Whether a mutant's execution can be compared with its original's, and what differs then.

@@ -225,7 +225,9 @@ impl Proof<'_> {
                 Some(Err(text)) => checked.differences.push(format!("task {index}: {text}")),
             }
         }
-        self.keep(index, "mutant", &source, &sealed, &tasks, &checked.differences)
+        self.keep(index, "mutant", &source, &sealed, &tasks, &checked.differences)?;
+        // Beside the mutant, what it was made of.
+        self.keep(index, "original", &subject.source, &subject.sealed, &subject.made.tasks, &checked.differences)
     }
 
     /// The module of this index. Where random choices make none that can be a job, others are made.
