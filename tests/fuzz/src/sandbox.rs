@@ -54,7 +54,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(&Response::Progress(500)),
         seed(&Response::Executed(Box::new(executed))),
         seed(&Response::Failed(Infrastructure("killed".into()))),
-        seed(&Response::Probed(vec!["a file was opened".into()])),
+        seed(&Response::Probed { possible: vec!["a file was opened".into()], knows_pages: true }),
     ]
     .into()
 }
