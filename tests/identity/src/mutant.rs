@@ -26,21 +26,25 @@ pub fn of(module: &[u8], seed: u64) -> Option<Vec<u8>> {
     changed
 }
 
-/// How many instructions there are that the mutator takes for others wrongly: `x + 0` and `x * 1` for `x`, and the other way round, which differ for a
-/// negative zero and in the bits of a NaN; and two `memory.grow` for one. A change that leaves their numbers alone keeps what a program means.
-fn mistaken(module: &[u8]) -> Option<[usize; 5]> {
-    let mut count = [0; 5];
+/// How many instructions there are of those that the mutator is mistaken about. It takes `x + 0` and `x * 1` for `x`, and the other way round, which
+/// differ for a negative zero and in the bits of a NaN; and `x | x` for `x` even if `x` calls, grows the memory or keeps something. A change
+/// that leaves all these numbers alone keeps what a program means.
+fn mistaken(module: &[u8]) -> Option<[usize; 7]> {
+    let mut count = [0; 7];
     for payload in Parser::new(0).parse_all(module) {
         let Payload::CodeSectionEntry(body) = payload.ok()? else { continue };
         for operator in body.get_operators_reader().ok()? {
-            match operator.ok()? {
-                Operator::F32Add => count[0] += 1,
-                Operator::F64Add => count[1] += 1,
-                Operator::F32Mul => count[2] += 1,
-                Operator::F64Mul => count[3] += 1,
-                Operator::MemoryGrow { .. } => count[4] += 1,
-                _ => {}
-            }
+            let which = match operator.ok()? {
+                Operator::F32Add => 0,
+                Operator::F64Add => 1,
+                Operator::F32Mul => 2,
+                Operator::F64Mul => 3,
+                Operator::MemoryGrow { .. } => 4,
+                Operator::Call { .. } | Operator::CallIndirect { .. } => 5,
+                Operator::LocalTee { .. } => 6,
+                _ => continue,
+            };
+            count[which] += 1;
         }
     }
     Some(count)
