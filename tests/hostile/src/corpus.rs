@@ -1,6 +1,6 @@
 //! The modules, by what they try.
 //!
-//! None is larger than [`Case::bytes`] says, which is what a publisher may send; some need that much to do harm.
+//! Each is about as long as it is asked for ([`Case::make`]).
 
 mod bytes;
 mod calls;
