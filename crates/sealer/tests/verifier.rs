@@ -136,6 +136,20 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
     assert!(fault.contains("did not look at its entry"), "{fault}");
 }
 
+/// What a function does for nothing before its first loop may look like the beginning of one that takes stack.
+#[test]
+fn a_block_of_the_functions_own_is_not_taken_for_one_of_the_sealers() {
+    let source = wat::parse_str(
+        r#"(module (memory (export "memory") 1)
+             (func (export "manyhands_run") (local i32 i64)
+               (block (local.get 0) (i64.const 5) (local.set 1) (drop))
+               (loop (br_if 0 (local.get 0)))))"#,
+    )
+    .expect("the test's own text is WebAssembly");
+    let sealed = rewrite(&source, 1 << 20, &Passes::ALL).expect("is accepted");
+    verify(&sealed).expect("what the sealer makes is accepted");
+}
+
 /// A digest that is written down holds on every machine.
 #[test]
 fn all_passes_write_the_same_bytes_everywhere() {

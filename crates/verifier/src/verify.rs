@@ -361,10 +361,12 @@ impl<'a> Scan<'a, '_, '_> {
             };
             self.next = 2;
             self.dry = true;
-            if let (Some(Kind::Block(_)), Some(Kind::I64Const(charge))) = (self.peek(0), self.peek(2))
+            if let [Some(Kind::Block(_)), Some(source), Some(Kind::I64Const(charge))] =
+                [0, 1, 2].map(|ahead| self.peek(ahead))
+                && source == self.source()
                 && charge & STACK_MASK != 0
             {
-                // Who takes stack has one more.
+                // Who takes stack has one more. A block of the function's own never begins with its meter.
                 self.next = 3;
             }
         } else if self.meter == Meter::Passed {
@@ -387,13 +389,19 @@ impl<'a> Scan<'a, '_, '_> {
         if looks || self.meter == Meter::Passed { self.end() } else { Ok(()) }
     }
 
-    /// What comes before a function's own code. What is not here is charged like anything else.
-    fn entry(&mut self) -> Result<(), Fault> {
-        let source = match self.meter_local {
+    /// Where the meter is at the function's entry.
+    fn source(&self) -> Kind {
+        match self.meter_local {
             Some(local) => Kind::LocalGet(local),
             None => Kind::GlobalGet(self.verifier.meter),
+        }
+    }
+
+    /// What comes before a function's own code. What is not here is charged like anything else.
+    fn entry(&mut self) -> Result<(), Fault> {
+        let (true, Some(Kind::I64Const(charge))) = (self.peek(0) == Some(self.source()), self.peek(1)) else {
+            return Ok(());
         };
-        let (true, Some(Kind::I64Const(charge))) = (self.peek(0) == Some(source), self.peek(1)) else { return Ok(()) };
         if charge & STACK_MASK == 0 {
             return Ok(());
         }
