@@ -6,7 +6,7 @@ use std::time::Duration;
 use manyhands_model::{Digest, LeaseId, Timestamp};
 use manyhands_protocol::{Body, ClientMessage, Done, decode, encode};
 use manyhands_signing::{Keypair, PublicKey};
-use manyhands_worker::{Config, Effect, Event, Input, Order, Parcel, Worker};
+use manyhands_worker::{Config, Effect, Event, Input, Key, Order, Pace, Parcel, Worker};
 
 use crate::clock::Clock;
 use crate::coordinator::LinkId;
@@ -86,9 +86,10 @@ impl Machine {
         self.clock.start(t);
         let worker = Worker::new(Config {
             pinned: root.fingerprint(),
-            key: Keypair::from_seed(&self.seed),
+            key: Key::Held(Keypair::from_seed(&self.seed)),
             body: Body { engine: "test".into(), runtime: "test".into() },
-            slots: self.slots,
+            pace: Pace::full(self.slots),
+            is_watched: false,
             trust_version: self.disk.trust_version,
             seed: random,
         });
@@ -138,6 +139,8 @@ impl Machine {
                     acts.push(Act::Execute(order));
                 }
                 Effect::Abort(lease) => drop(process.executing.remove(&lease)),
+                // Its key is at hand.
+                Effect::Sign(..) => {}
                 Effect::Save(parcel) => acts.push(Act::Save(parcel)),
                 Effect::Forget(parcel) => acts.push(Act::Forget(parcel)),
                 Effect::RememberTrust(version) => self.disk.trust_version = version,

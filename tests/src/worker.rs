@@ -94,7 +94,7 @@ impl Worker {
         };
         let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
         let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
-        let hello = Hello { greeting: Signed::new(&key, &greeting), body, slots: 2 };
+        let hello = Hello { greeting: Signed::new(&key, &greeting), body, slots: 2, is_watched: false };
         let mut worker = Self { socket, key, root: challenge.root, trust: challenge.trust };
         worker.send(&ClientMessage::Hello(hello)).await?;
         match worker.receive().await? {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use manyhands_model::{LeaseId, Timestamp};
+use manyhands_model::{LeaseId, Timestamp, UnitId};
 use manyhands_signing::{PublicKey, Signed, TrustList};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct Hello {
     pub body: Body,
     /// How many units it executes at once.
     pub slots: u16,
+    /// Whether somebody watches, who wants to know what became of its units.
+    pub is_watched: bool,
 }
 
 /// The coordinator takes the worker on.
@@ -87,6 +89,18 @@ pub enum Receipt {
     AlreadyRecorded,
     /// It counts for nothing, for this reason. The worker may forget it.
     Refused(String),
+}
+
+/// What became of a unit that a worker executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Settlement {
+    /// The worker's outcome is the unit's answer.
+    Agreed {
+        /// How many other workers came to the same.
+        others: u16,
+    },
+    /// Another outcome is the unit's answer.
+    Contradicted,
 }
 
 /// From a worker.
@@ -140,6 +154,8 @@ pub enum ServerMessage {
     Cancel(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<LeaseId>),
     /// Whom to believe from now on.
     Trust(Signed<TrustList>),
+    /// What became of units, for a worker that somebody watches.
+    Settled(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(UnitId, Settlement)>),
     /// Still here.
     Pong,
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Version, WorkerId};
+use manyhands_protocol::Settlement;
 use serde::{Deserialize, Serialize};
 
 use crate::reduction::Reduction;
@@ -93,6 +94,20 @@ pub struct UnitRecord {
     pub accepted: Option<Outcome>,
     /// All reports, accepted or not.
     pub replicas: Vec<Replica>,
+}
+
+impl UnitRecord {
+    /// What the answer says of each replica, once there is one.
+    pub fn settlements(&self) -> impl Iterator<Item = (WorkerId, Settlement)> {
+        let accepted = self.accepted.as_ref();
+        let agrees = move |replica: &Replica| Some(&replica.outcome) == accepted;
+        let agreed = self.replicas.iter().filter(|replica| agrees(replica)).count();
+        let others = u16::try_from(agreed.saturating_sub(1)).unwrap_or(u16::MAX);
+        self.replicas.iter().filter(move |_| accepted.is_some()).map(move |replica| {
+            let settlement = if agrees(replica) { Settlement::Agreed { others } } else { Settlement::Contradicted };
+            (replica.worker, settlement)
+        })
+    }
 }
 
 /// What is known of a worker beyond its connection.

@@ -116,6 +116,15 @@ impl Signature {
     }
 }
 
+impl From<[u8; 64]> for Signature {
+    fn from(bytes: [u8; 64]) -> Self {
+        let mut halves = Self([0; 32], [0; 32]);
+        halves.0.copy_from_slice(&bytes[..32]);
+        halves.1.copy_from_slice(&bytes[32..]);
+        halves
+    }
+}
+
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Signature(..)")
@@ -147,12 +156,9 @@ impl Keypair {
         MacKey::new(&secret.0)
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> Signature {
-        let bytes = self.0.sign(message).to_bytes();
-        let mut halves = Signature([0; 32], [0; 32]);
-        halves.0.copy_from_slice(&bytes[..32]);
-        halves.1.copy_from_slice(&bytes[32..]);
-        halves
+    /// Signs `message`, which is to be that of a [`crate::Draft`].
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        self.0.sign(message).to_bytes().into()
     }
 }
 

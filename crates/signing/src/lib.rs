@@ -16,5 +16,5 @@ pub mod trust;
 
 pub use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
 pub use crate::mac::MacKey;
-pub use crate::signed::{Signed, Statement, Untrusted, Verified};
+pub use crate::signed::{Draft, Signed, Statement, Untrusted, Verified};
 pub use crate::trust::{Dated, KeyRing, TrustList, TrustedKey, Validity};

@@ -29,6 +29,12 @@ pub struct Signed<T> {
     kind: PhantomData<fn() -> T>,
 }
 
+/// A statement that is about to be signed, by a key that may lie where nobody can read it.
+pub struct Draft<T> {
+    payload: Bytes,
+    kind: PhantomData<fn() -> T>,
+}
+
 /// A statement that `signer` really made. Only a check creates one.
 pub struct Verified<T> {
     statement: T,
@@ -108,11 +114,10 @@ pub enum Untrusted {
 
 impl<T: Statement> Signed<T> {
     /// Signs `statement` with `keypair`.
-    #[expect(clippy::expect_used, reason = "postcard writes any statement to a vector; there is nothing to handle")]
     pub fn new(keypair: &Keypair, statement: &T) -> Self {
-        let payload = postcard::to_allocvec(statement).expect("a statement has a length known in advance");
-        let signature = keypair.sign(&message::<T>(&payload));
-        Self { signer: keypair.public(), payload: payload.into(), signature, kind: PhantomData }
+        let draft = Draft::new(statement);
+        let signature = keypair.sign(&draft.message());
+        draft.signed(keypair.public(), signature)
     }
 
     /// Believes the statement if `expected` made it.
@@ -158,6 +163,25 @@ impl<T> Signed<T> {
     pub fn digest(&self) -> Digest {
         let signature = postcard::to_allocvec(&self.signature).unwrap_or_default();
         Digest::of_parts([&self.signer.0[..], &signature, &self.payload])
+    }
+}
+
+impl<T: Statement> Draft<T> {
+    /// A draft of `statement`.
+    #[expect(clippy::expect_used, reason = "postcard writes any statement to a vector; there is nothing to handle")]
+    pub fn new(statement: &T) -> Self {
+        let payload = postcard::to_allocvec(statement).expect("a statement has a length known in advance");
+        Self { payload: payload.into(), kind: PhantomData }
+    }
+
+    /// The bytes that the key signs (Ed25519, RFC 8032).
+    pub fn message(&self) -> Vec<u8> {
+        message::<T>(&self.payload)
+    }
+
+    /// The statement with `signer`'s signature over [`Draft::message`]. Whether it fits is for its readers to see.
+    pub fn signed(self, signer: PublicKey, signature: Signature) -> Signed<T> {
+        Signed { signer, payload: self.payload, signature, kind: PhantomData }
     }
 }
 

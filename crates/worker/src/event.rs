@@ -3,8 +3,11 @@
 use core::fmt;
 use core::time::Duration;
 
-use manyhands_model::{JobName, UnitId, Verdict};
+use manyhands_model::{JobName, Outcome, UnitId};
+use manyhands_protocol::Settlement;
 use manyhands_signing::Untrusted;
+
+use crate::wishes::Reason;
 
 /// Why the worker does not execute what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +46,21 @@ impl Refusal {
     }
 }
 
+/// Why no work is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Somebody asked for it. What was begun is finished.
+    Asked,
+    /// The volunteer does not want to work under the circumstances. What was begun is given back.
+    Unwanted(Reason),
+}
+
+impl Pause {
+    pub(crate) const fn is_at_once(self) -> bool {
+        matches!(self, Self::Unwanted(_))
+    }
+}
+
 /// Something that a volunteer might want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -73,8 +91,8 @@ pub enum Event {
     Executed {
         /// Which.
         unit: UnitId,
-        /// How it ended.
-        verdict: Verdict,
+        /// How it ended, and what that took.
+        outcome: Outcome,
     },
     /// The coordinator has a report on disk.
     Recorded,
@@ -100,8 +118,15 @@ pub enum Event {
         /// For so long.
         wait: Duration,
     },
+    /// What became of a unit that this worker executed.
+    Settled {
+        /// Which.
+        unit: UnitId,
+        /// What.
+        settlement: Settlement,
+    },
     /// No new work is taken.
-    Paused,
+    Paused(Pause),
     /// New work is taken again.
     Resumed,
     /// What was begun is finished, then the worker ends.
@@ -135,7 +160,8 @@ impl Event {
             Self::MachineFailed { .. } => "machine_failed",
             Self::TooLate { .. } => "too_late",
             Self::Resting { .. } => "resting",
-            Self::Paused => "paused",
+            Self::Settled { .. } => "settled",
+            Self::Paused(_) => "paused",
             Self::Resumed => "resumed",
             Self::Draining { .. } => "draining",
             Self::Left { .. } => "left",
@@ -159,8 +185,8 @@ impl fmt::Display for Event {
                 )
             }
             Self::Started { unit, job } => write!(f, "{job}: unit {} of {} started", unit.index, unit.run.short()),
-            Self::Executed { unit, verdict } => {
-                write!(f, "unit {} of {} executed: {verdict}", unit.index, unit.run.short())
+            Self::Executed { unit, outcome } => {
+                write!(f, "unit {} of {} executed: {}", unit.index, unit.run.short(), outcome.verdict)
             }
             Self::Recorded => f.write_str("a result was recorded"),
             Self::NotCounted { reason } => write!(f, "a result does not count: {reason}"),
@@ -170,7 +196,19 @@ impl fmt::Display for Event {
                 write!(f, "unit {} of {} was not finished by its deadline", unit.index, unit.run.short())
             }
             Self::Resting { wait } => write!(f, "failed too often; taking no work for {:.1} s", wait.as_secs_f64()),
-            Self::Paused => f.write_str("paused; no new work is taken"),
+            Self::Settled { unit, settlement } => {
+                let UnitId { run, index } = unit;
+                match settlement {
+                    Settlement::Agreed { others } => {
+                        write!(f, "unit {index} of {}: {others} others came to the same", run.short())
+                    }
+                    Settlement::Contradicted => {
+                        write!(f, "unit {index} of {}: others came to something else", run.short())
+                    }
+                }
+            }
+            Self::Paused(Pause::Asked) => f.write_str("paused; no new work is taken"),
+            Self::Paused(Pause::Unwanted(reason)) => write!(f, "paused: {reason}"),
             Self::Resumed => f.write_str("resumed"),
             Self::Draining { units } => write!(f, "finishing what was begun ({units}), then leaving"),
             Self::Left { executed, recorded, kept } => {

@@ -9,15 +9,19 @@
 //! a key on that list. What it executed is forgotten only when the coordinator says that it is on disk there.
 //!
 //! Start at [`Input`] and [`Effect`], then [`Worker`]; `belief` says what is executed at all, `link` when a
-//! connection is tried and given up.
+//! connection is tried and given up, `wishes` when its volunteer wants it to work.
 
 mod belief;
+mod clock;
 mod event;
 mod link;
+mod wishes;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub use crate::event::{Event, Refusal};
-pub use crate::worker::{Config, Effect, Input, Order, Parcel, Worker};
+pub use crate::clock::Clock;
+pub use crate::event::{Event, Pause, Refusal};
+pub use crate::wishes::{Reason, Senses, Wishes};
+pub use crate::worker::{Config, Effect, Input, Key, Order, Pace, Parcel, STOP_TIME, Worker};

@@ -4,16 +4,16 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, Verdict, WorkerId};
+use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Entry, Grant, LEASES_MAX, Lease, Leases, Receipt, Release, ServerMessage, Task,
-    Ticket, Welcome, decode, encode,
+    Body, Challenge, ClientMessage, Entry, Grant, LEASES_MAX, Lease, Leases, Receipt, Release, ServerMessage,
+    Settlement, Task, Ticket, Welcome, decode, encode,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::{Config, Effect, Event, Input, Parcel, Worker};
+use crate::{Config, Effect, Event, Input, Key, Pace, Parcel, Pause, Reason, Worker};
 
 /// When the stories begin, on the coordinator's clock.
 const START: u64 = 1_700_000_000_000;
@@ -25,6 +25,7 @@ const LEASE: u64 = 120;
 struct World {
     root: Keypair,
     signing: Keypair,
+    key: Keypair,
     worker: Worker,
     me: WorkerId,
     /// Milliseconds since the start.
@@ -53,14 +54,28 @@ impl World {
     }
 
     fn with(slots: u16, trust_version: u64, seed: [u8; 32]) -> Self {
+        Self::with_key(slots, trust_version, seed, Key::Held)
+    }
+
+    fn with_key(slots: u16, trust_version: u64, seed: [u8; 32], hold: fn(Keypair) -> Key) -> Self {
         let (root, key) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[3; 32]));
         let me = key.public().into();
         let pinned = root.public().fingerprint();
         let body = Body { engine: "an engine".into(), runtime: "a runtime".into() };
-        let worker = Worker::new(Config { pinned, key, body, slots, trust_version, seed });
+        let (pace, is_watched) = (Pace::full(slots), true);
+        let worker = Worker::new(Config {
+            pinned,
+            key: hold(Keypair::from_seed(&[3; 32])),
+            body,
+            pace,
+            is_watched,
+            trust_version,
+            seed,
+        });
         Self {
             root,
             signing: Keypair::from_seed(&[2; 32]),
+            key,
             worker,
             me,
             now: 0,
@@ -271,6 +286,7 @@ fn show(effect: &Effect) -> String {
         Effect::ForgetModule(_) => "forget the module".into(),
         Effect::Execute(order) => format!("execute {}", number(&order.lease)),
         Effect::Abort(lease) => format!("abort {}", number(lease)),
+        Effect::Sign(number, _) => format!("sign {number}"),
         Effect::Save(parcel) => format!("save {:?}", numbers(parcel.done())),
         Effect::Forget(_) => "forget".into(),
         Effect::RememberTrust(version) => format!("remember trust {version}"),
@@ -786,11 +802,132 @@ fn paused_it_finishes_what_runs_and_gives_the_rest_back() {
     let mut world = World::joined(1);
     world.give_ready(1);
     world.give(2);
-    assert_eq!(world.tell(Input::Pause), ["say paused", "> back [2]"]);
-    assert_eq!(world.tell(Input::Pause), [""; 0]);
+    assert_eq!(world.tell(Input::Pause(Pause::Asked)), ["say paused", "> back [2]"]);
+    assert_eq!(world.tell(Input::Pause(Pause::Asked)), [""; 0]);
     assert_eq!(world.give(3), ["> back [3]"], "it crossed the pause on the way");
     assert_eq!(world.execute(1), ["say executed", "> done [1]"]);
     assert_eq!(world.tell(Input::Resume), ["say resumed", "> want 129"]);
+}
+
+#[test]
+fn unwanted_it_gives_back_what_runs_as_well() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.tell(Input::Pause(Pause::Asked));
+    let did = world.tell(Input::Pause(Pause::Unwanted(Reason::Battery)));
+    assert_eq!(did, ["say paused", "abort 1", "> back [1]"]);
+    assert_eq!(world.tell(Input::Resume), ["say resumed", "> want 2"]);
+}
+
+#[test]
+fn a_slot_rests_for_its_share_of_the_time() {
+    let mut world = World::joined(1);
+    world.tell(Input::Pace(Pace { slots: 1, permille: 250 }));
+    world.give_ready(1);
+    world.give(2);
+    world.now += 1000;
+    let did = world.execute(1);
+    assert!(!did.iter().any(|line| line.starts_with("execute")), "{did:?}");
+    world.now += 2999;
+    assert!(!world.tell(Input::TimePassed).contains(&"execute 2".to_owned()));
+    world.now += 1;
+    assert_one_has(&world.tell(Input::TimePassed), "execute 2");
+}
+
+#[test]
+fn short_rests_are_saved_up() {
+    let mut world = World::joined(1);
+    world.tell(Input::Pace(Pace { slots: 1, permille: 500 }));
+    world.give_ready(1);
+    for number in 1..=5 {
+        world.give(number + 1);
+        world.now += 10;
+        let goes_on = world.execute(number).contains(&format!("execute {}", number + 1));
+        assert_eq!(goes_on, number < 5, "after {number} units of 10 ms");
+    }
+    let worked = world.now;
+    while !world.sleep().1.contains(&"execute 6".to_owned()) {}
+    assert_eq!(world.now - worked, 50, "as long as it worked");
+}
+
+#[test]
+fn who_wants_fewer_slots_has_them_at_once() {
+    let mut world = World::joined(3);
+    world.give_ready(1);
+    for number in 2..=3 {
+        world.now += 1;
+        world.give(number);
+    }
+    assert_eq!(world.tell(Input::Pace(Pace::full(1))), ["abort 2", "abort 3", "> back [2, 3]"]);
+    assert!(!world.give(4).contains(&"execute 4".to_owned()));
+    assert_one_has(&world.execute(1), "execute 4");
+}
+
+#[test]
+fn a_key_that_is_elsewhere_signs_when_it_can() {
+    let mut world = World::with_key(1, 0, [5; 32], |key| Key::Elsewhere(key.public()));
+    let dial = |world: &mut World| {
+        world.tell(Input::Connected);
+        world.effects(Input::Frame(ServerMessage::Challenge(world.challenge())))
+    };
+    world.tell(Input::Start(vec![]));
+    let did = dial(&mut world);
+    let [Effect::RememberTrust(7), Effect::Sign(1, message)] = &did[..] else { panic!("{did:?}") };
+    let signature = world.key.sign(message);
+    assert_eq!(world.lose(), ["say lost"]);
+    assert_eq!(world.tell(Input::Signed(1, signature)), [""; 0], "that connection is gone");
+    while !world.sleep().1.contains(&"connect".to_owned()) {}
+    let did = dial(&mut world);
+    let [Effect::Sign(2, message)] = &did[..] else { panic!("{did:?}") };
+    let signature = world.key.sign(message);
+    let effects = world.effects(Input::Signed(2, signature));
+    let [Effect::Send(ClientMessage::Hello(hello))] = &effects[..] else { panic!("{effects:?}") };
+    assert!(hello.greeting.verify(world.key.public()).is_ok());
+    world.hear(welcome());
+    world.give_ready(1);
+    let did = world.effects(Input::Executed { lease: LeaseId([1; 16]), result: Ok(answer()) });
+    let message = did.iter().find_map(|effect| match effect {
+        Effect::Sign(3, message) => Some(message),
+        Effect::Send(ClientMessage::Done(_)) => panic!("{did:?}"),
+        _ => None,
+    });
+    let signature = world.key.sign(message.unwrap());
+    assert!(!world.give(1).contains(&"execute 1".to_owned()), "it was executed");
+    assert_eq!(world.tell(Input::Signed(4, signature)), [""; 0], "nobody asked for that");
+    assert_eq!(world.tell(Input::Signed(3, signature)), ["> done [1]"]);
+    assert_one_has(&world.tell(Input::NotSigned("gone".into())), "fatal: this worker's key cannot be used: gone");
+}
+
+#[test]
+fn stopped_it_gives_back_everything_and_waits_for_nobody() {
+    let mut world = World::joined(2);
+    world.give_ready(1);
+    world.give(2);
+    let did = world.execute(1);
+    assert_one_has(&did, "> done [1]");
+    let did = world.tell(Input::Stop);
+    assert_eq!(did[..4], ["abort 2", "> back [2]", "save [1]", "> want 0"]);
+    assert_eq!(world.saved(), ["say left", "disconnect", "finished"], "without its receipt");
+}
+
+#[test]
+fn who_stops_is_not_held_up_by_a_disk() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.execute(1);
+    world.tell(Input::Stop);
+    let (slept, did) = world.sleep();
+    assert!(slept <= crate::STOP_TIME, "{slept:?}");
+    assert_one_has(&did, "finished");
+}
+
+#[test]
+fn who_watches_learns_what_became_of_units() {
+    let mut world = World::joined(1);
+    let unit = UnitId { run: RunId([9; 16]), index: 1 };
+    let settled = ServerMessage::Settled(vec![(unit, Settlement::Agreed { others: 1 })]);
+    let effects = world.effects(Input::Frame(settled));
+    assert_eq!(effects, [Effect::Say(Event::Settled { unit, settlement: Settlement::Agreed { others: 1 } })]);
 }
 
 #[test]
@@ -967,6 +1104,9 @@ fn no_sequence_of_inputs_breaks_a_promise() {
                 promises.running.retain(|running| *running != lease);
                 promises.executed.push(lease);
             }
+            if let Input::Pace(pace) = input {
+                promises.slots = pace.slots.into();
+            }
             let effects = world.effects(input);
             promises.check(&effects, seed);
             executed += effects.iter().filter(|effect| matches!(effect, Effect::Execute(_))).count();
@@ -1048,7 +1188,7 @@ fn anything(world: &World, random: &mut ChaCha20Rng, version: &mut u64) -> Input
     let number = u8::try_from(random.next_u32() % 12).unwrap();
     let lease = LeaseId([number; 16]);
     let frame = |message| Input::Frame(message);
-    match random.next_u32() % 30 {
+    match random.next_u32() % 33 {
         0 => Input::Start(vec![]),
         1 => Input::Connected,
         2 => Input::Disconnected("cut".into()),
@@ -1084,11 +1224,14 @@ fn anything(world: &World, random: &mut ChaCha20Rng, version: &mut u64) -> Input
         27 => Input::NotSaved(Digest::of(&[number])),
         28 => {
             if number.is_multiple_of(2) {
-                Input::Pause
+                Input::Pause(Pause::Asked)
             } else {
                 Input::Resume
             }
         }
+        29 => Input::Pace(Pace { slots: 1 + u16::from(number % 2), permille: 100 * u16::from(number) }),
+        30 => Input::Signed(u64::from(number), world.key.sign(b"anything")),
+        31 => Input::Pause(Pause::Unwanted(Reason::Hidden)),
         _ => Input::TimePassed,
     }
 }

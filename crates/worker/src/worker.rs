@@ -22,12 +22,12 @@ use manyhands_protocol::{
     Report, Reports, ServerMessage, Welcome,
 };
 use manyhands_signing::trust::CLOCK_SKEW_MAX;
-use manyhands_signing::{Fingerprint, Keypair, Signed, TrustList, Untrusted};
+use manyhands_signing::{Draft, Fingerprint, Keypair, PublicKey, Signature, Signed, TrustList, Untrusted};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::belief::{Belief, Terms, Unfit, Work};
-use crate::event::{Event, Refusal};
+use crate::event::{Event, Pause, Refusal};
 use crate::link::{BackOff, Due, GREETING_TIME, Link, before};
 
 /// Waits before the next try to connect.
@@ -57,6 +57,10 @@ const REPORT_BYTES: usize = 256;
 const SAVED_FROM: Duration = Duration::from_secs(1);
 /// Anything else is put on disk when it has not been acknowledged for so long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
+/// Rest that is shorter is saved up: a timer is no better than that.
+const SLOT_REST_MIN: Duration = Duration::from_millis(50);
+/// How long a worker that is to stop takes for its last words.
+pub const STOP_TIME: Duration = Duration::from_millis(100);
 /// Modules that are kept ready.
 const MODULES_MAX: usize = 32;
 /// Thousandths between two hints about progress that are passed on: a guest may give a million.
@@ -67,15 +71,57 @@ pub struct Config {
     /// The coordinator's root key, as the join link names it.
     pub pinned: Fingerprint,
     /// The worker's own key.
-    pub key: Keypair,
+    pub key: Key,
     /// What it says it is.
     pub body: Body,
-    /// Units that it executes at once. At least 1.
-    pub slots: u16,
+    /// How much it executes.
+    pub pace: Pace,
+    /// Whether somebody watches, who wants to know what became of each unit.
+    pub is_watched: bool,
     /// The highest version of a trust list that was seen before.
     pub trust_version: u64,
     /// Random bytes, for waiting times.
     pub seed: [u8; 32],
+}
+
+/// A worker's key.
+#[derive(Debug)]
+pub enum Key {
+    /// At hand.
+    Held(Keypair),
+    /// Its secret half lies where only the shell can have something signed; see [`Effect::Sign`].
+    Elsewhere(PublicKey),
+}
+
+impl Key {
+    fn public(&self) -> PublicKey {
+        match self {
+            Self::Held(keypair) => keypair.public(),
+            Self::Elsewhere(public) => *public,
+        }
+    }
+}
+
+/// How much of a computer the worker uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Units that it executes at once. At least 1.
+    pub slots: u16,
+    /// The share of time for which a slot executes, in thousandths, 1 to 1000; it rests after each unit.
+    pub permille: u16,
+}
+
+impl Pace {
+    /// So many slots, all the time.
+    pub const fn full(slots: u16) -> Self {
+        Self { slots, permille: 1000 }
+    }
+
+    /// For how long a slot rests that worked for so long.
+    fn rest(self, worked: Duration) -> Duration {
+        let permille = u32::from(self.permille.clamp(1, 1000));
+        worked * (1000 - permille) / permille
+    }
 }
 
 /// Finished work, kept until the coordinator has all of it. Cheap to clone.
@@ -120,6 +166,8 @@ impl Parcel {
 pub struct Order {
     /// Under which lease.
     pub lease: LeaseId,
+    /// Which unit.
+    pub unit: UnitId,
     /// SHA-256 of the sealed module, which the shell has.
     pub module: Digest,
     /// Which function.
@@ -162,16 +210,24 @@ pub enum Input {
         /// 0 to 1000.
         permille: u16,
     },
+    /// What [`Effect::Sign`] asked for under that number.
+    Signed(u64, Signature),
+    /// The key cannot be used, for this reason.
+    NotSigned(String),
     /// The parcel of that name is on this computer's disk.
     Saved(Digest),
     /// It cannot be put there.
     NotSaved(Digest),
-    /// Take no new work.
-    Pause,
+    /// Use this much of the computer from now on. What is too much is given back.
+    Pace(Pace),
+    /// Take no new work, for this reason.
+    Pause(Pause),
     /// Take new work again.
     Resume,
     /// Finish what was begun, for at most half a minute, then end.
     Drain,
+    /// Give back what was begun, then end, within [`STOP_TIME`].
+    Stop,
     /// [`Worker::wake_at`] has come.
     TimePassed,
 }
@@ -198,6 +254,8 @@ pub enum Effect {
     Execute(Order),
     /// Stop executing this.
     Abort(LeaseId),
+    /// Sign these bytes with the key that is elsewhere, then say so under this number.
+    Sign(u64, Vec<u8>),
     /// Put this parcel on disk, then say so.
     Save(Parcel),
     /// The parcel of that name may be removed from there.
@@ -242,6 +300,18 @@ impl Unit {
     }
 }
 
+/// What waits for its signature.
+enum Unsigned {
+    Greeting(Draft<Greeting>),
+    Reports { draft: Draft<Reports>, leases: Vec<LeaseId>, outputs: Vec<Bytes>, took: Duration },
+}
+
+impl Unsigned {
+    fn has(&self, lease: LeaseId) -> bool {
+        matches!(self, Self::Reports { leases, .. } if leases.contains(&lease))
+    }
+}
+
 /// Outcomes of one run that are about to be signed together.
 struct Finished {
     module: Digest,
@@ -281,9 +351,10 @@ struct Counts {
 
 /// A worker's mind.
 pub struct Worker {
-    slots: usize,
-    key: Keypair,
+    pace: Pace,
+    key: Key,
     body: Body,
+    is_watched: bool,
     random: ChaCha20Rng,
     /// The latest moment that it was told.
     now: Timestamp,
@@ -302,6 +373,9 @@ pub struct Worker {
     queue: VecDeque<LeaseId>,
     /// What is executed and not signed yet, by its run.
     finished: BTreeMap<RunId, Finished>,
+    /// What the shell was asked to sign, by its number.
+    unsigned: BTreeMap<u64, Unsigned>,
+    signatures: u64,
     /// Parcels that the coordinator has not acknowledged as a whole.
     outbox: BTreeMap<Digest, Sent>,
     /// Where the leases of those are.
@@ -311,12 +385,18 @@ pub struct Worker {
     /// Leases that were asked for and are not here yet.
     wanted: u16,
     /// How long a unit takes, on average of late.
-    pace: Option<Duration>,
+    unit_time: Option<Duration>,
+    /// Time for which slots are to rest, and do not yet.
+    owed_rest: Duration,
+    /// When slots that rest are used again.
+    resting: Vec<Timestamp>,
     rest: BackOff,
     rest_until: Option<Timestamp>,
-    paused: bool,
+    paused: Option<Pause>,
     /// Until when finishing may take.
     draining: Option<Timestamp>,
+    /// Whether it ends without waiting for anybody.
+    stopping: bool,
     ended: bool,
     counts: Counts,
     effects: VecDeque<Effect>,
@@ -325,12 +405,13 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not started.
     pub fn new(config: Config) -> Self {
-        let Config { pinned, key, body, slots, trust_version, seed } = config;
+        let Config { pinned, key, body, pace, is_watched, trust_version, seed } = config;
         let me = WorkerId::from(key.public());
         Self {
-            slots: usize::from(slots.max(1)),
+            pace,
             key,
             body,
+            is_watched,
             random: ChaCha20Rng::from_seed(seed),
             now: Timestamp::default(),
             link: Link::Down(None),
@@ -343,15 +424,20 @@ impl Worker {
             running: 0,
             queue: VecDeque::new(),
             finished: BTreeMap::new(),
+            unsigned: BTreeMap::new(),
+            signatures: 0,
             outbox: BTreeMap::new(),
             reported: BTreeMap::new(),
             owed: Vec::new(),
             wanted: 0,
-            pace: None,
+            unit_time: None,
+            owed_rest: Duration::ZERO,
+            resting: Vec::new(),
             rest: REST,
             rest_until: None,
-            paused: false,
+            paused: None,
             draining: None,
+            stopping: false,
             ended: false,
             counts: Counts::default(),
             effects: VecDeque::new(),
@@ -393,16 +479,19 @@ impl Worker {
             }
             Input::Executed { lease, result } => self.executed(now, lease, result),
             Input::Progress { lease, permille } => self.progressed(lease, permille),
+            Input::Signed(number, signature) => self.signed(now, number, signature),
+            Input::NotSigned(reason) => self.fatal(format!("this worker's key cannot be used: {reason}")),
             Input::Saved(parcel) => self.kept(parcel, Kept::OnDisk),
             Input::NotSaved(parcel) => self.kept(parcel, Kept::Nowhere),
-            Input::Pause => {
-                if !core::mem::replace(&mut self.paused, true) {
-                    self.say(Event::Paused);
-                    self.give_back(|unit| !unit.stage.is_running());
+            Input::Pace(pace) => self.set_pace(pace),
+            Input::Pause(why) => {
+                if self.paused.replace(why) != Some(why) {
+                    self.say(Event::Paused(why));
+                    self.give_back(|unit| why.is_at_once() || !unit.stage.is_running());
                 }
             }
             Input::Resume => {
-                if core::mem::replace(&mut self.paused, false) {
+                if self.paused.take().is_some() {
                     self.say(Event::Resumed);
                 }
             }
@@ -413,6 +502,11 @@ impl Worker {
                     self.say(Event::Draining { units });
                     self.give_back(|unit| !unit.stage.is_running());
                 }
+            }
+            Input::Stop => {
+                self.draining = Some(now.after(STOP_TIME));
+                self.stopping = true;
+                self.give_back(|_| true);
             }
             Input::TimePassed => {}
         }
@@ -440,7 +534,8 @@ impl Worker {
             Kept::Until(at) => Some(at),
             Kept::Writing | Kept::OnDisk | Kept::Nowhere => None,
         });
-        let moments = [self.link.wake_at(), leases, finished, unsaved.min(), self.rest_until, self.draining];
+        let rested = self.resting.iter().min().copied();
+        let moments = [self.link.wake_at(), leases, finished, unsaved.min(), rested, self.rest_until, self.draining];
         moments.into_iter().flatten().min()
     }
 
@@ -470,6 +565,7 @@ impl Worker {
                     *at = before(*at, by);
                 }
             }
+            self.resting.iter_mut().for_each(|until| *until = before(*until, by));
         }
         self.now = now;
     }
@@ -501,6 +597,8 @@ impl Worker {
         let wait = away.unwrap_or_default().min(AWAY_MAX) + self.reconnect.next(&mut self.random);
         self.link = Link::Down(Some(now.after(wait)));
         self.wanted = 0;
+        // It was for this connection alone.
+        self.unsigned.retain(|_, unsigned| !matches!(unsigned, Unsigned::Greeting(_)));
         self.say(Event::Lost { reason, retry_in: wait });
     }
 
@@ -517,6 +615,7 @@ impl Worker {
             None => {}
         }
         self.rest_until = self.rest_until.filter(|until| *until > now);
+        self.resting.retain(|until| *until > now);
         // Nobody waits for what its lease no longer covers; the slot is better used otherwise.
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             if let Some(unit) = self.drop_unit(id) {
@@ -533,7 +632,9 @@ impl Worker {
             (_, ServerMessage::Refused { reason, retry_after: None }) => {
                 self.fatal(format!("the coordinator does not want this worker: {reason}"));
             }
-            (Link::Dialling(_), ServerMessage::Challenge(challenge)) => self.challenged(now, &challenge),
+            (Link::Dialling(_), ServerMessage::Challenge(challenge)) if !self.greets() => {
+                self.challenged(now, &challenge);
+            }
             (Link::Introduced(_), ServerMessage::Welcome(welcome)) => self.welcomed(now, &welcome),
             (Link::Up { .. }, ServerMessage::Grant(grant)) => self.granted(now, grant),
             (Link::Up { .. }, ServerMessage::Receipts(receipts)) => {
@@ -547,10 +648,16 @@ impl Worker {
                 }
             }
             (Link::Up { .. }, ServerMessage::Trust(list)) => self.renewed(now, &list),
+            (Link::Up { .. }, ServerMessage::Settled(units)) => {
+                for (unit, settlement) in units {
+                    self.say(Event::Settled { unit, settlement });
+                }
+            }
             (_, ServerMessage::Pong) => {}
             // What nobody says who follows the protocol, such as a welcome before the challenge.
             (_, ServerMessage::Challenge(_) | ServerMessage::Welcome(_) | ServerMessage::Grant(_))
-            | (_, ServerMessage::Receipts(_) | ServerMessage::Cancel(_) | ServerMessage::Trust(_)) => {
+            | (_, ServerMessage::Receipts(_) | ServerMessage::Cancel(_) | ServerMessage::Trust(_))
+            | (_, ServerMessage::Settled(_)) => {
                 self.hang_up(now, "the coordinator said something out of turn".to_owned(), None);
             }
         }
@@ -572,12 +679,40 @@ impl Worker {
                     .fatal(format!("this is not the coordinator of the join link, or not to be believed: {error}"));
             }
         }
-        let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
-        let greeting = Signed::new(&self.key, &greeting);
-        let slots = u16::try_from(self.slots).unwrap_or(u16::MAX);
-        let hello = Hello { greeting, body: self.body.clone(), slots };
-        self.effects.push_back(Effect::Send(ClientMessage::Hello(hello)));
-        self.link = Link::Introduced(now.after(GREETING_TIME));
+        let greeting = Draft::new(&Greeting { nonce: challenge.nonce, coordinator: challenge.root });
+        self.have_signed(now, greeting.message(), Unsigned::Greeting(greeting));
+    }
+
+    fn greets(&self) -> bool {
+        self.unsigned.values().any(|unsigned| matches!(unsigned, Unsigned::Greeting(_)))
+    }
+
+    fn have_signed(&mut self, now: Timestamp, message: Vec<u8>, unsigned: Unsigned) {
+        self.signatures += 1;
+        self.unsigned.insert(self.signatures, unsigned);
+        match &self.key {
+            Key::Held(keypair) => self.signed(now, self.signatures, keypair.sign(&message)),
+            Key::Elsewhere(_) => self.effects.push_back(Effect::Sign(self.signatures, message)),
+        }
+    }
+
+    fn signed(&mut self, now: Timestamp, number: u64, signature: Signature) {
+        match self.unsigned.remove(&number) {
+            Some(Unsigned::Greeting(draft)) => {
+                let greeting = draft.signed(self.key.public(), signature);
+                let (body, slots, is_watched) = (self.body.clone(), self.pace.slots.max(1), self.is_watched);
+                let hello = Hello { greeting, body, slots, is_watched };
+                self.effects.push_back(Effect::Send(ClientMessage::Hello(hello)));
+                self.link = Link::Introduced(now.after(GREETING_TIME));
+            }
+            Some(Unsigned::Reports { draft, leases, outputs, took }) => {
+                let parcel = Parcel::new(Done { reports: draft.signed(self.key.public(), signature), outputs }, leases);
+                self.send(ClientMessage::Done(parcel.done().clone()));
+                let wait = if took >= SAVED_FROM || self.stopping { Duration::ZERO } else { UNACKNOWLEDGED };
+                self.keep(parcel, Kept::Until(now.after(wait)));
+            }
+            None => {}
+        }
     }
 
     fn welcomed(&mut self, now: Timestamp, welcome: &Welcome) {
@@ -673,8 +808,9 @@ impl Worker {
     }
 
     fn has_finished(&self, run: RunId, lease: LeaseId) -> bool {
-        let unsigned = self.finished.get(&run).is_some_and(|finished| finished.has(lease));
-        unsigned || self.reported.contains_key(&lease)
+        self.finished.get(&run).is_some_and(|finished| finished.has(lease))
+            || self.unsigned.values().any(|unsigned| unsigned.has(lease))
+            || self.reported.contains_key(&lease)
     }
 
     fn module_ready(&mut self, module: Digest) {
@@ -698,7 +834,7 @@ impl Worker {
     }
 
     fn run_ready(&mut self, now: Timestamp) {
-        while self.running < self.slots {
+        while self.running < self.free_slots() {
             let ready = |id: &LeaseId| self.units.get(id).is_some_and(|unit| unit.stage == Stage::Ready);
             let Some(at) = self.queue.iter().position(ready) else { return };
             let Some(id) = self.queue.remove(at) else { return };
@@ -706,8 +842,9 @@ impl Worker {
             unit.stage = Stage::Running { since: now, permille: 0 };
             self.running += 1;
             let (task, limits, input) = (&unit.lease.task, unit.terms.limits, core::mem::take(&mut unit.input));
-            let started = Event::Started { unit: unit.id(), job: unit.terms.leases.job.clone() };
-            let order = Order { lease: id, module: unit.module(), entry: task.entry, input, seed: task.seed, limits };
+            let (name, module) = (unit.id(), unit.module());
+            let started = Event::Started { unit: name, job: unit.terms.leases.job.clone() };
+            let order = Order { lease: id, unit: name, module, entry: task.entry, input, seed: task.seed, limits };
             if let Some(at) = self.modules.iter().position(|module| *module == order.module) {
                 self.modules.remove(at);
                 self.modules.push_back(order.module);
@@ -734,10 +871,14 @@ impl Worker {
             Err(reason) => return self.fail(now, &[id], &reason),
         };
         let Some(unit) = self.take(id) else { return };
-        self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
+        self.unit_time = Some(self.unit_time.map_or(took, |time| (time * 7 + took) / 8));
         self.rest.reset();
+        self.owed_rest += self.pace.rest(took);
+        if self.owed_rest >= SLOT_REST_MIN {
+            self.resting.push(now.after(core::mem::take(&mut self.owed_rest)));
+        }
         self.counts.executed += 1;
-        self.say(Event::Executed { unit: unit.id(), verdict: outcome.verdict.clone() });
+        self.say(Event::Executed { unit: unit.id(), outcome: outcome.clone() });
         let run = unit.terms.leases.run;
         if self.finished.get(&run).is_some_and(|finished| finished.module != unit.module() || finished.is_full()) {
             self.sign(now, run);
@@ -756,7 +897,7 @@ impl Worker {
         if self.finished.is_empty() {
             return;
         }
-        let idle = self.running < self.slots;
+        let idle = self.running < self.free_slots() || self.stopping;
         let due = |finished: &Finished| idle || finished.is_full() || finished.since.after(TOGETHER) <= now;
         let runs: Vec<RunId> =
             self.finished.iter().filter(|(_, finished)| due(finished)).map(|(run, _)| *run).collect();
@@ -768,11 +909,8 @@ impl Worker {
     fn sign(&mut self, now: Timestamp, run: RunId) {
         let Some(Finished { module, took, reports, outputs, .. }) = self.finished.remove(&run) else { return };
         let leases = reports.iter().map(|report| report.lease.id).collect();
-        let reports = Signed::new(&self.key, &Reports { run, module, reports });
-        let parcel = Parcel::new(Done { reports, outputs }, leases);
-        self.send(ClientMessage::Done(parcel.done().clone()));
-        let wait = if took >= SAVED_FROM { Duration::ZERO } else { UNACKNOWLEDGED };
-        self.keep(parcel, Kept::Until(now.after(wait)));
+        let draft = Draft::new(&Reports { run, module, reports });
+        self.have_signed(now, draft.message(), Unsigned::Reports { draft, leases, outputs, took });
     }
 
     /// Keeps a parcel until it is acknowledged.
@@ -784,9 +922,9 @@ impl Worker {
 
     /// Puts parcels on disk whose receipts are late, or whose coordinator is gone.
     fn save_unacknowledged(&mut self, now: Timestamp) {
-        let up = self.link.is_up();
+        let at_once = !self.link.is_up() || self.stopping;
         for sent in self.outbox.values_mut() {
-            if matches!(sent.kept, Kept::Until(at) if at <= now || !up) {
+            if matches!(sent.kept, Kept::Until(at) if at <= now || at_once) {
                 sent.kept = Kept::Writing;
                 self.effects.push_back(Effect::Save(sent.parcel.clone()));
             }
@@ -875,8 +1013,31 @@ impl Worker {
         }
     }
 
+    fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+        (self.owed_rest, self.resting) = (Duration::ZERO, Vec::new());
+        // Those that began last have the least to lose.
+        let since = |unit: &Unit| match unit.stage {
+            Stage::Running { since, .. } => Some(since),
+            Stage::NeedsModule | Stage::Ready => None,
+        };
+        let mut running: Vec<_> = self.units.iter().filter_map(|(id, unit)| Some((since(unit)?, *id))).collect();
+        running.sort_unstable();
+        let excess: BTreeSet<LeaseId> = running.into_iter().skip(self.slots()).map(|(_, id)| id).collect();
+        self.give_back(|unit| excess.contains(&unit.lease.id));
+    }
+
+    fn slots(&self) -> usize {
+        usize::from(self.pace.slots.max(1))
+    }
+
+    /// Slots that execute something, or could.
+    fn free_slots(&self) -> usize {
+        self.slots().saturating_sub(self.resting.len())
+    }
+
     fn takes_work(&self) -> bool {
-        !self.paused && self.draining.is_none()
+        self.paused.is_none() && self.draining.is_none()
     }
 
     fn ask_for_work(&mut self) {
@@ -887,7 +1048,7 @@ impl Worker {
         let room = self.room();
         let want = if resting { 0 } else { room.saturating_sub(self.units.len()) };
         // With plenty at hand a request may wait until it is worth its message.
-        if want > 0 && want < room / 4 && self.units.len() > self.slots {
+        if want > 0 && want < room / 4 && self.units.len() > self.slots() {
             return;
         }
         let want = u16::try_from(want).unwrap_or(u16::MAX);
@@ -907,15 +1068,16 @@ impl Worker {
     /// Leases that this worker wants to hold: those that it executes, and enough to go on with.
     fn room(&self) -> usize {
         let (least, most) = AHEAD_PER_SLOT;
-        let ahead = self.pace.map_or(least, |pace| {
-            let units = AHEAD_TIME.as_millis() / pace.as_millis().max(1);
+        let ahead = self.unit_time.map_or(least, |time| {
+            let each = time + self.pace.rest(time);
+            let units = AHEAD_TIME.as_millis() / each.as_millis().max(1);
             u64::try_from(units).unwrap_or(most).clamp(least, most)
         });
-        self.slots.saturating_mul(1 + usize::try_from(ahead).unwrap_or(1))
+        self.slots().saturating_mul(1 + usize::try_from(ahead).unwrap_or(1))
     }
 
     fn room_max(&self) -> usize {
-        self.slots.saturating_mul(1 + usize::try_from(AHEAD_PER_SLOT.1).unwrap_or(1))
+        self.slots().saturating_mul(1 + usize::try_from(AHEAD_PER_SLOT.1).unwrap_or(1))
     }
 
     fn end_if_drained(&mut self, now: Timestamp) {
@@ -924,8 +1086,10 @@ impl Worker {
             self.give_back(|_| true);
         }
         // Without a connection, what is on disk here waits for the next start.
-        let delivered = self.outbox.values().all(|sent| sent.kept == Kept::OnDisk && !self.link.is_up());
-        if now >= until || (self.units.is_empty() && self.finished.is_empty() && delivered) {
+        let may_wait = self.stopping || !self.link.is_up();
+        let delivered = self.outbox.values().all(|sent| sent.kept == Kept::OnDisk && may_wait);
+        let begun = !self.units.is_empty() || !self.finished.is_empty() || !self.unsigned.is_empty();
+        if now >= until || (!begun && delivered) {
             self.ended = true;
             let Counts { executed, recorded } = self.counts;
             self.say(Event::Left { executed, recorded, kept: self.reported.len() });

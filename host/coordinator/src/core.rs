@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
 use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Task};
+use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
 use manyhands_scheduler::{Effect, Input, LeaseDraft, Record, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord};
 use manyhands_signing::Validity;
 use manyhands_state::CommitError;
@@ -431,6 +431,7 @@ impl<K: Ord + Copy, V> Recent<K, V> {
 struct After {
     receipts: Vec<(WorkerId, Vec<(LeaseId, Receipt)>)>,
     withdrawn: BTreeMap<WorkerId, Vec<LeaseId>>,
+    settled: BTreeMap<WorkerId, Vec<(UnitId, Settlement)>>,
     changed: BTreeSet<RunId>,
 }
 
@@ -482,6 +483,7 @@ impl Hand {
             // Whoever waits for an answer is told first.
             after.send_receipts(hub);
             after.withdrawn.into_iter().for_each(|(worker, leases)| hub.cancel(worker, &leases));
+            after.settled.into_iter().for_each(|(worker, units)| hub.settled(worker, &units));
             after.changed.into_iter().for_each(|run| hub.changed(run));
         }
         Ok(())
@@ -529,6 +531,11 @@ impl Hand {
             Effect::Record(Record::Unit(unit, record)) => {
                 if record.end.is_some() {
                     hub.ended(unit, &record);
+                }
+                if hub.are_any_watched() {
+                    for (worker, settlement) in record.settlements() {
+                        after.settled.entry(worker).or_default().push((unit, settlement));
+                    }
                 }
                 after.changed.insert(unit.run);
             }

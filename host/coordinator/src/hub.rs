@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, RunId, UnitId, WorkerId};
 use manyhands_protocol::message::LIST_MAX;
-use manyhands_protocol::{Body, ServerMessage};
+use manyhands_protocol::{Body, Hello, ServerMessage, Settlement};
 use manyhands_scheduler::UnitRecord;
 use manyhands_signing::{Signed, TrustList};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +36,8 @@ pub struct Session {
     pub body: Body,
     /// How many units it says it executes at once.
     pub slots: u16,
+    /// Whether somebody watches it, who wants to know what became of its units.
+    is_watched: bool,
     /// Releases that it was sent.
     releases: Mutex<BTreeSet<Digest>>,
 }
@@ -84,6 +86,7 @@ fn input_bytes(message: &ServerMessage) -> usize {
         | ServerMessage::Receipts(_)
         | ServerMessage::Cancel(_)
         | ServerMessage::Trust(_)
+        | ServerMessage::Settled(_)
         | ServerMessage::Pong => 0,
     }
 }
@@ -135,6 +138,8 @@ struct Lines {
 #[derive(Debug, Default)]
 struct Workers {
     sessions: BTreeMap<WorkerId, Arc<Session>>,
+    /// How many of those are watched.
+    watched: usize,
     turnover: Turnover,
 }
 
@@ -168,20 +173,24 @@ impl Hub {
     pub fn join(
         &self,
         worker: WorkerId,
-        body: Body,
-        slots: u16,
+        hello: Hello,
         queue: usize,
         most: usize,
     ) -> Result<(Arc<Session>, Outbox), Full> {
+        let Hello { greeting: _, body, slots, is_watched } = hello;
         let mut workers = lock(&self.0.workers);
         workers.room_for(worker, most)?;
         let (sender, messages) = mpsc::channel(queue);
         let (taken_over, too_slow, banned) = Default::default();
         let (unread, turn, releases) = Default::default();
-        let session = Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, releases };
+        let session = Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, is_watched, releases };
         let session = Arc::new(session);
+        workers.watched += usize::from(is_watched);
         match workers.sessions.insert(worker, Arc::clone(&session)) {
-            Some(older) => older.taken_over.cancel(),
+            Some(older) => {
+                workers.watched -= usize::from(older.is_watched);
+                older.taken_over.cancel();
+            }
             None => workers.turnover.came += 1,
         }
         let outbox = Outbox { session: Arc::clone(&session), messages, taken: 0 };
@@ -202,6 +211,7 @@ impl Hub {
         let current = workers.sessions.get(&worker).is_some_and(|current| Arc::ptr_eq(current, session));
         if current {
             workers.sessions.remove(&worker);
+            workers.watched -= usize::from(session.is_watched);
             workers.turnover.left += 1;
         }
         current
@@ -223,6 +233,18 @@ impl Hub {
     pub fn cancel(&self, worker: WorkerId, leases: &[LeaseId]) {
         for some in leases.chunks(LIST_MAX) {
             self.send(worker, ServerMessage::Cancel(some.to_vec()));
+        }
+    }
+
+    /// Whether anybody wants to know what becomes of units.
+    pub fn are_any_watched(&self) -> bool {
+        lock(&self.0.workers).watched > 0
+    }
+
+    /// Tells a worker, if it is connected and watched, what became of units.
+    pub fn settled(&self, worker: WorkerId, units: &[(UnitId, Settlement)]) {
+        if let Some(session) = self.session(worker).filter(|session| session.is_watched) {
+            units.chunks(LIST_MAX).for_each(|some| session.send(ServerMessage::Settled(some.to_vec())));
         }
     }
 
@@ -327,7 +349,7 @@ impl Drop for Answer {
 mod tests {
     use futures::poll;
     use manyhands_model::Timestamp;
-    use manyhands_protocol::Grant;
+    use manyhands_protocol::{Grant, Greeting};
     use manyhands_signing::Keypair;
 
     use super::*;
@@ -337,7 +359,30 @@ mod tests {
     }
 
     fn join(hub: &Hub, index: u8, most: usize) -> Result<(Arc<Session>, Outbox), Full> {
-        hub.join(worker(index), Body { engine: String::new(), runtime: String::new() }, 1, 8, most)
+        hub.join(worker(index), hello(false), 8, most)
+    }
+
+    fn hello(is_watched: bool) -> Hello {
+        let key = Keypair::from_seed(&[1; 32]);
+        let greeting = Signed::new(&key, &Greeting { nonce: [0; 32], coordinator: key.public() });
+        Hello { greeting, body: Body { engine: String::new(), runtime: String::new() }, slots: 1, is_watched }
+    }
+
+    #[tokio::test]
+    async fn only_who_is_watched_hears_what_became_of_units() {
+        let hub = Hub::default();
+        let (_session, mut deaf) = join(&hub, 1, 9).unwrap();
+        assert!(!hub.are_any_watched());
+        let (_older, _outbox) = hub.join(worker(2), hello(true), 8, 9).unwrap();
+        let (session, mut outbox) = hub.join(worker(2), hello(true), 8, 9).unwrap();
+        assert!(hub.are_any_watched());
+        let unit = UnitId { run: RunId([1; 16]), index: 3 };
+        let units = vec![(unit, Settlement::Agreed { others: 1 })];
+        hub.settled(worker(1), &units);
+        hub.settled(worker(2), &units);
+        assert_eq!(outbox.next().await, Some(ServerMessage::Settled(units)));
+        assert!(poll!(Box::pin(deaf.next())).is_pending());
+        assert!(hub.leave(worker(2), &session) && !hub.are_any_watched());
     }
 
     fn grant(bytes: usize) -> ServerMessage {

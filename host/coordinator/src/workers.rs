@@ -75,7 +75,7 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         }
     };
     let queue = app.settings.limits.worker_queue_max as usize;
-    let (session, outbox) = match app.hub.join(id, hello.body, hello.slots, queue, most(&app)).map_err(full) {
+    let (session, outbox) = match app.hub.join(id, hello, queue, most(&app)).map_err(full) {
         Ok(joined) => joined,
         Err((why, leave)) => {
             app.metrics.worker_refused(why);

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use data_encoding::HEXLOWER;
 
+use crate::script;
+
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Manyhands</title>
 <script type="module">new Worker("engine.mjs", { type: "module" });</script>"#;
-const SCRIPT: &str = include_str!("engine.mjs");
 /// The page's own scripts, its own server and WebAssembly; nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; connect-src 'self'";
 /// Longest head of a request.
@@ -89,7 +90,7 @@ impl Shared {
         let path = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.secret.as_str()));
         match (method.as_str(), path) {
             ("GET", Some("/")) => respond(connection, "200 OK", "text/html", PAGE.as_bytes())?,
-            ("GET", Some("/engine.mjs")) => respond(connection, "200 OK", "text/javascript", SCRIPT.as_bytes())?,
+            ("GET", Some("/engine.mjs")) => respond(connection, "200 OK", "text/javascript", script().as_bytes())?,
             ("POST", Some("/turn")) => match self.turn(body) {
                 Some(request) => respond(connection, "200 OK", "application/octet-stream", &request)?,
                 None => respond(connection, "410 Gone", "text/plain", b"")?,

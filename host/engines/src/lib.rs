@@ -2,14 +2,13 @@
 //!
 //! An [`Engine`] loads a module and executes units of it, each in a fresh instance; how it ended is read by
 //! [`manyhands_verifier::ending`], as every runtime must. [`Kind::open`] starts one: Node and browsers are
-//! child processes that live as long as the engine, and talk in the frames of [`frame`].
+//! child processes that live as long as the engine, and talk in the frames of [`manyhands_javascript::frame`].
 //!
 //! Absent on purpose: the sandbox. Nothing here may execute a stranger's module.
 
 mod browser;
 mod difference;
 pub mod divergence;
-pub mod frame;
 mod http;
 mod kind;
 #[cfg(feature = "cranelift")]
@@ -21,34 +20,10 @@ pub mod weave;
 
 pub use crate::difference::{difference, first_byte};
 pub use crate::kind::{Kind, UnknownKind};
+pub use manyhands_javascript::{Executed, Unit};
 
-use manyhands_model::{Limits, Outcome};
-use manyhands_protocol::Entry;
+use manyhands_javascript::{SCRIPT, Unanswered};
 use manyhands_verifier::ending::NoOutcome;
-
-/// What is to be executed.
-#[derive(Clone, Copy, Debug)]
-pub struct Unit<'a> {
-    /// Which function.
-    pub entry: Entry,
-    /// What it reads.
-    pub input: &'a [u8],
-    /// Its only randomness.
-    pub seed: [u8; 32],
-    /// What it may use.
-    pub limits: Limits,
-}
-
-/// What came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Executed {
-    /// What is compared with other engines.
-    pub outcome: Outcome,
-    /// The output; empty unless the verdict is `Ok`.
-    pub output: Vec<u8>,
-    /// Level and text of each line that was logged. For people, never compared.
-    pub logs: Vec<(u8, String)>,
-}
 
 /// Why there is nothing to compare. Never the module's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +53,20 @@ pub enum Failure {
     /// The engine's process ended, or talks nonsense.
     #[error("the engine is gone: {0}")]
     Gone(String),
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Unreadable => Self::Gone(unanswered.to_string()),
+            Unanswered::NoOutcome { cause, said } => Self::NoOutcome { cause, said },
+        }
+    }
+}
+
+/// What an engine behind pipes or a page executes.
+pub(crate) fn script() -> String {
+    [SCRIPT, include_str!("serve.mjs")].concat()
 }
 
 /// One engine. After any [`Failure`] it can be used again; a process that ended is started anew.

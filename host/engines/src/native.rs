@@ -1,10 +1,10 @@
 //! wasmtime in this process, with either of its compilers.
 
 use manyhands_abi as abi;
+use manyhands_javascript::frame::{ABORTED, ENGINE, OUTPUT_TOO_LONG, RETURNED, Raw, TRAPPED};
 use manyhands_protocol::Entry;
 use wasmtime::{Caller, Config, Extern, InstancePre, Linker, Module, Store, Strategy, Trap};
 
-use crate::frame::{ABORTED, ENGINE, OUTPUT_TOO_LONG, RETURNED, Raw, TRAPPED};
 use crate::{Engine, Executed, Failure, Unit, weave};
 
 /// Stack for the guest: so much that only its own count of it ends an execution, with the larger frames of a
@@ -92,7 +92,8 @@ fn execute(module: &InstancePre<Host>, unit: &Unit<'_>) -> Result<Executed, Fail
             _ => (ENGINE, 0, format!("{error:#}").into_bytes()),
         },
     };
-    Raw { stop, meter, cause, code, message: &message, logs: host.logs, output: &host.output }.judge(unit)
+    let raw = Raw { stop, meter, cause, code, message: &message, logs: host.logs, output: &host.output };
+    Ok(raw.judge(&unit.limits)?)
 }
 
 /// What the guest's host functions work on.

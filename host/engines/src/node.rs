@@ -4,11 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
 
-use crate::Failure;
 use crate::talk::{Process, Remote, Talk, find};
-
-/// What Node executes.
-const SCRIPT: &str = include_str!("engine.mjs");
+use crate::{Failure, script};
 
 /// Node with flags for V8.
 pub(crate) fn open(flags: &'static [&'static str]) -> Result<Remote, Failure> {
@@ -16,7 +13,7 @@ pub(crate) fn open(flags: &'static [&'static str]) -> Result<Remote, Failure> {
         let missing = Failure::Missing { name: "Node", cure: "get version 20 or later, `apt install nodejs`" };
         let program = find(&["node", "nodejs"]).ok_or(missing)?;
         let mut command = Command::new(program);
-        command.args(flags).args(["--input-type=module", "--eval", SCRIPT]);
+        command.args(flags).args(["--input-type=module", "--eval", &script()]);
         // What it complains of is on this terminal.
         let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let pipes = process.child().stdin.take().zip(process.child().stdout.take());

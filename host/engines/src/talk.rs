@@ -6,9 +6,10 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use manyhands_javascript::frame;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{Engine, Executed, Failure, Unit, frame};
+use crate::{Engine, Executed, Failure, Unit};
 
 /// Time for an engine to start, or to compile a module.
 const PREPARATION: Duration = Duration::from_secs(120);
@@ -131,6 +132,6 @@ impl Engine for Remote {
     fn execute(&mut self, unit: &Unit<'_>) -> Result<Executed, Failure> {
         let within = Duration::from_millis(unit.limits.wall_ms) + TRAVEL;
         let reply = self.talk().and_then(|talk| talk.ask(frame::execute(unit), within));
-        self.settle(reply.and_then(|reply| frame::executed(unit, &reply)))
+        self.settle(reply.and_then(|reply| Ok(frame::executed(&unit.limits, &reply)?)))
     }
 }

@@ -16,7 +16,7 @@ use manyhands_runner::link::JoinLink;
 use manyhands_runner::outbox::Outbox;
 use manyhands_runner::sandbox::{self, Program, parent};
 use manyhands_runner::session::{Command, End, Session};
-use manyhands_worker::{Config, Event, Worker};
+use manyhands_worker::{Config, Event, Key, Pace, Worker};
 use tokio::sync::mpsc;
 
 /// How often the results so far are told.
@@ -136,12 +136,13 @@ async fn prepare(
     tracing::info!(worker = %WorkerId::from(key.public()), slots, "ready");
     let worker = Worker::new(Config {
         pinned: link.fingerprint,
-        key,
+        key: Key::Held(key),
         body: Body {
             engine: engine::NAME.to_owned(),
             runtime: format!("manyhands-runner {}", env!("CARGO_PKG_VERSION")),
         },
-        slots,
+        pace: Pace::full(slots),
+        is_watched: false,
         trust_version: data.trust_version(&coordinator)?,
         seed,
     });
@@ -156,10 +157,12 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
     move |event| {
         let kind = json.then(|| event.word());
         match event {
-            Event::Started { .. } | Event::Executed { .. } | Event::Recorded => tracing::debug!(kind, "{event}"),
+            Event::Started { .. } | Event::Executed { .. } | Event::Recorded | Event::Settled { .. } => {
+                tracing::debug!(kind, "{event}")
+            }
             Event::Joined
             | Event::NotCounted { .. }
-            | Event::Paused
+            | Event::Paused(_)
             | Event::Resumed
             | Event::Draining { .. }
             | Event::Left { .. } => tracing::info!(kind, "{event}"),

@@ -10,7 +10,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use manyhands_abi::MODULE_BYTES_MAX;
 use manyhands_model::{Digest, LeaseId, Timestamp};
 use manyhands_protocol::{ClientMessage, FRAME_BYTES_MAX, SUBPROTOCOL, ServerMessage, decode, encode};
-use manyhands_worker::{Effect, Event, Input, Order, Parcel, Worker};
+use manyhands_worker::{Clock, Effect, Event, Input, Order, Parcel, Pause, Worker};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -31,9 +31,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(20);
 const FETCH_TIME: Duration = Duration::from_secs(300);
 /// Time for what was sent last to arrive before a connection that is given up is cut.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
-/// Difference between the clock on the wall and the one that only goes forward that means a leap: somebody
-/// set the clock, or the computer slept, through which the latter stands still.
-const LEAP: Duration = Duration::from_secs(30);
 /// Messages that wait for a slow network.
 const OUTGOING: usize = 1024;
 
@@ -75,29 +72,17 @@ pub struct Session {
     pub say: Box<dyn FnMut(&Event) + Send>,
 }
 
-/// The wall clock, smoothed: carried on by the monotonic one between leaps.
-struct Clock {
-    anchor: (Timestamp, Instant),
+/// The time, smoothed.
+struct Now {
+    clock: Clock,
+    started: Instant,
 }
 
-impl Clock {
-    fn start() -> Self {
-        Self { anchor: (wall(), Instant::now()) }
-    }
-
+impl Now {
     fn now(&mut self) -> Timestamp {
-        let (since, started) = self.anchor;
-        let (carried_on, wall) = (since.after(started.elapsed()), wall());
-        if carried_on.since(wall).max(wall.since(carried_on)) < LEAP {
-            return carried_on;
-        }
-        *self = Self::start();
-        wall
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.clock.now(Timestamp(0).after(wall), self.started.elapsed())
     }
-}
-
-fn wall() -> Timestamp {
-    Timestamp(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 async fn sleep(wait: Option<Duration>) {
@@ -157,7 +142,7 @@ impl Session {
             outgoing: None,
             closing: None,
         };
-        let mut clock = Clock::start();
+        let mut clock = Now { clock: Clock::default(), started: Instant::now() };
         let mut paused = false;
         worker.handle(clock.now(), Input::Start(left));
         loop {
@@ -198,6 +183,8 @@ impl Session {
                         hands.finish().await;
                         return End::Drained;
                     }
+                    // Its key is at hand.
+                    Effect::Sign(..) => {}
                     Effect::Fatal(reason) => return End::Fatal(reason),
                 }
             }
@@ -210,7 +197,7 @@ impl Session {
                 command = commands.recv() => match command {
                     Some(Command::TogglePause) => {
                         paused = !paused;
-                        if paused { Input::Pause } else { Input::Resume }
+                        if paused { Input::Pause(Pause::Asked) } else { Input::Resume }
                     }
                     Some(Command::Drain) | None => Input::Drain,
                 },
@@ -297,7 +284,7 @@ impl Hands {
     }
 
     fn execute(&mut self, order: Order) {
-        let Order { lease, module, entry, input, seed, limits } = order;
+        let Order { lease, unit: _, module, entry, input, seed, limits } = order;
         let (Some(compiled), tell) = (self.modules.get(&module).cloned(), self.tell.clone()) else {
             let result = Err("the module is not ready".to_owned());
             drop(self.tell.send(Told::Worker(Input::Executed { lease, result })));

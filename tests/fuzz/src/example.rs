@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use manyhands_model::{Digest, Fuel, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, Verdict, Version, WorkerId};
+use manyhands_model::{
+    Digest, Fuel, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId,
+};
 use manyhands_protocol::{
     Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Lease, Leases, Publication, Receipt, Release,
-    Report, Reports, ServerMessage, Task, Ticket, Welcome,
+    Report, Reports, ServerMessage, Settlement, Task, Ticket, Welcome,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 
@@ -105,7 +107,7 @@ pub(crate) fn client_messages() -> Vec<ClientMessage> {
     let lease = LeaseId([3; 16]);
     let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-runner 0.1.0".into() };
     vec![
-        ClientMessage::Hello(Hello { greeting: signed(&greeting()), body, slots: 4 }),
+        ClientMessage::Hello(Hello { greeting: signed(&greeting()), body, slots: 4, is_watched: true }),
         ClientMessage::Want(1_000),
         ClientMessage::Done(done()),
         ClientMessage::Failed { lease, reason: "no memory".into() },
@@ -116,7 +118,7 @@ pub(crate) fn client_messages() -> Vec<ClientMessage> {
 }
 
 pub(crate) fn server_messages() -> Vec<ServerMessage> {
-    let id = LeaseId([3; 16]);
+    let (id, unit) = (LeaseId([3; 16]), UnitId { run: RunId([1; 16]), index: 3 });
     let inputs = vec![Bytes::from_static(b"input"), Bytes::new()];
     let grant = Grant { leases: signed(&leases()), release: Some(signed(&release())), inputs };
     let again = Grant { release: None, ..grant.clone() };
@@ -136,6 +138,7 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Receipts(receipts.map(|receipt| (id, receipt)).into()),
         ServerMessage::Cancel(vec![id]),
         ServerMessage::Trust(signed(&trust())),
+        ServerMessage::Settled(vec![(unit, Settlement::Agreed { others: 1 }), (unit, Settlement::Contradicted)]),
         ServerMessage::Pong,
     ]
 }

@@ -1,12 +1,9 @@
-// Executes sealed modules. One file for Node, where requests come in on stdin, and for a browser's worker,
-// which fetches them. It reports how a call stopped and what the module itself wrote; what that means is
-// decided elsewhere. Frames are described in frame.rs.
+// Executes units of sealed modules, each in a fresh instance. It reports how a call stopped and what the module
+// itself wrote; what that means is decided elsewhere. Requests and replies are described in frame.rs.
 
-const LOAD = 1;
 const RETURNED = 0, TRAPPED = 1, ABORTED = 2, OUTPUT_TOO_LONG = 3, ENGINE = 4;
 const MESSAGE_BYTES_MAX = 4096;
 const LOG_BYTES_MAX = 65536;
-const TRACE_LEVEL = 5, TRACE_MAX = 1 << 19;
 
 // How host functions leave the module. No engine throws these.
 class Aborted {
@@ -18,24 +15,8 @@ class Aborted {
 class OutputTooLong {}
 class OutOfBounds {}
 
-let module = null;
-
-function handle(request) {
-  return request[0] === LOAD ? load(request.subarray(1)) : execute(request);
-}
-
-// An empty reply is a module that can be executed, any other says why it cannot.
-function load(bytes) {
-  module = null;
-  try {
-    module = new WebAssembly.Module(bytes);
-    return new Uint8Array(0);
-  } catch (error) {
-    return new TextEncoder().encode(`${error}`);
-  }
-}
-
-function execute(request) {
+// `progress` hears of each hint that the guest gives, 0 to 1000; `more` are imports beyond those of docs/abi.md.
+function execute(module, request, progress, more = () => ({})) {
   const view = new DataView(request.buffer, request.byteOffset, request.byteLength);
   const entry = request[1] === 0 ? "manyhands_run" : "manyhands_reduce";
   const fuel = view.getBigInt64(2, true);
@@ -46,7 +27,6 @@ function execute(request) {
   const output = new Bytes();
   const logs = new Bytes();
   let memory = null;
-  let told = 0;
   // The buffer is another one after each growth.
   const guest = (from, bytes) => within(new Uint8Array(memory.buffer), from, bytes);
   const manyhands_v1 = {
@@ -63,16 +43,12 @@ function execute(request) {
       const room = LOG_BYTES_MAX - logs.length;
       if (room > 0) logs.line(Math.min(level >>> 0, 4), text.subarray(0, room));
     },
-    progress: () => {},
-    // Only modules that weave.rs wrote import it.
-    trace: (number) => {
-      if (told < TRACE_MAX) logs.line(TRACE_LEVEL, ascii(BigInt.asUintN(64, number).toString(16)));
-      told += 1;
-    },
+    progress: (permille) => progress(Math.min(permille >>> 0, 1000)),
     abort: (code, from, bytes) => {
       const message = guest(from, bytes);
       throw new Aborted(code, message.slice(0, MESSAGE_BYTES_MAX));
     },
+    ...more(logs),
   };
 
   const ending = { stop: RETURNED, meter: 0n, cause: 0, code: 0, message: new Uint8Array(0) };
@@ -110,10 +86,6 @@ function stopped(ending, error) {
     ending.stop = ENGINE;
     ending.message = new TextEncoder().encode(`${error}`);
   }
-}
-
-function ascii(text) {
-  return Uint8Array.from(text, (letter) => letter.charCodeAt(0));
 }
 
 // The view of `bytes` bytes from `from` on. Both are unsigned, and their sum is exact in a double.
@@ -167,41 +139,3 @@ function reply({ stop, meter, cause, code, message }, logs, output) {
   all.set(output, 25 + message.length + logs.length);
   return all;
 }
-
-// Over pipes each frame follows its length, a little-endian u32. Reading blocks: there is nothing else to do.
-async function servePipes() {
-  const { readSync, writeSync } = await import("node:fs");
-  const read = (bytes) => {
-    const all = new Uint8Array(bytes);
-    for (let at = 0; at < bytes; ) {
-      const more = readSync(0, all, at, bytes - at, null);
-      if (more === 0) return null;
-      at += more;
-    }
-    return all;
-  };
-  const write = (all) => {
-    for (let at = 0; at < all.length; ) at += writeSync(1, all, at);
-  };
-  for (;;) {
-    const head = read(4);
-    const request = head && read(new DataView(head.buffer).getUint32(0, true));
-    if (!request) return;
-    const answer = handle(request);
-    const frame = new Uint8Array(4 + answer.length);
-    new DataView(frame.buffer).setUint32(0, answer.length, true);
-    frame.set(answer, 4);
-    write(frame);
-  }
-}
-
-// In a browser each reply fetches the next request. The first reply answers nothing and is dropped.
-async function serveFetches() {
-  for (let answer = new Uint8Array(0); ; ) {
-    const response = await fetch("turn", { method: "POST", body: answer });
-    if (response.status !== 200) return;
-    answer = handle(new Uint8Array(await response.arrayBuffer()));
-  }
-}
-
-await (globalThis.process?.versions?.node ? servePipes() : serveFetches());

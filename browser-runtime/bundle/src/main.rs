@@ -1,0 +1,138 @@
+//! Makes the files that browsers fetch: the mind with its glue, the slot, and the element that people embed.
+//!
+//! No bundler and no npm: scripts are put one after the other, comments left out, names made of digests. Everything goes
+//! into one file that the coordinator embeds, and beside it into a folder, to be looked at and to be packed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::Parser;
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256, Sha384};
+use wasm_bindgen_cli_support::Bindgen;
+
+/// Makes the files that browsers fetch.
+#[derive(Parser)]
+struct Arguments {
+    /// The runtime, as rustc wrote it
+    wasm: PathBuf,
+    /// Where the scripts are
+    web: PathBuf,
+    /// Where everything goes
+    out: PathBuf,
+}
+
+/// One file, as the coordinator serves it; `host/coordinator/src/assets.rs` reads these.
+#[derive(Serialize)]
+struct Asset {
+    path: String,
+    kind: &'static str,
+    integrity: String,
+    body: Vec<u8>,
+    brotli: Vec<u8>,
+}
+
+impl Asset {
+    fn new(path: String, kind: &'static str, body: Vec<u8>) -> anyhow::Result<Self> {
+        let integrity = format!("sha384-{}", BASE64_STANDARD.encode(Sha384::digest(&body)));
+        let mut brotli = Vec::new();
+        // Its best, with a window that any browser has.
+        let options = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
+        brotli::BrotliCompress(&mut body.as_slice(), &mut brotli, &options)?;
+        Ok(Self { path, kind, integrity, body, brotli })
+    }
+
+    /// One whose name changes with its content, so it can be kept for ever.
+    fn named(stem: &str, extension: &str, kind: &'static str, body: Vec<u8>) -> anyhow::Result<Self> {
+        let digest = HEXLOWER.encode(&Sha256::digest(&body)[..8]);
+        Self::new(format!("/assets/{stem}-{digest}.{extension}"), kind, body)
+    }
+
+    fn reference(&self) -> serde_json::Value {
+        json!({ "path": self.path, "integrity": self.integrity })
+    }
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { wasm, web, out } = Arguments::parse();
+    let read = |name: &str| {
+        let path = web.join(name);
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+    };
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(&wasm).no_modules(true)?.typescript(false).omit_default_module_path(true);
+    bindgen.remove_name_section(true).remove_producers_section(true);
+    let mut bound = bindgen.generate_output()?;
+    let runtime = Asset::named("runtime", "wasm", "application/wasm", bound.wasm_mut().emit_wasm())?;
+    let mind = script(&[bound.js(), &read("store.js")?, &read("mind.js")?]);
+    let mind = Asset::named("mind", "js", SCRIPT, mind)?;
+    let slot = script(&[manyhands_javascript::SCRIPT, &read("slot.js")?]);
+    let slot = Asset::named("slot", "js", SCRIPT, slot)?;
+
+    let assets = json!({ "mind": mind.reference(), "slot": slot.reference(), "runtime": runtime.reference() });
+    let element = read("volunteer.js")?;
+    let element = replace(&element, "const ASSETS = null;", &format!("const ASSETS = {assets};"))?;
+    let style = serde_json::to_string(&squeeze(&read("volunteer.css")?, "/*"))?;
+    let element = replace(&element, "const STYLE = \"\";", &format!("const STYLE = {style};"))?;
+    let embed = script(&[&read("words.js")?, &read("store.js")?, &read("held.js")?, &element]);
+    let embed = Asset::new("/embed.js".to_owned(), SCRIPT, embed)?;
+
+    let all = [embed, mind, slot, runtime];
+    write(&out, &web, &all)
+}
+
+fn replace(text: &str, what: &str, with: &str) -> anyhow::Result<String> {
+    match text.matches(what).count() {
+        1 => Ok(text.replace(what, with)),
+        count => bail!("`{what}` is to be there once, and is there {count} times"),
+    }
+}
+
+fn script(parts: &[&str]) -> Vec<u8> {
+    squeeze(&parts.join("\n"), "//").into_bytes()
+}
+
+/// Without lines that are only comments, and without indentation: what a browser does not need.
+fn squeeze(text: &str, comment: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(comment));
+    lines.fold(String::new(), |all, line| all + line + "\n")
+}
+
+fn write(out: &Path, web: &Path, assets: &[Asset]) -> anyhow::Result<()> {
+    let folder = out.join("files");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    for asset in assets {
+        let path = folder.join(asset.path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap_or(&folder))?;
+        fs::write(&path, &asset.body)?;
+        eprintln!("{:>9} bytes, {:>7} in brotli  {}", asset.body.len(), asset.brotli.len(), asset.path);
+    }
+    package(&out.join("package"), web, assets)?;
+    // Last: whoever finds it finds everything.
+    fs::write(out.join("assets"), postcard::to_allocvec(assets)?)?;
+    Ok(())
+}
+
+/// The folder that `npm pack` takes: the element as a module.
+fn package(folder: &Path, web: &Path, assets: &[Asset]) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    for file in fs::read_dir(web.join("package"))? {
+        let file = file?;
+        fs::copy(file.path(), folder.join(file.file_name()))?;
+    }
+    let embed = assets.iter().find(|asset| asset.path == "/embed.js").context("there is no element")?;
+    fs::write(folder.join("index.js"), &embed.body)?;
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! The browser's runtime: the worker's mind, for a Web Worker.
+//!
+//! [`Mind`] is the same mind that the native runner has, and [`Shell`] is JavaScript that carries out what it asks
+//! for and decides nothing: see `web/mind.js`. Guests run in Web Workers of their own (`web/slot.js`), which this code
+//! never enters; what they answer is read here.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use manyhands_javascript::{Unit, frame};
+use manyhands_model::{Digest, LeaseId, Limits, Timestamp, Verdict};
+use manyhands_protocol::{Body, Done, SUBPROTOCOL, Settlement, decode, encode};
+use manyhands_signing::{Keypair, PublicKey, Signature};
+use manyhands_worker::{
+    Clock, Config, Effect, Event, Input, Key, Order, Pace, Parcel, Pause, Reason, Senses, Wishes, Worker,
+};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    /// What carries out what the mind asks for.
+    pub type Shell;
+
+    #[wasm_bindgen(method)]
+    fn connect(this: &Shell);
+    #[wasm_bindgen(method)]
+    fn disconnect(this: &Shell);
+    #[wasm_bindgen(method)]
+    fn send(this: &Shell, frame: Vec<u8>);
+    #[wasm_bindgen(method)]
+    fn fetch(this: &Shell, module: &str, bytes: f64);
+    #[wasm_bindgen(method)]
+    fn forget_module(this: &Shell, module: &str);
+    #[wasm_bindgen(method)]
+    fn execute(this: &Shell, lease: &str, unit: &str, module: &str, request: Vec<u8>);
+    #[wasm_bindgen(method)]
+    fn abort(this: &Shell, lease: &str);
+    #[wasm_bindgen(method)]
+    fn sign(this: &Shell, number: f64, message: Vec<u8>);
+    #[wasm_bindgen(method)]
+    fn save(this: &Shell, parcel: &str, bytes: Vec<u8>);
+    #[wasm_bindgen(method)]
+    fn forget(this: &Shell, parcel: &str);
+    #[wasm_bindgen(method)]
+    fn remember_trust(this: &Shell, version: f64);
+    /// What a volunteer might want to know: which event, about which unit, and two more words about it.
+    #[wasm_bindgen(method)]
+    fn say(this: &Shell, word: &str, unit: &str, text: &str, number: f64);
+    #[wasm_bindgen(method)]
+    fn finished(this: &Shell);
+    #[wasm_bindgen(method)]
+    fn fatal(this: &Shell, reason: &str);
+    /// Milliseconds until [`Mind::time_passed`] is to be called; infinite for never.
+    #[wasm_bindgen(method)]
+    fn wake(this: &Shell, after: f64);
+
+    #[wasm_bindgen(js_namespace = Date, js_name = now)]
+    fn wall() -> f64;
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn monotonic() -> f64;
+}
+
+/// The WebSocket subprotocol that the shell asks for.
+#[wasm_bindgen]
+pub fn subprotocol() -> String {
+    SUBPROTOCOL.to_owned()
+}
+
+/// Whether these bytes are the module of that name, and pay for all they do. Asked before they are compiled.
+///
+/// # Errors
+/// Why not, in a sentence.
+#[wasm_bindgen]
+pub fn accept(module: &str, bytes: &[u8]) -> Result<(), String> {
+    let module = module.parse().map_err(|_| "not the name of a module".to_owned())?;
+    Worker::accepts_module(module, bytes).map_err(|refusal| refusal.to_string())?;
+    manyhands_verifier::verify(bytes).map_err(|fault| fault.to_string())
+}
+
+/// The public half of a key of 32 secret bytes.
+///
+/// # Errors
+/// That there are not 32.
+#[wasm_bindgen]
+pub fn public_key(secret: &[u8]) -> Result<Vec<u8>, String> {
+    Ok(keypair(secret)?.public().0.to_vec())
+}
+
+fn keypair(secret: &[u8]) -> Result<Keypair, String> {
+    secret.try_into().map(Keypair::from_seed).map_err(|_| "a key has 32 bytes".to_owned())
+}
+
+/// A worker's mind and its shell.
+#[wasm_bindgen]
+pub struct Mind {
+    worker: Worker,
+    shell: Shell,
+    clock: Clock,
+    left: Vec<Parcel>,
+    /// What is being executed may use so much.
+    limits: BTreeMap<LeaseId, Limits>,
+    wishes: Wishes,
+    senses: Senses,
+    against: Option<Reason>,
+}
+
+#[wasm_bindgen]
+impl Mind {
+    /// A mind that has not started, for the coordinator whose root key has that fingerprint. `key` is the public half of
+    /// a key that the shell has, or, if it is `held` here, the secret one; `random` 32 bytes, for waiting times;
+    /// `trust_version` the highest version of a trust list that was seen.
+    ///
+    /// # Errors
+    /// Which of these is not what it should be.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::too_many_arguments, reason = "JavaScript names them at the call")]
+    pub fn new(
+        shell: Shell,
+        coordinator: &str,
+        key: &[u8],
+        held: bool,
+        engine: String,
+        random: &[u8],
+        trust_version: f64,
+        slots: u16,
+        permille: u16,
+    ) -> Result<Self, String> {
+        let key = if held {
+            Key::Held(keypair(key)?)
+        } else {
+            Key::Elsewhere(PublicKey(key.try_into().map_err(|_| "a public key has 32 bytes".to_owned())?))
+        };
+        let worker = Worker::new(Config {
+            pinned: coordinator.parse().map_err(|_| "not the fingerprint of a coordinator's key".to_owned())?,
+            key,
+            body: Body { engine, runtime: concat!("manyhands-browser ", env!("CARGO_PKG_VERSION")).to_owned() },
+            pace: Pace { slots, permille },
+            is_watched: true,
+            trust_version: trust_version as u64,
+            seed: random.try_into().map_err(|_| "32 random bytes are needed".to_owned())?,
+        });
+        let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };
+        let (clock, left, senses) = Default::default();
+        Ok(Self { worker, shell, clock, left, limits: BTreeMap::new(), wishes, senses, against: None })
+    }
+
+    /// A parcel that was saved before and not acknowledged. Whether it is whole; else it can be forgotten.
+    pub fn left_over(&mut self, bytes: &[u8]) -> bool {
+        let parcel = decode::<Done>(bytes).ok().and_then(Parcel::reopen);
+        self.left.extend(parcel.clone());
+        parcel.is_some()
+    }
+
+    /// Starts, with what was left over.
+    pub fn start(&mut self) {
+        let left = core::mem::take(&mut self.left);
+        self.hear(Input::Start(left));
+    }
+
+    /// The connection is there.
+    pub fn connected(&mut self) {
+        self.hear(Input::Connected);
+    }
+
+    /// The connection is gone, or never came.
+    pub fn disconnected(&mut self, reason: String) {
+        self.hear(Input::Disconnected(reason));
+    }
+
+    /// A frame came. What cannot be read ends the connection, for the reason that is returned.
+    ///
+    /// # Errors
+    /// That reason.
+    pub fn frame(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let message = decode(bytes).map_err(|error| error.to_string())?;
+        self.hear(Input::Frame(message));
+        Ok(())
+    }
+
+    /// A module was accepted and compiled.
+    pub fn module_ready(&mut self, module: &str) {
+        self.about(module, Input::ModuleReady);
+    }
+
+    /// A module cannot be had.
+    pub fn module_failed(&mut self, module: &str, reason: String) {
+        self.about(module, |module| Input::ModuleFailed(module, reason));
+    }
+
+    /// An execution ended with this reply.
+    pub fn executed(&mut self, lease: &str, reply: &[u8]) {
+        let Some((lease, limits)) = self.ended(lease) else { return };
+        let executed = frame::executed(&limits, reply).map_err(|error| error.to_string());
+        let result = executed.map(|executed| (executed.outcome, executed.output.into()));
+        self.hear(Input::Executed { lease, result });
+    }
+
+    /// An execution ended without one.
+    pub fn failed(&mut self, lease: &str, reason: String) {
+        let Some((lease, _)) = self.ended(lease) else { return };
+        self.hear(Input::Executed { lease, result: Err(reason) });
+    }
+
+    /// How far an execution is, 0 to 1000.
+    pub fn progress(&mut self, lease: &str, permille: u16) {
+        if let Ok(lease) = lease.parse() {
+            self.hear(Input::Progress { lease, permille });
+        }
+    }
+
+    /// What was to be signed under that number.
+    pub fn signed(&mut self, number: f64, signature: &[u8]) {
+        let input = match <[u8; 64]>::try_from(signature) {
+            Ok(signature) => Input::Signed(number as u64, Signature::from(signature)),
+            Err(_) => Input::NotSigned("a signature has 64 bytes".to_owned()),
+        };
+        self.hear(input);
+    }
+
+    /// The key cannot be used.
+    pub fn not_signed(&mut self, reason: String) {
+        self.hear(Input::NotSigned(reason));
+    }
+
+    /// A parcel is on the disk, or cannot be put there.
+    pub fn saved(&mut self, parcel: &str, is_saved: bool) {
+        self.about(parcel, if is_saved { Input::Saved } else { Input::NotSaved });
+    }
+
+    /// Use so many slots, each for so many thousandths of the time.
+    pub fn pace(&mut self, slots: u16, permille: u16) {
+        self.hear(Input::Pace(Pace { slots, permille }));
+    }
+
+    /// When the volunteer wants it to work: only between these minutes of the day, if they differ.
+    pub fn wish(&mut self, on_battery: bool, on_metered: bool, while_hidden: bool, from: u16, to: u16) {
+        self.wishes = Wishes { on_battery, on_metered, while_hidden, hours: (from != to).then_some((from, to)) };
+        self.weigh();
+    }
+
+    /// How things are; `minute` is that of the day.
+    pub fn sense(&mut self, on_battery: bool, on_metered: bool, is_hidden: bool, minute: u16) {
+        self.senses = Senses { on_battery, on_metered, is_hidden, minute };
+        self.weigh();
+    }
+
+    /// Give back what was begun, and end.
+    pub fn stop(&mut self) {
+        self.hear(Input::Stop);
+    }
+
+    /// The time that was asked for has come.
+    pub fn time_passed(&mut self) {
+        self.hear(Input::TimePassed);
+    }
+
+    fn weigh(&mut self) {
+        let against = self.wishes.against(&self.senses);
+        if core::mem::replace(&mut self.against, against) != against {
+            self.hear(against.map_or(Input::Resume, |reason| Input::Pause(Pause::Unwanted(reason))));
+        }
+    }
+
+    fn about(&mut self, digest: &str, input: impl FnOnce(Digest) -> Input) {
+        if let Ok(digest) = digest.parse() {
+            self.hear(input(digest));
+        }
+    }
+
+    fn ended(&mut self, lease: &str) -> Option<(LeaseId, Limits)> {
+        let lease = lease.parse().ok()?;
+        Some((lease, self.limits.remove(&lease)?))
+    }
+
+    fn hear(&mut self, input: Input) {
+        let now = self.now();
+        self.worker.handle(now, input);
+        while let Some(effect) = self.worker.poll_effect() {
+            self.perform(effect);
+        }
+        let until = self.worker.wake_at().map(|at| at.since(self.now()));
+        self.shell.wake(until.map_or(f64::INFINITY, |wait| wait.as_secs_f64() * 1000.0));
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.clock.now(Timestamp(wall() as u64), Duration::from_secs_f64(monotonic().max(0.0) / 1000.0))
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let shell = &self.shell;
+        match effect {
+            Effect::Connect => shell.connect(),
+            Effect::Disconnect => shell.disconnect(),
+            Effect::Send(message) => shell.send(encode(&message)),
+            Effect::FetchModule { module, bytes } => shell.fetch(&module.to_string(), bytes as f64),
+            Effect::ForgetModule(module) => shell.forget_module(&module.to_string()),
+            Effect::Execute(Order { lease, unit, module, entry, input, seed, limits }) => {
+                self.limits.insert(lease, limits);
+                let request = frame::execute(&Unit { entry, input: &input, seed, limits });
+                shell.execute(&lease.to_string(), &unit.to_string(), &module.to_string(), request);
+            }
+            Effect::Abort(lease) => {
+                self.limits.remove(&lease);
+                shell.abort(&lease.to_string());
+            }
+            Effect::Sign(number, message) => shell.sign(number as f64, message),
+            Effect::Save(parcel) => shell.save(&parcel.name().to_string(), encode(parcel.done())),
+            Effect::Forget(parcel) => shell.forget(&parcel.to_string()),
+            Effect::RememberTrust(version) => shell.remember_trust(version as f64),
+            Effect::Say(event) => say(shell, &event),
+            Effect::Finished => shell.finished(),
+            Effect::Fatal(reason) => shell.fatal(&reason),
+        }
+    }
+}
+
+fn say(shell: &Shell, event: &Event) {
+    let word = event.word();
+    let tell = |unit: &str, text: &str, number: f64| shell.say(word, unit, text, number);
+    let milliseconds = |time: &Duration| time.as_secs_f64() * 1000.0;
+    match event {
+        Event::Joined | Event::Recorded | Event::Resumed => tell("", "", 0.0),
+        Event::Lost { reason, retry_in } => tell("", reason, milliseconds(retry_in)),
+        Event::Started { unit, job } => tell(&unit.to_string(), &job.to_string(), 0.0),
+        Event::ClockDiffers { by, ahead } => tell("", "", milliseconds(by) * if *ahead { 1.0 } else { -1.0 }),
+        Event::Executed { unit, outcome } => {
+            let ended = match outcome.verdict {
+                Verdict::Ok { .. } => "ok",
+                Verdict::OutOfFuel => "out_of_fuel",
+                Verdict::OutOfStack => "out_of_stack",
+                Verdict::Aborted { .. } => "aborted",
+                Verdict::Trap => "trap",
+            };
+            tell(&unit.to_string(), ended, outcome.fuel.0 as f64);
+        }
+        Event::NotCounted { reason } | Event::MachineFailed { reason } => tell("", reason, 0.0),
+        Event::Refused(refusal) => tell("", &refusal.to_string(), 0.0),
+        Event::TooLate { unit } => tell(&unit.to_string(), "", 0.0),
+        Event::Resting { wait } => tell("", "", milliseconds(wait)),
+        Event::Settled { unit, settlement } => match settlement {
+            Settlement::Agreed { others } => tell(&unit.to_string(), "agreed", f64::from(*others)),
+            Settlement::Contradicted => tell(&unit.to_string(), "contradicted", 0.0),
+        },
+        Event::Paused(why) => {
+            let why = match why {
+                Pause::Asked => "asked",
+                Pause::Unwanted(Reason::Hours) => "hours",
+                Pause::Unwanted(Reason::Battery) => "battery",
+                Pause::Unwanted(Reason::Metered) => "metered",
+                Pause::Unwanted(Reason::Hidden) => "hidden",
+            };
+            tell("", why, 0.0);
+        }
+        Event::Draining { units } => tell("", "", *units as f64),
+        Event::Left { executed, .. } => tell("", "", *executed as f64),
+    }
+}

@@ -1,0 +1,255 @@
+// The mind's shell: carries out what the mind asks for, in a Web Worker of its own, and decides nothing. The mind is
+// `wasm_bindgen.Mind` of src/lib.rs, whose glue comes ahead of this in the same file; so does `Store` of store.js.
+//
+// The page sends   { start: {...} }, { pace }, { wishes }, { senses }, { stop }
+// and is told      { said: { word, unit, text, number } }, { progress: { unit, permille } }, { identity }, { ended }
+
+// Time for a module to be fetched, in milliseconds.
+const FETCH_TIME = 300_000;
+// Bytes that may wait for a slow network.
+const OUTGOING_BYTES_MAX = 64 << 20;
+const MODULES_CACHE = "manyhands-modules";
+
+class Shell {
+  mind = null;
+  socket = null;
+  timer = 0;
+  modules = new Map();
+  // Slots that do nothing, and what the others do: lease to { slot, unit }.
+  idle = [];
+  busy = new Map();
+  slots = 1;
+
+  constructor({ base, slotUrl, store, key }) {
+    Object.assign(this, { base, slotUrl, store, key });
+  }
+
+  // ── The connection ──
+
+  connect() {
+    this.disconnect();
+    const url = new URL("/v1/worker", this.base);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url, wasm_bindgen.subprotocol());
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    const current = (act) => (event) => socket === this.socket && act(event);
+    socket.onopen = current(() => this.mind.connected());
+    socket.onmessage = current(({ data }) => {
+      try {
+        this.mind.frame(new Uint8Array(data));
+      } catch (reason) {
+        // What is no sentence of the mind's is a fault of ours, and not the coordinator's.
+        if (typeof reason !== "string") throw reason;
+        this.hangUp(reason);
+      }
+    });
+    socket.onclose = current(({ code, reason }) => this.hangUp(reason || `closed, code ${code}`));
+  }
+
+  hangUp(reason) {
+    this.disconnect();
+    this.mind.disconnected(reason);
+  }
+
+  disconnect() {
+    const { socket } = this;
+    this.socket = null;
+    socket?.close();
+  }
+
+  send(frame) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (this.socket.bufferedAmount > OUTGOING_BYTES_MAX) {
+      queueMicrotask(() => this.hangUp("the network is too slow"));
+    } else {
+      this.socket.send(frame);
+    }
+  }
+
+  // ── Modules ──
+
+  fetch(module, bytes) {
+    this.ready(module, bytes).then(
+      (compiled) => {
+        this.modules.set(module, compiled);
+        this.mind.module_ready(module);
+      },
+      (error) => this.mind.module_failed(module, `the module cannot be had: ${error?.message ?? error}`),
+    );
+  }
+
+  async ready(module, bytes) {
+    const url = new URL(`/v1/modules/${module}`, this.base);
+    const cache = await self.caches?.open(MODULES_CACHE).catch(() => null);
+    const cached = await cache?.match(url);
+    if (cached) {
+      const kept = new Uint8Array(await cached.arrayBuffer());
+      try {
+        wasm_bindgen.accept(module, kept);
+        return await WebAssembly.compile(kept);
+      } catch {
+        // Whatever it is, it is not what was put there.
+        await cache.delete(url);
+      }
+    }
+    const fetched = await this.download(url, bytes);
+    wasm_bindgen.accept(module, fetched);
+    const compiled = await WebAssembly.compile(fetched);
+    // Who has no room for it fetches it again.
+    await cache?.put(url, new Response(fetched, { headers: { "content-type": "application/wasm" } })).catch(() => {});
+    return compiled;
+  }
+
+  async download(url, bytes) {
+    const options = { credentials: "omit", redirect: "error", referrerPolicy: "no-referrer", signal: AbortSignal.timeout(FETCH_TIME) };
+    const response = await fetch(url, options);
+    if (!response.ok) throw new Error(`the coordinator answers ${response.status}`);
+    const all = new Uint8Array(bytes);
+    let at = 0;
+    for (const reader = response.body.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (at + value.length > bytes) {
+        await reader.cancel();
+        throw new Error("it is longer than its release says");
+      }
+      all.set(value, at);
+      at += value.length;
+    }
+    return all.subarray(0, at);
+  }
+
+  forget_module(module) {
+    this.modules.delete(module);
+  }
+
+  // ── Guests ──
+
+  execute(lease, unit, module, request) {
+    const slot = this.idle.pop() ?? new Worker(this.slotUrl, { name: "manyhands slot" });
+    this.busy.set(lease, slot);
+    slot.onmessage = ({ data }) => {
+      if (typeof data === "number") {
+        this.mind.progress(lease, data);
+        postMessage({ progress: { unit, permille: data } });
+      } else {
+        this.free(lease, slot);
+        this.mind.executed(lease, new Uint8Array(data));
+      }
+    };
+    slot.onerror = (event) => {
+      event.preventDefault();
+      this.busy.delete(lease);
+      slot.terminate();
+      this.mind.failed(lease, event.message || "the slot cannot be started");
+    };
+    slot.postMessage({ module: this.modules.get(module), request: request.buffer }, [request.buffer]);
+  }
+
+  free(lease, slot) {
+    this.busy.delete(lease);
+    slot.onmessage = slot.onerror = null;
+    if (this.idle.length + this.busy.size < this.slots) this.idle.push(slot);
+    else slot.terminate();
+  }
+
+  abort(lease) {
+    this.busy.get(lease)?.terminate();
+    this.busy.delete(lease);
+  }
+
+  // ── What is kept ──
+
+  sign(number, message) {
+    crypto.subtle.sign("Ed25519", this.key, message).then(
+      (signature) => this.mind.signed(number, new Uint8Array(signature)),
+      (error) => this.mind.not_signed(String(error)),
+    );
+  }
+
+  save(parcel, bytes) {
+    this.store.put("outbox", parcel, bytes).then(
+      () => this.mind.saved(parcel, true),
+      () => this.mind.saved(parcel, false),
+    );
+  }
+
+  // Whoever cannot forget sends it again, which counts once.
+  forget(parcel) {
+    this.store.delete("outbox", parcel).catch(() => {});
+  }
+
+  remember_trust(version) {
+    this.store.put("trust", "version", version).catch(() => {});
+  }
+
+  // ── The page ──
+
+  say(word, unit, text, number) {
+    postMessage({ said: { word, unit, text, number } });
+  }
+
+  finished() {
+    this.end(null);
+  }
+
+  fatal(reason) {
+    this.end(reason);
+  }
+
+  end(reason) {
+    for (const slot of [...this.busy.values(), ...this.idle]) slot.terminate();
+    postMessage({ ended: reason });
+    close();
+  }
+
+  wake(after) {
+    clearTimeout(this.timer);
+    // Timers count in 31 bits.
+    if (after < Infinity) this.timer = setTimeout(() => this.mind.time_passed(), Math.min(after, 2 ** 31 - 1));
+  }
+}
+
+let mind = null;
+
+async function start({ base, coordinator, runtime, slotUrl, engine, pace, wishes, senses }) {
+  await wasm_bindgen({ module_or_path: runtime });
+  const store = await Store.open(coordinator);
+  const identity = await store.identity();
+  const shell = new Shell({ base, slotUrl, store, key: identity.key });
+  const random = crypto.getRandomValues(new Uint8Array(32));
+  const trust = (await store.get("trust", "version")) ?? 0;
+  const { bytes, isHeld } = identity;
+  mind = new wasm_bindgen.Mind(shell, coordinator, bytes, isHeld, engine, random, trust, pace.slots, pace.permille);
+  shell.mind = mind;
+  shell.slots = pace.slots;
+  onmessage = ({ data }) => {
+    if (data.pace) {
+      shell.slots = data.pace.slots;
+      mind.pace(data.pace.slots, data.pace.permille);
+    }
+    if (data.wishes) wish(data.wishes);
+    if (data.senses) sense(data.senses);
+    if (data.stop) mind.stop();
+  };
+  for (const [parcel, kept] of await store.all("outbox")) {
+    if (!mind.left_over(kept)) shell.forget(parcel);
+  }
+  wish(wishes);
+  sense(senses);
+  mind.start();
+  postMessage({ identity: { isKept: store.isKept, isExtractable: isHeld } });
+}
+
+function wish({ onBattery, onMetered, whileHidden, from, to }) {
+  mind.wish(onBattery, onMetered, whileHidden, from, to);
+}
+
+function sense({ onBattery, onMetered, isHidden, minute }) {
+  mind.sense(onBattery, onMetered, isHidden, minute);
+}
+
+onmessage = ({ data }) => {
+  if (data.start) start(data.start).catch((error) => { postMessage({ ended: `${error?.message ?? error}` }); close(); });
+};
