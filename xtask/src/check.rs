@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::process::{self, Process, cargo};
-use crate::{setup, workspace};
+use crate::{browser, setup, workspace};
 
 /// The version is fixed so that a new lint of a new release never breaks an old commit.
 const DENY: &str = "0.20.2";
@@ -29,6 +29,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     steps.step("format", async |_| succeed(cargo().args(["fmt", "--all", "--check"])).await).await;
     steps.step("licences, bans, sources", async |_| deny().await).await;
     steps.step("advisories, where their database can be reached", async |_| advisories().await).await;
+    steps.step("what browsers fetch", async |_| browser::run().await).await;
     steps
         .step("lints", async |_| {
             succeed(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])).await

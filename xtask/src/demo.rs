@@ -21,7 +21,7 @@ use tokio::process::Command;
 use crate::map::{self, Place};
 use crate::picture::Picture;
 use crate::process::{self, Process};
-use crate::{check, setup, workspace};
+use crate::{browser, check, setup, workspace};
 
 /// Real runners, besides the liar.
 const RUNNERS: usize = 3;
@@ -39,6 +39,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     setup::target().await?;
     setup::compiler().await?;
     eprintln!("building the programs (the first time this takes some minutes)");
+    browser::run().await?;
     ensure!(process::run(&mut check::programs()).await?.success(), "the programs do not build");
     let modules = build_jobs().await?;
 
@@ -92,8 +93,7 @@ async fn build_jobs() -> anyhow::Result<Vec<PathBuf>> {
 
 /// A program that was just built: the folder of the profile is where this one lies, or beside it.
 fn program(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("debug").join(name)
+    process::target().join("debug").join(name)
 }
 
 /// All processes and their folder. Dropping it ends the first and removes the second.

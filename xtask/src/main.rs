@@ -1,6 +1,7 @@
 //! `cargo xtask`: what a person who works on this project does with one command.
 
 mod bench;
+mod browser;
 mod check;
 mod demo;
 mod faults;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Task {
     /// Measure what a verified unit costs, beside other systems
     Bench(bench::Options),
+    /// Make the files that browsers fetch, for the coordinator to embed
+    Browser,
     /// Add the wasm32 target and look for what a build needs
     Setup,
     /// Start a coordinator, three runners and a liar, and run real jobs over real data
@@ -72,6 +75,7 @@ async fn main() -> ExitCode {
 async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Bench(options) => bench::run(options).await,
+        Task::Browser => browser::run().await,
         Task::Setup => setup::run().await,
         Task::Demo => demo::run().await,
         Task::Faults(options) => faults::run(options).await,

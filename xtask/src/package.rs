@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use crate::check::{succeed, tool};
 use crate::process::{self, cargo, command};
-use crate::workspace;
+use crate::{browser, workspace};
 
 /// Fixed, so that the same commit gives the same packages next year.
 const CARGO_DEB: &str = "3.8.0";
@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 pub(crate) async fn run() -> anyhow::Result<()> {
+    browser::run().await?;
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--bins"]);
     succeed(build.args(PACKAGES.iter().flat_map(|(name, _)| ["--package", name]))).await?;

@@ -84,6 +84,52 @@ schema! {
         pub jobs: Vec<JobView>,
     }
 
+    /// A file that a browser fetches.
+    pub struct AssetView {
+        /// Its path at this coordinator.
+        pub path: String,
+        /// What it is, for the attribute `integrity` (W3C Subresource Integrity).
+        pub integrity: String,
+    }
+
+    /// A job, for somebody who is asked for help with it.
+    pub struct CardJob {
+        /// Its name.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub name: JobName,
+        /// One sentence about it.
+        pub about: String,
+        /// Length of its module, which is fetched once.
+        pub module_bytes: u64,
+        /// Memory that one execution may use, in bytes.
+        pub memory_bytes: u64,
+        /// The longest output of one execution, in bytes.
+        pub output_bytes: u64,
+    }
+
+    /// What a visitor reads before lending a hand: who asks, what for and how much.
+    pub struct Card {
+        /// Who asks.
+        pub name: String,
+        /// What for, in a sentence or two; may be empty.
+        pub about: String,
+        /// Where to ask back; may be empty.
+        pub contact: String,
+        /// Fingerprint of the coordinator's root key.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub fingerprint: Fingerprint,
+        /// Workers that are connected now.
+        pub workers: u64,
+        /// The newest version of each job.
+        pub jobs: Vec<CardJob>,
+        /// What is fetched before the first unit, compressed, in bytes.
+        pub runtime_bytes: u64,
+        /// The script for pages that embed the card; missing where this coordinator was built without it.
+        pub embed: Option<AssetView>,
+        /// Version of the coordinator.
+        pub version: String,
+    }
+
     /// How many units are where.
     #[derive(Copy, Default)]
     pub struct UnitCounts {

@@ -6,6 +6,7 @@ mod results;
 pub(crate) mod runs;
 mod submit;
 mod upkeep;
+mod volunteers;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -57,6 +58,7 @@ pub fn router(app: App) -> Router {
     documented
         .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], text) }))
         .route("/join", get(admin::join))
+        .merge(volunteers::routes())
         .route("/v1/worker", get(admin::worker_socket))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -97,6 +99,7 @@ fn documented(
         .merge(remembered(short, Size::Short))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::module))
+        .routes(routes!(volunteers::card))
         .routes(routes!(runs::list, submit::submit))
         .routes(routes!(runs::show))
         .routes(routes!(runs::events))
@@ -130,6 +133,7 @@ mod tests {
             "/v1/jobs/{name}/invoke",
             "/v1/jobs/{name}/revoke",
             "/v1/modules/{digest}",
+            "/v1/card",
             "/v1/runs",
             "/v1/runs/{id}",
             "/v1/runs/{id}/cancel",
@@ -154,7 +158,7 @@ mod tests {
             assert!(paths.contains(&path), "{path} is missing among {paths:?}");
         }
         for (path, route) in document["paths"].as_object().unwrap() {
-            let open = ["/livez", "/readyz", "/metrics", "/v1/modules/{digest}"].contains(&path.as_str());
+            let open = ["/livez", "/readyz", "/metrics", "/v1/modules/{digest}", "/v1/card"].contains(&path.as_str());
             for (method, operation) in route.as_object().unwrap() {
                 assert_eq!(operation["security"].is_null(), open, "{method} {path} says who may call");
                 assert!(operation["summary"].is_string(), "{method} {path} says what it does");

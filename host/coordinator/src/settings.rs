@@ -678,6 +678,20 @@ macro_rules! settings {
     };
 }
 
+fn is_line(text: &str) -> bool {
+    text.chars().count() <= 100 && !text.chars().any(char::is_control)
+}
+
+fn is_text(text: &str) -> bool {
+    text.chars().count() <= 1000 && !text.chars().any(|c| c.is_control() && c != '\n')
+}
+
+/// No other scheme: a browser may execute what such a link holds.
+fn is_link(text: &str) -> bool {
+    let schemes = ["https://", "http://", "mailto:"];
+    text.is_empty() || (is_line(text) && schemes.iter().any(|scheme| text.starts_with(scheme)))
+}
+
 /// Pairs of settings where the first must not be larger than the second.
 const AT_MOST: &[(&str, &str)] = &[
     ("scheduling.replicas", "scheduling.replicas_max"),
@@ -766,6 +780,16 @@ settings! {
         keep_daily: u32 = 7, 0..=10_000;
         /// Weeks of which the last backup is kept.
         keep_weekly: u32 = 4, 0..=10_000;
+    }
+
+    /// What visitors of the page `/volunteer` read.
+    volunteers: Volunteers {
+        /// Who asks for help; by default the host of the public URL.
+        name: String = String::new(), (is_line, "a line of at most 100 characters");
+        /// What for, in a sentence or two.
+        about: String = String::new(), (is_text, "a text of at most 1000 characters");
+        /// Where to ask back.
+        contact: String = String::new(), (is_link, "a link that begins with https://, http:// or mailto:; empty for none");
     }
 
     /// What is logged, and how.

@@ -144,8 +144,10 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 /// For a person who opens the join link in a browser.
 pub(super) async fn join(State(app): State<App>) -> String {
     format!(
-        "This link is for a program. Lend this coordinator your computer's spare time with:\n\n  manyhands-runner '{}'\n",
-        app.join
+        "This link is for a program. Lend this coordinator your computer's spare time with:\n\n  manyhands-runner '{}'\n\n\
+         Or lend it this browser, without installing anything: {}/volunteer\n",
+        app.join,
+        app.join.split("/join").next().unwrap_or_default()
     )
 }
 

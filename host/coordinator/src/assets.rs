@@ -1,0 +1,78 @@
+//! Files for browsers: made by `cargo xtask browser`, embedded here, served as they are.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use manyhands_api::AssetView;
+use serde::Deserialize;
+
+/// The script that other pages embed. Its name stays, so it is asked for anew after a while.
+pub const EMBED: &str = "/embed.js";
+
+/// A file.
+#[derive(Debug, Deserialize)]
+pub struct Asset {
+    path: &'static str,
+    kind: &'static str,
+    integrity: &'static str,
+    body: &'static [u8],
+    brotli: &'static [u8],
+}
+
+static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/assets"));
+    let assets: Vec<Asset> = postcard::from_bytes(bytes).unwrap_or_default();
+    assets.into_iter().map(|asset| (asset.path, asset)).collect()
+});
+
+/// The file at a path.
+pub fn find(path: &str) -> Option<&'static Asset> {
+    ASSETS.get(path)
+}
+
+/// Bytes of all files as they travel.
+pub fn bytes() -> u64 {
+    ASSETS.values().map(|asset| asset.brotli.len() as u64).sum()
+}
+
+impl Asset {
+    /// Where it is, and what it is.
+    pub fn view(&self) -> AssetView {
+        AssetView { path: self.path.to_owned(), integrity: self.integrity.to_owned() }
+    }
+
+    /// The response to a request with these headers. Any page may read it: it is the same for everybody.
+    pub fn response(&self, asked: &HeaderMap) -> Response {
+        let etag = format!("\"{}\"", self.integrity);
+        let forever = self.path != EMBED;
+        let cached = if forever { "public, max-age=31536000, immutable" } else { "public, max-age=300" };
+        let headers = [
+            (CONTENT_TYPE, self.kind),
+            (CACHE_CONTROL, cached),
+            (ETAG, etag.as_str()),
+            (VARY, "accept-encoding"),
+            (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        if asked.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        let takes = |asked: &HeaderMap| {
+            let encodings = asked.get(ACCEPT_ENCODING)?.to_str().ok()?;
+            let mut names = encodings.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
+            names.any(|name| name == "br").then_some(())
+        };
+        match takes(asked) {
+            Some(()) => (headers, [(CONTENT_ENCODING, "br")], Body::from(self.brotli)).into_response(),
+            None => (headers, Body::from(self.body)).into_response(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `cargo xtask browser`: the files that browsers fetch, for the coordinator to embed.
+
+use std::path::PathBuf;
+
+use tokio::process::Command;
+
+use crate::check::succeed;
+use crate::process::{cargo, target};
+use crate::{setup, workspace};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Builds the runtime for browsers, and lays everything that they fetch into `target/browser`.
+pub(crate) async fn run() -> anyhow::Result<()> {
+    setup::target().await?;
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--profile", "browser", "--target", TARGET, "--package", "manyhands-browser"]);
+    succeed(&mut build).await?;
+    let mut bundle: Command = cargo();
+    bundle.args(["run", "--quiet", "--package", "manyhands-bundle", "--"]);
+    bundle.arg(target().join(TARGET).join("browser/manyhands_browser.wasm"));
+    bundle.arg(workspace().join("browser-runtime/web")).arg(out());
+    succeed(&mut bundle).await
+}
+
+/// Where everything goes. The coordinator's build script looks there, whatever target directory it has.
+fn out() -> PathBuf {
+    workspace().join("target/browser")
+}
