@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["manyhands-model", "manyhands-abi", "manyhands-state"],
     &["manyhands-signing", "manyhands-verifier"],
     &["manyhands-protocol", "manyhands-sealer", "manyhands-api"],
-    &["manyhands-scheduler", "manyhands-worker"],
+    &["manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
 ];
 
 /// Crates that read clocks, open sockets, touch files or start threads. None of them is below `crates/`.

@@ -87,6 +87,11 @@ pub enum Input {
         /// Who.
         worker: WorkerId,
     },
+    /// It is gone and said so, as a page does that is closed: nobody waits for it to come back.
+    Left {
+        /// Who.
+        worker: WorkerId,
+    },
     /// It has room for so many more leases; replaces what it said before.
     Wants {
         /// Who.
@@ -450,6 +455,11 @@ impl Scheduler {
                 entry.wants = 0;
             }
             Input::Disconnected { worker } => self.disconnected(now, worker),
+            Input::Left { worker } => {
+                self.disconnected(now, worker);
+                let leases = self.workers.get(&worker).map(|entry| entry.leases.clone());
+                leases.into_iter().flatten().for_each(|lease| self.release(lease));
+            }
             Input::Wants { worker, count } => self.wants(worker, count),
             Input::Reported { worker, run, module, reports, evidence } => {
                 self.reported(now, worker, (run, module), reports, evidence);

@@ -132,6 +132,7 @@ impl World {
             }
             "connects" => Input::Connected { worker },
             "leaves" => Input::Disconnected { worker },
+            "closes" => Input::Left { worker },
             "wants" => Input::Wants { worker, count: rest.parse().expect("a number") },
             "fails" => Input::MachineFailed { worker, lease: held(self, rest) },
             "gives" => Input::GaveBack { worker, leases: vec![held(self, rest)] },
@@ -378,6 +379,23 @@ fn a_lost_connection_gives_the_worker_a_short_time_to_come_back() {
          10s w1 connects
          10s w1 returns r/0 A  => r/0 done; w1 recorded
          17s time passes       => w1 drops 1; w2 gets r/1
+        ",
+    );
+}
+
+#[test]
+fn a_closed_page_is_not_waited_for_and_may_still_come_back_with_its_result() {
+    check(
+        "
+          0s ann submits r: 2 inputs, 1 of 1
+          1s w1 connects
+          1s w1 wants 2        => w1 gets r/0; w1 gets r/1
+          2s w2 connects
+          2s w2 wants 1
+          3s w1 closes         => w2 gets r/1
+          4s w1 connects
+          4s w1 returns r/1 A  => w2 drops 1; r/1 done; w1 recorded
+          5s w2 wants 1        => w2 gets r/0
         ",
     );
 }

@@ -97,6 +97,8 @@ label! {
     WorkerLeft as "reason" {
         /// It closed the connection, or the network did.
         Closed = "closed",
+        /// Its page was closed or left.
+        Away = "away",
         /// It said nothing for three heartbeats.
         Silent = "silent",
         /// It took its messages too slowly.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use manyhands_model::{LeaseId, Verdict, WorkerId};
 use manyhands_protocol::{
@@ -89,10 +89,12 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         Err(leave) => leave,
     };
     // A newer connection of the same worker may have taken over; then it is still there.
-    if app.hub.leave(id, &session) {
-        let _stopping = app.core.tell(Input::Disconnected { worker: id }).await;
-    }
     let (Leave::Quietly(why) | Leave::Refused(why, ..)) = &leave;
+    if app.hub.leave(id, &session) {
+        let gone =
+            if *why == WorkerLeft::Away { Input::Left { worker: id } } else { Input::Disconnected { worker: id } };
+        let _stopping = app.core.tell(gone).await;
+    }
     app.metrics.worker_left(*why);
     debug!(worker = %id, ?why, "worker left");
     part(&app, socket, leave).await;
@@ -331,6 +333,10 @@ async fn receive(socket: &mut WebSocket) -> Result<Option<ClientMessage>, Leave>
         Some(Ok(Message::Binary(frame))) => decode(&frame).map(Some).map_err(|error| protocol(error.to_string())),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
         Some(Ok(Message::Text(_))) => Err(protocol("expected binary frames")),
+        // What browsers say when a page is closed or left (RFC 6455, 7.4.1).
+        Some(Ok(Message::Close(Some(frame)))) if frame.code == close_code::AWAY => {
+            Err(Leave::Quietly(WorkerLeft::Away))
+        }
         Some(Ok(Message::Close(_))) | None => Err(Leave::Quietly(WorkerLeft::Closed)),
         Some(Err(error)) => {
             debug!(%error, bytes_max = FRAME_BYTES_MAX, "a worker's frame cannot be read");

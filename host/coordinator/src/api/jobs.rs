@@ -117,6 +117,8 @@ pub(super) async fn module(State(app): State<App>, Path(digest): Path<String>) -
     let bytes = app.records.read(&digest).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/wasm".to_owned()),
+        // Browsers on other people's pages execute it as well.
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
         (header::ETAG, format!("\"{digest}\"")),
     ];
