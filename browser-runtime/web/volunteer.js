@@ -612,9 +612,12 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     this.shadowRoot.querySelector("section")?.classList.toggle(name, isSo);
   }
 
+  // At once: who clicks is to see it.
   #enter(state) {
+    const isNew = state !== this.#state;
     this.#state = state;
-    this.#soon();
+    if (isNew) this.#paint();
+    else this.#soon();
   }
 
   #soon() {
