@@ -18,7 +18,12 @@ const UNITS_SHOWN = 8;
 const UNITS_KEPT = 4096;
 const PLAIN = { credentials: "omit", referrerPolicy: "no-referrer" };
 
-const fault = (code, detail) => Object.assign(new Error(detail), { code });
+// Milliseconds after which browsers have told who forbade what just failed.
+const TOLD_TIME = 50;
+
+const wait = (time) => new Promise((done) => setTimeout(done, time));
+// What went wrong, by the key of its words.
+const fault = (problem, detail) => Object.assign(new Error(detail), { problem });
 
 // ── What happened ──
 
@@ -211,8 +216,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       this.#enter("ready");
     } catch (error) {
       this.#build();
-      const code = error.code ?? (await this.#why());
-      this.#fail(code, code === "csp" ? this.#violation : error.message);
+      await this.#failed(error);
     }
   }
 
@@ -265,9 +269,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       run.signal.throwIfAborted();
       this.#begin(run.signal, ...files);
     } catch (error) {
-      if (run.signal.aborted) return;
-      const code = error.code ?? (await this.#why()) ?? "crashed";
-      this.#fail(code, code === "csp" ? this.#violation : error.message);
+      if (!run.signal.aborted) await this.#failed(error);
     }
   }
 
@@ -289,24 +291,30 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     } catch (error) {
       if (signal.aborted) throw error;
       // All that browsers say is that it failed; whether the same comes without a digest tells more.
-      const code = (await this.#why(url)) ?? "integrity";
-      throw fault(code, code === "csp" ? this.#violation : `${path}: ${error.message}`);
+      const problem = (await this.#why(url)) ?? "integrity";
+      throw fault(problem, `${path}: ${error.message}`);
     }
     if (!response.ok) throw fault(response.status === 404 ? "version" : "unreachable", `${path}: ${response.status}`);
     return response.arrayBuffer();
   }
 
-  // What keeps the coordinator, or that address of it, from being reached; null if nothing does.
+  // What keeps the coordinator, or this file of it, from being reached; null if nothing does.
   async #why(url) {
     const answers = (url) => fetch(url, { ...PLAIN, cache: "no-store" }).then(() => true, () => false);
-    if (!navigator.onLine) return "offline";
     const isThere = await answers(`${this.#base}/v1/card`);
     const comes = isThere && (!url || (await answers(url)));
+    await wait(TOLD_TIME);
     if (this.#violation) return "csp";
-    return isThere ? (comes ? null : "blocked") : "unreachable";
+    if (comes) return null;
+    return isThere ? "blocked" : navigator.onLine ? "unreachable" : "offline";
+  }
+
+  async #failed(error) {
+    this.#fail(error.problem ?? (await this.#why()) ?? "crashed", error.message);
   }
 
   #violated({ blockedURI, effectiveDirective }) {
+    // Others' are none of this element's business.
     const isOurs = blockedURI === "blob" || blockedURI === "wasm-eval" || blockedURI.startsWith(this.#base);
     if (isOurs) this.#violation = effectiveDirective;
   }
@@ -344,11 +352,9 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     };
     worker.onerror = async (event) => {
       event.preventDefault();
-      // What is forbidden or blocked has no message; who forbade it is told a moment later.
-      await new Promise((next) => setTimeout(next));
-      if (worker !== this.#worker) return;
-      const code = event.message ? "crashed" : this.#violation ? "csp" : "blocked";
-      this.#fail(code, event.message || this.#violation);
+      // What is forbidden or blocked has no message.
+      await wait(TOLD_TIME);
+      if (worker === this.#worker) this.#fail(event.message ? "crashed" : this.#violation ? "csp" : "blocked", event.message);
     };
     const { slots, permille } = this.#settings;
     const engine = navigator.userAgent.match(/(Firefox|Edg|OPR|Chrom\w+|Version)\/\d+/)?.[0] ?? "browser";
@@ -367,10 +373,13 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       if (row?.state === "computing") this.#changed(Object.assign(row, { progress: progress.permille / 1000 }));
     }
     if (identity) this.#identity = identity;
-    if (blocked) this.#fail("csp", blocked);
+    if (blocked) {
+      this.#violation = blocked;
+      this.#fail("csp");
+    }
     if (ended) {
-      const code = [[/does not want/, "unwanted"], [/not the coordinator/, "untrusted"], [/WebAssembly|wasm/i, "wasm"]];
-      this.#fail(code.find(([pattern]) => pattern.test(ended))?.[1] ?? "crashed", ended);
+      const known = { unwanted: /does not want/, untrusted: /not the coordinator/, wasm: /WebAssembly/ };
+      this.#fail(Object.keys(known).find((problem) => known[problem].test(ended)) ?? "crashed", ended);
     }
     this.#soon();
   }
@@ -413,7 +422,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
 
   #fail(code, detail) {
     this.#end(0);
-    this.#error = { code, detail };
+    this.#error = { code, detail: code === "csp" ? this.#violation : detail };
     this.#enter("failed");
     const { message } = this.#problem();
     this.#tell("error", { code, message });
@@ -493,7 +502,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
 
   #say(key, values) {
     const host = this.#base.replace(/^\w+:\/\//, "");
-    return this.#tongue.say(key, { host, ...values });
+    return this.#tongue.say(key, { host, name: this.#card?.name, ...values });
   }
 
   #build() {
@@ -524,7 +533,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       this.#when(),
       this.#stored(),
     ];
-    const title = h("h2", { id: "title" }, say("title", { name: card.name }));
+    const title = h("h2", { id: "title" }, say("title"));
     const ask = [what, this.#much()];
     const isCompact = this.hasAttribute("compact");
     const inside = isCompact
@@ -695,8 +704,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       }
       const [, number, bar, words] = line.children;
       const n = +unit.split("/").pop();
-      write(number, ` ${this.#tongue.number(n)}`);
-      bar.ariaLabel = this.#say("unit", { job, n });
+      write(number, this.#say("unit", { n }));
+      bar.ariaLabel = `${job}, ${number.textContent}`;
       bar.hidden = state !== "computing";
       bar.value = progress;
       line.dataset.state = state;
@@ -776,7 +785,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   async #forget(inside) {
     this.#halt("stopped");
     // What still runs for a moment would write anew.
-    await new Promise((next) => setTimeout(next, 2 * STOP_TIME));
+    await wait(2 * STOP_TIME);
     const { cache, ours } = await this.#modules();
     await Promise.all(ours.map((url) => cache.delete(url)));
     try {
