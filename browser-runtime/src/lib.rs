@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use manyhands_javascript::{Unit, frame};
-use manyhands_model::{Digest, LeaseId, Limits, Timestamp, Verdict};
+use manyhands_model::{Digest, LeaseId, Limits, Timestamp, UnitId, Verdict};
 use manyhands_protocol::{Body, Done, SUBPROTOCOL, Settlement, decode, encode};
 use manyhands_signing::{Keypair, PublicKey, Signature};
 use manyhands_worker::{
@@ -43,7 +43,8 @@ extern "C" {
     fn forget(this: &Shell, parcel: &str);
     #[wasm_bindgen(method)]
     fn remember_trust(this: &Shell, version: f64);
-    /// What a volunteer might want to know: which event, about which unit, and two more words about it.
+    /// What a volunteer might want to know: which event, about which unit, and two more words about it. Besides the mind's
+    /// events there are `given_back` and `failed`, about a unit that was being executed and is not any more.
     #[wasm_bindgen(method)]
     fn say(this: &Shell, word: &str, unit: &str, text: &str, number: f64);
     #[wasm_bindgen(method)]
@@ -97,8 +98,8 @@ pub struct Mind {
     shell: Shell,
     clock: Clock,
     left: Vec<Parcel>,
-    /// What is being executed may use so much.
-    limits: BTreeMap<LeaseId, Limits>,
+    /// What is being executed, and how much it may use.
+    running: BTreeMap<LeaseId, (UnitId, Limits)>,
     wishes: Wishes,
     senses: Senses,
     against: Option<Reason>,
@@ -141,7 +142,7 @@ impl Mind {
         });
         let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };
         let (clock, left, senses) = Default::default();
-        Ok(Self { worker, shell, clock, left, limits: BTreeMap::new(), wishes, senses, against: None })
+        Ok(Self { worker, shell, clock, left, running: BTreeMap::new(), wishes, senses, against: None })
     }
 
     /// A parcel that was saved before and not acknowledged. Whether it is whole; else it can be forgotten.
@@ -189,16 +190,21 @@ impl Mind {
 
     /// An execution ended with this reply.
     pub fn executed(&mut self, lease: &str, reply: &[u8]) {
-        let Some((lease, limits)) = self.ended(lease) else { return };
-        let executed = frame::executed(&limits, reply).map_err(|error| error.to_string());
-        let result = executed.map(|executed| (executed.outcome, executed.output.into()));
-        self.hear(Input::Executed { lease, result });
+        let Some((lease, unit, limits)) = self.ended(lease) else { return };
+        match frame::executed(&limits, reply) {
+            Ok(executed) => {
+                let result = Ok((executed.outcome, executed.output.into()));
+                self.hear(Input::Executed { lease, result });
+            }
+            Err(error) => self.could_not(lease, unit, error.to_string()),
+        }
     }
 
     /// An execution ended without one.
     pub fn failed(&mut self, lease: &str, reason: String) {
-        let Some((lease, _)) = self.ended(lease) else { return };
-        self.hear(Input::Executed { lease, result: Err(reason) });
+        if let Some((lease, unit, _)) = self.ended(lease) {
+            self.could_not(lease, unit, reason);
+        }
     }
 
     /// How far an execution is, 0 to 1000.
@@ -267,9 +273,15 @@ impl Mind {
         }
     }
 
-    fn ended(&mut self, lease: &str) -> Option<(LeaseId, Limits)> {
+    fn ended(&mut self, lease: &str) -> Option<(LeaseId, UnitId, Limits)> {
         let lease = lease.parse().ok()?;
-        Some((lease, self.limits.remove(&lease)?))
+        let (unit, limits) = self.running.remove(&lease)?;
+        Some((lease, unit, limits))
+    }
+
+    fn could_not(&mut self, lease: LeaseId, unit: UnitId, reason: String) {
+        self.shell.say("failed", &unit.to_string(), &reason, 0.0);
+        self.hear(Input::Executed { lease, result: Err(reason) });
     }
 
     fn hear(&mut self, input: Input) {
@@ -295,12 +307,14 @@ impl Mind {
             Effect::FetchModule { module, bytes } => shell.fetch(&module.to_string(), bytes as f64),
             Effect::ForgetModule(module) => shell.forget_module(&module.to_string()),
             Effect::Execute(Order { lease, unit, module, entry, input, seed, limits }) => {
-                self.limits.insert(lease, limits);
+                self.running.insert(lease, (unit, limits));
                 let request = frame::execute(&Unit { entry, input: &input, seed, limits });
                 shell.execute(&lease.to_string(), &unit.to_string(), &module.to_string(), request);
             }
             Effect::Abort(lease) => {
-                self.limits.remove(&lease);
+                if let Some((unit, _)) = self.running.remove(&lease) {
+                    shell.say("given_back", &unit.to_string(), "", 0.0);
+                }
                 shell.abort(&lease.to_string());
             }
             Effect::Sign(number, message) => shell.sign(number as f64, message),
@@ -319,7 +333,8 @@ fn say(shell: &Shell, event: &Event) {
     let tell = |unit: &str, text: &str, number: f64| shell.say(word, unit, text, number);
     let milliseconds = |time: &Duration| time.as_secs_f64() * 1000.0;
     match event {
-        Event::Joined | Event::Recorded | Event::Resumed => tell("", "", 0.0),
+        Event::Joined | Event::Resumed => tell("", "", 0.0),
+        Event::Recorded { unit } => tell(&unit.to_string(), "", 0.0),
         Event::Lost { reason, retry_in } => tell("", reason, milliseconds(retry_in)),
         Event::Started { unit, job } => tell(&unit.to_string(), &job.to_string(), 0.0),
         Event::ClockDiffers { by, ahead } => tell("", "", milliseconds(by) * if *ahead { 1.0 } else { -1.0 }),
@@ -333,7 +348,8 @@ fn say(shell: &Shell, event: &Event) {
             };
             tell(&unit.to_string(), ended, outcome.fuel.0 as f64);
         }
-        Event::NotCounted { reason } | Event::MachineFailed { reason } => tell("", reason, 0.0),
+        Event::NotCounted { unit, reason } => tell(&unit.to_string(), reason, 0.0),
+        Event::MachineFailed { reason } => tell("", reason, 0.0),
         Event::Refused(refusal) => tell("", &refusal.to_string(), 0.0),
         Event::TooLate { unit } => tell(&unit.to_string(), "", 0.0),
         Event::Resting { wait } => tell("", "", milliseconds(wait)),

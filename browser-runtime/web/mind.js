@@ -2,7 +2,7 @@
 // `wasm_bindgen.Mind` of src/lib.rs, whose glue comes ahead of this in the same file; so does `Store` of store.js.
 //
 // The page sends   { start: {...} }, { pace }, { wishes }, { senses }, { stop }
-// and is told      { said: { word, unit, text, number } }, { progress: { unit, permille } }, { identity }, { ended }
+// and is told      { said: { word, unit, text, number } }, { progress: { unit, permille } }, { identity }, { blocked }, { ended }
 
 // Time for a module to be fetched, in milliseconds.
 const FETCH_TIME = 300_000;
@@ -249,6 +249,9 @@ function wish({ onBattery, onMetered, whileHidden, from, to }) {
 function sense({ onBattery, onMetered, isHidden, minute }) {
   mind.sense(onBattery, onMetered, isHidden, minute);
 }
+
+// This worker has the page's policy, and is the only one to be told what that keeps it from.
+addEventListener("securitypolicyviolation", ({ effectiveDirective }) => postMessage({ blocked: effectiveDirective }));
 
 onmessage = ({ data }) => {
   if (data.start) start(data.start).catch((error) => { postMessage({ ended: `${error?.message ?? error}` }); close(); });

@@ -1,3 +1,810 @@
-// The element that asks a visitor for help.
+// The element that asks a visitor for help. It says who asks, what for and what it costs; without a click of a person it
+// loads nothing that computes. The mind runs in a worker (mind.js); this shows what it says and tells it what is wished.
+
+// Which files compute, and their digests; filled in when the files are made. Whoever pins this file pins those.
 const ASSETS = null;
 const STYLE = "";
+
+// Milliseconds from Stop to the end of all workers, whatever they do.
+const STOP_TIME = 150;
+// Milliseconds between two looks at what changed.
+const PAINT_TIME = 100;
+// Milliseconds without a unit after which there seems to be no work.
+const IDLE_TIME = 3000;
+// For how long it is remembered that somebody was helping.
+const CONSENT_TIME = 30 * 86_400_000;
+const UNITS_SHOWN = 8;
+// Units whose end may still come; small ones come by the thousand.
+const UNITS_KEPT = 4096;
+const PLAIN = { credentials: "omit", referrerPolicy: "no-referrer" };
+
+// Milliseconds after which browsers have told who forbade what just failed.
+const TOLD_TIME = 50;
+
+const wait = (time) => new Promise((done) => setTimeout(done, time));
+// What went wrong, by the key of its words.
+const fault = (problem, detail) => Object.assign(new Error(detail), { problem });
+
+// ── What happened ──
+
+const STATES = { executed: "sent", recorded: "recorded", not_counted: "refused", too_late: "late", given_back: "back", failed: "failed" };
+
+class Tally {
+  units = new Map();
+  stats = { executed: 0, recorded: 0, verified: 0, contradicted: 0, fuel: 0, seconds: 0 };
+  // How long the last unit took, and when it ended, in milliseconds.
+  took = 0;
+  at = 0;
+
+  // The unit that this is about, if it changes one; one that began before this page did is known by its name only.
+  hear({ word, unit, text, number }, now) {
+    const { units, stats } = this;
+    if (word === "started") {
+      units.delete(unit);
+      units.set(unit, { unit, job: text, state: "computing", progress: 0, since: now, fuel: 0, others: 0 });
+      if (units.size > UNITS_KEPT) units.delete(units.keys().next().value);
+      return units.get(unit);
+    }
+    const row = units.get(unit) ?? { unit, job: null, fuel: 0 };
+    if (row.state === "computing") {
+      this.took = now - row.since;
+      this.at = now;
+      stats.seconds += this.took / 1000;
+    }
+    if (word === "settled") {
+      row.state = text === "agreed" ? "verified" : "contradicted";
+      row.others = number;
+      stats[row.state] += 1;
+      if (row.state === "verified") stats.fuel += row.fuel;
+      return row;
+    }
+    if (!unit || !(word in STATES)) return null;
+    if (word === "executed") row.fuel = number;
+    if (word in stats) stats[word] += 1;
+    // Receipts may come after what they led to.
+    if (row.state !== "verified" && row.state !== "contradicted") row.state = STATES[word];
+    return row;
+  }
+
+  computing() {
+    return [...this.units.values()].filter(({ state }) => state === "computing");
+  }
+
+  // The newest first; all that are being computed, and some that ended.
+  shown() {
+    let ended = 0;
+    return [...this.units.values()].reverse().filter(({ state }) => state === "computing" || ended++ < UNITS_SHOWN);
+  }
+}
+
+// ── The page ──
+
+function h(tag, set, ...inside) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(set ?? {})) {
+    if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...inside);
+  return made;
+}
+
+// Only what changed, so that nobody's reading is disturbed.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+const sheet = globalThis.CSSStyleSheet && new CSSStyleSheet();
+sheet?.replaceSync(STYLE);
+
+// Where there are no elements, on a server, importing this does no harm.
+export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
+  static observedAttributes = ["coordinator", "compact", "lang"];
+
+  #state = "loading";
+  #card = null;
+  #base = "";
+  #tongue = null;
+  #settings = {};
+  #tally = new Tally();
+  #parts = {};
+  #error = null;
+  // Warnings, by the key of their words.
+  #notices = new Map();
+  // What is said while nothing runs.
+  #rest = "ready";
+  #run = null;
+  #worker = null;
+  #identity = null;
+  #release = () => {};
+  #joined = false;
+  #losses = 0;
+  #pause = null;
+  #restsUntil = 0;
+  #again = false;
+  #violation = "";
+  #battery = null;
+  #minute = -1;
+  #painting = 0;
+  #ticking = 0;
+  #gone = null;
+
+  // ── What pages may use ──
+
+  get state() {
+    return this.#state;
+  }
+
+  get stats() {
+    return { ...this.#tally.stats };
+  }
+
+  stop() {
+    if (!this.#run) return;
+    this.#remember({ ran: 0 });
+    this.#halt("stopped");
+  }
+
+  // ── Its life ──
+
+  connectedCallback() {
+    if (!this.shadowRoot) {
+      this.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
+      this.shadowRoot.append(h("slot"));
+    }
+    // Moved within the page it stays what it was.
+    if (this.#gone) return;
+    this.#gone = new AbortController();
+    const on = (target, names, act) => {
+      for (const name of names.split(" ")) target?.addEventListener(name, act, { signal: this.#gone.signal });
+    };
+    on(document, "securitypolicyviolation", (event) => this.#violated(event));
+    on(document, "visibilitychange", () => this.#sense());
+    on(navigator.connection, "change", () => this.#sense());
+    on(window, "pagehide", () => this.#leave());
+    on(document, "freeze", () => this.#leave());
+    on(window, "pageshow", () => this.#return());
+    on(document, "resume", () => this.#return());
+    on(window, "online offline", () => this.#soon());
+    // Firefox and Safari have none.
+    navigator.getBattery?.().then((battery) => {
+      this.#battery = battery;
+      on(battery, "chargingchange", () => this.#sense());
+      this.#sense();
+    }, () => {});
+    const seen = new IntersectionObserver(([{ isIntersecting }]) => this.#show("away", !isIntersecting), { rootMargin: "-64px 0px" });
+    seen.observe(this);
+    this.#gone.signal.onabort = () => seen.disconnect();
+    this.#load();
+  }
+
+  disconnectedCallback() {
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      this.#gone?.abort();
+      this.#gone = null;
+      this.#halt("stopped");
+    });
+  }
+
+  attributeChangedCallback(name) {
+    if (!this.#gone) return;
+    if (name === "coordinator") {
+      this.#halt("stopped");
+      this.#load();
+    } else {
+      this.#speak();
+      this.#build();
+    }
+  }
+
+  #speak() {
+    this.#tongue = new Tongue([this.closest("[lang]")?.lang, ...navigator.languages]);
+  }
+
+  async #load() {
+    this.#speak();
+    this.#error = null;
+    this.#enter("loading");
+    try {
+      this.#base = new URL(this.getAttribute("coordinator") || import.meta.url, document.baseURI).origin;
+      this.#recall();
+      const response = await fetch(`${this.#base}/v1/card`, PLAIN);
+      if (!response.ok) throw fault("unreachable", `${response.status}`);
+      this.#card = await response.json();
+      this.#build();
+      this.#enter("ready");
+    } catch (error) {
+      this.#build();
+      await this.#failed(error);
+    }
+  }
+
+  // ── What is remembered ──
+
+  #recall() {
+    const all = navigator.hardwareConcurrency || 2;
+    const usual = { slots: Math.max(1, all >> 1), permille: 500, onBattery: false, onMetered: false, whileHidden: true, from: "", to: "", ran: 0 };
+    let kept = null;
+    try {
+      kept = JSON.parse(localStorage.getItem(`manyhands ${this.#base}`));
+    } catch {
+      // Nothing can be kept here, or somebody else wrote it.
+    }
+    this.#settings = { ...usual, ...kept };
+    this.#settings.slots = Math.min(this.#settings.slots, all);
+    const wasHelping = Date.now() - this.#settings.ran < CONSENT_TIME;
+    if (this.#rest === "ready" && wasHelping) this.#rest = "remembered";
+  }
+
+  #remember(change) {
+    Object.assign(this.#settings, change);
+    try {
+      localStorage.setItem(`manyhands ${this.#base}`, JSON.stringify(this.#settings));
+    } catch {
+      // It holds as long as the page is there.
+    }
+  }
+
+  // ── From the click to the end ──
+
+  #pressed(event) {
+    // A person's click: no script's, neither the page's nor an extension's.
+    if (!event.isTrusted) return;
+    if (this.#run) this.stop();
+    else if (this.#card) this.#start();
+    else this.#load();
+  }
+
+  async #start() {
+    const run = new AbortController();
+    this.#run = run;
+    this.#error = null;
+    this.#notices.clear();
+    this.#enter("starting");
+    try {
+      this.#compiles();
+      const files = await Promise.all(["mind", "slot", "runtime"].map((name) => this.#file(name, run.signal)));
+      await this.#turn(run.signal);
+      run.signal.throwIfAborted();
+      this.#begin(run.signal, ...files);
+    } catch (error) {
+      if (!run.signal.aborted) await this.#failed(error);
+    }
+  }
+
+  // An empty module: whether this page may compile any.
+  #compiles() {
+    try {
+      new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+    } catch (error) {
+      throw fault("wasm", error.message);
+    }
+  }
+
+  async #file(name, signal) {
+    const { path, integrity } = ASSETS[name];
+    const url = this.#base + path;
+    let response;
+    try {
+      response = await fetch(url, { ...PLAIN, integrity, signal });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // All that browsers say is that it failed; whether the same comes without a digest tells more.
+      const problem = (await this.#why(url)) ?? "integrity";
+      throw fault(problem, `${path}: ${error.message}`);
+    }
+    if (!response.ok) throw fault(response.status === 404 ? "version" : "unreachable", `${path}: ${response.status}`);
+    return response.arrayBuffer();
+  }
+
+  // What keeps the coordinator, or this file of it, from being reached; null if nothing does.
+  async #why(url) {
+    const answers = (url) => fetch(url, { ...PLAIN, cache: "no-store" }).then(() => true, () => false);
+    const isThere = await answers(`${this.#base}/v1/card`);
+    const comes = isThere && (!url || (await answers(url)));
+    await wait(TOLD_TIME);
+    if (this.#violation) return "csp";
+    if (comes) return null;
+    return isThere ? "blocked" : navigator.onLine ? "unreachable" : "offline";
+  }
+
+  async #failed(error) {
+    this.#fail(error.problem ?? (await this.#why()) ?? "crashed", error.message);
+  }
+
+  #violated({ blockedURI, effectiveDirective }) {
+    // Others' are none of this element's business.
+    const isOurs = blockedURI === "blob" || blockedURI === "wasm-eval" || blockedURI.startsWith(this.#base);
+    if (isOurs) this.#violation = effectiveDirective;
+  }
+
+  // One worker for each browser and coordinator: two with one key would be one whose connection leaps to and fro.
+  #turn(signal) {
+    if (!navigator.locks) return null;
+    return new Promise((go, reject) => {
+      const hold = () => new Promise((release) => {
+        this.#release = release;
+        go();
+      });
+      const name = `manyhands-${this.#card.fingerprint}`;
+      const wait = () => {
+        signal.throwIfAborted();
+        this.#enter("waiting");
+        return navigator.locks.request(name, { signal }, hold);
+      };
+      navigator.locks.request(name, { ifAvailable: true }, (lock) => (lock ? hold() : wait())).catch(reject);
+    });
+  }
+
+  #begin(signal, mind, slot, runtime) {
+    // Workers cannot be fetched from elsewhere, but they can be made of what was.
+    const [mindUrl, slotUrl] = [mind, slot].map((script) => URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+    signal.addEventListener("abort", () => [mindUrl, slotUrl].forEach(URL.revokeObjectURL));
+    this.#joined = false;
+    this.#losses = 0;
+    this.#pause = null;
+    this.#restsUntil = 0;
+    const worker = new Worker(mindUrl, { name: "manyhands" });
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => {
+      if (worker === this.#worker) this.#hear(data);
+    };
+    worker.onerror = async (event) => {
+      event.preventDefault();
+      // What is forbidden or blocked has no message.
+      await wait(TOLD_TIME);
+      if (worker === this.#worker) this.#fail(event.message ? "crashed" : this.#violation ? "csp" : "blocked", event.message);
+    };
+    const { slots, permille } = this.#settings;
+    const engine = navigator.userAgent.match(/(Firefox|Edg|OPR|Chrom\w+|Version)\/\d+/)?.[0] ?? "browser";
+    const start = { base: this.#base, coordinator: this.#card.fingerprint, runtime, slotUrl, engine, pace: { slots, permille } };
+    worker.postMessage({ start: { ...start, wishes: this.#wishes(), senses: this.#senses() } }, [runtime]);
+    this.#remember({ ran: Date.now() });
+    this.#ticking = setInterval(() => this.#tick(), 1000);
+    this.#enter("connecting");
+    this.#tell("start");
+  }
+
+  #hear({ said, progress, identity, blocked, ended }) {
+    if (said) this.#told(said);
+    if (progress) {
+      const row = this.#tally.units.get(progress.unit);
+      if (row?.state === "computing") this.#changed(Object.assign(row, { progress: progress.permille / 1000 }));
+    }
+    if (identity) this.#identity = identity;
+    if (blocked) {
+      this.#violation = blocked;
+      this.#fail("csp");
+    }
+    if (ended) {
+      const known = { unwanted: /does not want/, untrusted: /not the coordinator/, wasm: /WebAssembly/ };
+      this.#fail(Object.keys(known).find((problem) => known[problem].test(ended)) ?? "crashed", ended);
+    }
+    this.#soon();
+  }
+
+  #told(said) {
+    const { word, text, number } = said;
+    const row = this.#tally.hear(said, performance.now());
+    if (row) this.#changed(row);
+    if (word === "joined") {
+      this.#joined = true;
+      this.#losses = 0;
+      this.#notices.delete("e_socket");
+    }
+    if (word === "lost") {
+      this.#losses += 1;
+      // Once is nothing; but who never came through may be kept from it.
+      if (!this.#joined && this.#losses > 1) this.#notices.set("e_socket", { detail: text });
+    }
+    if (word === "clock_differs") {
+      this.#notices.set(number > 0 ? "clock_ahead" : "clock_behind", { time: this.#tongue.time(Math.abs(number) / 1000) });
+    }
+    if (word === "resting") this.#restsUntil = Date.now() + number;
+    if (word === "paused" || word === "resumed") {
+      this.#pause = word === "paused" ? text : null;
+      this.#tell("pause", { reason: this.#pause });
+    }
+    const isUp = this.#joined && this.#losses === 0;
+    this.#enter(this.#pause ? "paused" : isUp ? "running" : "connecting");
+  }
+
+  #changed({ unit, job, state, progress = 0, others, fuel }) {
+    this.#tell("unit", { job, unit, state, progress });
+    if (state === "verified") this.#tell("verified", { job, unit, others, fuel });
+  }
+
+  #tell(name, detail = null) {
+    // Errors stay here, as all errors of elements do: a page's own error reports are not meant.
+    this.dispatchEvent(new CustomEvent(name, { detail, bubbles: name !== "error", composed: true }));
+  }
+
+  #fail(code, detail) {
+    this.#end(0);
+    this.#error = { code, detail: code === "csp" ? this.#violation : detail };
+    this.#enter("failed");
+    const { message } = this.#problem();
+    this.#tell("error", { code, message });
+  }
+
+  #halt(rest) {
+    if (!this.#run) return;
+    // In that time the mind gives back what it has.
+    this.#end(STOP_TIME);
+    this.#rest = rest;
+    this.#enter("ready");
+  }
+
+  // Ends what runs after so many milliseconds, whatever it does.
+  #end(time) {
+    const [worker, release] = [this.#worker, this.#release];
+    worker?.postMessage({ stop: true });
+    setTimeout(() => {
+      worker?.terminate();
+      release();
+    }, worker ? time : 0);
+    clearInterval(this.#ticking);
+    this.#run?.abort();
+    this.#run = this.#worker = null;
+    this.#release = () => {};
+    for (const row of this.#tally.computing()) {
+      this.#changed(this.#tally.hear({ word: "given_back", unit: row.unit }, performance.now()));
+    }
+  }
+
+  // The page is put aside: nobody may wait for what it has.
+  #leave() {
+    if (!this.#run) return;
+    this.#remember({ ran: Date.now() });
+    this.#again = true;
+    this.#halt("remembered");
+  }
+
+  #return() {
+    if (!this.#again) return;
+    this.#again = false;
+    if (Date.now() - this.#settings.ran < CONSENT_TIME) this.#start();
+  }
+
+  // ── Wishes and senses ──
+
+  #wishes() {
+    const { onBattery, onMetered, whileHidden, from, to } = this.#settings;
+    const minute = (time) => time.split(":").reduce((hours, minutes) => hours * 60 + +minutes, 0);
+    const [first, last] = from && to ? [minute(from), minute(to)] : [0, 0];
+    return { onBattery, onMetered, whileHidden, from: first, to: last };
+  }
+
+  #senses() {
+    const { connection } = navigator;
+    const now = new Date();
+    this.#minute = now.getHours() * 60 + now.getMinutes();
+    return {
+      onBattery: this.#battery?.charging === false,
+      onMetered: connection?.saveData === true || connection?.type === "cellular",
+      isHidden: document.visibilityState === "hidden",
+      minute: this.#minute,
+    };
+  }
+
+  #sense() {
+    this.#worker?.postMessage({ senses: this.#senses() });
+  }
+
+  #tick() {
+    const now = new Date();
+    if (now.getHours() * 60 + now.getMinutes() !== this.#minute) this.#sense();
+    this.#soon();
+  }
+
+  // ── What is seen ──
+
+  #say(key, values) {
+    const host = this.#base.replace(/^\w+:\/\//, "");
+    return this.#tongue.say(key, { host, name: this.#card?.name, ...values });
+  }
+
+  #build() {
+    const say = (key, values) => this.#say(key, values);
+    const { shadowRoot } = this;
+    const card = this.#card;
+    const part = (name, made) => (this.#parts[name] = made);
+    this.#parts = {};
+    const bar = h("div", { className: "bar" },
+      part("status", h("p", { role: "status", "aria-live": "polite" })),
+      part("button", h("button", { type: "button", className: "main", onclick: (event) => this.#pressed(event) })));
+    const alert = part("alert", h("div", { role: "alert" }));
+    const lang = this.#tongue.language;
+    if (!card) {
+      shadowRoot.replaceChildren(h("slot"), h("section", { lang }, alert, bar));
+      return;
+    }
+    const { contact, jobs } = card;
+    const link = /^(https?|mailto):/.test(contact ?? "") ? h("a", { href: contact, rel: "noreferrer" }, say("contact")) : (contact ?? "");
+    const what = h("div", null, h("h3", null, say("what")), jobs.length
+      ? h("ul", { className: "jobs" }, ...jobs.map(({ name, about }) => h("li", null, this.#hued(name), about ? ` ${about}` : "")))
+      : h("p", null, say("no_jobs")));
+    const cost = h("div", null, h("h3", null, say("cost")), part("cost", h("ul")));
+    const more = [
+      part("work", h("div", null,
+        h("h3", null, say("units")), part("units", h("ul", { className: "units" })),
+        h("dl", null, ...["executed", "verified", "fuel", "time"].map((name) => h("div", null, h("dt", null, say(`sum_${name}`)), part(name, h("dd"))))))),
+      this.#when(),
+      this.#stored(),
+    ];
+    const title = h("h2", { id: "title" }, say("title"));
+    const ask = [what, this.#much()];
+    const isCompact = this.hasAttribute("compact");
+    const inside = isCompact
+      ? [cost, bar, alert, h("details", null, h("summary", null, say("details")), ...ask, ...more)]
+      : [...ask, cost, bar, alert, ...more];
+    const insecure = isSecureContext ? [] : [h("p", { className: "quiet" }, say("insecure"))];
+    const foot = h("p", { className: "quiet" }, say("connected", { n: card.volunteers?.connected ?? 0 }), " Manyhands ", card.version, ", ", h("code", null, card.fingerprint));
+    shadowRoot.replaceChildren(h("section", { lang, "aria-labelledby": "title" }, title, h("p", null, card.about ?? "", " ", link), ...insecure, ...inside, foot));
+    this.#paint();
+  }
+
+  // A job's name in its own colour.
+  #hued(job) {
+    const made = h("b", null, job);
+    made.style.setProperty("--n", this.#card.jobs.findIndex(({ name }) => name === job));
+    return made;
+  }
+
+  #much() {
+    const slider = (name, set, words) => {
+      const input = h("input", { type: "range", ...set, value: this.#settings[name] });
+      const text = h("span");
+      const show = () => {
+        text.textContent = words(+input.value);
+        input.setAttribute("aria-valuetext", text.textContent);
+      };
+      input.oninput = () => {
+        show();
+        this.#remember({ [name]: +input.value });
+        this.#price();
+      };
+      input.onchange = () => {
+        const { slots, permille } = this.#settings;
+        this.#worker?.postMessage({ pace: { slots, permille } });
+      };
+      show();
+      return h("label", null, text, input);
+    };
+    const all = navigator.hardwareConcurrency || 2;
+    return h("div", null, h("h3", null, this.#say("much")),
+      slider("slots", { min: 1, max: all }, (n) => this.#say("cores", { n, all })),
+      slider("permille", { min: 50, max: 1000, step: 50 }, (n) => this.#say("share", { n: this.#percent(n) })));
+  }
+
+  #percent(permille) {
+    return this.#tongue.number(permille / 1000, { style: "percent" });
+  }
+
+  #price() {
+    const { slots, permille } = this.#settings;
+    const { jobs, runtime_bytes } = this.#card;
+    const most = (name) => Math.max(0, ...jobs.map((job) => job[name]));
+    const bytes = (value) => ({ bytes: this.#tongue.bytes(value) });
+    const all = navigator.hardwareConcurrency || 2;
+    const lines = [
+      this.#say("cost_cores", { n: slots, all, share: this.#percent(permille) }),
+      this.#say("cost_memory", bytes(slots * most("memory_bytes"))),
+      `${this.#say("cost_runtime", bytes(runtime_bytes))} ${this.#say("cost_modules", bytes(most("module_bytes")))}`,
+      this.#say("cost_sees"),
+      this.#say("cost_stop"),
+    ];
+    this.#parts.cost.replaceChildren(...lines.map((line) => h("li", null, line)));
+  }
+
+  #when() {
+    const wish = (change) => {
+      this.#remember(change);
+      this.#worker?.postMessage({ wishes: this.#wishes() });
+    };
+    const box = (name, key, isSensed) => {
+      const input = h("input", { type: "checkbox", checked: this.#settings[name], onchange: () => wish({ [name]: input.checked }) });
+      return h("label", { className: "row" }, input, h("span", null, this.#say(key), isSensed ? "" : ` (${this.#say("unsensed")})`));
+    };
+    const time = (name) => {
+      const input = h("input", { type: "time", value: this.#settings[name], onchange: () => wish({ [name]: input.value }) });
+      return h("label", null, this.#say(name), " ", input);
+    };
+    return h("details", null, h("summary", null, this.#say("when")),
+      box("onBattery", "on_battery", navigator.getBattery), box("onMetered", "on_metered", navigator.connection), box("whileHidden", "while_hidden", true),
+      h("div", { className: "row" }, time("from"), time("to")), h("p", { className: "quiet" }, this.#say("anytime")));
+  }
+
+  // What the style sheet is to know.
+  #show(name, isSo) {
+    this.shadowRoot.querySelector("section")?.classList.toggle(name, isSo);
+  }
+
+  // At once: who clicks is to see it.
+  #enter(state) {
+    const isNew = state !== this.#state;
+    this.#state = state;
+    if (isNew) this.#paint();
+    else this.#soon();
+  }
+
+  #soon() {
+    this.#painting ||= setTimeout(() => {
+      this.#painting = 0;
+      this.#paint();
+    }, PAINT_TIME);
+  }
+
+  // How it is, in a sentence; the same as long as it is so, since it is read aloud.
+  #sentence() {
+    const state = this.#state;
+    const time = (at) => new Intl.DateTimeFormat(this.#tongue.language, { timeStyle: "short" }).format(at);
+    if (state === "ready") {
+      const date = new Intl.DateTimeFormat(this.#tongue.language, { dateStyle: "long" }).format(this.#settings.ran);
+      return this.#say(this.#rest, { date });
+    }
+    if (state === "paused") return this.#say(`paused_${this.#pause}`);
+    if (state === "connecting" && this.#joined) return this.#say("lost");
+    if (state !== "running") return this.#say(state);
+    if (this.#restsUntil > Date.now()) return this.#say("resting", { time: time(this.#restsUntil) });
+    const { took, at } = this.#tally;
+    const quiet = IDLE_TIME + took * (1000 / this.#settings.permille - 1);
+    const isIdle = this.#tally.computing().length === 0 && performance.now() - at > quiet;
+    return this.#say(isIdle ? "idle" : "running");
+  }
+
+  #problem() {
+    const { code, detail } = this.#error;
+    return { message: this.#say(`e_${code}`, { detail }), cure: this.#say(`e_${code}_cure`), detail };
+  }
+
+  #paint() {
+    const { status, button, alert, work } = this.#parts;
+    if (!status) return;
+    write(status, this.#sentence());
+    const isOn = this.#run !== null;
+    const key = isOn ? "stop" : this.#state === "failed" ? "retry" : this.#rest === "remembered" ? "go_on" : "start";
+    write(button, this.#say(key));
+    button.hidden = this.#state === "loading";
+    this.#show("running", isOn);
+    this.#warn(alert);
+    if (!work) return;
+    if (!this.#parts.cost.firstChild) this.#price();
+    const rows = this.#tally.shown();
+    work.hidden = !isOn && rows.length === 0;
+    this.#list(rows);
+    this.#sum();
+  }
+
+  #warn(alert) {
+    const all = [...this.#notices].map(([key, values]) => ({
+      message: this.#say(key, values), cure: key.startsWith("e_") ? this.#say(`${key}_cure`) : "", detail: values.detail,
+    }));
+    if (this.#error) all.push(this.#problem());
+    const text = JSON.stringify(all);
+    if (alert.told === text) return;
+    alert.told = text;
+    alert.replaceChildren(...all.map(({ message, cure, detail }) => h("div", null,
+      h("p", null, h("strong", null, message), " ", cure),
+      detail ? h("details", null, h("summary", null, this.#say("details")), h("code", null, detail)) : "")));
+  }
+
+  // Rows stay where they are and change what they say.
+  #list(rows) {
+    const list = this.#parts.units;
+    while (list.children.length > Math.max(rows.length, 1)) list.lastChild.remove();
+    if (rows.length === 0) return void list.replaceChildren(h("li", null, this.#say("no_units")));
+    rows.forEach(({ unit, job, state, progress, others }, at) => {
+      let line = list.children[at];
+      if (line?.dataset.job !== job) {
+        const made = h("li", { "data-job": job }, this.#hued(job), h("span"), h("progress", { max: 1 }), h("em"));
+        line ? line.replaceWith(made) : list.append(made);
+        line = made;
+      }
+      const [, number, bar, words] = line.children;
+      const n = +unit.split("/").pop();
+      write(number, this.#say("unit", { n }));
+      bar.ariaLabel = `${job}, ${number.textContent}`;
+      bar.hidden = state !== "computing";
+      bar.value = progress;
+      line.dataset.state = state;
+      write(words, this.#say(state === "verified" && !others ? "unit_alone" : `unit_${state}`, { n: others }));
+    });
+  }
+
+  #sum() {
+    const { executed, verified, fuel, seconds } = this.#tally.stats;
+    const tongue = this.#tongue;
+    write(this.#parts.executed, tongue.number(executed));
+    write(this.#parts.verified, tongue.number(verified));
+    write(this.#parts.fuel, tongue.number(fuel, { notation: "compact", compactDisplay: "long", maximumFractionDigits: 1 }));
+    this.#parts.fuel.title = tongue.number(fuel);
+    write(this.#parts.time, tongue.time(seconds));
+  }
+
+  // ── What is stored ──
+
+  #stored() {
+    const inside = h("div");
+    const made = h("details", { ontoggle: () => made.open && this.#look(inside) }, h("summary", null, this.#say("stored")), inside);
+    return made;
+  }
+
+  // The database, if there is one: looking is not to make one.
+  async #open() {
+    const all = (await globalThis.indexedDB?.databases?.().catch(() => null)) ?? [];
+    const name = `manyhands-${this.#card.fingerprint}`;
+    return all.some((database) => database.name === name) ? Store.open(this.#card.fingerprint) : null;
+  }
+
+  async #modules() {
+    const name = "manyhands-modules";
+    if (!(await globalThis.caches?.has(name).catch(() => false))) return { cache: null, ours: [] };
+    const cache = await caches.open(name);
+    return { cache, ours: (await cache.keys()).filter(({ url }) => url.startsWith(`${this.#base}/`)) };
+  }
+
+  async #look(inside) {
+    const say = (key, values) => this.#say(key, values);
+    const store = await this.#open();
+    const { cache, ours } = await this.#modules();
+    const sizes = await Promise.all(ours.map(async (url) => (await (await cache.match(url)).blob()).size));
+    const rows = [];
+    const row = (key, ...what) => rows.push(h("li", null, `${say(key)}: `, ...what));
+    const inMemory = this.#identity && !this.#identity.isKept;
+    if (inMemory) row("key", say("key_memory"));
+    if (store) {
+      const key = await store.get("key", "worker");
+      if (key) row("key", say(key instanceof Uint8Array ? "key_open" : "key_safe"));
+      row("results", this.#tongue.number((await store.all("outbox")).length));
+      const held = new Held(store);
+      const list = await held.list();
+      const bytes = list.reduce((sum, entry) => sum + entry.bytes, 0);
+      row("held", say("held_of", { bytes: this.#tongue.bytes(bytes), all: this.#tongue.bytes(HELD_BYTES_MAX) }), h("ul", null, ...list.map(({ job, name, bytes }) =>
+        h("li", null, h("b", null, job), ` ${name}, ${this.#tongue.bytes(bytes)} `, this.#button(say("remove", { name }), async () => {
+          await this.#open().then((store) => store && new Held(store).delete(job, name));
+          this.#look(inside);
+        })))));
+      store.database?.close();
+    }
+    if (ours.length) row("modules", `${this.#tongue.number(ours.length)}, ${this.#tongue.bytes(sizes.reduce((sum, size) => sum + size, 0))}`);
+    if (rows.length === 0) return inside.replaceChildren(h("p", null, say("stored_nothing")));
+    rows.push(h("li", null, say("settings")));
+    inside.replaceChildren(h("ul", null, ...rows), this.#button(say("forget"), () => {
+      const no = this.#button(say("forget_no"), () => this.#look(inside));
+      inside.replaceChildren(h("p", null, say("forget_ask")), this.#button(say("forget_yes"), () => this.#forget(inside)), " ", no);
+      no.focus();
+    }));
+  }
+
+  #button(text, onclick) {
+    return h("button", { type: "button", onclick }, text);
+  }
+
+  async #forget(inside) {
+    this.#halt("stopped");
+    // What still runs for a moment would write anew.
+    await wait(2 * STOP_TIME);
+    const { cache, ours } = await this.#modules();
+    await Promise.all(ours.map((url) => cache.delete(url)));
+    try {
+      localStorage.removeItem(`manyhands ${this.#base}`);
+    } catch {
+      // Then nothing is there.
+    }
+    this.#identity = null;
+    this.#rest = await new Promise((done) => {
+      const request = indexedDB.deleteDatabase(`manyhands-${this.#card.fingerprint}`);
+      request.onsuccess = request.onerror = () => done("forgotten");
+      request.onblocked = () => done("forget_later");
+    });
+    this.#recall();
+    this.#build();
+    this.#enter("ready");
+  }
+}
+
+if (globalThis.customElements && !customElements.get("manyhands-volunteer")) {
+  customElements.define("manyhands-volunteer", ManyhandsVolunteer);
+}

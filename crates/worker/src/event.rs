@@ -95,9 +95,14 @@ pub enum Event {
         outcome: Outcome,
     },
     /// The coordinator has a report on disk.
-    Recorded,
+    Recorded {
+        /// On which unit.
+        unit: UnitId,
+    },
     /// The coordinator does not count a report.
     NotCounted {
+        /// On which unit.
+        unit: UnitId,
         /// Why.
         reason: String,
     },
@@ -154,7 +159,7 @@ impl Event {
             Self::ClockDiffers { .. } => "clock_differs",
             Self::Started { .. } => "started",
             Self::Executed { .. } => "executed",
-            Self::Recorded => "recorded",
+            Self::Recorded { .. } => "recorded",
             Self::NotCounted { .. } => "not_counted",
             Self::Refused(_) => "refused",
             Self::MachineFailed { .. } => "machine_failed",
@@ -188,8 +193,12 @@ impl fmt::Display for Event {
             Self::Executed { unit, outcome } => {
                 write!(f, "unit {} of {} executed: {}", unit.index, unit.run.short(), outcome.verdict)
             }
-            Self::Recorded => f.write_str("a result was recorded"),
-            Self::NotCounted { reason } => write!(f, "a result does not count: {reason}"),
+            Self::Recorded { unit } => {
+                write!(f, "the result of unit {} of {} was recorded", unit.index, unit.run.short())
+            }
+            Self::NotCounted { unit, reason } => {
+                write!(f, "the result of unit {} of {} does not count: {reason}", unit.index, unit.run.short())
+            }
             Self::Refused(refusal) => write!(f, "refused to execute a unit: {refusal}"),
             Self::MachineFailed { reason } => write!(f, "this machine could not execute a unit: {reason}"),
             Self::TooLate { unit } => {

@@ -931,6 +931,20 @@ fn who_watches_learns_what_became_of_units() {
 }
 
 #[test]
+fn a_receipt_says_which_unit_it_is_for() {
+    let mut world = World::joined(1);
+    world.give_ready(1);
+    world.give(2);
+    world.execute(1);
+    world.execute(2);
+    let receipts = vec![(LeaseId([2; 16]), Receipt::Recorded), (LeaseId([1; 16]), Receipt::Refused("late".into()))];
+    let effects = world.effects(Input::Frame(ServerMessage::Receipts(receipts)));
+    let unit = |index| UnitId { run: RunId([9; 16]), index };
+    let refused = Event::NotCounted { unit: unit(1), reason: "late".into() };
+    assert_eq!(effects, [Effect::Say(Event::Recorded { unit: unit(2) }), Effect::Say(refused)]);
+}
+
+#[test]
 fn drained_it_finishes_delivers_and_leaves() {
     let mut world = World::joined(1);
     world.give_ready(1);
@@ -1110,7 +1124,7 @@ fn no_sequence_of_inputs_breaks_a_promise() {
             let effects = world.effects(input);
             promises.check(&effects, seed);
             executed += effects.iter().filter(|effect| matches!(effect, Effect::Execute(_))).count();
-            delivered += effects.iter().filter(|effect| matches!(effect, Effect::Say(Event::Recorded))).count();
+            delivered += effects.iter().filter(|effect| matches!(effect, Effect::Say(Event::Recorded { .. }))).count();
             if let Some(wake) = world.worker.wake_at() {
                 assert!(wake > world.clock(), "seed {seed}: it would keep a processor busy");
             }

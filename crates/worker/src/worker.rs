@@ -131,14 +131,14 @@ pub struct Parcel(Arc<Contents>);
 #[derive(Debug, PartialEq, Eq)]
 struct Contents {
     name: Digest,
-    leases: Vec<LeaseId>,
+    units: Vec<(LeaseId, UnitId)>,
     done: Done,
 }
 
 impl Parcel {
-    /// A parcel of what this worker signed, or left over; `leases` are those that the reports are about.
-    fn new(done: Done, leases: Vec<LeaseId>) -> Self {
-        Self(Arc::new(Contents { name: done.reports.digest(), leases, done }))
+    /// A parcel of what this worker signed, or left over; `units` are those that the reports are about.
+    fn new(done: Done, units: Vec<(LeaseId, UnitId)>) -> Self {
+        Self(Arc::new(Contents { name: done.reports.digest(), units, done }))
     }
 
     /// The parcel that was kept as `done`, if it is whole: its own signature covers everything in it.
@@ -146,8 +146,8 @@ impl Parcel {
         let said = done.reports.verify_any().ok()?;
         let fits = |(report, output): (&Report, &Bytes)| report.outcome.is_of(output);
         let whole = said.reports.len() == done.outputs.len() && said.reports.iter().zip(&done.outputs).all(fits);
-        let leases = said.reports.iter().map(|report| report.lease.id).collect();
-        whole.then(|| Self::new(done, leases))
+        let units = units(said.run, &said.reports);
+        whole.then(|| Self::new(done, units))
     }
 
     /// Names it among all others.
@@ -303,13 +303,18 @@ impl Unit {
 /// What waits for its signature.
 enum Unsigned {
     Greeting(Draft<Greeting>),
-    Reports { draft: Draft<Reports>, leases: Vec<LeaseId>, outputs: Vec<Bytes>, took: Duration },
+    Reports { draft: Draft<Reports>, units: Vec<(LeaseId, UnitId)>, outputs: Vec<Bytes>, took: Duration },
 }
 
 impl Unsigned {
     fn has(&self, lease: LeaseId) -> bool {
-        matches!(self, Self::Reports { leases, .. } if leases.contains(&lease))
+        matches!(self, Self::Reports { units, .. } if units.iter().any(|(id, _)| *id == lease))
     }
+}
+
+/// What these reports of a run are about.
+fn units(run: RunId, reports: &[Report]) -> Vec<(LeaseId, UnitId)> {
+    reports.iter().map(|report| (report.lease.id, UnitId { run, index: report.lease.task.index })).collect()
 }
 
 /// Outcomes of one run that are about to be signed together.
@@ -379,7 +384,7 @@ pub struct Worker {
     /// Parcels that the coordinator has not acknowledged as a whole.
     outbox: BTreeMap<Digest, Sent>,
     /// Where the leases of those are.
-    reported: BTreeMap<LeaseId, Digest>,
+    reported: BTreeMap<LeaseId, (Digest, UnitId)>,
     /// Leases that were given up while there was nobody to tell.
     owed: Vec<ClientMessage>,
     /// Leases that were asked for and are not here yet.
@@ -705,8 +710,8 @@ impl Worker {
                 self.effects.push_back(Effect::Send(ClientMessage::Hello(hello)));
                 self.link = Link::Introduced(now.after(GREETING_TIME));
             }
-            Some(Unsigned::Reports { draft, leases, outputs, took }) => {
-                let parcel = Parcel::new(Done { reports: draft.signed(self.key.public(), signature), outputs }, leases);
+            Some(Unsigned::Reports { draft, units, outputs, took }) => {
+                let parcel = Parcel::new(Done { reports: draft.signed(self.key.public(), signature), outputs }, units);
                 self.send(ClientMessage::Done(parcel.done().clone()));
                 let wait = if took >= SAVED_FROM || self.stopping { Duration::ZERO } else { UNACKNOWLEDGED };
                 self.keep(parcel, Kept::Until(now.after(wait)));
@@ -908,15 +913,16 @@ impl Worker {
 
     fn sign(&mut self, now: Timestamp, run: RunId) {
         let Some(Finished { module, took, reports, outputs, .. }) = self.finished.remove(&run) else { return };
-        let leases = reports.iter().map(|report| report.lease.id).collect();
+        let units = units(run, &reports);
         let draft = Draft::new(&Reports { run, module, reports });
-        self.have_signed(now, draft.message(), Unsigned::Reports { draft, leases, outputs, took });
+        self.have_signed(now, draft.message(), Unsigned::Reports { draft, units, outputs, took });
     }
 
     /// Keeps a parcel until it is acknowledged.
     fn keep(&mut self, parcel: Parcel, kept: Kept) {
-        let missing: BTreeSet<LeaseId> = parcel.0.leases.iter().copied().collect();
-        self.reported.extend(missing.iter().map(|lease| (*lease, parcel.name())));
+        let units = &parcel.0.units;
+        let missing: BTreeSet<LeaseId> = units.iter().map(|(lease, _)| *lease).collect();
+        self.reported.extend(units.iter().map(|(lease, unit)| (*lease, (parcel.name(), *unit))));
         self.outbox.insert(parcel.name(), Sent { parcel, missing, kept });
     }
 
@@ -941,7 +947,7 @@ impl Worker {
     }
 
     fn acknowledged(&mut self, lease: LeaseId, receipt: Receipt) {
-        let Some(parcel) = self.reported.remove(&lease) else { return };
+        let Some((parcel, unit)) = self.reported.remove(&lease) else { return };
         if let Some(sent) = self.outbox.get_mut(&parcel) {
             sent.missing.remove(&lease);
             if sent.missing.is_empty() {
@@ -954,9 +960,9 @@ impl Worker {
         match receipt {
             Receipt::Recorded | Receipt::AlreadyRecorded => {
                 self.counts.recorded += 1;
-                self.say(Event::Recorded);
+                self.say(Event::Recorded { unit });
             }
-            Receipt::Refused(reason) => self.say(Event::NotCounted { reason }),
+            Receipt::Refused(reason) => self.say(Event::NotCounted { unit, reason }),
         }
     }
 

@@ -157,7 +157,7 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
     move |event| {
         let kind = json.then(|| event.word());
         match event {
-            Event::Started { .. } | Event::Executed { .. } | Event::Recorded | Event::Settled { .. } => {
+            Event::Started { .. } | Event::Executed { .. } | Event::Recorded { .. } | Event::Settled { .. } => {
                 tracing::debug!(kind, "{event}")
             }
             Event::Joined
@@ -173,8 +173,9 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
             | Event::TooLate { .. }
             | Event::Resting { .. } => tracing::warn!(kind, "{event}"),
         }
-        recorded += u64::from(*event == Event::Recorded);
-        if *event == Event::Recorded && told.elapsed() >= SUMMARY {
+        let is_recorded = matches!(event, Event::Recorded { .. });
+        recorded += u64::from(is_recorded);
+        if is_recorded && told.elapsed() >= SUMMARY {
             told = Instant::now();
             tracing::info!(kind = json.then_some("summary"), "{recorded} results recorded so far");
         }
