@@ -19,7 +19,7 @@ pub(crate) struct Found {
     pub(crate) grows: bool,
     /// Whether it makes floats whose bits engines may choose.
     pub(crate) floats: bool,
-    /// What it calls, in order and each once.
+    /// What it calls: sorted and each once, until a pass puts other functions in their places.
     calls: Vec<Call>,
 }
 

@@ -262,6 +262,13 @@ impl<'a> Reader<'a> {
         self.expect(close, "trailing characters")
     }
 
+    /// Takes an array or an object, whose opening bracket or brace is next, with what `read` makes of the inside.
+    fn inside<T>(&mut self, close: u8, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.open()?;
+        let value = read(self)?;
+        self.close(close).map(|()| value)
+    }
+
     /// Whether there is another element or key before the closing one, which stays. Takes the comma between two.
     fn more(&mut self, first: &mut bool, close: u8) -> Result<bool> {
         let was_first = core::mem::replace(first, false);
@@ -299,17 +306,18 @@ impl<'a> Reader<'a> {
             Some(_) => return Err(Fault::new("expected value")),
             None => return Err(Fault::new("EOF while parsing a value")),
         };
-        self.open()?;
-        let mut first = true;
-        while self.more(&mut first, close)? {
-            if close == b'}' {
-                self.key()?;
-                self.string()?;
-                self.expect(b':', "expected `:`")?;
+        self.inside(close, |reader| {
+            let mut first = true;
+            while reader.more(&mut first, close)? {
+                if close == b'}' {
+                    reader.key()?;
+                    reader.string()?;
+                    reader.expect(b':', "expected `:`")?;
+                }
+                reader.skip()?;
             }
-            self.skip()?;
-        }
-        self.close(close)
+            Ok(())
+        })
     }
 
     /// Why the next value is not what was expected.
@@ -490,11 +498,7 @@ impl<'a> Deserializer<'a> for &mut Reader<'a> {
 
     fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value> {
         match self.peek() {
-            Some(b'[') => {
-                self.open()?;
-                let value = visitor.visit_seq(Parts { reader: &mut *self, first: true })?;
-                self.close(b']').map(|()| value)
-            }
+            Some(b'[') => self.inside(b']', |reader| visitor.visit_seq(Parts { reader, first: true })),
             _ => Err(self.refuse(&visitor)),
         }
     }
@@ -509,11 +513,7 @@ impl<'a> Deserializer<'a> for &mut Reader<'a> {
 
     fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value> {
         match self.peek() {
-            Some(b'{') => {
-                self.open()?;
-                let value = visitor.visit_map(Parts { reader: &mut *self, first: true })?;
-                self.close(b'}').map(|()| value)
-            }
+            Some(b'{') => self.inside(b'}', |reader| visitor.visit_map(Parts { reader, first: true })),
             _ => Err(self.refuse(&visitor)),
         }
     }
@@ -538,11 +538,7 @@ impl<'a> Deserializer<'a> for &mut Reader<'a> {
     ) -> Result<V::Value> {
         match self.peek() {
             Some(b'"') => visitor.visit_enum(Name(self)),
-            Some(b'{') => {
-                self.open()?;
-                let value = visitor.visit_enum(Tagged(&mut *self))?;
-                self.close(b'}').map(|()| value)
-            }
+            Some(b'{') => self.inside(b'}', |reader| visitor.visit_enum(Tagged(reader))),
             Some(_) => Err(Fault::new("expected value")),
             None => Err(Fault::new("EOF while parsing a value")),
         }

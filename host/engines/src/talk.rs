@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -25,28 +25,50 @@ pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
 }
 
-/// A child process in a group of its own. It and whatever it started end when this is dropped.
-pub(crate) struct Process(Child);
+/// A child process in a group with whatever it starts. All of it ends when this is dropped, and when this process ends,
+/// however that happens.
+pub(crate) struct Process {
+    child: Child,
+    /// The group's first member, whose number is the group's.
+    warden: Child,
+}
+
+/// What a warden does: it waits until nobody holds the other end of its input any more, and ends its group. A death signal would
+/// come as soon as the thread is gone that started the child, and to the child alone.
+const WARDEN: &str = "read -r never; kill -s KILL 0";
 
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
         use std::os::unix::process::CommandExt as _;
-        let child = command.process_group(0).spawn();
-        child.map(Self).map_err(|error| Failure::Gone(format!("{}: {error}", command.get_program().display())))
+        let mut warden = Command::new("sh");
+        warden.args(["-c", WARDEN]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut warden = spawn(warden.process_group(0))?;
+        match spawn(command.process_group(warden.id().cast_signed())) {
+            Ok(child) => Ok(Self { child, warden }),
+            Err(error) => {
+                // It reads the end of its input, and ends itself.
+                let _reaped = warden.wait();
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.0
+        &mut self.child
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, Failure> {
+    command.spawn().map_err(|error| Failure::Gone(format!("{}: {error}", command.get_program().display())))
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // Gone already is as good.
-        if let Some(group) = Pid::from_raw(self.0.id().cast_signed()) {
+        if let Some(group) = Pid::from_raw(self.warden.id().cast_signed()) {
             let _gone = kill_process_group(group, Signal::KILL);
         }
-        let _reaped = self.0.wait();
+        let _reaped = (self.child.wait(), self.warden.wait());
     }
 }
 

@@ -4,13 +4,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use manyhands_abi::MANIFEST_SECTION;
 use manyhands_engines::Kind;
 use manyhands_identity::dice::Dice;
 use manyhands_identity::smith::{self, Job};
 use manyhands_identity::team::{ENGINES, Expected, Task, Team};
 use manyhands_sealer::seal;
-use wasm_encoder::{CustomSection, Section as _};
 
 /// Bytes of memory and units of fuel that sealing a megabyte takes at most.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -27,14 +25,8 @@ fn the_sealer() -> Vec<u8> {
     cargo.args(["--config", "profile.release.panic=\"abort\"", "--config", "profile.release.opt-level=1"]);
     cargo.args(["--config", "profile.release.lto=false", "--config", "profile.release.codegen-units=16"]);
     assert!(cargo.status().is_ok_and(|status| status.success()), "the sealer does not build for WebAssembly");
-    let mut module =
-        std::fs::read(target.join("wasm32-unknown-unknown/release/manyhands_seals.wasm")).expect("was built");
-    let manifest = format!(
-        r#"{{"name":"seals","version":"1.0.0","abi":1,"codec":"raw","limits":{{"fuel":{FUEL},"memory_bytes":{MEMORY_BYTES},"output_bytes":{},"wall_ms":60000}}}}"#,
-        8 << 20
-    );
-    CustomSection { name: MANIFEST_SECTION.into(), data: manifest.as_bytes().into() }.append_to(&mut module);
-    module
+    let module = std::fs::read(target.join("wasm32-unknown-unknown/release/manyhands_seals.wasm")).expect("was built");
+    smith::with_manifest(module, MEMORY_BYTES)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What one socket of each attack does from its opening to its end.
 
+use std::future::pending;
 use std::time::Duration;
 
 use manyhands_protocol::ClientMessage;
@@ -306,13 +307,24 @@ async fn drip(stream: &mut TcpStream, pause: Duration) -> String {
     }
 }
 
-/// All but the last byte of the longest message, then nothing.
+/// Almost all of the longest body, then nothing. Stops sending as soon as there is an answer.
 async fn hoard(stream: &mut TcpStream) -> String {
-    let chunk = [b' '; PIECE];
-    for _ in 0..LONGEST / chunk.len() - 1 {
-        tokio::select! {
-            sent = stream.write_all(&chunk) => if sent.is_err() { return "reset".into() },
+    let (mut reading, mut writing) = stream.split();
+    let send = async {
+        let piece = [b' '; PIECE];
+        for _ in 0..LONGEST / PIECE - 1 {
+            // Whoever is answered may be cut off while it sends; the answer is there to be read nevertheless.
+            if writing.write_all(&piece).await.is_err() {
+                return;
+            }
         }
+        pending().await
+    };
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        _ = reading.peek(&mut first) => {}
+        () = send => {}
     }
     answer(stream).await
 }

@@ -3,8 +3,11 @@
 use manyhands_abi as abi;
 use wasm_encoder::{ExportKind, ValType};
 
-use super::draft::{Draft, UNIT, WIDE, code};
+use super::draft::{Draft, UNIT, WIDE, code, drops, zeros};
 use super::{Case, TOO_LONG, refused, sealed};
+
+/// Most exports that are accepted, besides the memory and the job's own function.
+const EXPORTS: usize = 9_998;
 
 pub(super) const CASES: &[Case] = &[
     sealed("recursion through a table", |_| {
@@ -111,25 +114,10 @@ pub(super) const CASES: &[Case] = &[
                 to.local_get(param);
             });
         });
-        let values = code(|to| {
-            (1..WIDE).for_each(|_| {
-                to.i64_const(0);
-            })
+        let piece = code(|to| {
+            to.call(called);
         });
-        let drops = code(|to| {
-            (1..WIDE).for_each(|_| {
-                to.drop();
-            })
-        });
-        draft.giants(
-            bytes,
-            &[],
-            &values,
-            &code(|to| {
-                to.call(called);
-            }),
-            &drops,
-        )
+        draft.giants(bytes, &[], &zeros(WIDE - 1), &piece, &drops(WIDE - 1))
     }),
     sealed("wide functions that are called by name and from outside", |bytes| {
         let mut draft = Draft::new();
@@ -158,26 +146,17 @@ pub(super) const CASES: &[Case] = &[
     }),
     sealed("functions that are called by name and from outside", |bytes| {
         let mut draft = Draft::new();
-        let count = (bytes / 20).clamp(1, 49_900) as u32;
-        let others = (0..count).step_by(10_000);
+        let count = (bytes / 20).clamp(1, EXPORTS) as u32;
+        let first = draft.next();
         for number in 0..count {
             let function = draft.function(UNIT, &[], |to| {
                 to.i32_const(1).drop();
             });
             draft.exports.export(&format!("{number:x}"), ExportKind::Func, function);
         }
-        let callers: Vec<u32> = others
-            .map(|from| {
-                draft.function(UNIT, &[], |to| {
-                    (from..count.min(from + 10_000)).for_each(|to_| {
-                        to.call(to_);
-                    })
-                })
-            })
-            .collect();
         draft.run(&[], |to| {
-            callers.iter().for_each(|caller| {
-                to.call(*caller);
+            (first..first + count).for_each(|function| {
+                to.call(function);
             })
         });
         draft.finish()

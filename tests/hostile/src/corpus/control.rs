@@ -1,54 +1,40 @@
 //! Blocks and branches.
 
-use wasm_encoder::{BlockType, InstructionSink, ValType};
+use wasm_encoder::{BlockType, ValType};
 
-use super::draft::{Draft, UNIT, WIDE, code};
+use super::draft::{BLOCK, BODY_BYTES, Draft, END, UNIT, WIDE, code, drops, zeros};
 use super::{Case, TOO_LONG, refused, sealed};
 
 /// Deepest nesting that is accepted.
-const DEEP: usize = 250;
+const DEEP: usize = 1_100;
+/// Deepest nesting whose every block is left for all those around it within one function.
+const CROSSED: usize = 250;
 /// Most targets of a table of branches.
 const TARGETS: usize = 10_000;
 const I32: &[(u32, ValType)] = &[(1, ValType::I32)];
 
 pub(super) const CASES: &[Case] = &[
-    sealed("deep blocks", |bytes| {
-        deep(bytes, |to| {
-            to.block(BlockType::Empty);
-        })
-    }),
+    sealed("deep blocks", |bytes| deep(bytes, BLOCK, END)),
     refused("deep loops", TOO_LONG, |bytes| {
-        deep(bytes, |to| {
-            to.loop_(BlockType::Empty);
-        })
-    }),
-    sealed("deep ifs", |bytes| {
-        deep(bytes, |to| {
-            to.local_get(0).if_(BlockType::Empty);
-        })
-    }),
-    sealed("deep ifs with two arms", |bytes| {
         let open = code(|to| {
-            to.local_get(0).if_(BlockType::Empty);
-        })
-        .repeat(DEEP);
+            to.loop_(BlockType::Empty);
+        });
+        deep(bytes, &open, END)
+    }),
+    sealed("deep ifs", |bytes| deep(bytes, &open_if(), END)),
+    sealed("deep ifs with two arms", |bytes| {
         let close = code(|to| {
             to.else_().local_get(0).drop().end();
-        })
-        .repeat(DEEP);
-        Draft::new().giants(bytes, I32, &[], &[open, close].concat(), &[])
-    }),
-    refused("blocks that are too deep", "nested blocks; at most", |_| {
-        let mut draft = Draft::new();
-        draft.run(&[], |to| {
-            (0..50_000).for_each(|_| {
-                to.block(BlockType::Empty);
-            });
-            (0..50_000).for_each(|_| {
-                to.end();
-            });
         });
-        draft.finish()
+        deep(bytes, &open_if(), &close)
+    }),
+    refused("blocks that are too deep", "nested blocks; at most", |bytes| {
+        let over = DEEP + 1;
+        Draft::new().giants(bytes, &[], &[], &[BLOCK.repeat(over), END.repeat(over)].concat(), &[])
+    }),
+    refused("blocks that are far too deep", "nested blocks; at most", |_| {
+        let far = 50_000;
+        Draft::new().giants(200_000, &[], &[], &[BLOCK.repeat(far), END.repeat(far)].concat(), &[])
     }),
     refused("loops, one after the other", TOO_LONG, |bytes| {
         Draft::new().giants(
@@ -62,163 +48,71 @@ pub(super) const CASES: &[Case] = &[
         )
     }),
     sealed("loops that are left for everywhere", |bytes| {
-        let piece = code(|to| {
-            for depth in 0..DEEP as u32 {
+        // A piece is about twice the square of its depth long.
+        let crossed = CROSSED.min((bytes / 3).isqrt());
+        let open = code(|to| {
+            for depth in 0..crossed as u32 {
                 to.loop_(BlockType::Empty);
                 (0..=depth).for_each(|out| {
                     to.local_get(0).br_if(out);
                 });
             }
-            (0..DEEP).for_each(|_| {
-                to.end();
-            });
         });
-        Draft::new().giants(bytes, I32, &[], &piece, &[])
+        Draft::new().giants(bytes, I32, &[], &[open, END.repeat(crossed)].concat(), &[])
     }),
-    sealed("branches with dear code between", |bytes| {
-        let (open, close) = (
-            code(|to| {
-                to.block(BlockType::Empty);
-            }),
-            code(|to| {
-                to.end();
-            }),
-        );
-        Draft::new().giants(bytes, I64_I32, &open, &dear_branch(), &close)
-    }),
+    sealed("branches with dear code between", |bytes| Draft::new().giants(bytes, I64_I32, BLOCK, &dear_branch(), END)),
     sealed("branches to many labels with dear code between", |bytes| {
-        let (open, close) = (
-            code(|to| {
-                to.block(BlockType::Empty);
-            }),
-            code(|to| {
-                to.end();
-            }),
-        );
         let piece: Vec<u8> = (0..200).flat_map(dear_branch_to).collect();
-        Draft::new().giants(bytes, I64_I32, &open.repeat(200), &piece, &close.repeat(200))
+        Draft::new().giants(bytes, I64_I32, &BLOCK.repeat(200), &piece, &END.repeat(200))
     }),
     sealed("dear branches, then tables of branches", |bytes| {
         // Half of the body makes places to charge at, half goes through all of them.
-        let room = super::draft::BODY_BYTES.min(bytes.max(4096));
-        let before: Vec<u8> = code(|to| {
-            to.block(BlockType::Empty).block(BlockType::Empty);
-        })
-        .into_iter()
-        .chain(dear_branch_to(1).repeat(room / 2 / dear_branch_to(1).len()))
-        .collect();
+        let before = [BLOCK.repeat(2), until_half_full(bytes, &dear_branch_to(1))].concat();
         let piece = code(|to| {
             to.block(BlockType::Empty).local_get(1).br_table(vec![0; 1_000], 0).end();
         });
-        Draft::new().giants(
-            bytes,
-            I64_I32,
-            &before,
-            &piece,
-            &code(|to| {
-                to.end().end();
-            }),
-        )
+        Draft::new().giants(bytes, I64_I32, &before, &piece, &END.repeat(2))
     }),
     sealed("dear branches, then ifs", |bytes| {
-        let room = super::draft::BODY_BYTES.min(bytes.max(4096));
-        let before: Vec<u8> = code(|to| {
-            to.block(BlockType::Empty);
-        })
-        .into_iter()
-        .chain(dear_branch().repeat(room / 2 / dear_branch().len()))
-        .collect();
+        let before = [BLOCK.to_vec(), until_half_full(bytes, &dear_branch())].concat();
         let piece = code(|to| {
             to.local_get(1).if_(BlockType::Empty).else_().end();
         });
-        Draft::new().giants(
-            bytes,
-            I64_I32,
-            &before,
-            &piece,
-            &code(|to| {
-                to.end();
-            }),
-        )
+        Draft::new().giants(bytes, I64_I32, &before, &piece, END)
     }),
     sealed("giant tables of branches", |bytes| Draft::new().giants(bytes, I32, &[], &table(TARGETS), &[])),
     refused("tables of branches that are too long", "branch targets; at most", |_| {
         Draft::new().giants(0x10000, I32, &[], &table(TARGETS + 1), &[])
     }),
     sealed("tables of branches to deep labels", |bytes| {
-        let piece = code(|to| {
-            (0..DEEP).for_each(|_| {
-                to.block(BlockType::Empty);
-            });
+        let jump = code(|to| {
             to.local_get(0).br_table((0..TARGETS).map(|target| (target % DEEP) as u32).collect::<Vec<_>>(), 0);
-            (0..DEEP).for_each(|_| {
-                to.end();
-            });
         });
-        Draft::new().giants(bytes, I32, &[], &piece, &[])
+        Draft::new().giants(bytes, I32, &[], &[BLOCK.repeat(DEEP), jump, END.repeat(DEEP)].concat(), &[])
     }),
     sealed("wide tables of branches", |bytes| {
         let mut draft = Draft::new();
-        let wide = draft.wide(0, WIDE);
-        let piece = code(|to| {
-            to.block(BlockType::FunctionType(wide));
-            (0..WIDE).for_each(|_| {
-                to.i64_const(0);
-            });
+        let open = draft.open_wide();
+        let jump = code(|to| {
             to.local_get(0).br_table(vec![0; TARGETS], 0).end();
-            (0..WIDE).for_each(|_| {
-                to.drop();
-            });
         });
-        draft.giants(bytes, I32, &[], &piece, &[])
+        draft.giants(bytes, I32, &[], &[open, zeros(WIDE), jump, drops(WIDE)].concat(), &[])
     }),
     sealed("wide blocks", |bytes| {
         let mut draft = Draft::new();
         let wide = draft.wide(WIDE, WIDE);
-        let values = code(|to| {
-            (0..WIDE).for_each(|_| {
-                to.i64_const(0);
-            })
+        let piece = code(|to| {
+            to.block(BlockType::FunctionType(wide)).end();
         });
-        let drops = code(|to| {
-            (0..WIDE).for_each(|_| {
-                to.drop();
-            })
-        });
-        draft.giants(
-            bytes,
-            &[],
-            &values,
-            &code(|to| {
-                to.block(BlockType::FunctionType(wide)).end();
-            }),
-            &drops,
-        )
+        draft.giants(bytes, &[], &zeros(WIDE), &piece, &drops(WIDE))
     }),
     sealed("wide branches", |bytes| {
         let mut draft = Draft::new();
-        let wide = draft.wide(0, WIDE);
-        let before = code(|to| {
-            to.block(BlockType::FunctionType(wide));
-            (0..WIDE).for_each(|_| {
-                to.i64_const(0);
-            });
+        let before = [draft.open_wide(), zeros(WIDE)].concat();
+        let piece = code(|to| {
+            to.local_get(0).br_if(0);
         });
-        let after = code(|to| {
-            to.end();
-            (0..WIDE).for_each(|_| {
-                to.drop();
-            });
-        });
-        draft.giants(
-            bytes,
-            I32,
-            &before,
-            &code(|to| {
-                to.local_get(0).br_if(0);
-            }),
-            &after,
-        )
+        draft.giants(bytes, I32, &before, &piece, &[END, &drops(WIDE)].concat())
     }),
     sealed("code that is never reached", |bytes| {
         let mut draft = Draft::new();
@@ -228,21 +122,13 @@ pub(super) const CASES: &[Case] = &[
                 to.local_get(param);
             })
         });
-        let before = code(|to| {
+        let unreachable = code(|to| {
             to.unreachable();
         });
-        let after = code(|to| {
-            to.unreachable();
+        let piece = code(|to| {
+            to.call(called);
         });
-        draft.giants(
-            bytes,
-            &[],
-            &before,
-            &code(|to| {
-                to.call(called);
-            }),
-            &after,
-        )
+        draft.giants(bytes, &[], &unreachable, &piece, &unreachable)
     }),
     sealed("deep expressions", |bytes| {
         let pairs = 1_000;
@@ -271,10 +157,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     sealed("values that live long, and branches everywhere", |bytes| {
         let locals = 900u32;
-        let open = code(|to| {
-            (0..100).for_each(|_| {
-                to.block(BlockType::Empty);
-            });
+        let loops = code(|to| {
             (0..100).for_each(|_| {
                 to.loop_(BlockType::Empty);
             });
@@ -286,17 +169,8 @@ pub(super) const CASES: &[Case] = &[
                 to.local_get(b).i64_eqz().br_if(step % 200);
             }
         });
-        Draft::new().giants(
-            bytes,
-            &[(locals, ValType::I64)],
-            &open,
-            &piece,
-            &code(|to| {
-                (0..200).for_each(|_| {
-                    to.end();
-                })
-            }),
-        )
+        let open = [BLOCK.repeat(100), loops].concat();
+        Draft::new().giants(bytes, &[(locals, ValType::I64)], &open, &piece, &END.repeat(200))
     }),
     sealed("a machine of states", |bytes| {
         // As compilers make them of `goto`: a loop, and a table of branches over all its blocks.
@@ -327,16 +201,20 @@ pub(super) const CASES: &[Case] = &[
 
 const I64_I32: &[(u32, ValType)] = &[(1, ValType::I64), (1, ValType::I32)];
 
-fn deep(bytes: usize, open: fn(&mut InstructionSink<'_>)) -> Vec<u8> {
-    let piece = [
-        code(open).repeat(DEEP),
-        code(|to| {
-            to.end();
-        })
-        .repeat(DEEP),
-    ]
-    .concat();
-    Draft::new().giants(bytes, I32, &[], &piece, &[])
+/// As deep as is accepted, again and again.
+fn deep(bytes: usize, open: &[u8], close: &[u8]) -> Vec<u8> {
+    Draft::new().giants(bytes, I32, &[], &[open.repeat(DEEP), close.repeat(DEEP)].concat(), &[])
+}
+
+fn open_if() -> Vec<u8> {
+    code(|to| {
+        to.local_get(0).if_(BlockType::Empty);
+    })
+}
+
+/// A piece again and again, in half of a function that is one of [`Draft::giants`].
+fn until_half_full(bytes: usize, piece: &[u8]) -> Vec<u8> {
+    piece.repeat(BODY_BYTES.min(bytes.max(4096)) / 2 / piece.len())
 }
 
 /// Work that is worth a charge of its own, behind a branch.

@@ -2,9 +2,10 @@
 
 use manyhands_abi as abi;
 use wasm_encoder::{
-    CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, Elements, EntityType,
-    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection, InstructionSink,
-    MemorySection, MemoryType, Module, RefType, Section as _, TableSection, TableType, TypeSection, ValType,
+    BlockType, CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, Elements,
+    EntityType, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
+    InstructionSink, MemorySection, MemoryType, Module, RefType, Section as _, TableSection, TableType, TypeSection,
+    ValType,
 };
 
 /// Longest body of a function that is accepted, with room for its head.
@@ -13,6 +14,10 @@ pub(crate) const BODY_BYTES: usize = (256 << 10) - 64;
 pub(crate) const WIDE: usize = 20;
 /// The type without parameters and results.
 pub(crate) const UNIT: u32 = 0;
+/// The instruction that opens a block without parameters and results.
+pub(crate) const BLOCK: &[u8] = &[0x02, 0x40];
+/// The instruction that ends a block.
+pub(crate) const END: &[u8] = &[0x0b];
 
 pub(crate) struct Draft {
     pub(crate) types: TypeSection,
@@ -59,6 +64,14 @@ impl Draft {
         self.ty(&vec![ValType::I64; params], &vec![ValType::I64; results])
     }
 
+    /// What opens a block that leaves as many values as there may be.
+    pub(crate) fn open_wide(&mut self) -> Vec<u8> {
+        let wide = self.wide(0, WIDE);
+        code(|to| {
+            to.block(BlockType::FunctionType(wide));
+        })
+    }
+
     pub(crate) fn import(&mut self, name: &str, ty: u32) -> u32 {
         self.imports.import(abi::NAMESPACE, name, EntityType::Function(ty));
         self.imports.len() - 1
@@ -86,7 +99,7 @@ impl Draft {
     /// A function whose locals and code, without its last `end`, are these bytes.
     pub(crate) fn raw(&mut self, ty: u32, body: &[u8]) -> u32 {
         self.functions.function(ty);
-        self.code.raw(&[body, &[0x0b]].concat());
+        self.code.raw(&[body, END].concat());
         self.next() - 1
     }
 
@@ -214,6 +227,16 @@ pub(crate) fn code(write: impl FnOnce(&mut InstructionSink<'_>)) -> Vec<u8> {
     write(&mut function.instructions());
     // Its first byte says that there are no locals.
     function.into_raw_body()[1..].to_vec()
+}
+
+/// So many numbers, of type `i64`.
+pub(crate) fn zeros(count: usize) -> Vec<u8> {
+    [0x42, 0].repeat(count)
+}
+
+/// What drops so many values.
+pub(crate) fn drops(count: usize) -> Vec<u8> {
+    [0x1a].repeat(count)
 }
 
 fn byte(ty: ValType) -> u8 {

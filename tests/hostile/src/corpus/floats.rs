@@ -2,7 +2,7 @@
 
 use wasm_encoder::{BlockType, ValType};
 
-use super::draft::{Draft, WIDE, code};
+use super::draft::{Draft, WIDE, code, drops};
 use super::{Case, TOO_LONG, refused, sealed};
 
 const F64: &[(u32, ValType)] = &[(1, ValType::F64)];
@@ -15,15 +15,7 @@ pub(super) const CASES: &[Case] = &[
         let piece = code(|to| {
             to.f64_sqrt().i64_reinterpret_f64().f64_reinterpret_i64();
         });
-        Draft::new().giants(
-            bytes,
-            F64,
-            &before,
-            &piece,
-            &code(|to| {
-                to.drop();
-            }),
-        )
+        Draft::new().giants(bytes, F64, &before, &piece, &drops(1))
     }),
     refused("vectors that are looked at", TOO_LONG, |bytes| {
         let before = code(|to| {
@@ -32,15 +24,7 @@ pub(super) const CASES: &[Case] = &[
         let piece = code(|to| {
             to.f64x2_sqrt().f32x4_sqrt();
         });
-        Draft::new().giants(
-            bytes,
-            &[(1, ValType::V128)],
-            &before,
-            &piece,
-            &code(|to| {
-                to.drop();
-            }),
-        )
+        Draft::new().giants(bytes, &[(1, ValType::V128)], &before, &piece, &drops(1))
     }),
     sealed("locals that learn of each other one at a time", |bytes| {
         let locals = 1_000u32;
@@ -64,12 +48,7 @@ pub(super) const CASES: &[Case] = &[
         let piece = code(|to| {
             to.block(BlockType::FunctionType(wide)).f64_sqrt().end();
         });
-        let drops = code(|to| {
-            (0..WIDE).for_each(|_| {
-                to.drop();
-            })
-        });
-        draft.giants(bytes, F64, &values, &piece, &drops)
+        draft.giants(bytes, F64, &values, &piece, &drops(WIDE))
     }),
     sealed("floats in loops in loops", |bytes| {
         let piece = code(|to| {
