@@ -84,7 +84,10 @@ fn main() -> anyhow::Result<()> {
     let embed = script(&[&read("words.js")?, &read("store.js")?, &read("held.js")?, &element]);
     let embed = Asset::new("/embed.js".to_owned(), SCRIPT, embed)?;
 
-    let all = [embed, mind, slot, runtime];
+    let page = Asset::named("page", "css", "text/css; charset=utf-8", squeeze(&read("page.css")?, "/*").into_bytes())?;
+    let icon = Asset::named("icon", "svg", "image/svg+xml", read("icon.svg")?.into_bytes())?;
+
+    let all = [embed, mind, slot, runtime, page, icon];
     write(&out, &web, &all)
 }
 

@@ -37,12 +37,24 @@ pub fn find(path: &str) -> Option<&'static Asset> {
     ASSETS.get(path)
 }
 
-/// Bytes of all files as they travel.
-pub fn bytes() -> u64 {
-    ASSETS.values().map(|asset| asset.brotli.len() as u64).sum()
+/// The file that was called so before its digest became part of its name.
+pub fn named(stem: &str) -> Option<&'static Asset> {
+    let called = |asset: &&Asset| asset.path.strip_prefix("/assets/").and_then(|name| name.rsplit_once('-'));
+    ASSETS.values().find(|asset| called(asset).is_some_and(|(name, _)| name == stem))
+}
+
+/// Bytes that travel before a browser computes its first unit.
+pub fn runtime_bytes() -> u64 {
+    let assets = ["runtime", "mind", "slot"].into_iter().filter_map(named);
+    assets.map(|asset| asset.brotli.len() as u64).sum()
 }
 
 impl Asset {
+    /// Where it is.
+    pub fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// Where it is, and what it is.
     pub fn view(&self) -> AssetView {
         AssetView { path: self.path.to_owned(), integrity: self.integrity.to_owned() }

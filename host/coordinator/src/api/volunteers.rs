@@ -50,7 +50,7 @@ fn draw(app: &App) -> Card {
         fingerprint: app.authority.root().fingerprint(),
         workers: app.hub.connected() as u64,
         jobs: jobs.collect(),
-        runtime_bytes: assets::bytes(),
+        runtime_bytes: assets::runtime_bytes(),
         embed: assets::find(assets::EMBED).map(assets::Asset::view),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -95,6 +95,10 @@ struct Page {
 }
 
 impl Page {
+    fn asset(&self, stem: &str) -> &'static str {
+        assets::named(stem).map_or("", |asset| asset.path())
+    }
+
     /// One of two texts.
     fn either(&self, english: &'static str, german: &'static str) -> &'static str {
         match self.language {
