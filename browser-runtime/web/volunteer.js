@@ -424,8 +424,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     this.#end(0);
     this.#error = { code, detail: code === "csp" ? this.#violation : detail };
     this.#enter("failed");
-    const { message } = this.#problem();
-    this.#tell("error", { code, message });
+    this.#tell("error", { code, message: this.#say(`e_${code}`) });
   }
 
   #halt(rest) {
@@ -586,12 +585,11 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     const { slots, permille } = this.#settings;
     const { jobs, runtime_bytes } = this.#card;
     const most = (name) => Math.max(0, ...jobs.map((job) => job[name]));
-    const bytes = (value) => ({ bytes: this.#tongue.bytes(value) });
     const all = navigator.hardwareConcurrency || 2;
     const lines = [
       this.#say("cost_cores", { n: slots, all, share: this.#percent(permille) }),
-      this.#say("cost_memory", bytes(slots * most("memory_bytes"))),
-      `${this.#say("cost_runtime", bytes(runtime_bytes))} ${this.#say("cost_modules", bytes(most("module_bytes")))}`,
+      this.#say("cost_memory", { bytes: this.#tongue.bytes(slots * most("memory_bytes")) }),
+      this.#say("cost_network", { bytes: this.#tongue.bytes(runtime_bytes), job: this.#tongue.bytes(most("module_bytes")) }),
       this.#say("cost_sees"),
       this.#say("cost_stop"),
     ];
@@ -654,11 +652,6 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     return this.#say(isIdle ? "idle" : "running");
   }
 
-  #problem() {
-    const { code, detail } = this.#error;
-    return { message: this.#say(`e_${code}`, { detail }), cure: this.#say(`e_${code}_cure`), detail };
-  }
-
   #paint() {
     const { status, button, alert, work } = this.#parts;
     if (!status) return;
@@ -678,16 +671,17 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   }
 
   #warn(alert) {
-    const all = [...this.#notices].map(([key, values]) => ({
-      message: this.#say(key, values), cure: key.startsWith("e_") ? this.#say(`${key}_cure`) : "", detail: values.detail,
+    const all = [...this.#notices];
+    if (this.#error) all.push([`e_${this.#error.code}`, this.#error]);
+    const told = JSON.stringify(all);
+    if (alert.told === told) return;
+    alert.told = told;
+    alert.replaceChildren(...all.map(([key, values]) => {
+      const [what, ...cure] = this.#say(key, values).split(/(?<=\.) /);
+      const { detail } = values;
+      return h("div", null, h("p", null, h("strong", null, what), " ", cure.join(" ")),
+        detail ? h("details", null, h("summary", null, this.#say("details")), h("code", null, detail)) : "");
     }));
-    if (this.#error) all.push(this.#problem());
-    const text = JSON.stringify(all);
-    if (alert.told === text) return;
-    alert.told = text;
-    alert.replaceChildren(...all.map(({ message, cure, detail }) => h("div", null,
-      h("p", null, h("strong", null, message), " ", cure),
-      detail ? h("details", null, h("summary", null, this.#say("details")), h("code", null, detail)) : "")));
   }
 
   // Rows stay where they are and change what they say.
@@ -769,7 +763,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       store.database?.close();
     }
     if (ours.length) row("modules", `${this.#tongue.number(ours.length)}, ${this.#tongue.bytes(sizes.reduce((sum, size) => sum + size, 0))}`);
-    if (rows.length === 0) return inside.replaceChildren(h("p", null, say("stored_nothing")));
+    if (rows.length === 0) return inside.replaceChildren(h("p", null, say("nothing")));
     rows.push(h("li", null, say("settings")));
     inside.replaceChildren(h("ul", null, ...rows), this.#button(say("forget"), () => {
       const no = this.#button(say("forget_no"), () => this.#look(inside));
