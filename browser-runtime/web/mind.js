@@ -211,12 +211,29 @@ class Shell {
   }
 }
 
+// The worker's own key: one that no script can read, where the browser has such keys, else 32 secret bytes.
+async function identify(store) {
+  const kept = (await store.get("key", "worker").catch(() => undefined)) ?? (await newKey(store));
+  const isHeld = kept instanceof Uint8Array;
+  if (isHeld) return { key: null, bytes: kept, isHeld };
+  const bytes = new Uint8Array(await crypto.subtle.exportKey("raw", kept.publicKey));
+  return { key: kept.privateKey, bytes, isHeld };
+}
+
+async function newKey(store) {
+  const key = await crypto.subtle?.generateKey("Ed25519", false, ["sign", "verify"]).catch(() => undefined);
+  const made = key ?? crypto.getRandomValues(new Uint8Array(32));
+  // Private windows of some browsers keep no keys; it is good for as long as the page is there.
+  await store.put("key", "worker", made).catch(() => {});
+  return made;
+}
+
 let mind = null;
 
 async function start({ base, coordinator, runtime, slotUrl, engine, pace, wishes, senses }) {
   await wasm_bindgen({ module_or_path: runtime });
   const store = await Store.open(coordinator);
-  const identity = await store.identity();
+  const identity = await identify(store);
   const shell = new Shell({ base, slotUrl, store, key: identity.key });
   const random = crypto.getRandomValues(new Uint8Array(32));
   const trust = (await store.get("trust", "version")) ?? 0;
@@ -239,7 +256,8 @@ async function start({ base, coordinator, runtime, slotUrl, engine, pace, wishes
   wish(wishes);
   sense(senses);
   mind.start();
-  postMessage({ identity: { isKept: store.isKept, isExtractable: isHeld } });
+  const isKept = store.isKept && (await store.get("key", "worker")) !== undefined;
+  postMessage({ identity: { isKept, isExtractable: isHeld } });
 }
 
 function wish({ onBattery, onMetered, whileHidden, from, to }) {

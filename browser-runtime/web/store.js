@@ -52,6 +52,10 @@ class Store {
     return this.change(name, (store) => store.delete(key), (map) => map.delete(key));
   }
 
+  close() {
+    this.database?.close();
+  }
+
   async change(name, onDisk, inMemory) {
     if (!this.database) return void inMemory(this.memory.get(name));
     // Resolved when it is on the disk, and not only in the browser's mind.
@@ -61,23 +65,5 @@ class Store {
       transaction.oncomplete = resolve;
       transaction.onabort = transaction.onerror = () => reject(transaction.error);
     });
-  }
-
-  // The worker's own key: one that no script can read, where the browser has such keys, else 32 secret bytes.
-  async identity() {
-    const kept = (await this.get("key", "worker").catch(() => undefined)) ?? (await this.newKey());
-    const isHeld = kept instanceof Uint8Array;
-    if (isHeld) return { key: null, bytes: kept, isHeld };
-    const bytes = new Uint8Array(await crypto.subtle.exportKey("raw", kept.publicKey));
-    return { key: kept.privateKey, bytes, isHeld };
-  }
-
-  async newKey() {
-    const key = await crypto.subtle
-      ?.generateKey("Ed25519", false, ["sign", "verify"])
-      .catch(() => undefined);
-    const made = key ?? crypto.getRandomValues(new Uint8Array(32));
-    await this.put("key", "worker", made);
-    return made;
   }
 }

@@ -539,7 +539,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       ? [cost, bar, alert, h("details", null, h("summary", null, say("details")), ...ask, ...more)]
       : [...ask, cost, bar, alert, ...more];
     const insecure = isSecureContext ? [] : [h("p", { className: "quiet" }, say("insecure"))];
-    const foot = h("p", { className: "quiet" }, say("connected", { n: card.volunteers?.connected ?? 0 }), " Manyhands ", card.version, ", ", h("code", null, card.fingerprint));
+    const foot = h("p", { className: "quiet" }, say("connected", { n: card.workers }), " Manyhands ", card.version, ", ", h("code", null, card.fingerprint));
     shadowRoot.replaceChildren(h("section", { lang, "aria-labelledby": "title" }, title, h("p", null, card.about ?? "", " ", link), ...insecure, ...inside, foot));
     this.#paint();
   }
@@ -760,7 +760,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
           await this.#open().then((store) => store && new Held(store).delete(job, name));
           this.#look(inside);
         })))));
-      store.database?.close();
+      store.close();
     }
     if (ours.length) row("modules", `${this.#tongue.number(ours.length)}, ${this.#tongue.bytes(sizes.reduce((sum, size) => sum + size, 0))}`);
     if (rows.length === 0) return inside.replaceChildren(h("p", null, say("nothing")));
