@@ -62,7 +62,8 @@ class Tally {
     if (word === "executed") row.fuel = number;
     if (word in stats) stats[word] += 1;
     // Receipts may come after what they led to.
-    if (row.state !== "verified" && row.state !== "contradicted") row.state = STATES[word];
+    if (row.state === "verified" || row.state === "contradicted") return null;
+    row.state = STATES[word];
     return row;
   }
 
@@ -390,6 +391,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     if (row) this.#changed(row);
     if (word === "joined") {
       this.#joined = true;
+      this.#tally.at = performance.now();
       this.#losses = 0;
       this.#notices.delete("e_socket");
     }
