@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the table is the data of this command")]
 fn run(options: &Options) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("this very program")?;
-    let plan = trial::Plan { bytes: options.bytes, patience: 1.0, compile: !options.no_compile };
+    let plan = trial::Plan { bytes: options.bytes, time: trial::Time::PROMISED, compile: !options.no_compile };
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|part| name.contains(part.as_str()));
     let mut all = Vec::new();
     for case in corpus::all().into_iter().filter(|case| wanted(case.name)) {
@@ -45,6 +45,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         all.push(tried);
     }
     trial::table(&all).iter().for_each(|line| println!("{line}"));
+    println!("\n{}", trial::aim(&all));
     match all.iter().filter(|tried| !tried.broken.is_empty()).count() {
         0 => Ok(()),
         broken => bail!("{broken} of {} modules break a promise", all.len()),

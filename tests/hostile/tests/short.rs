@@ -7,7 +7,8 @@ use manyhands_hostile::{corpus, trial};
 #[test]
 fn hostile_modules_are_refused_or_sealed_within_limits() {
     let program = Path::new(env!("CARGO_BIN_EXE_manyhands-hostile"));
-    let plan = trial::Plan { bytes: 100_000, patience: 10.0, compile: false };
+    let time = trial::Time { ms_a_mb: 500.0, ms_besides: 200.0 };
+    let plan = trial::Plan { bytes: 100_000, time, compile: false };
     let tried: Vec<_> =
         corpus::all().iter().map(|case| trial::one(program, case, &plan).expect("a folder for modules")).collect();
     let broken: Vec<_> = tried.iter().filter(|tried| !tried.broken.is_empty()).collect();
