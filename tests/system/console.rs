@@ -248,7 +248,11 @@ async fn what_happened_survives_a_restart_and_sessions_do_not() {
     coordinator.done(submitted.id, 7).await;
     drop(runners);
     coordinator.process.terminate();
-    until("the coordinator ends", async || coordinator.process.ended()).await;
+    let asked = tokio::time::Instant::now();
+    while coordinator.process.ended().is_none() {
+        assert!(asked.elapsed() < PATIENCE, "the coordinator does not end");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let _none = std::fs::remove_file(coordinator.data_dir().join("address"));
     coordinator.restart().await;
     assert!(is_sent_away(&browser.get("/operator").await), "sessions live in memory");

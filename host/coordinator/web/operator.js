@@ -4,11 +4,19 @@
 // ── Signing in ──
 
 const form = document.getElementById("enter");
-if (form && location.hash.length > 1) {
+
+function enter() {
+  if (location.hash.length < 2) return;
   form.elements.code.value = location.hash.slice(1);
   // Out of the address before anybody bookmarks it.
   history.replaceState(null, "", location.pathname);
   form.requestSubmit();
+}
+
+if (form) {
+  enter();
+  // A link that is opened where this page is loads nothing anew.
+  addEventListener("hashchange", enter);
 }
 
 // ── What the server renders, fetched again when something happened ──
@@ -52,13 +60,18 @@ async function renew() {
 function replace(fresh) {
   for (const old of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(old.id);
-    // Nothing is taken from under somebody's fingers.
-    if (!next || old.contains(document.activeElement) || old.innerHTML === next.innerHTML) continue;
+    if (!next || old.innerHTML === next.innerHTML) continue;
+    // Whatever somebody opened, scrolled or stands on stays so.
+    const reached = () => [...old.querySelectorAll("a, summary, .wide")];
+    const before = reached();
+    const focused = before.indexOf(document.activeElement);
     const open = [...old.querySelectorAll("details[open]")].map((details) => details.id);
-    const scrolled = [...old.querySelectorAll(".wide")].map((wide) => wide.scrollLeft);
+    const scrolled = before.map((part) => part.scrollLeft);
     old.replaceChildren(...next.childNodes);
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    old.querySelectorAll(".wide").forEach((wide, index) => (wide.scrollLeft = scrolled[index] ?? 0));
+    const after = reached();
+    after.forEach((part, index) => (part.scrollLeft = scrolled[index] ?? 0));
+    if (focused >= 0) after[focused]?.focus({ preventScroll: true });
   }
 }
 
@@ -66,7 +79,7 @@ function replace(fresh) {
 
 const WINDOW = 60_000;
 const ROW = 18;
-const [QUEUED, RUNNING, REPORTED, ACCEPTED, CONTRADICTED, FAILED, UNDONE] = [0, 1, 2, 3, 4, 5, 6];
+const [RUNNING, REPORTED, CONTRADICTED, FAILED, UNDONE] = [1, 2, 4, 5, 6];
 const WORDS = ["waits", "running", "reported, no answer yet", "accepted", "contradicts the answer", "machine failed", "not needed, or given back"];
 const canvas = document.getElementById("stream");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -87,7 +100,10 @@ function take(frame, whole) {
     for (const [number, name, kind, engine, rows] of frame.lanes) picture.lanes.set(number, { name, kind, engine, rows });
     arrange();
   }
-  if (frame.jobs) picture.jobs = frame.jobs;
+  if (frame.jobs) {
+    picture.jobs = frame.jobs;
+    legend();
+  }
   for (const [number, lane, row, job, begin, end, stage, run, unit] of frame.bars) {
     picture.bars.set(number, { lane, row, job, begin, end, stage, run, unit });
   }
@@ -95,6 +111,20 @@ function take(frame, whole) {
     if (bar.end && bar.end < frame.now - 1.2 * WINDOW) picture.bars.delete(number);
   }
   note();
+}
+
+// Hue and number, for whoever does not tell the hues apart.
+function legend() {
+  const entry = (name, job) => {
+    const line = document.createElement("li");
+    const swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.textContent = job + 1;
+    swatch.style.background = hue(job);
+    line.append(swatch, name);
+    return line;
+  };
+  document.getElementById("jobs").replaceChildren(...picture.jobs.map(entry));
 }
 
 // Native workers first, then browsers, each in the order in which they came.
@@ -110,6 +140,7 @@ function arrange() {
   picture.height = Math.max(top, 2 * ROW) + 4;
   canvas.style.height = `${picture.height}px`;
   canvas.hidden = false;
+  document.getElementById("stream-ends").hidden = false;
 }
 
 function note() {
@@ -163,7 +194,8 @@ function draw() {
       pen.fillRect(left, y + ROW - 3, width - left, 1);
     }
     pen.fillStyle = colours.quiet;
-    const name = left < 100 ? lane.name.slice(4) : `${lane.name} ${lane.kind}`;
+    const short = lane.name.split("_").pop();
+    const name = left < 100 ? short : `${short} ${lane.kind}`;
     pen.fillText(name, 0, lane.top + ROW / 2, left - 8);
   }
   pen.save();
@@ -171,14 +203,18 @@ function draw() {
   pen.rect(left, 0, width - left, height);
   pen.clip();
   const place = (time) => left + (1 - (picture.at - time) / WINDOW) * (width - left);
+  const wrong = [];
   for (const bar of picture.bars.values()) {
     const lane = picture.lanes.get(bar.lane);
     if (!lane) continue;
     const from = place(bar.begin);
     const to = bar.end ? place(bar.end) : width;
     if (to < left || from > width) continue;
-    paint(pen, bar, from, lane.top + bar.row * ROW + 1, Math.max(to - from - 1, 1.5), ROW - 5);
+    const box = [from, lane.top + bar.row * ROW + 1, Math.max(to - from - 1, 1.5), ROW - 5];
+    if (bar.stage === CONTRADICTED) wrong.push(box);
+    else paint(pen, bar, ...box);
   }
+  for (const box of wrong) cross(pen, ...box);
   pen.restore();
 }
 
@@ -196,23 +232,34 @@ function paint(pen, bar, x, y, width, height) {
     frame(colours.quiet);
   } else {
     pen.globalAlpha = bar.stage <= REPORTED ? 0.45 : 1;
-    pen.fillStyle = bar.stage === CONTRADICTED ? colours.bad : hue(bar.job);
+    pen.fillStyle = hue(bar.job);
     pen.fillRect(x, y, width, height);
     pen.globalAlpha = 1;
     if (bar.stage === REPORTED && width > 3) frame(colours.ink);
-  }
-  if (bar.stage === CONTRADICTED) {
-    // A cross that is seen however short the bar is.
-    const middle = x + width / 2;
-    pen.strokeStyle = width > 12 ? colours.card : colours.bad;
-    pen.lineWidth = 2;
-    pen.beginPath();
-    for (const side of [-1, 1]) {
-      pen.moveTo(middle - 4, y + height / 2 - side * 4);
-      pen.lineTo(middle + 4, y + height / 2 + side * 4);
+    if (width > 14 && bar.stage !== RUNNING) {
+      pen.fillStyle = bar.stage === REPORTED ? colours.ink : colours.card;
+      pen.fillText(bar.job + 1, x + 3, y + height / 2 + 1);
     }
-    pen.stroke();
   }
+}
+
+// A box with a cross, wide enough to be seen however short the replica was, and over all others.
+function cross(pen, x, y, width, height) {
+  const wide = Math.max(width, 12);
+  const from = x + (width - wide) / 2;
+  pen.setLineDash([]);
+  pen.lineWidth = 2;
+  pen.fillStyle = colours.card;
+  pen.strokeStyle = colours.bad;
+  pen.fillRect(from, y, wide, height);
+  pen.beginPath();
+  pen.rect(from + 1, y + 1, wide - 2, height - 2);
+  const [middle, half] = [from + wide / 2, height / 2 - 2];
+  for (const side of [-half, half]) {
+    pen.moveTo(middle - half, y + height / 2 - side);
+    pen.lineTo(middle + half, y + height / 2 + side);
+  }
+  pen.stroke();
 }
 
 let drawnAt = 0;
@@ -244,6 +291,7 @@ if (canvas) {
   look();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     look();
+    legend();
     draw();
   });
   const picked = document.getElementById("picked");

@@ -1,7 +1,7 @@
 //! Small pictures as SVG paths, and figures as people read them. Each picture has a table beside it.
 //!
 //! Paths live in a box that the page stretches: ten units for each column, a hundred upwards. What tells series apart
-//! is never colour alone: a filled area, an outline, a hatched one.
+//! is never colour alone: one is filled, another an outline, a third a dotted one.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct Chart {
     pub top: String,
     /// What it says in a sentence.
     pub words: String,
-    /// What stands under its ends.
+    /// What stands under its two ends.
     pub ends: (String, String),
     /// What is drawn.
     pub series: Vec<Series>,
@@ -61,52 +61,25 @@ fn bars(values: &[(f64, f64)], most: f64) -> String {
     path
 }
 
-/// A line with steps; it is broken where nothing is known.
-fn steps(values: &[Option<f64>], most: f64) -> String {
-    let mut path = String::new();
-    let mut drawing = false;
-    for (column, value) in values.iter().enumerate() {
-        let Some(value) = value else {
-            drawing = false;
-            continue;
-        };
-        let y = HEIGHT - value / most * HEIGHT;
-        let (x, end) = (column * COLUMN, (column + 1) * COLUMN);
-        let _written = if drawing { write!(path, "V{y:.0}H{end}") } else { write!(path, "M{x} {y:.0}H{end}") };
-        drawing = true;
-    }
-    path
-}
-
 /// A value of a series, as the picture shows it.
 type Look = fn(&Tally) -> f64;
 
-/// One picture of the history: up to two areas on top of each other, or lines.
+/// One picture of the history: areas on top of each other.
 fn history_chart(
     title: &'static str,
     sums: &[(u64, Option<Tally>)],
     series: &[(&'static str, &'static str, Look)],
     say: fn(f64) -> String,
 ) -> Chart {
-    let lines = series.iter().any(|(_, class, _)| class.starts_with("line"));
-    let of = |look: Look| sums.iter().map(move |(_, tally)| tally.as_ref().map(look));
-    let sum = |tally: &Tally| -> f64 {
-        let values = series.iter().map(|(.., look)| look(tally));
-        if lines { values.fold(0.0, f64::max) } else { values.sum() }
-    };
-    let most = sums.iter().filter_map(|(_, tally)| tally.as_ref().map(sum)).fold(0.0, f64::max);
+    let whole = |tally: &Tally| series.iter().map(|(.., look)| look(tally)).sum();
+    let most = sums.iter().filter_map(|(_, tally)| tally.as_ref().map(whole)).fold(0.0, f64::max);
     let scale = if most > 0.0 { most } else { 1.0 };
     let mut base = vec![0.0; sums.len()];
     let draw = |&(name, class, look): &(&'static str, &'static str, Look)| {
-        let path = if lines {
-            steps(&of(look).collect::<Vec<_>>(), scale)
-        } else {
-            let values: Vec<(f64, f64)> =
-                of(look).zip(&base).map(|(value, base)| (*base, value.unwrap_or(0.0))).collect();
-            base = values.iter().map(|(base, value)| base + value).collect();
-            bars(&values, scale)
-        };
-        Series { name, class, path }
+        let value = |(_, tally): &(u64, Option<Tally>)| tally.as_ref().map_or(0.0, look);
+        let values: Vec<(f64, f64)> = base.iter().copied().zip(sums.iter().map(value)).collect();
+        base = values.iter().map(|(base, value)| base + value).collect();
+        Series { name, class, path: bars(&values, scale) }
     };
     let series = series.iter().map(draw).collect();
     let words = if most > 0.0 { format!("at most {}", say(most)) } else { "nothing yet".to_owned() };
@@ -133,14 +106,14 @@ pub fn history(sums: &[(u64, Option<Tally>)], ends: &(String, String)) -> Vec<Ch
             "Workers connected",
             sums,
             &[
-                ("native", "line", |tally| f64::from(tally.native)),
-                ("browser", "line dashed", |tally| f64::from(tally.browser)),
-                ("other", "line dotted", |tally| f64::from(tally.other)),
+                ("native", "area", |tally| f64::from(tally.native)),
+                ("browser", "outline", |tally| f64::from(tally.browser)),
+                ("other", "outline dotted", |tally| f64::from(tally.other)),
             ],
             whole,
         ),
         history_chart("Fuel of all replicas", sums, &[("fuel", "area", |tally| tally.fuel as f64)], whole),
-        history_chart("Mean time from lease to report", sums, &[("time", "line", mean)], milliseconds),
+        history_chart("Mean time from lease to report", sums, &[("time", "area", mean)], milliseconds),
     ];
     charts.into_iter().map(|chart| Chart { ends: ends.clone(), ..chart }).collect()
 }
@@ -345,8 +318,6 @@ mod tests {
         assert_eq!((&*trouble.top, trouble.width), ("4", 30));
         assert_eq!(trouble.series[0].path, "M1 100v-25h8v25z");
         assert_eq!(trouble.series[1].path, "M1 75v-75h8v75zM21 100v-50h8v50z");
-        let workers = charts.iter().find(|chart| chart.title == "Workers connected").unwrap();
-        assert_eq!(workers.series[0].path, "M0 100H10M20 100H30", "broken where nothing is known");
         assert_eq!(history_rows(Period::Hour, &sums).len(), 2);
     }
 

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::ReasonCount;
 use manyhands_model::{RunId, Timestamp, UnitId, WorkerId};
-use manyhands_scheduler::{End, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary};
+use manyhands_scheduler::{End, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary};
 use serde::Deserialize;
 
 use super::Kind;
@@ -32,7 +32,7 @@ const RUNS: usize = 50;
 /// Workers on a page.
 const WORKERS: usize = 100;
 /// Units on a run's page.
-const VOTES: usize = 50;
+const VOTES: usize = 25;
 /// Units that are asked why they have no answer; the page asks again and again, and others wait for the scheduler.
 const REASONS: usize = 200;
 /// Rows and columns of the matrix.
@@ -265,7 +265,7 @@ pub(super) async fn overview(State(app): State<App>, who: SignedIn, Query(query)
     if banned > 0 {
         let what =
             if banned == 1 { "One worker is banned.".to_owned() } else { format!("{banned} workers are banned.") };
-        warnings.push((what, "Their signed reports contradicted answers; see Workers."));
+        warnings.push((what, "Signed reports contradicted answers; see Workers."));
     }
     if day.undecided > 0 {
         let what = format!("{} units ended undecided in a day.", count(day.undecided));
@@ -387,13 +387,13 @@ pub(super) async fn runs(State(app): State<App>, who: SignedIn, Query(query): Qu
     who.draw(&RunsPage { frame: who.frame("runs"), runs, older: query.after.is_some(), next })
 }
 
-/// One worker's word.
+/// What some workers said.
 struct Vote {
     sign: &'static str,
     class: &'static str,
     word: &'static str,
-    worker: String,
-    kind: &'static str,
+    /// Each with its kind.
+    workers: Vec<(String, &'static str)>,
     verdict: String,
     fuel: String,
 }
@@ -417,7 +417,7 @@ const fn end_word(end: Option<End>) -> &'static str {
 }
 
 /// What a worker's report is worth: its sign, its class and its word.
-fn worth(unit: &UnitRecord, replica: &manyhands_scheduler::Replica) -> (&'static str, &'static str, &'static str) {
+fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &'static str) {
     match &unit.accepted {
         Some(accepted) if *accepted == replica.outcome => ("●", "agrees", "agrees"),
         Some(_) => ("✗", "differs", "contradicts the answer"),
@@ -477,22 +477,25 @@ pub(super) async fn run(
     let units = app.blocking(move |records| records.units_from(id, from, VOTES)).await?;
     let next = units.last().filter(|_| units.len() == VOTES).map(|(index, _)| index + 1);
     let known = kinds(&app);
-    let vote = |unit: &UnitRecord, replica: &manyhands_scheduler::Replica| {
-        let (sign, class, word) = worth(unit, replica);
-        Vote {
-            sign,
-            class,
-            word,
-            worker: replica.worker.short(),
-            kind: known.get(&replica.worker).map_or("not connected", |(kind, _)| kind.word()),
-            verdict: replica.outcome.verdict.to_string(),
-            fuel: count(replica.outcome.fuel.0),
+    let votes_of = |unit: &UnitRecord| {
+        let mut groups: Vec<(&Replica, Vote)> = Vec::new();
+        for replica in &unit.replicas {
+            let kind = known.get(&replica.worker).map_or("not connected", |(kind, _)| kind.word());
+            let worker = (replica.worker.short(), kind);
+            if let Some((_, vote)) = groups.iter_mut().find(|(first, _)| first.outcome == replica.outcome) {
+                vote.workers.push(worker);
+                continue;
+            }
+            let (sign, class, word) = worth(unit, replica);
+            let (verdict, fuel) = (replica.outcome.verdict.to_string(), count(replica.outcome.fuel.0));
+            groups.push((replica, Vote { sign, class, word, workers: vec![worker], verdict, fuel }));
         }
+        groups.into_iter().map(|(_, vote)| vote).collect()
     };
     let votes = units.iter().map(|(unit, record)| UnitVotes {
         unit: *unit,
         state: end_word(record.end),
-        votes: record.replicas.iter().map(|replica| vote(record, replica)).collect(),
+        votes: votes_of(record),
     });
     let (spec, counts) = (&record.spec, &record.counts);
     let ended = record.finished_at.map(|at| span(at.since(spec.submitted_at)));
@@ -542,21 +545,30 @@ struct WorkerLine {
     lost: String,
     trust: &'static str,
     trust_class: &'static str,
-    trust_note: &'static str,
 }
 
-/// What the scheduler makes of a worker's record: a word, its class, and what follows from it.
-fn trust(record: &WorkerRecord) -> (&'static str, &'static str, &'static str) {
+/// The words on the page of workers.
+const WORDS: &[(&str, &str)] = &[
+    ("new", "none of its reports counted yet; it gets two units at a time"),
+    ("proven", "it brought more answers than it lost leases; it gets first what somebody waits for"),
+    ("unreliable", "it lost as many leases as it brought answers"),
+    ("doubted", "a report with its signature contradicted an answer; the third one bans it"),
+    ("banned", "it contradicted too often: it gets no more work, and its reports do not count"),
+    ("lost", "leases that ran out, or on which its machine failed"),
+];
+
+/// What the scheduler makes of a worker's record: one of [`WORDS`], and its class.
+fn trust(record: &WorkerRecord) -> (&'static str, &'static str) {
     if record.banned {
-        ("banned", "bad", "gets no more work, and its reports do not count")
+        ("banned", "bad")
     } else if record.dissents > 0 {
-        ("doubted", "warn", "contradicted an answer; a third time bans")
+        ("doubted", "warn")
     } else if record.agreed > record.lost {
-        ("proven", "good", "gets first what somebody waits for")
+        ("proven", "good")
     } else if record.agreed == 0 {
-        ("new", "", "gets two units at a time until one counts")
+        ("new", "")
     } else {
-        ("unreliable", "warn", "lost as many leases as it brought answers")
+        ("unreliable", "warn")
     }
 }
 
@@ -565,6 +577,7 @@ fn trust(record: &WorkerRecord) -> (&'static str, &'static str, &'static str) {
 struct WorkersPage {
     frame: Frame,
     summary: String,
+    words: &'static [(&'static str, &'static str)],
     join: String,
     workers: Vec<WorkerLine>,
     from: usize,
@@ -594,7 +607,7 @@ pub(super) async fn workers(
     let summary = format!("{} known, {connected} connected, {banned} banned.", count(all.len() as u64));
     let line = |worker: &WorkerSummary| {
         let session = sessions.get(&worker.id);
-        let (trust, trust_class, trust_note) = trust(&worker.record);
+        let (trust, trust_class) = trust(&worker.record);
         WorkerLine {
             id: worker.id.to_string(),
             short: worker.id.short(),
@@ -615,12 +628,19 @@ pub(super) async fn workers(
             lost: count(worker.record.lost),
             trust,
             trust_class,
-            trust_note,
         }
     };
     let shown: Vec<WorkerLine> = all.iter().skip(from).take(WORKERS).map(line).collect();
     let next = (from + shown.len() < all.len()).then_some(from + WORKERS);
-    let page = WorkersPage { frame: who.frame("workers"), summary, join: app.join.clone(), workers: shown, from, next };
+    let page = WorkersPage {
+        frame: who.frame("workers"),
+        summary,
+        words: WORDS,
+        join: app.join.clone(),
+        workers: shown,
+        from,
+        next,
+    };
     who.draw(&page)
 }
 
@@ -710,7 +730,9 @@ pub(super) async fn units(State(app): State<App>, who: SignedIn) -> Page {
         if let Some((_, width)) = groups.last_mut() {
             *width += 1;
         }
-        columns.push(Column { id: worker.to_string(), short: worker.short(), first });
+        // What all ids begin with tells nothing apart.
+        let short = worker.short().split('_').next_back().unwrap_or_default().to_owned();
+        columns.push(Column { id: worker.to_string(), short, first });
     }
     let row = |(unit, record): (&UnitId, &Option<UnitRecord>)| Row {
         run: unit.run.to_string(),
@@ -768,8 +790,7 @@ mod tests {
                     sign: "●",
                     class: "agrees",
                     word: "agrees",
-                    worker: evil.into(),
-                    kind: "native",
+                    workers: vec![(evil.into(), "native")],
                     verdict: evil.into(),
                     fuel: evil.into(),
                 }],
