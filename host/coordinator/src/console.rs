@@ -163,6 +163,7 @@ impl Monitor {
                 drop(notes);
                 self.ended(now, &[*lease], Stage::Failed);
             }
+            Input::Left { worker } if self.0.live.is_watched() => self.0.live.left(now, *worker),
             Input::GaveBack { leases, .. } => self.ended(now, leases, Stage::Undone),
             Input::Submitted(_)
             | Input::Cancel(_)
@@ -171,6 +172,7 @@ impl Monitor {
             | Input::InputImpossible(_)
             | Input::Connected { .. }
             | Input::Disconnected { .. }
+            | Input::Left { .. }
             | Input::Wants { .. }
             | Input::Progress { .. }
             | Input::TimePassed => return,
@@ -213,7 +215,12 @@ impl Monitor {
                     live.judged(*unit, record);
                 }
             }
-            Effect::Dissent { .. } => lock(&self.0.notes).tally.disagreements += 1,
+            Effect::Dissent { worker, banned, .. } => {
+                lock(&self.0.notes).tally.disagreements += 1;
+                if *banned && live.is_watched() {
+                    live.discarded(*worker);
+                }
+            }
             Effect::Withdraw { leases, .. } => self.ended(now, leases, Stage::Undone),
             Effect::Receipts { receipts, .. } if live.is_watched() => {
                 let refused = |(lease, receipt): &(LeaseId, Receipt)| match receipt {

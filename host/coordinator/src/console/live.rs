@@ -154,12 +154,19 @@ struct Frame<'a> {
     every: u32,
     hidden: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lanes: Option<Vec<(u32, String, &'static str, &'a str, usize)>>,
+    lanes: Option<Vec<LaneFigures<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jobs: Option<&'a [JobName]>,
-    /// Number, lane, row, job, begin, end or 0, stage, run, unit.
-    bars: Vec<(u64, u32, u16, u32, u64, u64, u8, String, u32)>,
+    bars: Vec<BarFigures>,
 }
+
+/// Number, worker, kind, engine, rows.
+#[derive(Serialize)]
+struct LaneFigures<'a>(u32, String, &'static str, &'a str, usize);
+
+/// Number, lane, row, job, begin, end or 0, stage, run, unit.
+#[derive(Serialize)]
+struct BarFigures(u64, u32, u16, u32, u64, u64, u8, String, u32);
 
 impl Scene {
     fn granted(
@@ -334,6 +341,23 @@ impl Scene {
         }
     }
 
+    /// Nothing counts any more that a worker said of units without an answer.
+    fn discarded(&mut self, worker: WorkerId) {
+        let open = |bar: &Bar| bar.worker == worker && bar.stage == Stage::Reported;
+        for (number, bar) in self.bars.iter_mut().filter(|(_, bar)| open(bar)) {
+            bar.stage = Stage::Undone;
+            self.changed.insert(*number);
+        }
+    }
+
+    /// A worker left and executes nothing of what it had.
+    fn left(&mut self, now: Timestamp, worker: WorkerId) {
+        let open = |bar: &&Bar| bar.worker == worker && bar.stage <= Stage::Running;
+        let leases: Vec<LeaseId> = self.bars.values().filter(open).map(|bar| bar.lease).collect();
+        // Those that wait first, or they would get rows.
+        leases.into_iter().rev().for_each(|lease| self.ended(now, lease, Stage::Undone));
+    }
+
     fn remove(&mut self, number: u64) {
         let Some(bar) = self.bars.remove(&number) else { return };
         self.changed.remove(&number);
@@ -384,10 +408,11 @@ impl Scene {
             let bar = self.bars.get(number)?;
             let (row, end) = (bar.row?, bar.end.map_or(0, |end| end.0));
             let stage = bar.stage as u8;
-            Some((*number, bar.lane, row, bar.hue, bar.begin.0, end, stage, bar.unit.run.to_string(), bar.unit.index))
+            let (run, unit) = (bar.unit.run.to_string(), bar.unit.index);
+            Some(BarFigures(*number, bar.lane, row, bar.hue, bar.begin.0, end, stage, run, unit))
         };
         let lane = |(id, lane): (&WorkerId, &'a Lane)| {
-            (lane.number, id.short(), lane.kind.word(), lane.engine.as_str(), lane.rows.len())
+            LaneFigures(lane.number, id.short(), lane.kind.word(), &lane.engine, lane.rows.len())
         };
         let frame = Frame {
             now: now.0,
@@ -479,6 +504,16 @@ impl Live {
     /// A unit ended.
     pub fn judged(&self, unit: UnitId, record: &UnitRecord) {
         self.scene().judged(unit, record);
+    }
+
+    /// A worker was banned: nothing counts any more that it said of units without an answer.
+    pub fn discarded(&self, worker: WorkerId) {
+        self.scene().discarded(worker);
+    }
+
+    /// A worker left and executes nothing of what it had.
+    pub fn left(&self, now: Timestamp, worker: WorkerId) {
+        self.scene().left(now, worker);
     }
 
     /// Somebody looks at a page at this moment, and perhaps listens soon.
@@ -679,6 +714,16 @@ mod tests {
         scene.judged(unit(7), &record(&[(1, 5), (2, 6), (3, 5)], Some(5)));
         scene.ended(Timestamp(21), lease(4007), Stage::Undone);
         assert_eq!(picture(&scene), "7@0 10-20 Accepted; 7@0 10-20 Contradicted; 7@0 10-20 Accepted; 7@0 10-21 Undone");
+    }
+
+    #[test]
+    fn who_is_banned_or_left_leaves_nothing_open() {
+        let mut scene = Scene::default();
+        grant(&mut scene, 30, &holder(2, 1), [8, 9, 10]);
+        report(&mut scene, 40, 2, [8]);
+        scene.discarded(worker(2));
+        scene.left(Timestamp(50), worker(2));
+        assert_eq!(picture(&scene), "8@0 30-40 Undone; 9@0 40-50 Undone");
     }
 
     #[test]

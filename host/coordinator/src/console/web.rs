@@ -95,7 +95,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     let mut codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().replace(' ', ""));
     codings.any(|coding| {
         let (name, weight) = coding.split_once(";q=").unwrap_or((&coding, "1"));
-        name == "gzip" && weight.trim_start_matches(['0', '.']) != ""
+        name == "gzip" && !weight.trim_start_matches(['0', '.']).is_empty()
     })
 }
 
