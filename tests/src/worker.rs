@@ -81,6 +81,15 @@ impl Worker {
     /// # Errors
     /// [`Lost`].
     pub async fn connect(join: &str, key: Keypair) -> Result<Self, Lost> {
+        let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
+        Self::connect_as(join, key, body).await
+    }
+
+    /// The same with whatever it says it is.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn connect_as(join: &str, key: Keypair, body: Body) -> Result<Self, Lost> {
         let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
         let base = join.split("/join#").next().unwrap_or_default().replacen("http", "ws", 1);
         let uri = format!("{base}/v1/worker").parse().map_err(|error| broken(&error))?;
@@ -93,7 +102,6 @@ impl Worker {
             return Err(Lost::Broken("expected a challenge first".into()));
         };
         let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
-        let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
         let hello = Hello { greeting: Signed::new(&key, &greeting), body, slots: 2, is_watched: false };
         let mut worker = Self { socket, key, root: challenge.root, trust: challenge.trust };
         worker.send(&ClientMessage::Hello(hello)).await?;

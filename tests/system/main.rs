@@ -7,6 +7,7 @@
 
 mod backup;
 mod bad_input;
+mod console;
 mod crash;
 mod forgery;
 mod limits;

@@ -348,6 +348,14 @@ schema! {
         pub token: String,
     }
 
+    /// A link to the operator's pages.
+    pub struct ConsoleLink {
+        /// Opens them in a browser, once. The code in it is shown this once.
+        pub link: String,
+        /// How long it may be used, in seconds.
+        pub seconds: u64,
+    }
+
     /// A token, without its secret.
     pub struct TokenView {
         /// Names the token, for revoking it.

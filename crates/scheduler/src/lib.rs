@@ -25,5 +25,5 @@ mod usual;
 pub use crate::reason::Reason;
 pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
-pub use crate::scheduler::{Effect, Input, LeaseDraft, Policy, Scheduler, UnitSummary, WorkerSummary};
+pub use crate::scheduler::{Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary};
 pub use crate::unit::{Counts, End, Quorum};

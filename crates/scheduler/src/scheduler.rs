@@ -217,6 +217,17 @@ pub struct WorkerSummary {
     pub record: WorkerRecord,
 }
 
+/// What a query about a lease says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseSummary {
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// What is to be executed.
+    pub unit: UnitId,
+    /// Since when.
+    pub issued_at: Timestamp,
+}
+
 /// What a query about a unit says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitSummary {
@@ -267,6 +278,12 @@ struct Held {
     expires_at: Timestamp,
     patience: Patience,
     permille: u16,
+}
+
+impl Held {
+    const fn summary(&self) -> LeaseSummary {
+        LeaseSummary { worker: self.worker, unit: self.unit, issued_at: self.issued_at }
+    }
 }
 
 /// For how long somebody waits for a replica before another machine gets one as well.
@@ -1172,6 +1189,16 @@ impl Scheduler {
             leases: worker.leases.len(),
             record: worker.record,
         })
+    }
+
+    /// A lease that is out.
+    pub fn lease_of(&self, id: LeaseId) -> Option<LeaseSummary> {
+        self.leases.get(&id).map(Held::summary)
+    }
+
+    /// All leases that are out, in no order that means anything.
+    pub fn leases(&self) -> impl Iterator<Item = LeaseSummary> + '_ {
+        self.leases.values().map(Held::summary)
     }
 
     /// Why a unit of an active run is where it is.

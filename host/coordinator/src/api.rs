@@ -59,6 +59,7 @@ pub fn router(app: App) -> Router {
         .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], text) }))
         .route("/join", get(admin::join))
         .merge(volunteers::routes())
+        .merge(crate::console::router())
         .route("/v1/worker", get(admin::worker_socket))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -91,6 +92,7 @@ fn documented(
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))
         .routes(routes!(admin::tokens, admin::create_token))
+        .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
         .routes(routes!(jobs::revoke))
         .routes(routes!(upkeep::create_backup));
@@ -146,6 +148,7 @@ mod tests {
             "/v1/workers",
             "/v1/tokens",
             "/v1/tokens/{id}",
+            "/v1/console-links",
             "/v1/keys",
             "/v1/keys/rotate",
             "/v1/backups",

@@ -13,6 +13,8 @@ use crate::auth::Tokens;
 use crate::authority::Authority;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
+use crate::console::Monitor;
+use crate::console::door::Door;
 use crate::core::{Core, NoRoom, Room, Stopping};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
@@ -48,6 +50,10 @@ pub struct Inner {
     pub idempotency: Idempotency,
     /// What is counted.
     pub metrics: Metrics,
+    /// What operators see of it.
+    pub monitor: Monitor,
+    /// Which operators may see it.
+    pub door: Door,
     /// Cancelled when the coordinator stops.
     pub stop: CancellationToken,
     /// What volunteers are given.

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     /// Create, list and revoke bearer tokens of the running coordinator
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Print a link that opens the operator's page in a browser, once and within ten minutes
+    Console,
     /// Show or rotate the keys of the running coordinator
     #[command(subcommand)]
     Keys(KeysCommand),

@@ -255,6 +255,11 @@ impl Tokens {
         TokenList { tokens }
     }
 
+    /// Whether the token of that id is an operator's, and not revoked.
+    pub fn is_operator(&self, id: &str) -> bool {
+        self.read(|known| known.values().any(|kept| kept.role == Role::Operator && kept.id == id))
+    }
+
     /// Whom the header `Authorization` speaks for.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
+use crate::console::history;
 use crate::records::{Content, JobRecord, SubmitRecord};
 
 /// Records read at once.
@@ -122,6 +123,9 @@ impl Census {
             }
             Table::Meta if key.starts_with(b"submit") => {
                 read::<SubmitRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(history::KEY) => {
+                read::<history::Stored>(value)?;
             }
             Table::Tokens | Table::Idempotency | Table::Meta => {}
         }

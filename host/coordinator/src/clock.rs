@@ -57,6 +57,11 @@ impl Clock {
         self.0.leaps.load(Ordering::Relaxed)
     }
 
+    /// When this process began to look at it.
+    pub fn started_at(&self) -> Timestamp {
+        self.0.started_at
+    }
+
     /// When `at` will be, for a timer.
     pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
         tokio::time::Instant::now() + at.since(self.now())

@@ -28,6 +28,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::authority::Authority;
 use crate::clock::Clock;
+use crate::console::Monitor;
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
 use crate::records::{Content, Pack, RecordError, Records, Writes};
@@ -212,6 +213,8 @@ pub struct Parts {
     pub hub: Hub,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who tells operators what happens.
+    pub monitor: Monitor,
     /// The clock.
     pub clock: Clock,
     /// Events that may wait.
@@ -253,14 +256,14 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, hub, metrics, clock, queue, room, stop } = parts;
+    let Parts { scheduler, records, authority, hub, metrics, monitor, clock, queue, room, stop } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
     let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default(), pulse: Pulse::new() };
     let runtime = tokio::runtime::Handle::current();
     // Later runs of this process continue where earlier ones ended: the revision has grown since.
     let sequence = records.store().revision().0 << 20;
-    let clerk = Clerk { records, authority, hub, metrics, clock, core: core.clone(), runtime };
+    let clerk = Clerk { records, authority, hub, metrics, monitor, clock, core: core.clone(), runtime };
     let hand = Hand {
         sequence,
         clerk: clerk.clone(),
@@ -316,9 +319,13 @@ async fn mind(
         pulse.is_busy();
         for _ in 0..BATCH_EVENTS {
             match event {
-                Event::Input(input) => scheduler.handle(clock.now(), input),
+                Event::Input(input) => {
+                    clerk.monitor.heard(&scheduler, clock.now(), &input);
+                    scheduler.handle(clock.now(), input);
+                }
                 Event::Reported(input, outputs) => {
                     batch.outputs.extend(outputs);
+                    clerk.monitor.heard(&scheduler, clock.now(), &input);
                     scheduler.handle(clock.now(), input);
                 }
                 Event::Invoked(run, input) => match room.fits(&scheduler, 1) {
@@ -526,7 +533,8 @@ impl Hand {
     }
 
     fn perform(&mut self, effect: Effect, after: &mut After) -> Result<(), RecordError> {
-        let Clerk { hub, metrics, runtime, .. } = &self.clerk;
+        let Clerk { hub, metrics, monitor, runtime, clock, .. } = &self.clerk;
+        monitor.decided(clock.now(), &effect);
         match effect {
             Effect::Record(Record::Unit(unit, record)) => {
                 if record.end.is_some() {
@@ -701,6 +709,7 @@ struct Clerk {
     authority: Arc<Authority>,
     hub: Hub,
     metrics: Metrics,
+    monitor: Monitor,
     clock: Clock,
     core: Core,
     runtime: tokio::runtime::Handle,
@@ -757,6 +766,7 @@ impl Clerk {
             leases: leases.collect(),
         });
         self.metrics.leases_granted(drafts.len());
+        self.monitor.granted(self.clock.now(), (worker, &session), spec, drafts.iter().map(|(draft, _)| draft));
         let release = session.is_new(release.digest()).then_some(release);
         session.send(ServerMessage::Grant(Grant { leases, release, inputs }));
     }

@@ -3,7 +3,7 @@
 //! A shell around `manyhands-scheduler`, which decides, and `manyhands-store`, which remembers.
 //! [`start`] puts everything together; [`core`] drives the scheduler; [`workers`] talks to workers and
 //! [`api`] to everybody else. Below them: [`records`], what is kept; [`authority`], what is signed;
-//! [`serve`], how slow a client may be.
+//! [`serve`], how slow a client may be. [`console`] shows operators what happens.
 
 pub mod api;
 pub mod app;
@@ -14,6 +14,7 @@ pub mod backup;
 pub mod catalogue;
 pub mod census;
 pub mod clock;
+pub mod console;
 pub mod core;
 pub mod hub;
 pub mod idempotency;

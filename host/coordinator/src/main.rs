@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use manyhands_api::{CreatedToken, KeysView, NewToken, RevokedView, TokenList};
+use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, RevokedView, TokenList};
 use manyhands_coordinator::settings::Settings;
 use manyhands_coordinator::{log, start};
 use manyhands_model::Version;
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             manyhands_coordinator::api::document().to_pretty_json().context("the document").and_then(|text| say(&text))
         }
         Some(Command::Token(command)) => runtime.block_on(token(&settings, command)),
+        Some(Command::Console) => runtime.block_on(console(&settings)),
         Some(Command::Keys(command)) => runtime.block_on(keys(&settings, &command)),
         Some(Command::Jobs(JobsCommand::Revoke { name, version })) => {
             runtime.block_on(revoke_job(&settings, &name, &version))
@@ -138,6 +139,12 @@ async fn token(settings: &Settings, command: TokenCommand) -> anyhow::Result<()>
         }
         TokenCommand::Revoke { id } => Ok(client.delete(&format!("/v1/tokens/{id}")).await?),
     }
+}
+
+async fn console(settings: &Settings) -> anyhow::Result<()> {
+    let made: ConsoleLink = Client::of(settings)?.post("/v1/console-links", None::<&()>).await?;
+    remark(&format!("opens the operator's page once, within {} minutes; whoever has it can", made.seconds / 60));
+    say(&made.link)
 }
 
 async fn keys(settings: &Settings, command: &KeysCommand) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
+//! | meta | `history`, `m` or `h`, place | number of a minute or an hour and its `Tally`; see `console/history.rs` |
 //! | meta | `runs-by-owner` | nothing: all runs have such an entry |
 //! | meta | `submit`, digest of owner and idempotency key | [`SubmitRecord`] |
 

@@ -23,6 +23,7 @@ use crate::authority::Authority;
 use crate::backup;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
+use crate::console::{self, Monitor};
 use crate::core::{self, Parts};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
@@ -100,6 +101,7 @@ pub struct Running {
     pub stop: CancellationToken,
     server: JoinHandle<crate::serve::Drained>,
     hand: JoinHandle<Result<(), RecordError>>,
+    history: JoinHandle<()>,
 }
 
 impl Running {
@@ -114,7 +116,10 @@ impl Running {
         {
             warn!(connections = drained.cut, "connections were still busy and were cut");
         }
-        match self.hand.await {
+        let result = self.hand.await;
+        // It writes down the last minute.
+        let _ended = self.history.await;
+        match result {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -131,7 +136,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
-    let Opened { clock, store, records, catalogue, keys, tokens, scheduler, repairs } = opened;
+    let Opened { clock, store, records, catalogue, keys, tokens, scheduler, hub, monitor, repairs } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -142,7 +147,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let join = format!("{}/join#{}", base.trim_end_matches('/'), keys.root().fingerprint());
 
-    let (hub, stop) = (Hub::default(), CancellationToken::new());
+    let stop = CancellationToken::new();
     for repair in &repairs {
         metrics.repaired(if matches!(repair, Repair::TornTail { .. }) { Repaired::TornTail } else { Repaired::Damage });
     }
@@ -154,6 +159,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
+        monitor: monitor.clone(),
         clock: clock.clone(),
         queue: settings.limits.core_queue_max as usize,
         room: core::Room { runs: settings.limits.active_runs_max, units: settings.limits.queued_units_max },
@@ -174,6 +180,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         tokens,
         idempotency,
         metrics: metrics.clone(),
+        monitor,
+        door: console::door(&join),
         stop: stop.clone(),
         join: join.clone(),
         publishing: tokio::sync::Mutex::default(),
@@ -189,13 +197,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     tokio::spawn(finish_revocations(app.clone()));
+    let history = tokio::spawn(console::keep_history(app.clone()));
+    let drawn = app.clone();
+    tokio::spawn(async move { drawn.monitor.live().run(&drawn.clock, &drawn.stop).await });
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
     note(&data_dir, "join", &join);
     // Last: who finds it finds the rest as well.
     note(&data_dir, "address", &format!("http://{address}"));
-    Ok(Running { address, join, stop, server, hand })
+    Ok(Running { address, join, stop, server, hand, history })
 }
 
 /// After a leap of the clock the trust list may be too old, or of the future.
@@ -267,6 +278,8 @@ struct Opened {
     keys: KeyStore,
     tokens: Tokens,
     scheduler: Scheduler,
+    hub: Hub,
+    monitor: Monitor,
     repairs: Vec<Repair>,
 }
 
@@ -309,7 +322,9 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     if restored > 0 {
         info!(runs = restored, "runs go on where they were");
     }
-    Ok(Opened { clock, store, records, catalogue, keys, tokens, scheduler, repairs: opened.repairs })
+    let hub = Hub::default();
+    let monitor = Monitor::open(&*store, hub.clone()).map_err(RecordError::from)?;
+    Ok(Opened { clock, store, records, catalogue, keys, tokens, scheduler, hub, monitor, repairs: opened.repairs })
 }
 
 /// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it

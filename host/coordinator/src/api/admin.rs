@@ -8,11 +8,12 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use manyhands_api::{CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
+use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::console::door::CODE_TIME;
 use crate::idempotency::ShownOnce;
 use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
@@ -74,6 +75,19 @@ pub(super) async fn revoke_token(State(app): State<App>, caller: Caller, Path(id
     caller.need(Role::Operator)?;
     app.tokens.revoke(&id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a link that opens the operator's pages in a browser, once and within ten minutes.
+#[utoipa::path(post, path = "/v1/console-links", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), responses((status = 201, body = ConsoleLink)))]
+pub(super) async fn console_link(
+    State(app): State<App>,
+    caller: Caller,
+) -> Answer<(StatusCode, Extension<ShownOnce>, Json<ConsoleLink>)> {
+    caller.need(Role::Operator)?;
+    let link = app.door.link(&caller, app.clock.now()).map_err(|error| ApiError::internal(&error))?;
+    let link = ConsoleLink { link, seconds: CODE_TIME.as_secs() };
+    Ok((StatusCode::CREATED, Extension(ShownOnce), Json(link)))
 }
 
 /// The coordinator's keys, by fingerprint, and the link for volunteers.

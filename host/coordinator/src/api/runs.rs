@@ -22,6 +22,8 @@ use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 
 /// Followers are told at most this often.
 const EVENTS_EVERY: Duration = Duration::from_millis(100);
+/// Units that are read at once.
+const UNITS_PAGE: usize = 1_000;
 /// Units that one explanation lists.
 const WHY_UNITS: usize = 100;
 
@@ -69,7 +71,7 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Answer<RunReco
 }
 
 /// The run as it stands now: an active one as the scheduler sees it.
-pub(super) async fn current(app: &App, id: RunId) -> Answer<Option<RunRecord>> {
+pub(crate) async fn current(app: &App, id: RunId) -> Answer<Option<RunRecord>> {
     if let Some(record) = app.core.ask(move |scheduler, _| scheduler.run(id)).await? {
         return Ok(Some(record));
     }
@@ -158,19 +160,53 @@ pub(super) async fn events(
     responses((status = 200, body = Why), (status = 404, body = manyhands_api::Problem)))]
 pub(super) async fn why(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Why>> {
     let record = find(&app, &caller, &id).await?;
+    let summaries = unfinished(&app, &record, usize::MAX).await?;
+    let units = summaries.iter().take(WHY_UNITS).map(|(unit, reason)| UnitWhy {
+        unit: *unit,
+        reason: reason.word().to_owned(),
+        sentence: reason.to_string(),
+    });
+    Ok(Json(Why { run: view(&record), reasons: counted(&summaries), units: units.collect() }))
+}
+
+/// Why the first `most` units without an output have none: each reason with how many units it holds up, most first.
+pub(crate) async fn explain(app: &App, record: &RunRecord, most: usize) -> Answer<Vec<ReasonCount>> {
+    Ok(counted(&unfinished(app, record, most).await?))
+}
+
+/// Up to `most` units without an output, each with the reason.
+async fn unfinished(app: &App, record: &RunRecord, most: usize) -> Answer<Vec<(u32, Reason)>> {
     let id = record.spec.id;
-    let summaries: Vec<(u32, Reason)> = if record.status == RunStatus::Active {
+    if record.status == RunStatus::Active {
         let all = move |scheduler: &manyhands_scheduler::Scheduler, now| {
-            scheduler.why_all(now, id).map(|unit| (unit.index, unit.reason)).collect()
+            scheduler.why_all(now, id).take(most).map(|unit| (unit.index, unit.reason)).collect()
         };
-        app.core.ask(all).await?
-    } else {
-        let units = app.blocking(move |records| records.units(id)).await?;
-        let ended = |(index, unit): (u32, manyhands_scheduler::UnitRecord)| Some((index, Reason::Ended(unit.end?)));
-        units.into_iter().filter_map(ended).filter(|(_, reason)| *reason != Reason::Ended(End::Done)).collect()
+        return Ok(app.core.ask(all).await?);
+    }
+    if record.counts.failed + record.counts.cancelled == 0 {
+        return Ok(Vec::new());
+    }
+    let read = move |records: &crate::records::Records| {
+        let (mut found, mut from) = (Vec::new(), 0);
+        loop {
+            let page = records.units_from(id, from, UNITS_PAGE)?;
+            let last = page.last().map(|(index, _)| index + 1).filter(|_| page.len() == UNITS_PAGE);
+            let ended = page.into_iter().filter_map(|(index, unit)| Some((index, unit.end?)));
+            found.extend(ended.filter(|(_, end)| *end != End::Done).map(|(index, end)| (index, Reason::Ended(end))));
+            match last.filter(|_| found.len() < most) {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        found.truncate(most);
+        Ok(found)
     };
+    app.blocking(read).await
+}
+
+fn counted(summaries: &[(u32, Reason)]) -> Vec<ReasonCount> {
     let mut reasons: BTreeMap<&str, ReasonCount> = BTreeMap::new();
-    for (_, reason) in &summaries {
+    for (_, reason) in summaries {
         let count = reasons.entry(reason.word()).or_insert_with(|| ReasonCount {
             reason: reason.word().to_owned(),
             sentence: reason.to_string(),
@@ -180,12 +216,7 @@ pub(super) async fn why(State(app): State<App>, caller: Caller, Path(id): Path<S
     }
     let mut reasons: Vec<ReasonCount> = reasons.into_values().collect();
     reasons.sort_by_key(|count| std::cmp::Reverse(count.units));
-    let units = summaries.iter().take(WHY_UNITS).map(|(unit, reason)| UnitWhy {
-        unit: *unit,
-        reason: reason.word().to_owned(),
-        sentence: reason.to_string(),
-    });
-    Ok(Json(Why { run: view(&record), reasons, units: units.collect() }))
+    reasons
 }
 
 /// One unit: where it stands, and what each worker reported.
