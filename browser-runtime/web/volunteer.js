@@ -226,16 +226,19 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   #recall() {
     const all = navigator.hardwareConcurrency || 2;
     const usual = { slots: Math.max(1, all >> 1), permille: 500, onBattery: false, onMetered: false, whileHidden: true, from: "", to: "", ran: 0 };
-    let kept = null;
-    try {
-      kept = JSON.parse(localStorage.getItem(`manyhands ${this.#base}`));
-    } catch {
-      // Nothing can be kept here, or somebody else wrote it.
-    }
-    this.#settings = { ...usual, ...kept };
+    this.#settings = { ...usual, ...this.#kept() };
     this.#settings.slots = Math.min(this.#settings.slots, all);
     const wasHelping = Date.now() - this.#settings.ran < CONSENT_TIME;
     if (this.#rest === "ready" && wasHelping) this.#rest = "remembered";
+  }
+
+  #kept() {
+    try {
+      return JSON.parse(localStorage.getItem(`manyhands ${this.#base}`));
+    } catch {
+      // Nothing can be kept here, or somebody else wrote it.
+      return null;
+    }
   }
 
   #remember(change) {
@@ -765,8 +768,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       store.close();
     }
     if (ours.length) row("modules", `${this.#tongue.number(ours.length)}, ${this.#tongue.bytes(sizes.reduce((sum, size) => sum + size, 0))}`);
+    if (this.#kept()) rows.push(h("li", null, say("settings")));
     if (rows.length === 0) return inside.replaceChildren(h("p", null, say("nothing")));
-    rows.push(h("li", null, say("settings")));
     inside.replaceChildren(h("ul", null, ...rows), this.#button(say("forget"), () => {
       const no = this.#button(say("forget_no"), () => this.#look(inside));
       inside.replaceChildren(h("p", null, say("forget_ask")), this.#button(say("forget_yes"), () => this.#forget(inside)), " ", no);

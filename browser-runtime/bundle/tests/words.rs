@@ -63,7 +63,8 @@ fn nothing_is_said_that_has_no_words_and_no_words_are_left_over() {
     let element = web("volunteer.js");
     let words = words().remove("en").unwrap();
     let literals: BTreeSet<&str> = element.split(['"', '`']).collect();
-    let stems: Vec<&str> = literals.iter().filter_map(|text| text.strip_suffix('}')?.split_once("_${")).map(|(stem, _)| stem).collect();
+    let stems: Vec<&str> =
+        literals.iter().filter_map(|text| text.strip_suffix('}')?.split_once("_${")).map(|(stem, _)| stem).collect();
     for key in words.keys() {
         let is_made = stems.iter().any(|stem| key.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_')));
         assert!(is_made || literals.contains(key.as_str()), "nobody says {key}");
