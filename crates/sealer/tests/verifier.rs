@@ -131,6 +131,8 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
     let half = charge(1 << 46);
     let fault = verify(&module(&half.repeat(2))).expect_err("it would go round").to_string();
     assert!(fault.ends_with("it pays a sum that is none"), "{fault}");
+    let fault = verify(&module(&charge(1 << 28).repeat(257))).expect_err("it would as well").to_string();
+    assert!(fault.ends_with("it charges more than a meter holds"), "{fault}");
     // Many that are allowed alone are not allowed together, unless it is looked at the entry.
     let fault = verify(&module(&charge(1 << 21).repeat(3))).expect_err("too much unseen").to_string();
     assert!(fault.contains("did not look at its entry"), "{fault}");

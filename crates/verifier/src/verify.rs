@@ -441,6 +441,9 @@ impl<'a> Scan<'a, '_, '_> {
             return self.fault("it pays a sum that is none");
         }
         self.charged = self.charged.saturating_add(units.unsigned_abs());
+        if self.charged > cost::CHARGED_MAX {
+            return self.fault("it charges more than a meter holds");
+        }
         if let Some(live) = &mut self.live {
             live.paid = live.paid.saturating_add(units);
         }
