@@ -3,8 +3,9 @@
 //! One pass over each function, which follows how much has been paid for and not yet been done. At each instruction that
 //! must not be less than it costs, on every path that leads there: where paths meet, the poorest counts; each iteration of
 //! a loop pays for itself; and at the head of each loop, at the entry of each function that calls
-//! others, and wherever a length is paid for, it is looked at whether anything is left. So however the module was made,
-//! it stops after as much work as its fuel is worth. Nothing but these few sequences of instructions may touch the meter.
+//! others, and wherever a length is paid for, it is looked at whether anything is left. A loop that counts may be paid for as a
+//! whole before it, where it can be seen that it goes round as often as that. So however the module was made, it stops after as
+//! much work as its fuel is worth. Nothing but these few sequences of instructions may touch the meter.
 //!
 //! Stack is checked over the whole module: every cycle of calls has a function that counts, for as much as the
 //! deepest row of calls takes that begins with it.
@@ -263,6 +264,7 @@ impl Verifier<'_> {
             operands: Operands::of(results),
             blocks: Vec::new(),
             loops: Vec::new(),
+            counted: None,
             live: Some(State { paid: 0, global: meter == Meter::Global, local: meter == Meter::Passed }),
             meter,
             pays: meter != Meter::Nowhere,
@@ -315,6 +317,22 @@ struct Block {
     exit: Option<State>,
 }
 
+/// A loop that is paid for as a whole: it ends when a local, which makes one step in each iteration, is what does not change.
+struct Counted {
+    /// Which of the open blocks it is.
+    at: usize,
+    /// Units for one iteration.
+    units: u64,
+    local: u32,
+    /// A constant, or another local.
+    bound: Kind,
+    /// The odd number whose product with the step must be 2 to the power of `zeros`.
+    inverse: i32,
+    zeros: u32,
+    /// The one instruction that may go back to its head.
+    back: Option<usize>,
+}
+
 struct Scan<'a, 'b, 'm> {
     tokens: &'a Tokens<'m>,
     next: usize,
@@ -323,6 +341,8 @@ struct Scan<'a, 'b, 'm> {
     blocks: Vec<Block>,
     /// Which of them are loops.
     loops: Vec<usize>,
+    /// The innermost loop, if it is paid for as a whole. There is no other in it.
+    counted: Option<Counted>,
     /// What is true here; `None` where nobody comes.
     live: Option<State>,
     meter: Meter,
@@ -349,9 +369,14 @@ impl<'a> Scan<'a, '_, '_> {
         Err(Fault { function: None, offset, reason: reason.to_owned() })
     }
 
-    /// What comes after so many other instructions. Behind the last one come some that are allowed nowhere.
+    /// What comes after so many other instructions.
     fn ahead<const COUNT: usize>(&self, skip: usize) -> [Kind; COUNT] {
-        let tokens = self.tokens.all.get(self.next + skip..).unwrap_or_default();
+        self.from(self.next + skip)
+    }
+
+    /// Instructions in a row. Behind the last one come some that are allowed nowhere.
+    fn from<const COUNT: usize>(&self, at: usize) -> [Kind; COUNT] {
+        let tokens = self.tokens.all.get(at..).unwrap_or_default();
         std::array::from_fn(|at| tokens.get(at).map_or(Kind::Forbidden, |token| token.kind))
     }
 
@@ -467,6 +492,9 @@ impl<'a> Scan<'a, '_, '_> {
             Kind::LocalSet(local_index) | Kind::LocalTee(local_index) if Some(local_index) == self.meter_local => {
                 self.fault("it writes to the local that holds the meter")
             }
+            Kind::LocalSet(local_index) | Kind::LocalTee(local_index) if self.counts_with(local_index) => {
+                self.step(state, token)
+            }
             Kind::GlobalSet(global_index) if global_index == self.verifier.meter => {
                 self.fault("it writes to the meter")
             }
@@ -521,12 +549,18 @@ impl<'a> Scan<'a, '_, '_> {
         if !self.pays {
             return self.fault("it works with a meter that others pay for");
         }
+        if self.counted.is_some() {
+            return self.fault("it works with the meter in a loop that is paid for");
+        }
         let [from, sequence @ ..] = self.ahead::<4>(0);
         if self.is_newest(from, state) != Some(true) {
             return self.fault("it takes a meter that is not the newest");
         }
         let from_global = matches!(from, Kind::GlobalGet(_));
         match sequence {
+            [bound @ (Kind::LocalGet(_) | Kind::I32Const(_)), Kind::LocalGet(local), Kind::I32Sub] => {
+                self.count(bound, local)
+            }
             [Kind::Call(function), Kind::LocalSet(local), _] if self.may_hold(local) => {
                 self.passes(state, function, local)
             }
@@ -591,6 +625,86 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
+    /// The loop that comes next is paid for as a whole: for as many steps as lead from `local` to `bound`. If all is multiplied by
+    /// the inverse, a step is a power of two, so their number is a division by that; modulo 2³², and 2³² instead of none. It
+    /// must leave no rest, or the steps would never meet the bound.
+    fn count(&mut self, bound: Kind, local: u32) -> Result<(), Fault> {
+        let [
+            Kind::I32Const(inverse),
+            Kind::I32Mul,
+            Kind::I32Const(1),
+            Kind::I32Sub,
+            Kind::I64ExtendI32U,
+            Kind::I64Const(1),
+            Kind::I64Add,
+            Kind::I64Const(each),
+            Kind::I64Mul,
+            Kind::I64Sub,
+            Kind::LocalTee(meter),
+        ] = self.ahead(4)
+        else {
+            return self.fault("it does not count a loop as it should");
+        };
+        if !self.may_hold(meter) {
+            return self.fault("it keeps the meter in another local");
+        }
+        self.meter_local = Some(meter);
+        self.next += 14;
+        self.look()?;
+        let dry = Kind::BrIf(self.blocks.len() as u32);
+        let zeros = match self.ahead(0) {
+            [from, what, Kind::I32Sub, Kind::I32Const(mask), Kind::I32And, to]
+                if [from, what, to] == [bound, Kind::LocalGet(local), dry]
+                    && mask > 0
+                    && mask & mask.wrapping_add(1) == 0 =>
+            {
+                self.next += 6;
+                mask.trailing_ones()
+            }
+            _ => 0,
+        };
+        let units = each as u64 >> METER_STACK_BITS.saturating_sub(zeros);
+        let is_sum = zeros <= METER_STACK_BITS && units << (METER_STACK_BITS - zeros) == each as u64;
+        // What is stepped does not stay.
+        let stays = bound != Kind::LocalGet(local);
+        let comes = matches!(self.ahead(0), [Kind::Loop(_)]);
+        if !is_sum || units > cost::COUNTED_MAX || inverse & 1 == 0 || !stays || !comes {
+            return self.fault("it does not count a loop as it should");
+        }
+        self.counted = Some(Counted { at: self.blocks.len(), units, local, bound, inverse, zeros, back: None });
+        Ok(())
+    }
+
+    /// Whether a loop that is paid for ends when it does because of this local.
+    fn counts_with(&self, local: u32) -> bool {
+        self.counted.as_ref().is_some_and(|counted| counted.local == local || counted.bound == Kind::LocalGet(local))
+    }
+
+    /// The end of a loop that is paid for, and the only place where it may write to what it counts with: one step, and back to its
+    /// head unless that was the last. Behind an earlier end it could make a second step, and pass its bound.
+    fn step(&mut self, state: State, token: &Token) -> Result<(), Fault> {
+        let next = self.next;
+        let [other, from, by, Kind::I32Add, to] = self.from(next.saturating_sub(4)) else {
+            return self.fault("it writes to what a loop counts with");
+        };
+        let tail = self.ahead(1);
+        let depth = self.blocks.len();
+        if let Some(Counted { at, local, bound, inverse, zeros, back, .. }) = &mut self.counted {
+            *back = match tail {
+                [Kind::I32Ne, Kind::BrIf(0), Kind::End, _] if other == *bound => Some(next + 2),
+                [other, Kind::I32Ne, Kind::BrIf(0), Kind::End] if other == *bound => Some(next + 3),
+                [Kind::BrIf(0), Kind::End, ..] if Kind::I32Const(0) == *bound => Some(next + 1),
+                _ => None,
+            };
+            let is_step = matches!(by, Kind::I32Const(step) if step.wrapping_mul(*inverse) == 1 << *zeros);
+            let is_local = [from, to] == [Kind::LocalGet(*local), Kind::LocalTee(*local)];
+            if !is_local || !is_step || back.is_none() || depth != *at + 1 {
+                return self.fault("it writes to what a loop counts with");
+            }
+        }
+        self.own(state, token)
+    }
+
     fn spend(&mut self, mut state: State, units: u64) -> Result<(), Fault> {
         state.paid = state.paid.saturating_sub(i64::try_from(units).unwrap_or(i64::MAX));
         self.poorest = self.poorest.min(state.paid);
@@ -637,7 +751,7 @@ impl<'a> Scan<'a, '_, '_> {
         const UNIT: i64 = -(cost::LENGTH_PER_UNIT as i64);
         const SHIFT: i64 = METER_STACK_BITS as i64 - cost::LENGTH_PER_UNIT.ilog2() as i64;
         let [from] = self.ahead(1);
-        if Some(local) == self.meter_local || self.is_newest(from, state) != Some(true) {
+        if Some(local) == self.meter_local || self.counted.is_some() || self.is_newest(from, state) != Some(true) {
             return self.fault("it takes a meter that is not the newest");
         }
         let [
@@ -753,13 +867,23 @@ impl<'a> Scan<'a, '_, '_> {
                 if !self.pays || !state.local {
                     return self.fault("a loop whose meter is not at hand");
                 }
+                let counted = match &self.counted {
+                    Some(counted) if counted.at != self.blocks.len() => {
+                        return self.fault("a loop in one that is paid for");
+                    }
+                    counted => counted.as_ref().map(|counted| counted.units as i64),
+                };
                 self.loops.push(self.blocks.len());
                 self.blocks.push(Block { before: Some(state.paid), otherwise: None, exit: None });
-                self.live = Some(State { paid: 0, global: false, local: true });
+                self.live = Some(State { paid: counted.unwrap_or(0), global: false, local: true });
                 self.operands.step(self.verifier.module, token);
                 self.next += 1;
                 let pays = matches!(self.ahead(0), [from, Kind::I64Const(_), Kind::I64Sub, Kind::LocalTee(_)] if from == self.source());
-                return if pays { Ok(()) } else { self.fault("a loop that does not look whether anything is left") };
+                return if pays || counted.is_some() {
+                    Ok(())
+                } else {
+                    self.fault("a loop that does not look whether anything is left")
+                };
             }
             Kind::Br(relative_depth) => {
                 self.branch(state, relative_depth)?;
@@ -792,6 +916,9 @@ impl<'a> Scan<'a, '_, '_> {
         };
         if self.blocks[at].before.is_some() {
             // Back to its head, where nothing need be left over.
+            if self.counted.as_ref().is_some_and(|counted| counted.at == at && counted.back != Some(self.next)) {
+                return self.fault("it goes round a loop that is paid for, and does not count that");
+            }
             return if state.local { Ok(()) } else { self.fault("a loop that goes round without its meter") };
         }
         // Who leaves loops has what was paid before the outermost of them.
@@ -809,6 +936,8 @@ impl<'a> Scan<'a, '_, '_> {
         let Some(block) = self.blocks.pop() else { return };
         if block.before.is_some() {
             self.loops.pop();
+            // No other loop is in one that is paid for.
+            self.counted = None;
         }
         if let (Some(live), Some(paid)) = (&mut self.live, block.before) {
             live.paid = paid;
