@@ -47,10 +47,10 @@ pub(crate) fn counted(body: &Body<'_>, at: usize) -> Option<Counted> {
             Kind::Block(_) | Kind::If(_) => depth += 1,
             Kind::End => depth -= 1,
             Kind::Loop(_) | Kind::Call(_) | Kind::CallIndirect(_) | Kind::Length | Kind::Unreachable => return None,
-            Kind::LocalSet(local) | Kind::LocalTee(local) if inside != step => {
-                if local == counted.local || counted.bound == Kind::LocalGet(local) {
-                    return None;
-                }
+            Kind::LocalSet(local) | Kind::LocalTee(local)
+                if inside != step && (local == counted.local || counted.bound == Kind::LocalGet(local)) =>
+            {
+                return None;
             }
             // It goes round at its end only.
             Kind::Br(to) | Kind::BrIf(to) if to == depth && inside + 1 != end => return None,

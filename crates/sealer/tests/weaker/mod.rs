@@ -10,6 +10,9 @@ const I64_EQ: u8 = 0x51;
 /// One unit of fuel, above the bits of stack.
 const UNIT: i64 = 1 << manyhands_abi::METER_STACK_BITS;
 
+/// How changes are called in loops that are paid for as a whole.
+pub(crate) const IN_LOOP: &str = "a loop ";
+
 /// All single changes after which a sealed module pays less, looks less or says less and is still valid, and what each is.
 ///
 /// # Panics
@@ -131,21 +134,27 @@ fn with(code: u8, value: i64, bytes: usize) -> Vec<u8> {
 /// What could be written in a loop that is paid for as a whole, or where it is paid for, so that it goes round more often.
 fn miscounted(tokens: &[Token], at: usize, local: u32, bytes: usize) -> Option<(&'static str, Vec<u8>)> {
     let kind = |at: usize| tokens[at].kind;
-    if let Some(part) = (1..COUNT + 6).find(|part| at.checked_sub(*part).is_some_and(|at| counts(tokens, at, local))) {
+    let begins = |part: usize| at.checked_sub(part).filter(|at| counts(tokens, *at, local));
+    let is_in =
+        |part: usize| begins(part).is_some_and(|begin| part < COUNT || !matches!(kind(begin + COUNT), Kind::Loop(_)));
+    if let Some(part) = (1..COUNT + 6).find(|part| is_in(*part)) {
         return Some(match (part, kind(at)) {
-            (1, Kind::LocalGet(_)) | (2, _) => ("counts with another local", with(0x20, local.into(), bytes)),
-            (1, Kind::I32Const(bound)) => ("counts to another end", with(0x41, (bound ^ 1).into(), bytes)),
-            (3, _) => ("counts from the sum", vec![0x6a]),
-            (4, Kind::I32Const(inverse)) => ("takes steps for others", with(0x41, (inverse ^ 2).into(), bytes)),
-            (5, _) => ("does not divide by steps", vec![0x71]),
-            (6, _) => ("counts two steps less", with(0x41, 3, bytes)),
-            (8, _) => ("counts many as less than none", vec![0xac]),
-            (9, _) => ("counts a step less", constant(0, bytes)),
-            (11, Kind::I64Const(each)) => ("pays half for each", constant(each / 2, bytes)),
-            (12, _) => ("does not pay for each", vec![0x83]),
-            (13, _) => ("takes nothing off", vec![DROP]),
-            (COUNT_AND_MORE, Kind::I32Const(mask)) => ("passes the end", with(0x41, (mask >> 1).into(), bytes)),
-            (part, Kind::BrIf(_)) if part > COUNT_AND_MORE => ("goes on for ever", vec![DROP]),
+            (1 | 2, Kind::LocalGet(_)) => match kind(if part == 1 { at + 1 } else { at - 1 }) {
+                Kind::LocalGet(other) => ("a loop counts with another local", with(0x20, other.into(), bytes)),
+                _ => return None,
+            },
+            (1, Kind::I32Const(bound)) => ("a loop counts to another end", with(0x41, (bound ^ 1).into(), bytes)),
+            (3, _) => ("a loop counts from the sum", vec![0x6a]),
+            (4, Kind::I32Const(inverse)) => ("a loop takes steps for others", with(0x41, (inverse ^ 2).into(), bytes)),
+            (5, _) => ("a loop does not divide by steps", vec![0x71]),
+            (6, _) => ("a loop counts two steps less", with(0x41, 3, bytes)),
+            (8, _) => ("a loop counts many as less than none", vec![0xac]),
+            (9, _) => ("a loop counts a step less", constant(0, bytes)),
+            (11, Kind::I64Const(each)) => ("a loop pays half for each", constant(each / 2, bytes)),
+            (12, _) => ("a loop does not pay for each", vec![0x83]),
+            (13, _) => ("a loop takes nothing off", vec![DROP]),
+            (COUNT_AND_MORE, Kind::I32Const(mask)) => ("a loop passes the end", with(0x41, (mask >> 1).into(), bytes)),
+            (part, Kind::BrIf(_)) if part > COUNT_AND_MORE => ("a loop goes on for ever", vec![DROP]),
             _ => return None,
         });
     }
@@ -172,10 +181,10 @@ fn miscounted(tokens: &[Token], at: usize, local: u32, bytes: usize) -> Option<(
         [COUNT, COUNT + 6].iter().any(|steps| head.checked_sub(*steps).is_some_and(|at| counts(tokens, at, local)));
     match kind(at) {
         _ if !is_paid || !matches!(kind(head), Kind::Loop(_)) => None,
-        Kind::LocalTee(_) => Some(("does not keep its step", vec![NOP])),
-        Kind::I32Ne => Some(("compares otherwise", vec![0x49])),
-        Kind::I32Add => Some(("steps otherwise", vec![0x71])),
-        Kind::I32Const(value) => Some(("ends otherwise", with(0x41, (value ^ 1).into(), bytes))),
+        Kind::LocalTee(_) => Some(("a loop does not keep its step", vec![NOP])),
+        Kind::I32Ne => Some(("a loop compares otherwise", vec![0x49])),
+        Kind::I32Add => Some(("a loop steps otherwise", vec![0x71])),
+        Kind::I32Const(value) => Some(("a loop ends otherwise", with(0x41, (value ^ 1).into(), bytes))),
         _ => None,
     }
 }
