@@ -18,6 +18,7 @@
 
 mod body;
 pub mod check;
+mod counted;
 mod grow;
 pub mod manifest;
 mod meter;

@@ -12,6 +12,7 @@
 //!   [`crate::split`].
 //! - It is looked at whether anything is left at the heads of loops, at the entry of functions that call others, and where
 //!   a length was paid for. Between two such places there is no more work than fits into a module.
+//! - A loop that counts is paid for as a whole before it, and its iterations do nothing about the meter; see [`crate::counted`].
 //! - Stack is taken by one function on each cycle of calls, for the deepest row of calls that begins with it. The rest of the
 //!   calls nest only so deeply, whatever happens; that is checked here, and set aside.
 //!
@@ -42,6 +43,7 @@ use wasmparser::ExternalKind;
 
 use crate::Passes;
 use crate::body::Body;
+use crate::counted::Counted;
 use crate::plan::{Site, plan};
 use crate::refusal::{Place, Refusal};
 use crate::survey::Survey;
@@ -59,7 +61,7 @@ pub struct Metered {
     pub function: u32,
     /// Units for one call that meets no loop and no call.
     pub entry: u64,
-    /// How many heads of loops are charged.
+    /// How many loops are charged, in each iteration or before them.
     pub heads: u32,
     /// How many places are charged besides.
     pub others: u32,
@@ -610,6 +612,11 @@ impl<'a> Writer<'a> {
                 self.splice.copy_to(offset);
                 self.meet(module, plans, token.kind, body, index);
             }
+            if let Some(Site { counted: Some(counted), units, .. }) =
+                sites.next_if(|site| site.at == index + 1 && site.counted.is_some())
+            {
+                self.count(*counted, *units);
+            }
             self.moved(token.kind, offset, body, index);
             self.nest(token.kind);
         }
@@ -645,6 +652,29 @@ impl<'a> Writer<'a> {
         self.newest_on_stack();
         self.splice.put(&[I::I64Const((site.units << METER_STACK_BITS) as i64), I::I64Sub]);
         self.keep(site.head);
+    }
+
+    /// Charges for all iterations of the loop that follows, and leaves if there is not so much, or if it would never end.
+    fn count(&mut self, counted: Counted, units: u64) {
+        let local_get = |local: u32| I::LocalGet(local + u32::from(self.takes_meter && local >= self.local));
+        let bound = match counted.bound {
+            Kind::LocalGet(local) => local_get(local),
+            Kind::I32Const(value) => I::I32Const(value),
+            _ => return,
+        };
+        let difference = [bound, local_get(counted.local), I::I32Sub];
+        let zeros = counted.zeros();
+        self.newest_on_stack();
+        self.splice.put(&difference);
+        // From 1 to 2³² of the smallest steps, of which a power of two make one of the loop's.
+        self.splice.put(&[I::I32Const(counted.inverse()), I::I32Mul]);
+        self.splice.put(&[I::I32Const(1), I::I32Sub, I::I64ExtendI32U, I::I64Const(1), I::I64Add]);
+        self.splice.put(&[I::I64Const((units << (METER_STACK_BITS - zeros)) as i64), I::I64Mul, I::I64Sub]);
+        self.look();
+        if zeros > 0 {
+            self.splice.put(&difference);
+            self.splice.put(&[I::I32Const((1 << zeros) - 1), I::I32And, I::BrIf(self.nesting + 1)]);
+        }
     }
 
     /// What must be done about the meter before one of the function's own instructions.

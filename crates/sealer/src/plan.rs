@@ -1,16 +1,18 @@
 //! Where fuel is charged, and how much.
 //!
-//! A *site* is a place at which a sum is charged: the entry of the function, the head of a loop (once an iteration), or a place
-//! inside. Each instruction belongs to one site that is always passed before it in the same iteration, so nothing is executed
+//! A *site* is a place at which a sum is charged: the entry of the function, the head of a loop (once an iteration, or all of them together
+//! before it), or a place inside. Each instruction belongs to one site that is always passed before it in the same iteration, so nothing is executed
 //! that was not paid for. What a site pays for is executed for certain, or with a small allowance only perhaps: code behind a
 //! branch that leaves, or the dearer arm of an `if`. Where the allowance is used up, the code pays for itself at a site of its
 //! own. So a module pays at least what it executes, and little more; without the allowance, exactly that.
 
 use std::collections::BTreeSet;
 
+use manyhands_verifier::cost;
 use manyhands_verifier::token::Kind;
 
 use crate::body::Body;
+use crate::counted::{Counted, counted};
 use crate::tighten::tighten;
 
 /// What a site in a loop may charge for code that is executed only perhaps: a quarter of what is for certain, and this. It
@@ -28,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) at: usize,
     /// Whether it is the head of a loop.
     pub(crate) head: bool,
+    /// How often that goes round, if it is known before. Then it is charged before the loop, with `units` for each iteration.
+    pub(crate) counted: Option<Counted>,
     /// Units for what it pays for on the dearest path.
     pub(crate) units: u64,
     /// Units for what everybody executes who passes it.
@@ -47,6 +51,13 @@ pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
         tighten(body, costs, &mut sites);
     }
     sites.retain(|site| site.units > 0 || site.head || site.at == 0);
+    for at in 0..sites.len() {
+        // What else is charged in a loop is charged in some iterations only.
+        let end = body.partner(sites[at].at.saturating_sub(1));
+        if sites[at].units > cost::COUNTED_MAX || sites.get(at + 1).is_some_and(|next| next.at < end) {
+            sites[at].counted = None;
+        }
+    }
     sites
 }
 
@@ -266,7 +277,7 @@ impl Planner<'_, '_> {
     }
 
     fn site(&mut self, at: usize, head: bool) -> usize {
-        self.sites.push(Site { at, head, units: 0, certain: 0 });
+        self.sites.push(Site { at, head, counted: None, units: 0, certain: 0 });
         self.sites.len() - 1
     }
 
@@ -277,6 +288,11 @@ impl Planner<'_, '_> {
             Open::Loop { at, outer, .. } => {
                 let inner = std::mem::replace(region, outer);
                 self.labels.pop();
+                // Who leaves early would have paid too much, but for who traps then.
+                if !self.exact && inner.left.iter().all(|label| self.doomed[self.labels[*label].end]) {
+                    let head = inner.payers.first().map(|payer| &mut self.sites[payer.site]);
+                    head.into_iter().for_each(|head| head.counted = counted(self.body, at));
+                }
                 for label in inner.left {
                     self.go(region, at, label);
                 }

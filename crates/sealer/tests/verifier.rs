@@ -49,6 +49,16 @@ const SHAPES: &str = r#"(module
         (br_if $inner (local.tee 2 (i32.sub (local.get 2) (i32.const 1)))))
       (br_if $outer (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))
       (local.get 1)))
+  (func $counted (param i32 i32) (result i32) (local i32 i32)
+    (loop (local.set 3 (i32.add (local.get 3) (i32.mul (local.get 2) (local.get 2))))
+      (br_if 0 (i32.ne (local.tee 2 (i32.add (local.get 2) (i32.const 1))) (local.get 1))))
+    (loop (local.set 3 (i32.add (local.get 3) (i32.load (local.get 2))))
+      (br_if 0 (i32.ne (local.get 0) (local.tee 2 (i32.add (local.get 2) (i32.const 24))))))
+    (loop (if (local.get 3) (then (local.set 3 (i32.sub (local.get 3) (i32.const 1)))))
+      (br_if 0 (i32.ne (local.tee 2 (i32.add (local.get 2) (i32.const -8))) (i32.const 48))))
+    (loop (i32.store (local.get 2) (i32.const 1))
+      (br_if 0 (local.tee 2 (i32.add (local.get 2) (i32.const -4)))))
+    (local.get 3))
   (func $switch (param i32) (result i32)
     (block $c (block $b (block $a (br_table $a $b $c (local.get 0)))
         (return (i32.const 10)))
@@ -67,6 +77,7 @@ const SHAPES: &str = r#"(module
   (func (export "manyhands_run")
     (drop (call $sum (i32.const 100)))
     (drop (call $nested (i32.const 5)))
+    (drop (call $counted (i32.const 48) (i32.const 24)))
     (drop (call $switch (i32.const 2)))
     (call $floats (i32.const 5))
     (drop (call $even (i32.const 30)))
@@ -88,14 +99,15 @@ fn what_the_sealer_writes_is_accepted() {
 
 #[test]
 fn attack_1_whoever_pays_or_looks_less_is_refused() {
-    let mut count = 0;
+    let (mut count, mut counted) = (0, 0);
     for exact in [false, true] {
         for (what, weaker) in weaker::all(&sealed(exact)) {
             count += 1;
+            counted += u32::from(what.starts_with(weaker::IN_LOOP));
             assert!(verify(&weaker).is_err(), "exact {exact}: {what} was accepted");
         }
     }
-    assert!(count > 200, "only {count}");
+    assert!(count > 200 && counted > 40, "only {count}, {counted} of them in loops that count");
 }
 
 /// A meter that goes round would never be found empty: two halves of all there is are nothing.
@@ -131,9 +143,84 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
     let half = charge(1 << 46);
     let fault = verify(&module(&half.repeat(2))).expect_err("it would go round").to_string();
     assert!(fault.ends_with("it pays a sum that is none"), "{fault}");
+    let fault = verify(&module(&charge(1 << 28).repeat(257))).expect_err("it would as well").to_string();
+    assert!(fault.ends_with("it charges more than a meter holds"), "{fault}");
     // Many that are allowed alone are not allowed together, unless it is looked at the entry.
     let fault = verify(&module(&charge(1 << 21).repeat(3))).expect_err("too much unseen").to_string();
     assert!(fault.contains("did not look at its entry"), "{fault}");
+}
+
+/// A loop that is paid for as a whole goes round as often as was paid for, whatever else is in it.
+#[test]
+fn attack_1_a_loop_that_goes_round_more_often_than_it_counted_is_refused() {
+    const STEP: &str = "(local.tee $i (i32.add (local.get $i) (i32.const 24)))";
+    let module = |bound: &str, rest: &str, inside: &str, tail: &str| {
+        let text = format!(
+            r#"(module (memory (export "memory") 1)
+                 (global (export "manyhands_cause") (mut i32) (i32.const 0))
+                 (global (export "manyhands_cost_table") i32 (i32.const 1))
+                 (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
+                 (func (export "manyhands_run") (local $m i64) (local $i i32) (local $n i32) (local $x i32)
+                   (block $dry
+                     (block $body
+                       (i64.sub (global.get $meter) (i64.mul
+                         (i64.add (i64.extend_i32_u (i32.sub
+                           (i32.mul (i32.sub {bound} (local.get $i)) (i32.const 0xaaaaaaab)) (i32.const 1))) (i64.const 1))
+                         (i64.const 851968)))
+                       (br_if $dry (i64.lt_s (local.tee $m) (i64.const 0)))
+                       {rest}
+                       (loop $next {inside} {tail})
+                       (local.set $i (local.get $n)))
+                     (global.set $meter (local.get $m))
+                     return)
+                   (global.set 0 (i32.const 1))
+                   unreachable))"#
+        );
+        verify(&wat::parse_str(text).expect("the test's own text is WebAssembly"))
+    };
+    let n = "(local.get $n)";
+    let rest = "(br_if $dry (i32.and (i32.sub (local.get $n) (local.get $i)) (i32.const 7)))";
+    let tail = format!("(br_if $next (i32.ne {STEP} {n}))");
+    let good = |inside: &str| module(n, rest, inside, &tail);
+    good("").expect("it goes round as often as it says");
+    good("(local.set $x (i32.const 5)) (block (br_if 0 (local.get $x)))").expect("as does this one");
+    good("(br_if $body (local.get $x))").expect("who leaves early has paid too much");
+    module(n, rest, "", &format!("(br_if $next (i32.ne {n} {STEP}))")).expect("the other way round");
+    let zero = rest.replace("local.get $n", "i32.const 0");
+    module("(i32.const 0)", &zero, "", &format!("(br_if $next {STEP})")).expect("until zero");
+
+    let refused = |fault: Result<(), manyhands_verifier::Fault>, why: &str| {
+        let fault = fault.expect_err(why).to_string();
+        assert!(fault.ends_with(why), "{fault}, and not: {why}");
+    };
+    let writes = "it writes to what a loop counts with";
+    refused(good("(local.set $n (i32.const 5))"), writes);
+    refused(good("(local.set $i (i32.const 5))"), writes);
+    refused(good("(if (local.get $x) (then (drop (local.tee $i (i32.const 0)))))"), writes);
+    refused(good(&format!("(drop {STEP})")), writes);
+    refused(good(&tail), writes);
+    refused(good(&format!("(block {tail})")), writes);
+    refused(module(n, rest, "", &format!("(block (br_if 1 (i32.ne {STEP} {n})))")), writes);
+    refused(module(n, rest, "", &format!("(br_if $next (i32.ne {STEP} (local.get $x)))")), writes);
+    refused(module(n, rest, "", &format!("(br_if $next {STEP})")), writes);
+    refused(module(n, rest, "", &tail.replace("24", "8")), writes);
+    refused(module(n, rest, "", &tail.replace("24", "48")), writes);
+    refused(module(n, rest, "", &tail.replace("i32.ne", "i32.lt_u")), writes);
+    let goes = "it goes round a loop that is paid for, and does not count that";
+    refused(good("(br_if $next (local.get $x))"), goes);
+    refused(good("(block (br_table $next 0 (local.get $x)))"), goes);
+    refused(module(n, rest, "", "(br_if $next (local.get $x))"), goes);
+    refused(good("(loop)"), "a loop in one that is paid for");
+    let pays = "(local.set $m (i64.sub (local.get $m) (i64.const 65536)))";
+    refused(good(pays), "it works with the meter in a loop that is paid for");
+    let miscounts = "it does not count a loop as it should";
+    refused(module("(local.get $i)", rest, "", &tail), miscounts);
+    refused(module(n, &rest.replace("$n", "$x"), "", &tail), miscounts);
+    refused(module(n, &rest.replace("$dry", "$body"), "", &tail), miscounts);
+    refused(module(n, &rest.replace("const 7", "const 6"), "", &tail), miscounts);
+    refused(module(n, "", "", &tail), writes);
+    refused(module(n, &rest.replace("const 7", "const 3"), "", &tail), writes);
+    refused(module(n, &format!("{rest} (local.set $i (i32.const 0))"), "", &tail), miscounts);
 }
 
 /// What a function does for nothing before its first loop may look like the beginning of one that takes stack.
@@ -153,7 +240,7 @@ fn a_block_of_the_functions_own_is_not_taken_for_one_of_the_sealers() {
 /// A digest that is written down holds on every machine.
 #[test]
 fn all_passes_write_the_same_bytes_everywhere() {
-    assert_eq!(manyhands_model::Digest::of(&sealed(false)).short(), "7a27c1dc0d1c");
+    assert_eq!(manyhands_model::Digest::of(&sealed(false)).short(), "fd2686bd462e");
 }
 
 /// Whoever counted with other prices gives credit for other work.

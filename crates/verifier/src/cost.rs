@@ -18,6 +18,13 @@ pub const LENGTH_PER_UNIT: u64 = 2;
 /// The most units that are charged in one place. Far less than a meter holds, so that it cannot go round between two looks.
 pub const CHARGE_MAX: u64 = 1 << 28;
 
+/// The most units for one iteration of a loop that is paid for as a whole: 2³² of them are half of what a meter holds.
+pub const COUNTED_MAX: u64 = 1 << 14;
+
+/// The most units that a function may charge in all its places together. More than the largest body costs, and far less than a
+/// meter holds: it cannot go round in many places either.
+pub const CHARGED_MAX: u64 = 1 << 36;
+
 /// The most units that a function may charge in all its places together if it does not look at its entry whether any are left: whoever
 /// calls it may do so often before it looks itself.
 pub const UNSEEN_MAX: u64 = 1 << 22;

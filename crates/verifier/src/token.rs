@@ -73,14 +73,24 @@ pub enum Kind {
     I32Const(i32),
     /// `i64.const`
     I64Const(i64),
+    /// `i32.add`
+    I32Add,
     /// `i32.sub`
     I32Sub,
+    /// `i32.mul`
+    I32Mul,
+    /// `i32.and`
+    I32And,
     /// `i32.eq`
     I32Eq,
+    /// `i32.ne`
+    I32Ne,
     /// `i64.add`
     I64Add,
     /// `i64.sub`
     I64Sub,
+    /// `i64.mul`
+    I64Mul,
     /// `i64.and`
     I64And,
     /// `i64.shl`
@@ -118,10 +128,15 @@ impl Kind {
             O::LocalTee { local_index } => Self::LocalTee(local_index),
             O::I32Const { value } => Self::I32Const(value),
             O::I64Const { value } => Self::I64Const(value),
+            O::I32Add => Self::I32Add,
             O::I32Sub => Self::I32Sub,
+            O::I32Mul => Self::I32Mul,
+            O::I32And => Self::I32And,
             O::I32Eq => Self::I32Eq,
+            O::I32Ne => Self::I32Ne,
             O::I64Add => Self::I64Add,
             O::I64Sub => Self::I64Sub,
+            O::I64Mul => Self::I64Mul,
             O::I64And => Self::I64And,
             O::I64Shl => Self::I64Shl,
             O::I64LtS => Self::I64LtS,

@@ -3,8 +3,9 @@
 //! One pass over each function, which follows how much has been paid for and not yet been done. At each instruction that
 //! must not be less than it costs, on every path that leads there: where paths meet, the poorest counts; each iteration of
 //! a loop pays for itself; and at the head of each loop, at the entry of each function that calls
-//! others, and wherever a length is paid for, it is looked at whether anything is left. So however the module was made,
-//! it stops after as much work as its fuel is worth. Nothing but these few sequences of instructions may touch the meter.
+//! others, and wherever a length is paid for, it is looked at whether anything is left. A loop that counts may be paid for as a
+//! whole before it, where it can be seen that it goes round as often as that. So however the module was made, it stops after as
+//! much work as its fuel is worth. Nothing but these few sequences of instructions may touch the meter.
 //!
 //! Stack is checked over the whole module: every cycle of calls has a function that counts, for as much as the
 //! deepest row of calls takes that begins with it.
@@ -263,6 +264,7 @@ impl Verifier<'_> {
             operands: Operands::of(results),
             blocks: Vec::new(),
             loops: Vec::new(),
+            counted: None,
             live: Some(State { paid: 0, global: meter == Meter::Global, local: meter == Meter::Passed }),
             meter,
             pays: meter != Meter::Nowhere,
@@ -315,6 +317,22 @@ struct Block {
     exit: Option<State>,
 }
 
+/// A loop that is paid for as a whole: it ends when a local, which makes one step in each iteration, is what does not change.
+struct Counted {
+    /// Which of the open blocks it is.
+    at: usize,
+    /// Units for one iteration.
+    units: u64,
+    local: u32,
+    /// A constant, or another local.
+    bound: Kind,
+    /// The odd number whose product with the step must be 2 to the power of `zeros`.
+    inverse: i32,
+    zeros: u32,
+    /// The one instruction that may go back to its head.
+    back: Option<usize>,
+}
+
 struct Scan<'a, 'b, 'm> {
     tokens: &'a Tokens<'m>,
     next: usize,
@@ -323,6 +341,8 @@ struct Scan<'a, 'b, 'm> {
     blocks: Vec<Block>,
     /// Which of them are loops.
     loops: Vec<usize>,
+    /// The innermost loop, if it is paid for as a whole. There is no other in it.
+    counted: Option<Counted>,
     /// What is true here; `None` where nobody comes.
     live: Option<State>,
     meter: Meter,
@@ -349,20 +369,30 @@ impl<'a> Scan<'a, '_, '_> {
         Err(Fault { function: None, offset, reason: reason.to_owned() })
     }
 
-    fn peek(&self, ahead: usize) -> Option<Kind> {
-        self.tokens.all.get(self.next + ahead).map(|token| token.kind)
+    /// What comes after so many other instructions.
+    fn ahead<const COUNT: usize>(&self, skip: usize) -> [Kind; COUNT] {
+        self.from(self.next + skip)
+    }
+
+    /// Instructions in a row. Behind the last one come some that are allowed nowhere.
+    fn from<const COUNT: usize>(&self, at: usize) -> [Kind; COUNT] {
+        let tokens = self.tokens.all.get(at..).unwrap_or_default();
+        std::array::from_fn(|at| tokens.get(at).map_or(Kind::Forbidden, |token| token.kind))
+    }
+
+    fn is_over(&self) -> bool {
+        self.next >= self.tokens.all.len()
     }
 
     fn body(&mut self, looks: bool) -> Result<(), Fault> {
         let looks = looks && self.pays;
         if looks {
-            let [Some(Kind::Block(BlockType::Empty)), Some(Kind::Block(_))] = [self.peek(0), self.peek(1)] else {
+            let [Kind::Block(BlockType::Empty), Kind::Block(_)] = self.ahead(0) else {
                 return self.fault("two blocks should hold its code");
             };
             self.next = 2;
             self.dry = true;
-            if let [Some(Kind::Block(_)), Some(source), Some(Kind::I64Const(charge))] =
-                [0, 1, 2].map(|ahead| self.peek(ahead))
+            if let [Kind::Block(_), source, Kind::I64Const(charge)] = self.ahead(0)
                 && source == self.source()
                 && charge & STACK_MASK != 0
             {
@@ -370,7 +400,7 @@ impl<'a> Scan<'a, '_, '_> {
                 self.next = 3;
             }
         } else if self.meter == Meter::Passed {
-            let Some(Kind::Block(_)) = self.peek(0) else { return self.fault("a block should hold its code") };
+            let [Kind::Block(_)] = self.ahead(0) else { return self.fault("a block should hold its code") };
             self.next = 1;
         }
         self.blocks.push(Block { before: None, otherwise: None, exit: None });
@@ -378,7 +408,7 @@ impl<'a> Scan<'a, '_, '_> {
             self.entry()?;
         }
         while !self.blocks.is_empty() {
-            if self.next >= self.tokens.all.len() {
+            if self.is_over() {
                 return self.fault("its code ends too early");
             }
             self.instruction()?;
@@ -399,21 +429,19 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// What comes before a function's own code. What is not here is charged like anything else.
     fn entry(&mut self) -> Result<(), Fault> {
-        let (true, Some(Kind::I64Const(charge))) = (self.peek(0) == Some(self.source()), self.peek(1)) else {
-            return Ok(());
-        };
-        if charge & STACK_MASK == 0 {
+        let [source, Kind::I64Const(charge)] = self.ahead(0) else { return Ok(()) };
+        if source != self.source() || charge & STACK_MASK == 0 {
             return Ok(());
         }
         let [
-            Some(Kind::I64Sub),
-            Some(Kind::LocalTee(local_index)),
-            Some(Kind::I64Const(BELOW_ZERO)),
-            Some(Kind::I64And),
-            Some(Kind::I64Const(0)),
-            Some(Kind::I64Ne),
-            Some(Kind::BrIf(2)),
-        ] = [2, 3, 4, 5, 6, 7, 8].map(|ahead| self.peek(ahead))
+            Kind::I64Sub,
+            Kind::LocalTee(local_index),
+            Kind::I64Const(BELOW_ZERO),
+            Kind::I64And,
+            Kind::I64Const(0),
+            Kind::I64Ne,
+            Kind::BrIf(2),
+        ] = self.ahead(2)
         else {
             return self.fault("it takes stack and does not look whether any is left");
         };
@@ -438,6 +466,9 @@ impl<'a> Scan<'a, '_, '_> {
             return self.fault("it pays a sum that is none");
         }
         self.charged = self.charged.saturating_add(units.unsigned_abs());
+        if self.charged > cost::CHARGED_MAX {
+            return self.fault("it charges more than a meter holds");
+        }
         if let Some(live) = &mut self.live {
             live.paid = live.paid.saturating_add(units);
         }
@@ -457,9 +488,12 @@ impl<'a> Scan<'a, '_, '_> {
         match token.kind {
             Kind::GlobalGet(global_index) if global_index == self.verifier.meter => self.sequence(state),
             Kind::LocalGet(local_index) if Some(local_index) == self.meter_local => self.sequence(state),
-            Kind::LocalTee(local_index) if self.is_length(local_index) => self.length(state, local_index),
+            Kind::LocalTee(local_index) if self.is_length(local_index, state) => self.length(state, local_index),
             Kind::LocalSet(local_index) | Kind::LocalTee(local_index) if Some(local_index) == self.meter_local => {
                 self.fault("it writes to the local that holds the meter")
+            }
+            Kind::LocalSet(local_index) | Kind::LocalTee(local_index) if self.counts_with(local_index) => {
+                self.step(state, token)
             }
             Kind::GlobalSet(global_index) if global_index == self.verifier.meter => {
                 self.fault("it writes to the meter")
@@ -476,22 +510,21 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     fn is_memory_refused(&self) -> bool {
-        matches!(self.peek(1), Some(Kind::GlobalSet(global_index)) if global_index == self.verifier.cause)
-            && matches!(self.peek(2), Some(Kind::Unreachable))
+        self.ahead(1) == [Kind::GlobalSet(self.verifier.cause), Kind::Unreachable]
     }
 
     /// Whether what follows stops if memory was refused.
     fn tells_refusal(&self) -> bool {
         matches!(
-            [1, 2, 3, 4, 5, 6, 7].map(|ahead| self.peek(ahead)),
+            self.ahead(1),
             [
-                Some(Kind::LocalTee(_)),
-                Some(Kind::I32Const(-1)),
-                Some(Kind::I32Eq),
-                Some(Kind::If(_)),
-                Some(Kind::I32Const(CAUSE_MEMORY)),
-                Some(Kind::GlobalSet(global_index)),
-                Some(Kind::Unreachable),
+                Kind::LocalTee(_),
+                Kind::I32Const(-1),
+                Kind::I32Eq,
+                Kind::If(_),
+                Kind::I32Const(CAUSE_MEMORY),
+                Kind::GlobalSet(global_index),
+                Kind::Unreachable,
             ] if global_index == self.verifier.cause
         )
     }
@@ -516,15 +549,22 @@ impl<'a> Scan<'a, '_, '_> {
         if !self.pays {
             return self.fault("it works with a meter that others pay for");
         }
-        let from_global = matches!(self.peek(0), Some(Kind::GlobalGet(_)));
-        if !(if from_global { state.global } else { state.local }) {
+        if self.counted.is_some() {
+            return self.fault("it works with the meter in a loop that is paid for");
+        }
+        let [from, sequence @ ..] = self.ahead::<4>(0);
+        if self.is_newest(from, state) != Some(true) {
             return self.fault("it takes a meter that is not the newest");
         }
-        match [self.peek(1), self.peek(2), self.peek(3)] {
-            [Some(Kind::Call(function)), Some(Kind::LocalSet(local)), _] if self.may_hold(local) => {
+        let from_global = matches!(from, Kind::GlobalGet(_));
+        match sequence {
+            [bound @ (Kind::LocalGet(_) | Kind::I32Const(_)), Kind::LocalGet(local), Kind::I32Sub] => {
+                self.count(bound, local)
+            }
+            [Kind::Call(function), Kind::LocalSet(local), _] if self.may_hold(local) => {
                 self.passes(state, function, local)
             }
-            [Some(Kind::I64Const(charge)), Some(Kind::I64Sub), Some(to)] => {
+            [Kind::I64Const(charge), Kind::I64Sub, to] => {
                 self.pay(charge)?;
                 self.next += 3;
                 match to {
@@ -548,13 +588,13 @@ impl<'a> Scan<'a, '_, '_> {
                     _ => self.fault("it pays and does not say so"),
                 }
             }
-            [Some(Kind::LocalSet(local_index)), ..] if from_global && self.may_hold(local_index) => {
+            [Kind::LocalSet(local_index), ..] if from_global && self.may_hold(local_index) => {
                 self.meter_local = Some(local_index);
                 self.next += 2;
                 self.know(true, true);
                 Ok(())
             }
-            [Some(Kind::GlobalSet(global_index)), ..] if !from_global && global_index == self.verifier.meter => {
+            [Kind::GlobalSet(global_index), ..] if !from_global && global_index == self.verifier.meter => {
                 self.next += 2;
                 self.know(true, true);
                 Ok(())
@@ -585,6 +625,86 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
+    /// The loop that comes next is paid for as a whole: for as many steps as lead from `local` to `bound`. If all is multiplied by
+    /// the inverse, a step is a power of two, so their number is a division by that; modulo 2³², and 2³² instead of none. It
+    /// must leave no rest, or the steps would never meet the bound.
+    fn count(&mut self, bound: Kind, local: u32) -> Result<(), Fault> {
+        let [
+            Kind::I32Const(inverse),
+            Kind::I32Mul,
+            Kind::I32Const(1),
+            Kind::I32Sub,
+            Kind::I64ExtendI32U,
+            Kind::I64Const(1),
+            Kind::I64Add,
+            Kind::I64Const(each),
+            Kind::I64Mul,
+            Kind::I64Sub,
+            Kind::LocalTee(meter),
+        ] = self.ahead(4)
+        else {
+            return self.fault("it does not count a loop as it should");
+        };
+        if !self.may_hold(meter) {
+            return self.fault("it keeps the meter in another local");
+        }
+        self.meter_local = Some(meter);
+        self.next += 14;
+        self.look()?;
+        let dry = Kind::BrIf(self.blocks.len() as u32);
+        let zeros = match self.ahead(0) {
+            [from, what, Kind::I32Sub, Kind::I32Const(mask), Kind::I32And, to]
+                if [from, what, to] == [bound, Kind::LocalGet(local), dry]
+                    && mask > 0
+                    && mask & mask.wrapping_add(1) == 0 =>
+            {
+                self.next += 6;
+                mask.trailing_ones()
+            }
+            _ => 0,
+        };
+        let units = each as u64 >> METER_STACK_BITS.saturating_sub(zeros);
+        let is_sum = zeros <= METER_STACK_BITS && units << (METER_STACK_BITS - zeros) == each as u64;
+        // What is stepped does not stay.
+        let stays = bound != Kind::LocalGet(local);
+        let comes = matches!(self.ahead(0), [Kind::Loop(_)]);
+        if !is_sum || units > cost::COUNTED_MAX || inverse & 1 == 0 || !stays || !comes {
+            return self.fault("it does not count a loop as it should");
+        }
+        self.counted = Some(Counted { at: self.blocks.len(), units, local, bound, inverse, zeros, back: None });
+        Ok(())
+    }
+
+    /// Whether a loop that is paid for ends when it does because of this local.
+    fn counts_with(&self, local: u32) -> bool {
+        self.counted.as_ref().is_some_and(|counted| counted.local == local || counted.bound == Kind::LocalGet(local))
+    }
+
+    /// The end of a loop that is paid for, and the only place where it may write to what it counts with: one step, and back to its
+    /// head unless that was the last. Behind an earlier end it could make a second step, and pass its bound.
+    fn step(&mut self, state: State, token: &Token) -> Result<(), Fault> {
+        let next = self.next;
+        let [other, from, by, Kind::I32Add, to] = self.from(next.saturating_sub(4)) else {
+            return self.fault("it writes to what a loop counts with");
+        };
+        let tail = self.ahead(1);
+        let depth = self.blocks.len();
+        if let Some(Counted { at, local, bound, inverse, zeros, back, .. }) = &mut self.counted {
+            *back = match tail {
+                [Kind::I32Ne, Kind::BrIf(0), Kind::End, _] if other == *bound => Some(next + 2),
+                [other, Kind::I32Ne, Kind::BrIf(0), Kind::End] if other == *bound => Some(next + 3),
+                [Kind::BrIf(0), Kind::End, ..] if Kind::I32Const(0) == *bound => Some(next + 1),
+                _ => None,
+            };
+            let is_step = matches!(by, Kind::I32Const(step) if step.wrapping_mul(*inverse) == 1 << *zeros);
+            let is_local = [from, to] == [Kind::LocalGet(*local), Kind::LocalTee(*local)];
+            if !is_local || !is_step || back.is_none() || depth != *at + 1 {
+                return self.fault("it writes to what a loop counts with");
+            }
+        }
+        self.own(state, token)
+    }
+
     fn spend(&mut self, mut state: State, units: u64) -> Result<(), Fault> {
         state.paid = state.paid.saturating_sub(i64::try_from(units).unwrap_or(i64::MAX));
         self.poorest = self.poorest.min(state.paid);
@@ -601,9 +721,7 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// Looks whether any fuel is left of what is being kept in the local.
     fn look(&mut self) -> Result<(), Fault> {
-        let [Some(Kind::I64Const(0)), Some(Kind::I64LtS), Some(Kind::BrIf(relative_depth))] =
-            [self.peek(1), self.peek(2), self.peek(3)]
-        else {
+        let [Kind::I64Const(0), Kind::I64LtS, Kind::BrIf(relative_depth)] = self.ahead(1) else {
             return self.fault("it pays and does not look whether anything is left");
         };
         if !self.dry || relative_depth as usize != self.blocks.len() {
@@ -614,32 +732,36 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
-    fn is_length(&self, local: u32) -> bool {
-        matches!(self.peek(3), Some(Kind::I64ExtendI32U))
-            && matches!(self.peek(2), Some(Kind::LocalGet(local_index)) if local_index == local)
-            && match self.peek(1) {
-                Some(Kind::GlobalGet(global_index)) => global_index == self.verifier.meter,
-                Some(Kind::LocalGet(local_index)) => Some(local_index) == self.meter_local,
-                _ => false,
-            }
+    fn is_length(&self, local: u32, state: State) -> bool {
+        let [from, length @ ..] = self.ahead::<3>(1);
+        length == [Kind::LocalGet(local), Kind::I64ExtendI32U] && self.is_newest(from, state).is_some()
+    }
+
+    /// Whether what takes the meter from somewhere takes the newest; `None` if it does not take it.
+    fn is_newest(&self, from: Kind, state: State) -> Option<bool> {
+        match from {
+            Kind::GlobalGet(global) if global == self.verifier.meter => Some(state.global),
+            Kind::LocalGet(local) if Some(local) == self.meter_local => Some(state.local),
+            _ => None,
+        }
     }
 
     /// A length is kept, and paid for.
     fn length(&mut self, state: State, local: u32) -> Result<(), Fault> {
         const UNIT: i64 = -(cost::LENGTH_PER_UNIT as i64);
         const SHIFT: i64 = METER_STACK_BITS as i64 - cost::LENGTH_PER_UNIT.ilog2() as i64;
-        let from_global = matches!(self.peek(1), Some(Kind::GlobalGet(_)));
-        if Some(local) == self.meter_local || !(if from_global { state.global } else { state.local }) {
+        let [from] = self.ahead(1);
+        if Some(local) == self.meter_local || self.counted.is_some() || self.is_newest(from, state) != Some(true) {
             return self.fault("it takes a meter that is not the newest");
         }
         let [
-            Some(Kind::I64Const(UNIT)),
-            Some(Kind::I64And),
-            Some(Kind::I64Const(SHIFT)),
-            Some(Kind::I64Shl),
-            Some(Kind::I64Sub),
-            Some(Kind::LocalTee(local_index)),
-        ] = [4, 5, 6, 7, 8, 9].map(|ahead| self.peek(ahead))
+            Kind::I64Const(UNIT),
+            Kind::I64And,
+            Kind::I64Const(SHIFT),
+            Kind::I64Shl,
+            Kind::I64Sub,
+            Kind::LocalTee(local_index),
+        ] = self.ahead(4)
         else {
             return self.fault("it does not pay for a length as it should");
         };
@@ -745,21 +867,23 @@ impl<'a> Scan<'a, '_, '_> {
                 if !self.pays || !state.local {
                     return self.fault("a loop whose meter is not at hand");
                 }
+                let counted = match &self.counted {
+                    Some(counted) if counted.at != self.blocks.len() => {
+                        return self.fault("a loop in one that is paid for");
+                    }
+                    counted => counted.as_ref().map(|counted| counted.units as i64),
+                };
                 self.loops.push(self.blocks.len());
                 self.blocks.push(Block { before: Some(state.paid), otherwise: None, exit: None });
-                self.live = Some(State { paid: 0, global: false, local: true });
+                self.live = Some(State { paid: counted.unwrap_or(0), global: false, local: true });
                 self.operands.step(self.verifier.module, token);
                 self.next += 1;
-                let pays = matches!(
-                    [self.peek(0), self.peek(1), self.peek(2), self.peek(3)],
-                    [
-                        Some(Kind::LocalGet(local_index)),
-                        Some(Kind::I64Const(_)),
-                        Some(Kind::I64Sub),
-                        Some(Kind::LocalTee(_))
-                    ] if Some(local_index) == self.meter_local
-                );
-                return if pays { Ok(()) } else { self.fault("a loop that does not look whether anything is left") };
+                let pays = matches!(self.ahead(0), [from, Kind::I64Const(_), Kind::I64Sub, Kind::LocalTee(_)] if from == self.source());
+                return if pays || counted.is_some() {
+                    Ok(())
+                } else {
+                    self.fault("a loop that does not look whether anything is left")
+                };
             }
             Kind::Br(relative_depth) => {
                 self.branch(state, relative_depth)?;
@@ -792,6 +916,9 @@ impl<'a> Scan<'a, '_, '_> {
         };
         if self.blocks[at].before.is_some() {
             // Back to its head, where nothing need be left over.
+            if self.counted.as_ref().is_some_and(|counted| counted.at == at && counted.back != Some(self.next)) {
+                return self.fault("it goes round a loop that is paid for, and does not count that");
+            }
             return if state.local { Ok(()) } else { self.fault("a loop that goes round without its meter") };
         }
         // Who leaves loops has what was paid before the outermost of them.
@@ -809,6 +936,8 @@ impl<'a> Scan<'a, '_, '_> {
         let Some(block) = self.blocks.pop() else { return };
         if block.before.is_some() {
             self.loops.pop();
+            // No other loop is in one that is paid for.
+            self.counted = None;
         }
         if let (Some(live), Some(paid)) = (&mut self.live, block.before) {
             live.paid = paid;
@@ -835,36 +964,29 @@ impl<'a> Scan<'a, '_, '_> {
         // Where nobody comes, everything is true.
         self.leave(self.live.unwrap_or(State { paid: 0, global: true, local: true }))?;
         if !self.dry {
-            return match [self.peek(0), self.peek(1)] {
-                [Some(Kind::End), None] => Ok(()),
-                _ => self.fault("it does not end as it should"),
-            };
+            let ends = self.ahead(0) == [Kind::End];
+            self.next += 1;
+            return if ends { self.ended() } else { self.fault("it does not end as it should") };
         }
-        let [Some(Kind::Return), Some(Kind::End)] = [self.peek(0), self.peek(1)] else {
+        let [Kind::Return, Kind::End, cause] = self.ahead(0) else {
             return self.fault("it does not end as it should");
         };
-        self.next += 2;
-        if self.peek(0) != Some(Kind::I32Const(CAUSE_FUEL)) {
+        if cause != Kind::I32Const(CAUSE_FUEL) {
             return self.fault("it does not say what ran out");
         }
-        self.next += 1;
+        self.next += 3;
         self.says()?;
         if self.stack == 0 {
             return self.ended();
         }
-        let [
-            Some(Kind::LocalGet(whose)),
-            Some(Kind::GlobalSet(meter)),
-            Some(Kind::I32Const(CAUSE_STACK)),
-            Some(Kind::LocalGet(which)),
-            Some(Kind::I64Const(0)),
-            Some(Kind::I64LtS),
-            Some(Kind::I32Sub),
-        ] = [0, 1, 2, 3, 4, 5, 6].map(|ahead| self.peek(ahead))
+        // Who took stack knows in which local the meter is.
+        let newest = Kind::LocalGet(self.meter_local.unwrap_or(u32::MAX));
+        let [whose, to, Kind::I32Const(CAUSE_STACK), which, Kind::I64Const(0), Kind::I64LtS, Kind::I32Sub] =
+            self.ahead(0)
         else {
             return self.fault("it does not say what ran out");
         };
-        if Some(whose) != self.meter_local || Some(which) != self.meter_local || meter != self.verifier.meter {
+        if [whose, to, which] != [newest, Kind::GlobalSet(self.verifier.meter), newest] {
             return self.fault("it does not say what it used");
         }
         self.next += 7;
@@ -874,50 +996,40 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// The cause is on the stack: it is kept, and that is the end of the block.
     fn says(&mut self) -> Result<(), Fault> {
-        match [self.peek(0), self.peek(1), self.peek(2)] {
-            [Some(Kind::GlobalSet(global)), Some(Kind::Unreachable), Some(Kind::End)]
-                if global == self.verifier.cause =>
-            {
-                self.next += 3;
-                Ok(())
-            }
-            _ => self.fault("it does not end as it should"),
+        if self.ahead(0) != [Kind::GlobalSet(self.verifier.cause), Kind::Unreachable, Kind::End] {
+            return self.fault("it does not end as it should");
         }
+        self.next += 3;
+        Ok(())
     }
 
     fn ended(&mut self) -> Result<(), Fault> {
-        if self.peek(0).is_some() { self.fault("it does not end as it should") } else { Ok(()) }
+        if self.is_over() { Ok(()) } else { self.fault("it does not end as it should") }
     }
 
     /// Whoever leaves has given the stack back, and hands the newest meter over.
     fn leave(&mut self, state: State) -> Result<(), Fault> {
-        let source = match self.peek(0) {
-            Some(Kind::LocalGet(local)) if Some(local) == self.meter_local => state.local,
-            Some(Kind::GlobalGet(global)) if global == self.verifier.meter => state.global,
-            _ if self.stack == 0 && self.meter == Meter::Global && state.global => return Ok(()),
-            _ => return self.fault("it does not say what it used"),
-        };
-        if !source {
-            return self.fault("it takes a meter that is not the newest");
+        let [from] = self.ahead(0);
+        match self.is_newest(from, state) {
+            Some(true) => {}
+            Some(false) => return self.fault("it takes a meter that is not the newest"),
+            None if self.stack == 0 && self.meter == Meter::Global && state.global => return Ok(()),
+            None => return self.fault("it does not say what it used"),
         }
         self.next += 1;
         if self.stack > 0 {
-            let gives_back = matches!(
-                [self.peek(0), self.peek(1)],
-                [Some(Kind::I64Const(value)), Some(Kind::I64Add)] if u64::try_from(value) == Ok(self.stack)
-            );
-            if !gives_back {
+            // Units of stack fit into the bits that hold them.
+            if self.ahead(0) != [Kind::I64Const(self.stack as i64), Kind::I64Add] {
                 return self.fault("it does not give back the stack that it took");
             }
             self.next += 2;
         }
-        match (self.meter, self.peek(0)) {
-            (Meter::Passed, _) => Ok(()),
-            (_, Some(Kind::GlobalSet(global))) if global == self.verifier.meter => {
-                self.next += 1;
-                Ok(())
+        if self.meter != Meter::Passed {
+            if self.ahead(0) != [Kind::GlobalSet(self.verifier.meter)] {
+                return self.fault("it does not say what it used");
             }
-            _ => self.fault("it does not say what it used"),
+            self.next += 1;
         }
+        Ok(())
     }
 }

@@ -29,9 +29,9 @@
 
   (func (export "manyhands_run") (local $n i32)
     (call $input_read (i32.const 0) (i32.const 0) (i32.const 1))
-    (block $v (block $u (block $t (block $s (block $r (block $q (block $p (block $o (block $n_ (block $m (block $l (block $k
+    (block $x (block $w (block $v (block $u (block $t (block $s (block $r (block $q (block $p (block $o (block $n_ (block $m (block $l (block $k
     (block $j (block $i (block $h (block $g (block $f (block $e (block $d (block $c (block $b (block $a
-      (br_table $a $b $c $d $e $f $g $h $i $j $k $l $m $n_ $o $p $q $r $s $t $u $v
+      (br_table $a $b $c $d $e $f $g $h $i $j $k $l $m $n_ $o $p $q $r $s $t $u $v $w $x
         (i32.sub (i32.load8_u (i32.const 0)) (i32.const 97))))
     ;; a: without a word
     return)
@@ -103,5 +103,16 @@
       (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000000))))
     (call $answer (local.get $n))
     return)
-    ;; v: anything else
+    ;; v: never, since its steps do not meet its end
+    (local.set $n (i32.const 1))
+    (loop $next
+      (br_if $next (i32.ne (local.tee $n (i32.add (local.get $n) (i32.const 24))) (i32.const 100))))
+    (call $answer (local.get $n))
+    return)
+    ;; w: after all the steps that there are, which is more fuel than there is
+    (loop $next
+      (br_if $next (local.tee $n (i32.add (local.get $n) (i32.const -1)))))
+    (call $answer (local.get $n))
+    return)
+    ;; x: anything else
     (call $answer (i32.const 7))))

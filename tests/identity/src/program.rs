@@ -62,12 +62,14 @@ enum Statement {
     SetGlobal(u32, Expr),
     Store(Ty, u32, Expr),
     If(Expr, Vec<Statement>, Vec<Statement>),
-    /// So many times, or until the condition holds after the body.
+    /// So many times, or until the condition holds after the body. The counter goes on by `step` from `start`.
     Loop {
         counter: u32,
+        start: u32,
+        step: u32,
         times: u32,
         body: Vec<Statement>,
-        until: Expr,
+        until: Option<Expr>,
     },
     /// The function ends here if the condition holds.
     ReturnIf(Expr, Expr),
@@ -177,7 +179,11 @@ impl Maker<'_, '_> {
                 self.counters += 1;
                 let (times, count) = (1 + self.dice.below(5) as u32, 1 + self.dice.below(3));
                 let body = self.statements(result, count, depth - 1);
-                Statement::Loop { counter, times, body, until: self.expr(Ty::I32, 2) }
+                // Those that nobody leaves early can be paid for as a whole, also if the counter passes zero.
+                let until = self.dice.once_in(2).then(|| self.expr(Ty::I32, 2));
+                let step = *self.dice.pick(&[1, 1, u32::MAX, 8, 24, 6_u32.wrapping_neg(), 1 << 16, 1 << 17]);
+                let start = if self.dice.once_in(2) { 0 } else { step.wrapping_neg().wrapping_mul(times) };
+                Statement::Loop { counter, start, step, times, body, until }
             }
         }
     }
@@ -324,7 +330,9 @@ impl Machine<'_> {
                         if let Some(early) = self.run(body, locals)? {
                             return Ok(Some(early));
                         }
-                        if self.eval(until, locals)? != 0 {
+                        if let Some(until) = until
+                            && self.eval(until, locals)? != 0
+                        {
                             break;
                         }
                     }
@@ -522,13 +530,19 @@ impl Sink<'_> {
                 }
                 self.push(Instruction::End);
             }
-            Statement::Loop { counter, times, body, until } => {
-                self.i32s([0]).push(Instruction::LocalSet(*counter));
+            Statement::Loop { counter, start, step, times, body, until } => {
+                self.i32s([*start]).push(Instruction::LocalSet(*counter));
                 self.push(Instruction::Block(BlockType::Empty)).push(Instruction::Loop(BlockType::Empty));
                 self.statements(body);
-                self.expr(until).push(Instruction::BrIf(1));
-                self.push(Instruction::LocalGet(*counter)).i32s([1]).push(Instruction::I32Add);
-                self.push(Instruction::LocalTee(*counter)).i32s([*times]).push(Instruction::I32Ne);
+                if let Some(until) = until {
+                    self.expr(until).push(Instruction::BrIf(1));
+                }
+                self.push(Instruction::LocalGet(*counter)).i32s([*step]).push(Instruction::I32Add);
+                self.push(Instruction::LocalTee(*counter));
+                let bound = start.wrapping_add(step.wrapping_mul(*times));
+                if bound != 0 {
+                    self.i32s([bound]).push(Instruction::I32Ne);
+                }
                 self.push(Instruction::BrIf(0)).push(Instruction::End).push(Instruction::End);
             }
             Statement::ReturnIf(condition, value) => {

@@ -81,6 +81,36 @@ fn without_sealing_engines_differ_and_the_proof_sees_it() {
     assert!(differ > 0, "forty programs full of NaNs, and no engine shows one");
 }
 
+/// Programs have loops that count, and noise has none.
+fn whoever_miscounts_a_loop_is_refused(at_least: usize) {
+    let all = ops::all();
+    let mut count = 0;
+    for index in 0.. {
+        if count >= at_least {
+            break;
+        }
+        let source = smith::with_manifest(Program::random(&all, &mut Dice::new(6, index)).module(false), 1 << 20);
+        let Ok(sealed) = seal(&source) else { continue };
+        for (what, weaker) in weaker::all(&sealed.bytes) {
+            if what.starts_with(weaker::IN_LOOP) {
+                count += 1;
+                assert!(verify(&weaker).is_err(), "program {index} of seed 6: {what} was accepted");
+            }
+        }
+    }
+}
+
+#[test]
+fn attack_1_whoever_miscounts_a_loop_is_refused() {
+    whoever_miscounts_a_loop_is_refused(600);
+}
+
+#[test]
+#[ignore = "the long form"]
+fn attack_1_ten_thousand_who_miscount_a_loop_are_refused() {
+    whoever_miscounts_a_loop_is_refused(10_000);
+}
+
 /// 600 of them with every other test, ten thousand and more with `--ignored`.
 fn whoever_pays_less_is_refused(at_least: usize) {
     let mut count = 0;

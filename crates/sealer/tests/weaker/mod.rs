@@ -10,6 +10,9 @@ const I64_EQ: u8 = 0x51;
 /// One unit of fuel, above the bits of stack.
 const UNIT: i64 = 1 << manyhands_abi::METER_STACK_BITS;
 
+/// How changes are called in loops that are paid for as a whole.
+pub(crate) const IN_LOOP: &str = "a loop ";
+
 /// All single changes after which a sealed module pays less, looks less or says less and is still valid, and what each is.
 ///
 /// # Panics
@@ -67,6 +70,9 @@ fn weaker(
     let before = |steps: usize| at.checked_sub(steps).and_then(kind);
     let bytes = tokens.get(at + 1).map_or(1, |next| next.offset as usize - tokens[at].offset as usize);
     let paid = before(1).is_some_and(&is_newest);
+    if let Some((what, by)) = miscounted(tokens, at, local, bytes) {
+        return vec![(what, at + 1, by)];
+    }
     match (tokens[at].kind, kind(at + 1)) {
         (Kind::I64Const(value), Some(Kind::I64Sub)) if paid && value > 0 => {
             let (units, stack) = (value / UNIT, value % UNIT);
@@ -115,7 +121,91 @@ fn looks(four: [Option<Kind>; 4], local: u32) -> bool {
 
 /// `i64.const` of exactly this many bytes.
 fn constant(value: i64, bytes: usize) -> Vec<u8> {
+    with(0x42, value, bytes)
+}
+
+/// An instruction with a number, of exactly this many bytes.
+fn with(code: u8, value: i64, bytes: usize) -> Vec<u8> {
     let last = bytes - 2;
     let number = (0..=last).map(|at| ((value >> (7 * at)) & 0x7f) as u8 | (if at < last { 0x80 } else { 0 }));
-    [0x42].into_iter().chain(number).collect()
+    [code].into_iter().chain(number).collect()
+}
+
+/// What could be written in a loop that is paid for as a whole, or where it is paid for, so that it goes round more often.
+fn miscounted(tokens: &[Token], at: usize, local: u32, bytes: usize) -> Option<(&'static str, Vec<u8>)> {
+    let kind = |at: usize| tokens[at].kind;
+    let begins = |part: usize| at.checked_sub(part).filter(|at| counts(tokens, *at, local));
+    let is_in =
+        |part: usize| begins(part).is_some_and(|begin| part < COUNT || !matches!(kind(begin + COUNT), Kind::Loop(_)));
+    if let Some(part) = (1..COUNT + 6).find(|part| is_in(*part)) {
+        return Some(match (part, kind(at)) {
+            (1 | 2, Kind::LocalGet(_)) => match kind(if part == 1 { at + 1 } else { at - 1 }) {
+                Kind::LocalGet(other) => ("a loop counts with another local", with(0x20, other.into(), bytes)),
+                _ => return None,
+            },
+            (1, Kind::I32Const(bound)) => ("a loop counts to another end", with(0x41, (bound ^ 1).into(), bytes)),
+            (3, _) => ("a loop counts from the sum", vec![0x6a]),
+            (4, Kind::I32Const(inverse)) => ("a loop takes steps for others", with(0x41, (inverse ^ 2).into(), bytes)),
+            (5, _) => ("a loop does not divide by steps", vec![0x71]),
+            (6, _) => ("a loop counts two steps less", with(0x41, 3, bytes)),
+            (8, _) => ("a loop counts many as less than none", vec![0xac]),
+            (9, _) => ("a loop counts a step less", constant(0, bytes)),
+            (11, Kind::I64Const(each)) => ("a loop pays half for each", constant(each / 2, bytes)),
+            (12, _) => ("a loop does not pay for each", vec![0x83]),
+            (13, _) => ("a loop takes nothing off", vec![DROP]),
+            (COUNT_AND_MORE, Kind::I32Const(mask)) => ("a loop passes the end", with(0x41, (mask >> 1).into(), bytes)),
+            (part, Kind::BrIf(_)) if part > COUNT_AND_MORE => ("a loop goes on for ever", vec![DROP]),
+            _ => return None,
+        });
+    }
+    // The end of the loop, if such a one comes before it.
+    let tail =
+        (0..5).map(|steps| at + steps).find(|at| matches!(tokens.get(*at), Some(Token { kind: Kind::BrIf(0), .. })))?;
+    if tokens.get(tail + 1)?.kind != Kind::End {
+        return None;
+    }
+    let mut inside = 0_usize;
+    let head = (0..at).rev().find(|at| match kind(*at) {
+        Kind::End => {
+            inside += 1;
+            false
+        }
+        Kind::Block(_) | Kind::If(_) | Kind::Loop(_) if inside > 0 => {
+            inside -= 1;
+            false
+        }
+        Kind::Block(_) | Kind::If(_) | Kind::Loop(_) => true,
+        _ => false,
+    })?;
+    let is_paid =
+        [COUNT, COUNT + 6].iter().any(|steps| head.checked_sub(*steps).is_some_and(|at| counts(tokens, at, local)));
+    match kind(at) {
+        _ if !is_paid || !matches!(kind(head), Kind::Loop(_)) => None,
+        Kind::LocalTee(_) => Some(("a loop does not keep its step", vec![NOP])),
+        Kind::I32Ne => Some(("a loop compares otherwise", vec![0x49])),
+        Kind::I32Add => Some(("a loop steps otherwise", vec![0x71])),
+        Kind::I32Const(value) => Some(("a loop ends otherwise", with(0x41, (value ^ 1).into(), bytes))),
+        _ => None,
+    }
+}
+
+/// How many instructions pay for a loop as a whole, and where its rest is looked at after them.
+const COUNT: usize = 18;
+const COUNT_AND_MORE: usize = COUNT + 3;
+
+/// Whether a loop is paid for as a whole here.
+fn counts(tokens: &[Token], at: usize, local: u32) -> bool {
+    let Some(all) = tokens.get(at..at + COUNT) else { return false };
+    matches!(all[2].kind, Kind::LocalGet(_))
+        && [3, 5, 7, 8, 10, 12, 13, 14].map(|at| all[at].kind)
+            == [
+                Kind::I32Sub,
+                Kind::I32Mul,
+                Kind::I32Sub,
+                Kind::I64ExtendI32U,
+                Kind::I64Add,
+                Kind::I64Mul,
+                Kind::I64Sub,
+                Kind::LocalTee(local),
+            ]
 }

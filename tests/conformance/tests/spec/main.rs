@@ -73,3 +73,13 @@ fn the_specifications_tests_pass_over_rewritten_modules() {
     // So that a suite that is no longer read, or a rewriter that refuses everything, cannot pass.
     assert!(tally.passed > 50_000, "only {} were asked", tally.passed);
 }
+
+/// What is charged before a loop is what its iterations come to.
+#[test]
+fn loops_that_count_take_no_more_fuel_than_others() {
+    let (engine, text) = (script::engine(), include_str!("loops.wast"));
+    let tally = Script::run(&engine, Passes::ALL, "loops", text);
+    let exact = Script::run(&engine, Passes { exact: true, ..Passes::ALL }, "loops", text);
+    assert!(tally.failures.is_empty(), "{}", tally.failures.join("\n"));
+    assert_eq!(tally.fuel, exact.fuel);
+}
