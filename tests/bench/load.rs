@@ -1,15 +1,14 @@
 //! What the benchmarks have in common: a job that does nothing, and a run of it.
 
 use futures::StreamExt as _;
-use manyhands_model::{Codec, RunId};
+use manyhands_model::RunId;
 use manyhands_tests::{Coordinator, jobs};
 use reqwest::Method;
 
 /// A job that reads nothing and writes nothing.
 pub(crate) async fn publish_noop(coordinator: &Coordinator) {
-    let manifest = jobs::manifest("noop", Codec::Raw);
-    let module = jobs::assemble(&manifest, r#"(memory (export "memory") 1) (func (export "manyhands_run"))"#);
-    coordinator.publish(&module, &manifest).await.expect("published");
+    let job = jobs::noop();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
 }
 
 /// So many inputs of eight bytes, no two alike.

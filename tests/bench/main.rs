@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::expect_used, reason = "a measurement that cannot go on says why and ends")]
 #![allow(clippy::print_stdout, reason = "the table is the data of this command")]
 
+mod browser;
 mod cpu;
 mod growth;
 mod idle;
@@ -40,7 +41,7 @@ async fn main() -> ExitCode {
         seal::seal_in_this_process(module.as_ref());
         return ExitCode::SUCCESS;
     }
-    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal"];
+    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal", "browser"];
     // A part of `seal`, which can also be had alone.
     let parts = ["start"];
     let names: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
@@ -54,6 +55,7 @@ async fn main() -> ExitCode {
             "restart" => restart::run(&mut report).await,
             "recovery" => recovery::run(&mut report),
             "seal" => seal::run(&mut report),
+            "browser" => browser::run(&mut report).await,
             "start" => seal::start(&mut report),
             other => {
                 eprintln!("there is no benchmark `{other}`; there are {}", [&all[..], &parts].concat().join(", "));

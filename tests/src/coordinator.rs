@@ -1,6 +1,7 @@
 //! A real coordinator in a folder of its own, and its HTTP API.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -117,6 +118,16 @@ impl Coordinator {
     /// Where it keeps everything.
     pub fn data_dir(&self) -> PathBuf {
         self.home.path().join("data")
+    }
+
+    /// Where a path of it is.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address.trim_start_matches("http://").parse().expect("an address")
     }
 
     /// What volunteers are given.

@@ -93,3 +93,61 @@ pub fn parrot() -> Job {
           (call $output_write (i32.const 16) (local.get $len)))"#;
     Job { module: assemble(&manifest, body), manifest }
 }
+
+/// A raw job that does nothing.
+pub fn noop() -> Job {
+    let manifest = manifest("noop", Codec::Raw);
+    let module = assemble(&manifest, r#"(memory (export "memory") 1) (func (export "manyhands_run"))"#);
+    Job { module, manifest }
+}
+
+/// Steps of [`spinner`] in one round: some milliseconds.
+const STEPS: u32 = 1_000_000;
+/// A generator of Knuth's: what it is after so many steps can be computed without taking them.
+const FACTOR: u64 = 6_364_136_223_846_793_005;
+const ADDEND: u64 = 1_442_695_040_888_963_407;
+
+/// A raw job that takes as long as it is told to, and says how far it is. Its inputs are those of [`spin`].
+pub fn spinner() -> Job {
+    let mut manifest = manifest("spinner", Codec::Raw);
+    manifest.limits.fuel = Limits::MAX.fuel;
+    let body = format!(
+        r#"
+        (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
+        (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+        (import "manyhands_v1" "progress" (func $progress (param i32)))
+        (memory (export "memory") 1)
+        (func (export "manyhands_run") (local $rounds i32) (local $round i32) (local $step i32) (local $state i64)
+          (call $input_read (i32.const 0) (i32.const 0) (i32.const 8))
+          (local.set $rounds (i32.load (i32.const 0)))
+          (local.set $state (i64.load32_u (i32.const 4)))
+          (loop $again
+            (call $progress (i32.div_u (i32.mul (local.get $round) (i32.const 1000)) (local.get $rounds)))
+            (local.set $step (i32.const {STEPS}))
+            (loop $steps
+              (local.set $state (i64.add (i64.const {ADDEND}) (i64.mul (i64.const {FACTOR}) (local.get $state))))
+              (br_if $steps (local.tee $step (i32.sub (local.get $step) (i32.const 1)))))
+            (local.set $round (i32.add (local.get $round) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $round) (local.get $rounds))))
+          (i64.store (i32.const 0) (local.get $state))
+          (call $output_write (i32.const 0) (i32.const 8)))"#
+    );
+    Job { module: assemble(&manifest, &body), manifest }
+}
+
+/// An input for [`spinner`], of so many rounds, and what it answers.
+pub fn spin(rounds: u32, start: u32) -> (Vec<u8>, Vec<u8>) {
+    let input = [rounds.to_le_bytes(), start.to_le_bytes()].concat();
+    // One step doubled again and again, and applied where the number of steps has a one.
+    let (mut factor, mut addend, mut state) = (FACTOR, ADDEND, u64::from(start));
+    let mut steps = u64::from(rounds) * u64::from(STEPS);
+    while steps > 0 {
+        if steps & 1 == 1 {
+            state = state.wrapping_mul(factor).wrapping_add(addend);
+        }
+        addend = addend.wrapping_mul(factor.wrapping_add(1));
+        factor = factor.wrapping_mul(factor);
+        steps >>= 1;
+    }
+    (input, state.to_le_bytes().to_vec())
+}

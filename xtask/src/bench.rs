@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::check::succeed;
 use crate::process::cargo;
-use crate::{siege, workspace};
+use crate::{browser, siege, workspace};
 
 /// What to measure.
 #[derive(Args)]
@@ -32,6 +32,8 @@ enum Name {
     Seal,
     /// From cached code to the end of a first unit, and a unit of a loaded module: a part of `seal`
     Start,
+    /// What a browser costs a visitor, and its slots beside wasmtime, in Chromium and Firefox
+    Browser,
     /// Ten thousand workers within a minute
     Flash,
 }
@@ -50,6 +52,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             build.args(["build", "--quiet", "--release", "--package", "manyhands-tests", "--bin", "bench"]);
             succeed(&mut build).await?;
         } else {
+            if names.contains(&Name::Browser) {
+                browser::run().await?;
+            }
             siege::programs().await?;
         }
         let mut bench = tokio::process::Command::new(workspace().join("target/release/bench"));

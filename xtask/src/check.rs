@@ -26,6 +26,7 @@ struct Tally {
 pub(crate) async fn run() -> anyhow::Result<()> {
     let mut steps = Steps { failed: Vec::new(), tally: Tally::default(), began: Instant::now() };
     steps.step("set-up", async |_| both(setup::target().await, setup::compiler().await)).await;
+    steps.step("browsers, where they can be had", async |_| setup::browsers().await).await;
     steps.step("format", async |_| succeed(cargo().args(["fmt", "--all", "--check"])).await).await;
     steps.step("licences, bans, sources", async |_| deny().await).await;
     steps.step("advisories, where their database can be reached", async |_| advisories().await).await;

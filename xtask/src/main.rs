@@ -14,6 +14,7 @@ mod package;
 mod picture;
 mod process;
 mod setup;
+mod shots;
 mod siege;
 
 use std::path::Path;
@@ -49,6 +50,8 @@ enum Task {
     Identity(identity::Options),
     /// Build Debian packages of the coordinator, the runner and the tool
     Package,
+    /// Take a picture of every page, small and large, light and dark
+    Shots,
     /// Attack a release build at full strength and measure honest clients
     Siege(siege::Options),
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
@@ -83,6 +86,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Hostile(options) => hostile::run(options).await,
         Task::Identity(options) => identity::run(options).await,
         Task::Package => package::run().await,
+        Task::Shots => shots::run().await,
         Task::Siege(options) => siege::run(options).await,
         Task::Test => check::run().await,
     }

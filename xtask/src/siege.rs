@@ -51,7 +51,7 @@ async fn measure(names: &[&str], environment: &[(&str, String)]) -> anyhow::Resu
 
 /// Builds the release programs that are measured.
 pub(crate) async fn programs() -> anyhow::Result<()> {
-    let packages = ["manyhands-coordinator", "manyhands-runner", "manyhands-tests"];
+    let packages = ["manyhands-coordinator", "manyhands-runner", "manyhands-cli", "manyhands-tests"];
     let mut build = cargo();
     build.args(["build", "--quiet", "--release", "--bins"]);
     succeed(build.args(packages.iter().flat_map(|package| ["--package", package]))).await

@@ -1,0 +1,72 @@
+//! `shots`: a picture of every page, small and large, light and dark, with real work going on, into `target/shots`.
+
+#![allow(clippy::expect_used, reason = "a picture that cannot be taken says why and ends it")]
+
+use std::process::ExitCode;
+
+use manyhands_tests::browser::{Browser, Kind, Volunteer};
+use manyhands_tests::{Coordinator, jobs, until, workspace};
+use serde_json::{Value, json};
+
+const SIZES: [(&str, u32, u32); 2] = [("small", 390, 844), ("large", 1440, 900)];
+const THEMES: [&str; 2] = ["light", "dark"];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Some(browser) = Browser::start(Kind::Chromium).await else { return ExitCode::FAILURE };
+    let settings = [
+        "volunteers.name=The Observatory",
+        "volunteers.about=We look for planets in ten years of starlight.",
+        "volunteers.contact=https://observatory.example/volunteers",
+    ];
+    let coordinator = Coordinator::start_with(&settings).await;
+    let job = jobs::spinner();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let _runner = coordinator.runners(1).await;
+    browser.command("Network.enable", json!({})).await;
+    for language in ["en", "de"] {
+        let headers = json!({ "headers": { "Accept-Language": language } });
+        browser.command("Network.setExtraHTTPHeaders", headers).await;
+        volunteer(&browser, &coordinator, language).await;
+    }
+    ExitCode::SUCCESS
+}
+
+async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str) {
+    let name = |state: &str| format!("volunteer-{state}-{language}");
+    let page = Volunteer::open(browser, &coordinator.url("/volunteer")).await;
+    take(browser, &name("ready")).await;
+    page.start().await;
+    let inputs: Vec<_> = (0..6).map(|start| jobs::spin(if start < 4 { 20 } else { 100_000 }, start).0).collect();
+    coordinator.submit("spinner", &inputs).await.expect("submitted");
+    let half_way = async || {
+        let told = page.heard("unit").await;
+        let is_long = |unit: &Value| unit["progress"].as_f64().is_some_and(|progress| (0.0..0.1).contains(&progress));
+        (page.stats().await.verified >= 4 && told.iter().any(is_long)).then_some(())
+    };
+    until("some units are verified and others are computed", half_way).await;
+    take(browser, &name("running")).await;
+    page.press().await;
+    page.is("ready").await;
+    take(browser, &name("stopped")).await;
+}
+
+/// One state of a page in all sizes and themes, from its top to its end.
+async fn take(browser: &Browser, name: &str) {
+    let folder = workspace().join("target/shots");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for theme in THEMES {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        browser.command("Emulation.setEmulatedMedia", media).await;
+        for (size, width, height) in SIZES {
+            let metrics = |height: u32| json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+            browser.command("Emulation.setDeviceMetricsOverride", metrics(height)).await;
+            let all: u32 = browser.run("scrollTo(0, 0); return document.documentElement.scrollHeight").await;
+            browser.command("Emulation.setDeviceMetricsOverride", metrics(all.max(height))).await;
+            let path = folder.join(format!("{name}-{theme}-{size}.png"));
+            std::fs::write(&path, browser.picture().await).expect("the picture can be written");
+            eprintln!("{}", path.display());
+        }
+    }
+    browser.command("Emulation.clearDeviceMetricsOverride", json!({})).await;
+}
