@@ -277,6 +277,7 @@ async fn attack_a_script_in_whatever_a_stranger_may_say_is_shown_as_text() {
     }
     for worker in &mut workers {
         let unit = worker.units(1).await.expect("granted").remove(0);
+        assert!(browser.page("/operator/units").await.contains(">running<"), "who holds a lease is shown");
         let done = aborted(worker, &unit, EVIL);
         worker.send(&ClientMessage::Done(done)).await.expect("sent");
         worker.receipt(unit.lease.id).await.expect("recorded");

@@ -1201,6 +1201,13 @@ impl Scheduler {
         self.leases.values().map(Held::summary)
     }
 
+    /// Who holds a lease of a unit.
+    pub fn holders(&self, unit: UnitId) -> impl Iterator<Item = WorkerId> + '_ {
+        let state = self.runs.get(&unit.run).and_then(|run| run.units.get(unit.index as usize));
+        let open = state.and_then(|state| if let State::Open(open) = state { Some(open) } else { None });
+        open.into_iter().flat_map(|open| open.leases.iter().map(|(_, worker)| *worker))
+    }
+
     /// Why a unit of an active run is where it is.
     pub fn why(&self, now: Timestamp, unit: UnitId) -> Option<UnitSummary> {
         let run = self.runs.get(&unit.run)?;

@@ -145,8 +145,6 @@ impl Monitor {
                 for sample in &samples {
                     let tally = &mut notes.tally;
                     tally.replicas += 1;
-                    // A liar's fuel may be any number.
-                    tally.fuel = tally.fuel.saturating_add(sample.fuel.0);
                     tally.report_ms += u64::try_from(sample.took.as_millis()).unwrap_or(u64::MAX);
                 }
                 notes.samples.note(*module, samples);
@@ -208,6 +206,12 @@ impl Monitor {
                     Some(End::Done | End::Failed) => notes.tally.accepted += 1,
                     Some(End::Undecided) => notes.tally.undecided += 1,
                     Some(End::Skipped | End::Cancelled) | None => {}
+                }
+                if let Some(accepted) = &record.accepted {
+                    // What a liar says it used may be any number, so only what was agreed on is added up.
+                    let agreed = record.replicas.iter().filter(|replica| replica.outcome == *accepted).count();
+                    let fuel = accepted.fuel.0.saturating_mul(agreed as u64);
+                    notes.tally.fuel = notes.tally.fuel.saturating_add(fuel);
                 }
                 push(&mut notes.units, *unit);
                 drop(notes);

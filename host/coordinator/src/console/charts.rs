@@ -112,8 +112,8 @@ pub fn history(sums: &[(u64, Option<Tally>)], ends: &(String, String)) -> Vec<Ch
             ],
             whole,
         ),
-        history_chart("Fuel of all replicas", sums, &[("fuel", "area", |tally| tally.fuel as f64)], whole),
-        history_chart("Mean time from lease to report", sums, &[("time", "area", mean)], milliseconds),
+        history_chart("Fuel that counted", sums, &[("fuel", "area", |tally| tally.fuel as f64)], whole),
+        history_chart("Mean time to report", sums, &[("time", "area", mean)], milliseconds),
     ];
     charts.into_iter().map(|chart| Chart { ends: ends.clone(), ..chart }).collect()
 }

@@ -31,7 +31,7 @@ pub struct Tally {
     pub disagreements: u64,
     /// Leases that ran out, or that a machine failed.
     pub failures: u64,
-    /// Fuel of all replicas.
+    /// Fuel of the replicas that were part of a quorum.
     pub fuel: u64,
     /// Time of all replicas between lease and report. Unit: milliseconds.
     pub report_ms: u64,

@@ -255,7 +255,7 @@ pub(super) async fn overview(State(app): State<App>, who: SignedIn, Query(query)
         ("workers", count((native + browser + other).into()), kinds.collect::<Vec<_>>().join(", ")),
         ("units accepted", count(day.accepted), of_day()),
         ("disagreements", count(day.disagreements), of_day()),
-        ("failed or lost leases", count(day.failures), of_day()),
+        ("leases lost", count(day.failures), of_day()),
         ("fuel", short(day.fuel as f64), of_day()),
     ];
     let mut warnings = Vec::new();
@@ -683,14 +683,20 @@ struct UnitsPage {
 /// Which workers agree on recent units.
 pub(super) async fn units(State(app): State<App>, who: SignedIn) -> Page {
     let (mut shown, failures) = app.monitor.recent();
-    let leases = app.core.ask(|scheduler, _| scheduler.leases().take(LEASES).collect::<Vec<_>>()).await?;
-    // What runs and has no report yet stands at the top.
-    let known: BTreeSet<UnitId> = shown.iter().copied().collect();
-    let running: BTreeSet<UnitId> =
-        leases.iter().map(|lease| lease.unit).filter(|unit| !known.contains(unit)).collect();
     let (rows_max, columns_max) = MATRIX;
-    shown.splice(0..0, running.into_iter().take(rows_max / 4));
     shown.truncate(rows_max);
+    let look = move |scheduler: &Scheduler, _: Timestamp| {
+        // What runs and has no report yet stands at the top.
+        let known: BTreeSet<UnitId> = shown.iter().copied().collect();
+        let leased = scheduler.leases().take(LEASES).map(|lease| lease.unit).filter(|unit| !known.contains(unit));
+        let leased: BTreeSet<UnitId> = leased.collect();
+        shown.splice(0..0, leased.into_iter().take(rows_max / 4));
+        shown.truncate(rows_max);
+        let running: Vec<(UnitId, WorkerId)> =
+            shown.iter().flat_map(|unit| scheduler.holders(*unit).map(|worker| (*unit, worker))).collect();
+        (shown, running)
+    };
+    let (shown, running) = app.core.ask(look).await?;
     let asked = shown.clone();
     let read = move |records: &crate::records::Records| asked.into_iter().map(|unit| records.unit(unit)).collect();
     let records: Vec<Option<UnitRecord>> = app.blocking(read).await?;
@@ -699,8 +705,8 @@ pub(super) async fn units(State(app): State<App>, who: SignedIn) -> Page {
     for (unit, worker) in failures {
         cells.insert((unit, worker), ("–", "broke", "machine failed"));
     }
-    for lease in &leases {
-        cells.insert((lease.unit, lease.worker), ("◌", "runs", "running"));
+    for holder in running {
+        cells.insert(holder, ("◌", "runs", "running"));
     }
     for (unit, record) in shown.iter().zip(&records) {
         let Some(record) = record else { continue };
