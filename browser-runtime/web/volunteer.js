@@ -414,7 +414,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       if (!this.#joined && this.#losses > 1) this.#notices.set("e_socket", { detail: text });
     }
     if (word === "clock_differs") {
-      this.#notices.set(number > 0 ? "clock_ahead" : "clock_behind", { time: this.#tongue.time(Math.abs(number) / 1000) });
+      this.#notices.set("e_clock", { time: this.#tongue.time(Math.abs(number) / 1000) });
     }
     if (word === "resting") this.#restsUntil = Date.now() + number;
     if (word === "paused" || word === "resumed") {
