@@ -13,7 +13,7 @@ const PAINT_TIME = 100;
 const IDLE_TIME = 3000;
 // For how long it is remembered that somebody was helping.
 const CONSENT_TIME = 30 * 86_400_000;
-const UNITS_SHOWN = 8;
+const UNITS_SHOWN = 5;
 // Units whose end may still come; small ones come by the thousand.
 const UNITS_KEPT = 4096;
 // Milliseconds after which browsers have told who forbade what just failed.
@@ -29,6 +29,7 @@ const fault = (problem, detail) => Object.assign(new Error(detail), { problem })
 const STATES = { executed: "sent", recorded: "recorded", not_counted: "refused", too_late: "late", given_back: "back", failed: "failed" };
 
 class Tally {
+  // In the order in which they began or were settled.
   units = new Map();
   stats = { executed: 0, recorded: 0, verified: 0, contradicted: 0, fuel: 0, seconds: 0 };
   // How long the last unit took, and when it ended, in milliseconds.
@@ -55,6 +56,8 @@ class Tally {
       row.others = number;
       stats[row.state] += 1;
       if (row.state === "verified") stats.fuel += row.fuel;
+      // To the front: this is what somebody waits for.
+      if (units.delete(unit)) units.set(unit, row);
       return row;
     }
     if (!unit || !(word in STATES)) return null;
@@ -70,7 +73,7 @@ class Tally {
     return [...this.units.values()].filter(({ state }) => state === "computing");
   }
 
-  // The newest first; all that are being computed, and some that ended.
+  // The last first; all that are being computed, and some that ended.
   shown() {
     let ended = 0;
     return [...this.units.values()].reverse().filter(({ state }) => state === "computing" || ended++ < UNITS_SHOWN);
@@ -715,7 +718,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       const n = +unit.split("/").pop();
       write(number, this.#say("unit", { n }));
       bar.ariaLabel = `${job}, ${number.textContent}`;
-      bar.hidden = state !== "computing";
+      // Not every job says how far it is.
+      bar.hidden = state !== "computing" || !progress;
       bar.value = progress;
       line.dataset.state = state;
       write(words, this.#say(state === "verified" && !others ? "unit_alone" : `unit_${state}`, { n: others }));
