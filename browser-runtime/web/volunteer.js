@@ -13,13 +13,12 @@ const PAINT_TIME = 100;
 const IDLE_TIME = 3000;
 // For how long it is remembered that somebody was helping.
 const CONSENT_TIME = 30 * 86_400_000;
-const UNITS_SHOWN = 8;
+const UNITS_SHOWN = 5;
 // Units whose end may still come; small ones come by the thousand.
 const UNITS_KEPT = 4096;
-const PLAIN = { credentials: "omit", referrerPolicy: "no-referrer" };
-
 // Milliseconds after which browsers have told who forbade what just failed.
 const TOLD_TIME = 50;
+const PLAIN = { credentials: "omit", referrerPolicy: "no-referrer" };
 
 const wait = (time) => new Promise((done) => setTimeout(done, time));
 // What went wrong, by the key of its words.
@@ -30,6 +29,7 @@ const fault = (problem, detail) => Object.assign(new Error(detail), { problem })
 const STATES = { executed: "sent", recorded: "recorded", not_counted: "refused", too_late: "late", given_back: "back", failed: "failed" };
 
 class Tally {
+  // In the order in which they began or were settled.
   units = new Map();
   stats = { executed: 0, recorded: 0, verified: 0, contradicted: 0, fuel: 0, seconds: 0 };
   // How long the last unit took, and when it ended, in milliseconds.
@@ -42,7 +42,7 @@ class Tally {
     if (word === "started") {
       units.delete(unit);
       units.set(unit, { unit, job: text, state: "computing", progress: 0, since: now, fuel: 0, others: 0 });
-      if (units.size > UNITS_KEPT) units.delete(units.keys().next().value);
+      if (units.size > UNITS_KEPT) units.delete([...units.values()].find(({ state }) => state !== "computing").unit);
       return units.get(unit);
     }
     const row = units.get(unit) ?? { unit, job: null, fuel: 0 };
@@ -56,6 +56,8 @@ class Tally {
       row.others = number;
       stats[row.state] += 1;
       if (row.state === "verified") stats.fuel += row.fuel;
+      // To the front: this is what somebody waits for.
+      if (units.delete(unit)) units.set(unit, row);
       return row;
     }
     if (!unit || !(word in STATES)) return null;
@@ -71,7 +73,7 @@ class Tally {
     return [...this.units.values()].filter(({ state }) => state === "computing");
   }
 
-  // The newest first; all that are being computed, and some that ended.
+  // The last first; all that are being computed, and some that ended.
   shown() {
     let ended = 0;
     return [...this.units.values()].reverse().filter(({ state }) => state === "computing" || ended++ < UNITS_SHOWN);
@@ -129,6 +131,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   #painting = 0;
   #ticking = 0;
   #gone = null;
+  #away = false;
 
   // ── What pages may use ──
 
@@ -156,9 +159,9 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     // Moved within the page it stays what it was.
     if (this.#gone) return;
     this.#gone = new AbortController();
-    const on = (target, names, act) => {
-      for (const name of names.split(" ")) target?.addEventListener(name, act, { signal: this.#gone.signal });
-    };
+    const { signal } = this.#gone;
+    // What scripts pretend does not count: somebody who lends a hand would be made to lend it to others.
+    const on = (target, name, act) => target?.addEventListener(name, (event) => event.isTrusted && act(event), { signal });
     on(document, "securitypolicyviolation", (event) => this.#violated(event));
     on(document, "visibilitychange", () => this.#sense());
     on(navigator.connection, "change", () => this.#sense());
@@ -166,16 +169,18 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     on(document, "freeze", () => this.#leave());
     on(window, "pageshow", () => this.#return());
     on(document, "resume", () => this.#return());
-    on(window, "online offline", () => this.#soon());
     // Firefox and Safari have none.
     navigator.getBattery?.().then((battery) => {
       this.#battery = battery;
       on(battery, "chargingchange", () => this.#sense());
       this.#sense();
     }, () => {});
-    const seen = new IntersectionObserver(([{ isIntersecting }]) => this.#show("away", !isIntersecting), { rootMargin: "-64px 0px" });
+    const seen = new IntersectionObserver((entries) => {
+      this.#away = !entries.at(-1).isIntersecting;
+      this.#paint();
+    }, { rootMargin: "-64px 0px" });
     seen.observe(this);
-    this.#gone.signal.onabort = () => seen.disconnect();
+    signal.onabort = () => seen.disconnect();
     this.#load();
   }
 
@@ -192,6 +197,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     if (!this.#gone) return;
     if (name === "coordinator") {
       this.#halt("stopped");
+      this.#again = false;
       this.#load();
     } else {
       this.#speak();
@@ -205,16 +211,20 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
 
   async #load() {
     this.#speak();
-    this.#error = null;
+    this.#card = this.#error = null;
     this.#enter("loading");
     try {
-      this.#base = new URL(this.getAttribute("coordinator") || import.meta.url, document.baseURI).origin;
+      const { origin } = new URL(this.getAttribute("coordinator") || import.meta.url, document.baseURI);
+      this.#base = origin;
       this.#recall();
-      const response = await fetch(`${this.#base}/v1/card`, PLAIN);
+      const response = await fetch(`${origin}/v1/card`, PLAIN);
       if (!response.ok) throw fault("unreachable", `${response.status}`);
-      this.#card = await response.json();
-      this.#build();
+      const card = await response.json();
+      // By now another may be wanted.
+      if (origin !== this.#base) return;
+      this.#card = card;
       this.#enter("ready");
+      this.#build();
     } catch (error) {
       this.#build();
       await this.#failed(error);
@@ -326,8 +336,9 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   // One worker for each browser and coordinator: two with one key would be one whose connection leaps to and fro.
   #turn(signal) {
     if (!navigator.locks) return null;
-    return new Promise((go, reject) => {
+    return new Promise((go) => {
       const hold = () => new Promise((release) => {
+        if (signal.aborted) release();
         this.#release = release;
         go();
       });
@@ -337,7 +348,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
         this.#enter("waiting");
         return navigator.locks.request(name, { signal }, hold);
       };
-      navigator.locks.request(name, { ifAvailable: true }, (lock) => (lock ? hold() : wait())).catch(reject);
+      // Where locks are refused, as in some frames, it goes without.
+      navigator.locks.request(name, { ifAvailable: true }, (lock) => (lock ? hold() : wait())).then(go, go);
     });
   }
 
@@ -361,7 +373,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       if (worker === this.#worker) this.#fail(event.message ? "crashed" : this.#violation ? "csp" : "blocked", event.message);
     };
     const { slots, permille } = this.#settings;
-    const engine = navigator.userAgent.match(/(Firefox|Edg|OPR|Chrom\w+|Version)\/\d+/)?.[0] ?? "browser";
+    const [, name, version] = navigator.userAgent.match(/(Firefox|Chrome|Version)\/(\d+)/) ?? [null, "browser", ""];
+    const engine = `${name === "Version" ? "Safari" : name} ${version}`.trim();
     const start = { base: this.#base, coordinator: this.#card.fingerprint, runtime, slotUrl, engine, pace: { slots, permille } };
     worker.postMessage({ start: { ...start, wishes: this.#wishes(), senses: this.#senses() } }, [runtime]);
     this.#remember({ ran: Date.now() });
@@ -404,7 +417,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       if (!this.#joined && this.#losses > 1) this.#notices.set("e_socket", { detail: text });
     }
     if (word === "clock_differs") {
-      this.#notices.set(number > 0 ? "clock_ahead" : "clock_behind", { time: this.#tongue.time(Math.abs(number) / 1000) });
+      this.#notices.set("e_clock", { time: this.#tongue.time(Math.abs(number) / 1000) });
     }
     if (word === "resting") this.#restsUntil = Date.now() + number;
     if (word === "paused" || word === "resumed") {
@@ -462,7 +475,10 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     if (!this.#run) return;
     this.#remember({ ran: Date.now() });
     this.#again = true;
+    const release = this.#release;
     this.#halt("remembered");
+    // Who sleeps keeps nobody waiting.
+    release();
   }
 
   #return() {
@@ -525,7 +541,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       return;
     }
     const { contact, jobs } = card;
-    const link = /^(https?|mailto):/.test(contact ?? "") ? h("a", { href: contact, rel: "noreferrer" }, say("contact")) : (contact ?? "");
+    const link = /^(https?|mailto):/.test(contact) ? h("a", { href: contact, rel: "noreferrer" }, say("contact")) : contact;
     const what = h("div", null, h("h3", null, say("what")), jobs.length
       ? h("ul", { className: "jobs" }, ...jobs.map(({ name, about }) => h("li", null, this.#hued(name), about ? ` ${about}` : "")))
       : h("p", null, say("no_jobs")));
@@ -545,7 +561,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       : [...ask, cost, bar, alert, ...more];
     const insecure = isSecureContext ? [] : [h("p", { className: "quiet" }, say("insecure"))];
     const foot = h("p", { className: "quiet" }, say("connected", { n: card.workers }), " Manyhands ", card.version, ", ", h("code", null, card.fingerprint));
-    shadowRoot.replaceChildren(h("section", { lang, "aria-labelledby": "title" }, title, h("p", null, card.about ?? "", " ", link), ...insecure, ...inside, foot));
+    shadowRoot.replaceChildren(h("section", { lang, "aria-labelledby": "title" }, title, h("p", null, card.about, " ", link), ...insecure, ...inside, foot));
+    this.#price();
     this.#paint();
   }
 
@@ -619,11 +636,6 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       h("div", { className: "row" }, time("from"), time("to")), h("p", { className: "quiet" }, this.#say("anytime")));
   }
 
-  // What the style sheet is to know.
-  #show(name, isSo) {
-    this.shadowRoot.querySelector("section")?.classList.toggle(name, isSo);
-  }
-
   // At once: who clicks is to see it.
   #enter(state) {
     const isNew = state !== this.#state;
@@ -665,10 +677,11 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     const key = isOn ? "stop" : this.#state === "failed" ? "retry" : this.#rest === "remembered" ? "go_on" : "start";
     write(button, this.#say(key));
     button.hidden = this.#state === "loading";
-    this.#show("running", isOn);
+    const { classList } = this.shadowRoot.querySelector("section");
+    classList.toggle("running", isOn);
+    classList.toggle("away", this.#away);
     this.#warn(alert);
     if (!work) return;
-    if (!this.#parts.cost.firstChild) this.#price();
     const rows = this.#tally.shown();
     work.hidden = !isOn && rows.length === 0;
     this.#list(rows);
@@ -705,7 +718,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       const n = +unit.split("/").pop();
       write(number, this.#say("unit", { n }));
       bar.ariaLabel = `${job}, ${number.textContent}`;
-      bar.hidden = state !== "computing";
+      // Not every job says how far it is.
+      bar.hidden = state !== "computing" || !progress;
       bar.value = progress;
       line.dataset.state = state;
       write(words, this.#say(state === "verified" && !others ? "unit_alone" : `unit_${state}`, { n: others }));
@@ -744,7 +758,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     return { cache, ours: (await cache.keys()).filter(({ url }) => url.startsWith(`${this.#base}/`)) };
   }
 
-  async #look(inside) {
+  // `isAgain` after a button that is gone by then: whoever uses a keyboard is to find the next.
+  async #look(inside, isAgain) {
     const say = (key, values) => this.#say(key, values);
     const store = await this.#open();
     const { cache, ours } = await this.#modules();
@@ -762,26 +777,30 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       const bytes = list.reduce((sum, entry) => sum + entry.bytes, 0);
       row("held", say("held_of", { bytes: this.#tongue.bytes(bytes), all: this.#tongue.bytes(HELD_BYTES_MAX) }), h("ul", null, ...list.map(({ job, name, bytes }) =>
         h("li", null, h("b", null, job), ` ${name}, ${this.#tongue.bytes(bytes)} `, this.#button(say("remove", { name }), async () => {
-          await this.#open().then((store) => store && new Held(store).delete(job, name));
-          this.#look(inside);
+          const store = await this.#open();
+          await new Held(store).delete(job, name);
+          store.close();
+          this.#look(inside, true);
         })))));
       store.close();
     }
     if (ours.length) row("modules", `${this.#tongue.number(ours.length)}, ${this.#tongue.bytes(sizes.reduce((sum, size) => sum + size, 0))}`);
     if (this.#kept()) rows.push(h("li", null, say("settings")));
     if (rows.length === 0) return inside.replaceChildren(h("p", null, say("nothing")));
-    inside.replaceChildren(h("ul", null, ...rows), this.#button(say("forget"), () => {
-      const no = this.#button(say("forget_no"), () => this.#look(inside));
-      inside.replaceChildren(h("p", null, say("forget_ask")), this.#button(say("forget_yes"), () => this.#forget(inside)), " ", no);
+    const forget = this.#button(say("forget"), () => {
+      const no = this.#button(say("forget_no"), () => this.#look(inside, true));
+      inside.replaceChildren(h("p", null, say("forget_ask")), this.#button(say("forget_yes"), () => this.#forget()), " ", no);
       no.focus();
-    }));
+    });
+    inside.replaceChildren(h("ul", null, ...rows), forget);
+    if (isAgain) forget.focus();
   }
 
   #button(text, onclick) {
     return h("button", { type: "button", onclick }, text);
   }
 
-  async #forget(inside) {
+  async #forget() {
     this.#halt("stopped");
     // What still runs for a moment would write anew.
     await wait(2 * STOP_TIME);
@@ -797,10 +816,11 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       const request = indexedDB.deleteDatabase(`manyhands-${this.#card.fingerprint}`);
       request.onsuccess = request.onerror = () => done("forgotten");
       request.onblocked = () => done("forget_later");
-    });
+    }).catch(() => "forgotten");
     this.#recall();
     this.#build();
     this.#enter("ready");
+    this.#parts.button.focus();
   }
 }
 
