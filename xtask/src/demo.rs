@@ -35,7 +35,15 @@ const START: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-pub(crate) async fn run() -> anyhow::Result<()> {
+/// What the demo is to do.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave everything running afterwards, until Ctrl-C, and say where the pages are
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     setup::target().await?;
     setup::compiler().await?;
     eprintln!("building the programs (the first time this takes some minutes)");
@@ -74,9 +82,16 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         files.push(index);
     }
     let report = stage.report().await?;
+    let took = began.elapsed();
+    if options.keep {
+        summarize(&report, took, &files);
+        stage.show().await?;
+        // Whoever stops this command stops everything.
+        return std::future::pending().await;
+    }
     // Before the summary: whoever reads it may trust that nothing is left behind.
     drop(stage);
-    summarize(&report, began.elapsed(), &files);
+    summarize(&report, took, &files);
     Ok(())
 }
 
@@ -99,6 +114,7 @@ fn program(name: &str) -> PathBuf {
 /// All processes and their folder. Dropping it ends the first and removes the second.
 struct Stage {
     // In this order: workers go before their coordinator, and all before the folder.
+    visitor: Option<Process>,
     liar: Process,
     runners: Vec<Process>,
     coordinator: Process,
@@ -136,10 +152,40 @@ impl Stage {
         }
         let liar_log = path("liar.log");
         let liar = Process::serve(&program("liar"), [&join], &liar_log)?;
-        let mut stage = Self { liar, runners, coordinator, server, liar_log, folder };
+        let mut stage = Self { visitor: None, liar, runners, coordinator, server, liar_log, folder };
         stage.everybody_is_there().await?;
         eprintln!("{RUNNERS} runners and a liar have joined");
+        stage.invite().await?;
         Ok(stage)
+    }
+
+    /// A visitor's browser joins, where there is one.
+    async fn invite(&mut self) -> anyhow::Result<()> {
+        let log = self.path("visitor.log");
+        let mut visitor = Process::serve(&program("visitor"), [&self.server], &log)?;
+        let began = Instant::now();
+        while !self.workers().await?.iter().any(Worker::is_browser) {
+            if visitor.expect_alive().is_err() {
+                eprintln!("no browser has joined: {}", tail(&log));
+                return Ok(());
+            }
+            ensure!(began.elapsed() < START, "the browser does not join: {}", tail(&log));
+            tokio::time::sleep(LOOK).await;
+        }
+        eprintln!("a visitor's browser has joined, without a window");
+        self.visitor = Some(visitor);
+        Ok(())
+    }
+
+    /// Says where the pages are.
+    async fn show(&self) -> anyhow::Result<()> {
+        let mut console = Command::new(program("manyhands-coordinator"));
+        console.args(["console", "--data-dir"]).arg(self.path("coordinator"));
+        let link = process::read(console.kill_on_drop(true)).await?;
+        eprintln!("\nlend a hand:     {}/volunteer", self.server);
+        eprintln!("operator's page: {}", link.trim());
+        eprintln!("Ctrl-C ends everything");
+        Ok(())
     }
 
     async fn everybody_is_there(&mut self) -> anyhow::Result<()> {
@@ -268,9 +314,16 @@ struct Workers {
 struct Worker {
     id: String,
     connected: bool,
+    engine: String,
     agreed: u64,
     dissents: u64,
     banned: bool,
+}
+
+impl Worker {
+    fn is_browser(&self) -> bool {
+        self.connected && self.engine.starts_with("Chrom")
+    }
 }
 
 /// What happened, as the coordinator recorded it.
@@ -291,10 +344,14 @@ fn summarize(report: &Report, took: Duration, files: &[PathBuf]) {
     };
     line(format_args!("{lies} lies caught:"));
     for worker in &report.workers {
-        let who = if worker.id == report.liar { "liar" } else { "runner" };
+        let who = match worker {
+            liar if liar.id == report.liar => "liar",
+            browser if browser.is_browser() => "browser",
+            _ => "runner",
+        };
         let fate = if worker.banned { ", banned" } else { "" };
         let (id, agreed, dissents) = (short(&worker.id), worker.agreed, worker.dissents);
-        line(format_args!("  {id}…  {who:6}  {agreed:4} answers counted, {dissents} lies{fate}"));
+        line(format_args!("  {id}…  {who:7}  {agreed:4} answers counted, {dissents} lies{fate}"));
     }
     line(format_args!("{:.1} s, from the coordinator's start to the last file:", took.as_secs_f32()));
     for file in files {

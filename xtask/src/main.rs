@@ -38,8 +38,8 @@ enum Task {
     Browser,
     /// Add the wasm32 target and look for what a build needs
     Setup,
-    /// Start a coordinator, three runners and a liar, and run real jobs over real data
-    Demo,
+    /// Start a coordinator, three runners, a visitor's browser and a liar, and run real jobs over real data
+    Demo(demo::Options),
     /// Break everything that can break, often, and see that nothing acknowledged is lost
     Faults(faults::Options),
     /// Search for inputs that break a decoder, guided by coverage
@@ -80,7 +80,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench(options) => bench::run(options).await,
         Task::Browser => browser::run().await,
         Task::Setup => setup::run().await,
-        Task::Demo => demo::run().await,
+        Task::Demo(options) => demo::run(options).await,
         Task::Faults(options) => faults::run(options).await,
         Task::Fuzz(options) => fuzz::run(options).await,
         Task::Hostile(options) => hostile::run(options).await,
