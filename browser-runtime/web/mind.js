@@ -30,7 +30,14 @@ class Shell {
     this.disconnect();
     const url = new URL("/v1/worker", this.base);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url, wasm_bindgen.subprotocol());
+    let socket;
+    try {
+      socket = new WebSocket(url, wasm_bindgen.subprotocol());
+    } catch (error) {
+      // Some browsers throw what a policy forbids; the mind is in the middle of something.
+      queueMicrotask(() => this.hangUp(`${error}`));
+      return;
+    }
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const current = (act) => (event) => socket === this.socket && act(event);

@@ -1,8 +1,6 @@
 //! What jobs may leave with a browser, and what is refused: the story of held.js, in Node with a store in memory. The same
 //! file can be executed in a browser, with the store that is kept.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
-
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
