@@ -86,6 +86,34 @@ async fn the_volunteers_page_has_no_barriers() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+#[tokio::test]
+async fn the_operators_pages_have_no_barriers() {
+    let Some(axe) = axe() else { return };
+    let Some(browser) = browser(Kind::Chromium).await else { return };
+    let coordinator = Coordinator::start().await;
+    let job = jobs::hasher();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let runners = coordinator.runners(2).await;
+    let run = coordinator.submit("hasher", &jobs::texts(20)).await.expect("submitted").id;
+    coordinator.done(run, 20).await;
+    drop(runners);
+    // One that is not done, so that there is something to say of why.
+    coordinator.submit("hasher", &jobs::texts(3)).await.expect("submitted");
+
+    browser.open(&coordinator.url("/operator/enter")).await;
+    let mut found = barriers(&browser, &axe, "enter").await;
+    let link: Value = coordinator.post("/v1/console-links", "").await.expect("a link");
+    browser.open(link["link"].as_str().expect("a link")).await;
+    let entered = async || browser.run::<bool>("return location.pathname === '/operator'").await.then_some(());
+    until("the link lets the operator in", entered).await;
+    let paths = ["", "/runs", &format!("/runs/{run}"), "/workers", "/units"];
+    for path in paths {
+        browser.open(&coordinator.url(&format!("/operator{path}"))).await;
+        found.extend(barriers(&browser, &axe, path).await);
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 async fn a_keyboard_is_enough(kind: Kind) {
     let Some(browser) = browser(kind).await else { return };
     let coordinator = Coordinator::start().await;
@@ -97,7 +125,10 @@ async fn a_keyboard_is_enough(kind: Kind) {
                 return;
             }
         }
-        panic!("sixty tabs do not lead to the button");
+        let focused: String = browser
+            .run("return `${document.hasFocus()} ${document.activeElement.outerHTML} ${document.activeElement.shadowRoot?.activeElement?.outerHTML}`")
+            .await;
+        panic!("sixty tabs do not lead to the button: {focused}");
     };
     focus().await;
     browser.press(ENTER).await;

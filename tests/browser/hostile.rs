@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::{browser, in_each_browser};
 
 in_each_browser! {
-    nothing_of_a_hostile_coordinator_is_executed
+    attack_38_nothing_of_a_hostile_coordinator_is_executed
 }
 
 /// What it does.
@@ -229,7 +229,7 @@ async fn talk(villain: &Villain, mut socket: WebSocket) -> Result<(), axum::Erro
     Ok(())
 }
 
-async fn nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
+async fn attack_38_nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
     let Some(browser) = browser(kind).await else { return };
     let coordinator = Coordinator::start().await;
     let tricks = [

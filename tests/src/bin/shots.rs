@@ -29,7 +29,19 @@ async fn main() -> ExitCode {
         browser.command("Network.setExtraHTTPHeaders", headers).await;
         volunteer(&browser, &coordinator, language).await;
     }
+    operator(&browser, &coordinator).await;
     ExitCode::SUCCESS
+}
+
+async fn operator(browser: &Browser, coordinator: &Coordinator) {
+    let link: Value = coordinator.post("/v1/console-links", "").await.expect("a link");
+    browser.open(link["link"].as_str().expect("a link")).await;
+    let entered = async || browser.run::<bool>("return location.pathname === '/operator'").await.then_some(());
+    until("the link lets the operator in", entered).await;
+    for (name, path) in [("overview", ""), ("runs", "/runs"), ("workers", "/workers"), ("units", "/units")] {
+        browser.open(&coordinator.url(&format!("/operator{path}"))).await;
+        take(browser, &format!("operator-{name}")).await;
+    }
 }
 
 async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str) {
