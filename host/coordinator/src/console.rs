@@ -30,6 +30,7 @@ use manyhands_state::{ReadError, StateStore};
 use tracing::warn;
 
 use crate::app::App;
+use crate::clock::Clock;
 use crate::hub::{Hub, Session};
 
 use self::door::Door;
@@ -181,7 +182,7 @@ impl Monitor {
     /// Leases go out to a worker.
     pub fn granted<'a>(
         &self,
-        now: Timestamp,
+        clock: &Clock,
         (worker, session): (WorkerId, &Session),
         spec: &RunSpec,
         drafts: impl Iterator<Item = &'a LeaseDraft>,
@@ -189,12 +190,12 @@ impl Monitor {
         self.0.changes.fetch_add(1, Ordering::Relaxed);
         if self.0.live.is_watched() {
             let to = holder(worker, session);
-            self.0.live.granted(now, &to, &spec.job, drafts.map(|draft| (draft.id, draft.unit)));
+            self.0.live.granted(clock.now(), &to, &spec.job, drafts.map(|draft| (draft.id, draft.unit)));
         }
     }
 
     /// The scheduler decided this, and it is on disk if it has to be.
-    pub fn decided(&self, now: Timestamp, effect: &Effect) {
+    pub fn decided(&self, clock: &Clock, effect: &Effect) {
         let live = &self.0.live;
         match effect {
             Effect::Record(Record::Unit(unit, record)) => {
@@ -225,15 +226,16 @@ impl Monitor {
                     live.discarded(*worker);
                 }
             }
-            Effect::Withdraw { leases, .. } => self.ended(now, leases, Stage::Undone),
+            Effect::Withdraw { leases, .. } if live.is_watched() => self.ended(clock.now(), leases, Stage::Undone),
             Effect::Receipts { receipts, .. } if live.is_watched() => {
                 let refused = |(lease, receipt): &(LeaseId, Receipt)| match receipt {
                     Receipt::Refused(_) => Some(*lease),
                     Receipt::Recorded | Receipt::AlreadyRecorded => None,
                 };
-                live.ended(now, receipts.iter().filter_map(refused), Stage::Undone);
+                live.ended(clock.now(), receipts.iter().filter_map(refused), Stage::Undone);
             }
             Effect::Receipts { .. }
+            | Effect::Withdraw { .. }
             | Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..))
             | Effect::Grant(_)
             | Effect::Assemble { .. }

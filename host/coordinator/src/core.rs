@@ -320,13 +320,15 @@ async fn mind(
         for _ in 0..BATCH_EVENTS {
             match event {
                 Event::Input(input) => {
-                    clerk.monitor.heard(&scheduler, clock.now(), &input);
-                    scheduler.handle(clock.now(), input);
+                    let now = clock.now();
+                    clerk.monitor.heard(&scheduler, now, &input);
+                    scheduler.handle(now, input);
                 }
                 Event::Reported(input, outputs) => {
                     batch.outputs.extend(outputs);
-                    clerk.monitor.heard(&scheduler, clock.now(), &input);
-                    scheduler.handle(clock.now(), input);
+                    let now = clock.now();
+                    clerk.monitor.heard(&scheduler, now, &input);
+                    scheduler.handle(now, input);
                 }
                 Event::Invoked(run, input) => match room.fits(&scheduler, 1) {
                     Ok(()) => {
@@ -534,7 +536,7 @@ impl Hand {
 
     fn perform(&mut self, effect: Effect, after: &mut After) -> Result<(), RecordError> {
         let Clerk { hub, metrics, monitor, runtime, clock, .. } = &self.clerk;
-        monitor.decided(clock.now(), &effect);
+        monitor.decided(clock, &effect);
         match effect {
             Effect::Record(Record::Unit(unit, record)) => {
                 if record.end.is_some() {
@@ -766,7 +768,7 @@ impl Clerk {
             leases: leases.collect(),
         });
         self.metrics.leases_granted(drafts.len());
-        self.monitor.granted(self.clock.now(), (worker, &session), spec, drafts.iter().map(|(draft, _)| draft));
+        self.monitor.granted(&self.clock, (worker, &session), spec, drafts.iter().map(|(draft, _)| draft));
         let release = session.is_new(release.digest()).then_some(release);
         session.send(ServerMessage::Grant(Grant { leases, release, inputs }));
     }
