@@ -21,9 +21,8 @@ impl Calls {
         let mut same = std::collections::BTreeMap::new();
         let mut node_of_type = Vec::with_capacity(module.types.len());
         for ty in &module.types {
-            let key = ty.as_ref().map(|ty| (ty.params().to_vec(), ty.results().to_vec()));
             let next = functions as u32 + same.len() as u32;
-            node_of_type.push(*same.entry(key).or_insert(next));
+            node_of_type.push(*same.entry((ty.params(), ty.results())).or_insert(next));
         }
         let mut edges = vec![Vec::new(); functions + same.len()];
         for function in &module.tabled {

@@ -440,7 +440,9 @@ impl Weaver<'_, '_> {
         declared.extend(results.iter().map(|ty| (1, *ty)));
         let mut woven = Function::new(declared);
         let is_fuel = matches!(self.what, Weave::Fuel { .. });
-        let passes = is_fuel && takes_meter(ty, &Tokens::read_first(body, 5)?.all);
+        // What the verifier cannot read is no sealed module, and takes no meter.
+        let begins = Tokens::read_first(body, 5).unwrap_or_default().all;
+        let passes = is_fuel && takes_meter(ty, &begins);
         if is_fuel {
             self.begin_fuel(&mut woven.instructions(), at, passes.then(|| params.len() as u32 - 1), &locals);
         } else {
