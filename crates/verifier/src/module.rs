@@ -63,8 +63,14 @@ impl<'a> Module<'a> {
             module.sections.push((id, section.offset()..reader.offset()));
             module.section(id, &mut section)?;
         }
-        module.tabled.sort_unstable();
-        module.tabled.dedup();
+        let mut is_tabled = vec![false; module.functions.len()];
+        for function in &module.tabled {
+            if let Some(is_tabled) = is_tabled.get_mut(*function as usize) {
+                *is_tabled = true;
+            }
+        }
+        module.tabled =
+            (0..).zip(is_tabled).filter_map(|(function, is_tabled)| is_tabled.then_some(function)).collect();
         Ok(module)
     }
 

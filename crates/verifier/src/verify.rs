@@ -482,6 +482,14 @@ impl<'a> Scan<'a, '_, '_> {
         let Some(token) = self.tokens.all.get(self.next) else { return Ok(()) };
         let Some(state) = self.live else { return self.dead(token) };
         match token.kind {
+            // Most of all instructions, without asking again what they are.
+            Kind::Plain => {
+                self.length_paid = false;
+                self.spend(state, token.cost.into())?;
+                self.operands.plain(token);
+                self.next += 1;
+                Ok(())
+            }
             Kind::GlobalGet(global_index) if global_index == self.verifier.meter => self.sequence(state),
             Kind::LocalGet(local_index) if Some(local_index) == self.meter_local => self.sequence(state),
             Kind::LocalTee(local_index) if self.is_length(local_index, state) => self.length(state, local_index),

@@ -275,6 +275,8 @@ impl<'a> Known<'a> {
         }
         known.tabled.sort_unstable();
         known.tabled.dedup();
+        // Those that there are.
+        known.tabled.retain(|function| (*function as usize) < known.functions.len());
         Ok(known)
     }
 
