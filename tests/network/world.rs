@@ -8,7 +8,7 @@ use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Version, Worker
 use manyhands_protocol::{Done, ServerMessage, decode, encode};
 use manyhands_scheduler::{Counts, End, Quorum, Record, RunRecord, RunSpec, RunStatus, UnitRecord};
 use manyhands_signing::PublicKey;
-use manyhands_worker::{Input, Order};
+use manyhands_worker::{Input, Order, Pause};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -784,7 +784,7 @@ impl World {
                 self.obey_coordinator(acts);
             }
             Trouble::PauseAndDrain if !self.asleep.contains_key(&Node::Machine(index)) => {
-                let command = [Input::Pause, Input::Resume, Input::Resume, Input::Drain];
+                let command = [Input::Pause(Pause::Asked), Input::Resume, Input::Resume, Input::Drain];
                 let command = command.into_iter().nth(self.below(4) as usize).unwrap();
                 self.note(|| format!("machine {index} is told: {command:?}"));
                 let acts = self.machines[index].tell(self.t, command);

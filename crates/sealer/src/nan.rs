@@ -14,6 +14,7 @@ use wasm_encoder::{BlockType, Encode as _, Ieee32, Ieee64, Instruction as I, Val
 use wasmparser::{Operator, ValType as Type};
 
 use manyhands_verifier::module::Module;
+use manyhands_verifier::token::arity_of;
 
 use crate::refusal::Refusal;
 use crate::survey::Survey;
@@ -270,31 +271,10 @@ fn effect(operator: &Operator<'_>) -> Effect {
         | O::F64x2ConvertLowI32x4S
         | O::F64x2ConvertLowI32x4U => Effect::Special,
         _ => {
-            let (takes, gives) = arity(operator);
-            Effect::Looks { takes, gives }
+            let (takes, gives) = arity_of(operator);
+            Effect::Looks { takes: takes.into(), gives: gives.into() }
         }
     }
-}
-
-/// How many operands an instruction takes and gives, if that depends on nothing else.
-fn arity(operator: &Operator<'_>) -> (usize, usize) {
-    macro_rules! counts {
-        (arity custom) => {
-            (0, 0)
-        };
-        (arity $takes:literal -> $gives:literal) => {
-            ($takes, $gives)
-        };
-    }
-    macro_rules! one {
-        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-            match operator {
-                $(Operator::$op { .. } => counts!($($ann)*),)*
-                _ => (0, 0),
-            }
-        };
-    }
-    wasmparser::for_each_operator!(one)
 }
 
 /// What comes out are bits that everybody agrees on, though they may look like a NaN.

@@ -4,7 +4,7 @@
 //! The set is closed: WebAssembly 2.0 without references. What an opcode of any other proposal is followed by is not known here, so
 //! nothing behind one can be read. `tests/parser.rs` compares all of this with a parser of somebody else's.
 
-use wasmparser::{BlockType, FuncType, FunctionBody, ValType};
+use wasmparser::{BlockType, FuncType, FunctionBody, Operator, ValType};
 
 use crate::cost;
 use crate::reader::{Malformed, Reader};
@@ -27,6 +27,8 @@ pub struct Token {
 /// Which instruction it is, if that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// What stands behind the last one.
+    Nothing,
     /// One that only takes and gives operands.
     Plain,
     /// The same with vectors.
@@ -381,6 +383,27 @@ fn memory_place(reader: &mut Reader<'_>) -> Result<(), Malformed> {
     }
     reader.u32()?;
     Ok(())
+}
+
+/// How many operands an instruction takes and gives, if that depends on nothing else, for those who have it from the parser.
+pub fn arity_of(operator: &Operator<'_>) -> (u8, u8) {
+    macro_rules! counts {
+        (arity custom) => {
+            (0, 0)
+        };
+        (arity $takes:literal -> $gives:literal) => {
+            ($takes, $gives)
+        };
+    }
+    macro_rules! one {
+        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+            match operator {
+                $(Operator::$op { .. } => counts!($($ann)*),)*
+                _ => (0, 0),
+            }
+        };
+    }
+    wasmparser::for_each_operator!(one)
 }
 
 /// Whether a function that begins like this takes the meter as its last parameter and gives it as its last result.

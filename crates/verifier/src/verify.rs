@@ -373,7 +373,7 @@ impl<'a> Scan<'a, '_, '_> {
     /// Instructions in a row. Behind the last one come some that are allowed nowhere.
     fn from<const COUNT: usize>(&self, at: usize) -> [Kind; COUNT] {
         let tokens = self.tokens.all.get(at..).unwrap_or_default();
-        std::array::from_fn(|at| tokens.get(at).map_or(Kind::Forbidden, |token| token.kind))
+        std::array::from_fn(|at| tokens.get(at).map_or(Kind::Nothing, |token| token.kind))
     }
 
     fn is_over(&self) -> bool {
