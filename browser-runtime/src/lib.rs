@@ -5,9 +5,9 @@
 //! never enters; what they answer is read here.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use manyhands_javascript::{Unit, frame};
+use manyhands_model::quantity::milliseconds;
 use manyhands_model::{Digest, LeaseId, Limits, Timestamp, UnitId, Verdict};
 use manyhands_protocol::{Body, Done, SUBPROTOCOL, Settlement, decode, encode};
 use manyhands_signing::{Keypair, PublicKey, Signature};
@@ -99,7 +99,7 @@ pub struct Mind {
     clock: Clock,
     left: Vec<Parcel>,
     /// What is being executed, and how much it may use.
-    running: BTreeMap<LeaseId, (UnitId, Limits)>,
+    running: Vec<(LeaseId, UnitId, Limits)>,
     wishes: Wishes,
     senses: Senses,
     against: Option<Reason>,
@@ -142,7 +142,7 @@ impl Mind {
         });
         let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };
         let (clock, left, senses) = Default::default();
-        Ok(Self { worker, shell, clock, left, running: BTreeMap::new(), wishes, senses, against: None })
+        Ok(Self { worker, shell, clock, left, running: Vec::new(), wishes, senses, against: None })
     }
 
     /// A parcel that was saved before and not acknowledged. Whether it is whole; else it can be forgotten.
@@ -274,9 +274,12 @@ impl Mind {
     }
 
     fn ended(&mut self, lease: &str) -> Option<(LeaseId, UnitId, Limits)> {
-        let lease = lease.parse().ok()?;
-        let (unit, limits) = self.running.remove(&lease)?;
-        Some((lease, unit, limits))
+        self.no_longer(lease.parse().ok()?)
+    }
+
+    fn no_longer(&mut self, lease: LeaseId) -> Option<(LeaseId, UnitId, Limits)> {
+        let at = self.running.iter().position(|(running, ..)| *running == lease)?;
+        Some(self.running.remove(at))
     }
 
     fn could_not(&mut self, lease: LeaseId, unit: UnitId, reason: String) {
@@ -291,11 +294,11 @@ impl Mind {
             self.perform(effect);
         }
         let until = self.worker.wake_at().map(|at| at.since(self.now()));
-        self.shell.wake(until.map_or(f64::INFINITY, |wait| wait.as_secs_f64() * 1000.0));
+        self.shell.wake(until.map_or(f64::INFINITY, |wait| milliseconds(wait) as f64));
     }
 
     fn now(&mut self) -> Timestamp {
-        self.clock.now(Timestamp(wall() as u64), Duration::from_secs_f64(monotonic().max(0.0) / 1000.0))
+        self.clock.now(Timestamp(wall() as u64), Duration::from_millis(monotonic() as u64))
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -307,15 +310,15 @@ impl Mind {
             Effect::FetchModule { module, bytes } => shell.fetch(&module.to_string(), bytes as f64),
             Effect::ForgetModule(module) => shell.forget_module(&module.to_string()),
             Effect::Execute(Order { lease, unit, module, entry, input, seed, limits }) => {
-                self.running.insert(lease, (unit, limits));
+                self.running.push((lease, unit, limits));
                 let request = frame::execute(&Unit { entry, input: &input, seed, limits });
                 shell.execute(&lease.to_string(), &unit.to_string(), &module.to_string(), request);
             }
             Effect::Abort(lease) => {
-                if let Some((unit, _)) = self.running.remove(&lease) {
-                    shell.say("given_back", &unit.to_string(), "", 0.0);
+                if let Some((_, unit, _)) = self.no_longer(lease) {
+                    self.shell.say("given_back", &unit.to_string(), "", 0.0);
                 }
-                shell.abort(&lease.to_string());
+                self.shell.abort(&lease.to_string());
             }
             Effect::Sign(number, message) => shell.sign(number as f64, message),
             Effect::Save(parcel) => shell.save(&parcel.name().to_string(), encode(parcel.done())),
@@ -331,13 +334,12 @@ impl Mind {
 fn say(shell: &Shell, event: &Event) {
     let word = event.word();
     let tell = |unit: &str, text: &str, number: f64| shell.say(word, unit, text, number);
-    let milliseconds = |time: &Duration| time.as_secs_f64() * 1000.0;
     match event {
         Event::Joined | Event::Resumed => tell("", "", 0.0),
         Event::Recorded { unit } => tell(&unit.to_string(), "", 0.0),
-        Event::Lost { reason, retry_in } => tell("", reason, milliseconds(retry_in)),
+        Event::Lost { reason, retry_in } => tell("", reason, milliseconds(*retry_in) as f64),
         Event::Started { unit, job } => tell(&unit.to_string(), &job.to_string(), 0.0),
-        Event::ClockDiffers { by, ahead } => tell("", "", milliseconds(by) * if *ahead { 1.0 } else { -1.0 }),
+        Event::ClockDiffers { by, ahead } => tell("", "", milliseconds(*by) as f64 * if *ahead { 1.0 } else { -1.0 }),
         Event::Executed { unit, outcome } => {
             let ended = match outcome.verdict {
                 Verdict::Ok { .. } => "ok",
@@ -352,7 +354,7 @@ fn say(shell: &Shell, event: &Event) {
         Event::MachineFailed { reason } => tell("", reason, 0.0),
         Event::Refused(refusal) => tell("", &refusal.to_string(), 0.0),
         Event::TooLate { unit } => tell(&unit.to_string(), "", 0.0),
-        Event::Resting { wait } => tell("", "", milliseconds(wait)),
+        Event::Resting { wait } => tell("", "", milliseconds(*wait) as f64),
         Event::Settled { unit, settlement } => match settlement {
             Settlement::Agreed { others } => tell(&unit.to_string(), "agreed", f64::from(*others)),
             Settlement::Contradicted => tell(&unit.to_string(), "contradicted", 0.0),

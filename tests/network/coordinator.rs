@@ -591,7 +591,7 @@ impl Keys {
             version: self.version,
             validity: Validity { issued_at: now, expires_at: now.after(TRUST_VALID) },
             keys: revoked.chain([TrustedKey { key: self.signing.public(), revoked: false }]).collect(),
-            floors: BTreeMap::new(),
+            floors: vec![],
             revoked_modules: Vec::new(),
         };
         Signed::new(&self.root, &list)

@@ -3,9 +3,10 @@
 use core::fmt;
 use core::str::FromStr;
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
+
+use crate::digits::HEX;
 
 /// SHA-256 (FIPS 180-4) of some bytes: the name under which they are stored, compared and signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,13 +34,13 @@ impl Digest {
 
     /// The first 12 hexadecimal digits: enough for a person, not for a machine.
     pub fn short(&self) -> String {
-        HEXLOWER.encode(&self.0[..6])
+        HEX.write(&self.0[..6])
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        f.write_str(&HEX.write(&self.0))
     }
 }
 
@@ -58,7 +59,7 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(ParseDigestError)
+        HEX.read(text).map(Self).ok_or(ParseDigestError)
     }
 }
 

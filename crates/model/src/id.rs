@@ -3,17 +3,9 @@
 use core::fmt;
 use core::str::FromStr;
 
-use data_encoding::{Encoding, Specification};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::sync::LazyLock;
 
-/// RFC 4648 base32 in lower case without padding: safe in URLs, file names and double clicks.
-static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
-    let mut specification = Specification::new();
-    specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
-    #[expect(clippy::expect_used, reason = "a constant specification; the tests build it")]
-    specification.encoding().expect("RFC 4648 alphabet")
-});
+use crate::digits::BASE32;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +40,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}_{}", $prefix, BASE32.encode(&self.0))
+                write!(f, "{}_{}", $prefix, BASE32.write(&self.0))
             }
         }
 
@@ -63,8 +55,7 @@ macro_rules! id {
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 text.strip_prefix(concat!($prefix, "_"))
-                    .and_then(|rest| BASE32.decode(rest.as_bytes()).ok())
-                    .and_then(|bytes| bytes.try_into().ok())
+                    .and_then(|rest| BASE32.read(rest))
                     .map(Self)
                     .ok_or_else(|| ParseIdError {
                         text: text.chars().take(80).collect(),

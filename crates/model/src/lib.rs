@@ -2,9 +2,10 @@
 //!
 //! No behaviour beyond parsing, printing and arithmetic lives here, and nothing here can fail at run
 //! time except a parser. Start at [`manifest`] (what a job declares), then [`outcome`] (how one
-//! execution ends); [`id`], [`digest`] and [`quantity`] are the small change.
+//! execution ends); [`id`], [`digest`], [`digits`] and [`quantity`] are the small change.
 
 pub mod digest;
+pub mod digits;
 pub mod id;
 pub mod manifest;
 pub mod outcome;

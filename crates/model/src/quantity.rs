@@ -16,7 +16,13 @@ impl Timestamp {
     /// The moment `duration` later; saturates at the end of time.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(milliseconds(duration)))
+    }
+
+    /// The moment `duration` earlier; saturates at the epoch.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(milliseconds(duration)))
     }
 
     /// How long after `earlier` this is; zero when it is not after it (clocks jump).
@@ -24,6 +30,12 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// The whole milliseconds of a duration; saturates. Browsers have no numbers of 128 bits, so the standard library's own take
+/// much code there.
+pub const fn milliseconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
 }
 
 /// Work that a job may do, or did.

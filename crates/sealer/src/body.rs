@@ -1,7 +1,8 @@
 //! A function's body as the passes see it: its instructions, where each begins, and where each block ends.
 
+use manyhands_verifier::Malformed;
 use manyhands_verifier::token::{Kind, Token, Tokens};
-use wasmparser::{BinaryReaderError, FunctionBody, ValType};
+use wasmparser::{FunctionBody, ValType};
 
 /// A function that is defined in the module.
 pub(crate) struct Body<'a> {
@@ -19,16 +20,11 @@ pub(crate) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(crate) fn read(params: &[ValType], body: &FunctionBody<'a>) -> Result<Self, BinaryReaderError> {
-        let mut locals = params.len() as u32;
-        let mut vectors = params.contains(&ValType::V128);
-        for group in body.get_locals_reader()? {
-            let (count, ty) = group?;
-            // The check has counted them.
-            locals += count;
-            vectors |= ty == ValType::V128;
-        }
+    pub(crate) fn read(params: &[ValType], body: &FunctionBody<'a>) -> Result<Self, Malformed> {
         let tokens = Tokens::read(body)?;
+        // The check has counted them.
+        let locals = params.len() as u32 + tokens.locals;
+        let vectors = tokens.vectors || params.contains(&ValType::V128);
         let (partner, live) = (partners(&tokens.all), reached(&tokens));
         Ok(Self { locals, vectors, tokens, partner, live })
     }

@@ -19,7 +19,7 @@ const PAGE_BYTES: u64 = 64 << 10;
 
 /// Adds the cause, and settles how memory grows.
 pub(crate) fn pass(bytes: &[u8], survey: &mut Survey, memory_bytes: u64) -> Result<Vec<u8>, Refusal> {
-    let module = Module::read(bytes).map_err(|error| Refusal::invalid(&error))?;
+    let module = Module::read(bytes).map_err(Refusal::malformed)?;
     let mut additions = Additions::default();
     let cause = module.globals.len() as u32;
     additions.globals.add(|out| {
@@ -72,8 +72,7 @@ pub(crate) fn pass(bytes: &[u8], survey: &mut Survey, memory_bytes: u64) -> Resu
 
 fn type_of_grower(module: &Module<'_>, types: &mut Items) -> u32 {
     const I32: &[wasmparser::ValType] = &[wasmparser::ValType::I32];
-    let same =
-        |ty: &Option<wasmparser::FuncType>| ty.as_ref().is_some_and(|ty| ty.params() == I32 && ty.results() == I32);
+    let same = |ty: &wasmparser::FuncType| ty.params() == I32 && ty.results() == I32;
     let known = module.types.iter().position(same).map(|at| at as u32);
     known.unwrap_or_else(|| {
         types.add(|out| out.extend_from_slice(&[0x60, 1, 0x7f, 1, 0x7f]));

@@ -103,8 +103,8 @@ impl Passes {
 #[doc(hidden)]
 pub fn rewrite(module: &[u8], memory_bytes: u64, passes_made: &Passes) -> Result<Vec<u8>, Refusal> {
     check::validate(module)?;
-    let read = Module::read(module).and_then(|module| Survey::of(&module));
-    let mut survey = read.map_err(|error| Refusal::invalid(&error))?;
+    let read = Module::read(module).map_err(Refusal::malformed)?;
+    let mut survey = Survey::of(&read).map_err(|error| Refusal::invalid(&error))?;
     let (bytes, _) = passes(module.to_vec(), &mut survey, memory_bytes, passes_made, usize::MAX)?;
     check::validate(&bytes)?;
     Ok(bytes)

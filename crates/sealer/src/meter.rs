@@ -141,7 +141,7 @@ pub(crate) fn pass(
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let Passes { fuel, stack, exact, .. } = *passes;
-    let module = Module::read(bytes).map_err(|error| Refusal::invalid(&error))?;
+    let module = Module::read(bytes).map_err(Refusal::malformed)?;
     let calls = survey.calls(&module);
     let (heads, order) = calls.heads();
     let known = module.is_entry();
@@ -269,7 +269,7 @@ impl Planner<'_> {
 
 fn read<'a>(module: &Module<'a>, at: usize) -> Result<Body<'a>, Refusal> {
     let params = module.type_of(module.imported() + at as u32).map_or(&[][..], |ty| ty.params());
-    Body::read(params, &module.bodies[at]).map_err(|error| Refusal::invalid(&error))
+    Body::read(params, &module.bodies[at]).map_err(Refusal::malformed)
 }
 
 /// The cause is the last global, since it was just added; see [`crate::grow`].
@@ -375,7 +375,6 @@ impl<'a> Types<'a> {
     fn of(module: &'a Module<'a>) -> Self {
         let mut known = BTreeMap::new();
         for (index, ty) in module.types.iter().enumerate() {
-            let Some(ty) = ty else { continue };
             known.entry((encoded(&val_types(ty.params())), encoded(&val_types(ty.results())))).or_insert(index as u32);
         }
         Self { module, known, added: Items::default() }

@@ -14,7 +14,7 @@ use wasm_encoder::{BlockType, Encode as _, Ieee32, Ieee64, Instruction as I, Val
 use wasmparser::{Operator, ValType as Type};
 
 use manyhands_verifier::module::Module;
-use manyhands_verifier::token::Token;
+use manyhands_verifier::token::arity_of;
 
 use crate::refusal::Refusal;
 use crate::survey::Survey;
@@ -96,7 +96,7 @@ struct Value {
 /// Settles what must be settled in all functions, whose code may have `most` bytes then.
 pub(crate) fn pass(bytes: &[u8], survey: &Survey, most: usize) -> Result<Vec<u8>, Refusal> {
     let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
-    let module = Module::read(bytes).map_err(invalid)?;
+    let module = Module::read(bytes).map_err(Refusal::malformed)?;
     let mut additions = Additions::default();
     for (at, (body, found)) in module.bodies.iter().zip(&survey.functions).enumerate() {
         if !found.floats {
@@ -271,8 +271,8 @@ fn effect(operator: &Operator<'_>) -> Effect {
         | O::F64x2ConvertLowI32x4S
         | O::F64x2ConvertLowI32x4U => Effect::Special,
         _ => {
-            let token = Token::of(operator);
-            Effect::Looks { takes: token.takes.into(), gives: token.gives.into() }
+            let (takes, gives) = arity_of(operator);
+            Effect::Looks { takes: takes.into(), gives: gives.into() }
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use core::fmt;
 
+use manyhands_verifier::Malformed;
 use wasmparser::BinaryReaderError;
+
+/// For who built with more than jobs may use.
+const PLAIN_TARGET: &str = "build for wasm32-unknown-unknown with the target's own features, as `manyhands build` does; threads, relaxed SIMD, reference types, exceptions, GC, tail calls, several or 64-bit memories are not accepted";
 
 /// Where in a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,20 +96,23 @@ impl Refusal {
         )
     }
 
+    /// The verifier reads less than the validator takes.
+    pub(crate) fn malformed(Malformed { offset, reason }: Malformed) -> Self {
+        Self::new(Place::Offset(offset), reason, PLAIN_TARGET)
+    }
+
     /// The parser's or the validator's own refusal.
     pub(crate) fn invalid(error: &BinaryReaderError) -> Self {
         let reason = error.message().lines().next().unwrap_or("not WebAssembly").to_owned();
         // The parser's texts are all there is to tell these apart by, and only the cure depends on it.
-        let cure = if reason.contains("enabled")
-            || reason.contains("without the")
-            || reason.contains("multiple memories")
-        {
-            "build for wasm32-unknown-unknown with the target's own features, as `manyhands build` does; threads, relaxed SIMD, reference types, exceptions, GC, tail calls, several or 64-bit memories are not accepted"
-        } else if reason.contains("end-of-file") {
-            "the file is cut short; copy or build it again"
-        } else {
-            "what wrote this module wrote it wrongly; build it again with `manyhands build`"
-        };
+        let cure =
+            if reason.contains("enabled") || reason.contains("without the") || reason.contains("multiple memories") {
+                PLAIN_TARGET
+            } else if reason.contains("end-of-file") {
+                "the file is cut short; copy or build it again"
+            } else {
+                "what wrote this module wrote it wrongly; build it again with `manyhands build`"
+            };
         Self::new(Place::Offset(error.offset()), reason, cure)
     }
 }

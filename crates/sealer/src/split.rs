@@ -11,8 +11,7 @@ use crate::write::{Additions, Splice};
 
 /// The module, and for each function that was added the one whose code it has.
 pub(crate) fn pass(bytes: Vec<u8>, survey: &mut Survey) -> Result<(Vec<u8>, Vec<u32>), Refusal> {
-    let invalid = |error: wasmparser::BinaryReaderError| Refusal::invalid(&error);
-    let module = Module::read(&bytes).map_err(invalid)?;
+    let module = Module::read(&bytes).map_err(Refusal::malformed)?;
     let Some(split) = find(&module, survey) else { return Ok((bytes, Vec::new())) };
     let mut additions = Additions::default();
     let mut moved = Vec::new();
@@ -20,7 +19,7 @@ pub(crate) fn pass(bytes: Vec<u8>, survey: &mut Survey) -> Result<(Vec<u8>, Vec<
         let mut splice = Splice::locals(&bytes, body, &[])?;
         let found = &mut survey.functions[at];
         let calls = found.calls_any(&split);
-        let tokens = if calls { Tokens::read(body).map_err(invalid)? } else { Tokens::default() };
+        let tokens = if calls { Tokens::read(body).map_err(Refusal::malformed)? } else { Tokens::default() };
         found.call_instead(&split);
         for (index, token) in tokens.all.iter().enumerate() {
             let (Kind::Call(function), Some(next)) = (token.kind, tokens.all.get(index + 1)) else { continue };

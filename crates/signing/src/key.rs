@@ -3,8 +3,8 @@
 use core::fmt;
 use core::str::FromStr;
 
-use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use manyhands_model::digits::BASE32;
 use manyhands_model::{Digest, WorkerId};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -66,7 +66,7 @@ pub struct ParseFingerprintError;
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key_{}", BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+        write!(f, "key_{}", BASE32.write(&self.0))
     }
 }
 
@@ -80,12 +80,7 @@ impl FromStr for Fingerprint {
     type Err = ParseFingerprintError;
 
     fn from_str(text: &str) -> Result<Self, ParseFingerprintError> {
-        text.strip_prefix("key_")
-            .filter(|rest| rest.bytes().all(|b| !b.is_ascii_uppercase()))
-            .and_then(|rest| BASE32_NOPAD.decode(rest.to_ascii_uppercase().as_bytes()).ok())
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or(ParseFingerprintError)
+        text.strip_prefix("key_").and_then(|rest| BASE32.read(rest)).map(Self).ok_or(ParseFingerprintError)
     }
 }
 

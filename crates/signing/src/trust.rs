@@ -5,7 +5,6 @@
 //! withdrawn, without touching any worker.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use manyhands_model::{Digest, JobName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,8 +61,8 @@ pub struct TrustList {
     pub validity: Validity,
     /// The signing keys, revoked ones included.
     pub keys: Vec<TrustedKey>,
-    /// For each job the lowest release serial that may still be executed.
-    pub floors: BTreeMap<JobName, u64>,
+    /// For each job the lowest release serial that may still be executed. A list and no map, whose code browsers would fetch for this alone.
+    pub floors: Vec<(JobName, u64)>,
     /// Modules that must not be executed any more, whatever is signed about them.
     pub revoked_modules: Vec<Digest>,
 }
@@ -136,7 +135,8 @@ impl KeyRing {
 
     /// Whether release number `serial` of the job may be executed.
     pub fn permits(&self, name: &JobName, serial: u64, module: &Digest) -> bool {
-        serial >= self.list.floors.get(name).copied().unwrap_or(0) && !self.list.revoked_modules.contains(module)
+        let mut floors = self.list.floors.iter().filter(|(job, _)| job == name);
+        floors.all(|(_, floor)| serial >= *floor) && !self.list.revoked_modules.contains(module)
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
             version,
             validity: during(0, 1_000_000),
             keys: keys.iter().map(|(key, revoked)| TrustedKey { key: key.public(), revoked: *revoked }).collect(),
-            floors: BTreeMap::from([("a".parse().expect("name"), 5)]),
+            floors: vec![("a".parse().expect("name"), 5)],
             revoked_modules: vec![Digest::of(b"bad")],
         };
         let now = Timestamp(1_000);
@@ -199,16 +199,19 @@ mod tests {
     #[test]
     fn another_root_is_refused_whatever_it_signs() {
         let impostor = Keypair::from_seed(&[8; 32]);
-        let list = TrustList {
-            version: 1,
-            validity: during(0, 10),
-            keys: vec![],
-            floors: BTreeMap::new(),
-            revoked_modules: vec![],
-        };
+        let list =
+            TrustList { version: 1, validity: during(0, 10), keys: vec![], floors: vec![], revoked_modules: vec![] };
         let pinned = Keypair::from_seed(&[9; 32]).public().fingerprint();
         let opened = KeyRing::open(pinned, impostor.public(), &Signed::new(&impostor, &list), Timestamp(1), 0);
         assert!(matches!(opened, Err(Untrusted::WrongSigner { .. })));
+    }
+
+    /// Lists were signed when floors were a map, and are kept.
+    #[test]
+    fn floors_travel_as_a_map_does() {
+        let floors: Vec<(JobName, u64)> = vec![("a".parse().expect("name"), 5), ("b-1".parse().expect("name"), 300)];
+        let map = std::collections::BTreeMap::from_iter(floors.clone());
+        assert_eq!(postcard::to_allocvec(&floors), postcard::to_allocvec(&map));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Who calls whom, and how deep that goes.
 
+use manyhands_sorted::Sorted;
+
 use crate::module::Module;
 
 /// The calls that a module can make. `call_indirect` may reach every function of its type that is in an
@@ -18,12 +20,16 @@ impl Calls {
     /// No calls yet, but what each indirect call may reach.
     pub fn of(module: &Module<'_>) -> Self {
         let (functions, imported) = (module.bodies.len(), module.imported());
-        let mut same = std::collections::BTreeMap::new();
+        let mut same = Sorted::default();
         let mut node_of_type = Vec::with_capacity(module.types.len());
         for ty in &module.types {
-            let key = ty.as_ref().map(|ty| (ty.params().to_vec(), ty.results().to_vec()));
             let next = functions as u32 + same.len() as u32;
-            node_of_type.push(*same.entry(key).or_insert(next));
+            let key = (ty.params(), ty.results());
+            let node = same.get(&key).copied().unwrap_or(next);
+            if node == next {
+                same.insert(key, node);
+            }
+            node_of_type.push(node);
         }
         let mut edges = vec![Vec::new(); functions + same.len()];
         for function in &module.tabled {

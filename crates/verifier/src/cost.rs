@@ -3,8 +3,8 @@
 //! Weights are whole numbers and belong to instructions alone, whatever an engine makes of them. The
 //! same module sealed with another table is another module, so the table is part of what a signature
 //! covers. `docs/sealing.md` says how the weights were found.
-
-use wasmparser::Operator;
+//!
+//! An opcode of two bytes is one number here, prefix first, as in `0xfc0a` for `memory.copy`.
 
 /// Which table this is.
 pub const TABLE: u32 = 1;
@@ -32,56 +32,49 @@ pub const UNSEEN_MAX: u64 = 1 << 22;
 /// Units for one instruction that is executed, without what depends on a length.
 ///
 /// A branch costs something always: that is why whoever goes round a loop pays.
-pub fn of(operator: &Operator<'_>) -> u64 {
-    use Operator as O;
-    match operator {
-        // Engines give these no machine code, or fold them into others.
-        O::Nop | O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Drop | O::Unreachable => 0,
-        O::LocalGet { .. } | O::LocalSet { .. } | O::LocalTee { .. } => 0,
-        O::I32Const { .. } | O::I64Const { .. } | O::F32Const { .. } | O::F64Const { .. } | O::V128Const { .. } => 0,
-        O::If { .. } => 4,
-        O::BrIf { .. } => 12,
-        O::BrTable { .. } => 8,
-        O::Call { .. } => 28,
-        O::CallIndirect { .. } => 56,
-        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU => 40,
-        O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => 40,
-        O::MemoryGrow { .. } => 10_000,
-        O::MemoryCopy { .. } | O::MemoryFill { .. } | O::MemoryInit { .. } => 28,
-        O::TableCopy { .. } | O::TableInit { .. } => 28,
-        // Additions are often part of an address or of a branch; these hardly ever are.
-        O::I32And | O::I32Or | O::I32Xor | O::I32Shl | O::I32ShrS | O::I32ShrU | O::I32Rotl | O::I32Rotr => 2,
-        O::I64And | O::I64Or | O::I64Xor | O::I64Shl | O::I64ShrS | O::I64ShrU | O::I64Rotl | O::I64Rotr => 2,
-        O::I32Clz | O::I32Ctz | O::I32Popcnt | O::I64Clz | O::I64Ctz | O::I64Popcnt => 2,
-        O::I32Mul | O::I64Mul | O::Select => 2,
-        O::F32Div | O::F64Div | O::F32Sqrt | O::F64Sqrt => 4,
-        O::F32x4Div | O::F64x2Div | O::F32x4Sqrt | O::F64x2Sqrt => 4,
-        O::F32Add | O::F32Sub | O::F32Mul | O::F32Min | O::F32Max | O::F32Abs | O::F32Neg | O::F32Copysign => 2,
-        O::F64Add | O::F64Sub | O::F64Mul | O::F64Min | O::F64Max | O::F64Abs | O::F64Neg | O::F64Copysign => 2,
-        O::F32Ceil | O::F32Floor | O::F32Trunc | O::F32Nearest => 2,
-        O::F64Ceil | O::F64Floor | O::F64Trunc | O::F64Nearest => 2,
-        O::F32Eq | O::F32Ne | O::F32Lt | O::F32Gt | O::F32Le | O::F32Ge => 2,
-        O::F64Eq | O::F64Ne | O::F64Lt | O::F64Gt | O::F64Le | O::F64Ge => 2,
-        O::F32x4Add | O::F32x4Sub | O::F32x4Mul | O::F32x4Min | O::F32x4Max | O::F32x4PMin | O::F32x4PMax => 3,
-        O::F64x2Add | O::F64x2Sub | O::F64x2Mul | O::F64x2Min | O::F64x2Max | O::F64x2PMin | O::F64x2PMax => 3,
-        O::F32x4Abs | O::F32x4Neg | O::F32x4Ceil | O::F32x4Floor | O::F32x4Trunc | O::F32x4Nearest => 3,
-        O::F64x2Abs | O::F64x2Neg | O::F64x2Ceil | O::F64x2Floor | O::F64x2Trunc | O::F64x2Nearest => 3,
-        O::F32x4Eq | O::F32x4Ne | O::F32x4Lt | O::F32x4Gt | O::F32x4Le | O::F32x4Ge => 3,
-        O::F64x2Eq | O::F64x2Ne | O::F64x2Lt | O::F64x2Gt | O::F64x2Le | O::F64x2Ge => 3,
+pub const fn of(opcode: u16) -> u16 {
+    match opcode {
+        // unreachable, nop, block, loop, else, end, drop: engines give these no machine code, or fold them into others.
+        0x00..=0x03 | 0x05 | 0x0b | 0x1a => 0,
+        // local.get, local.set, local.tee
+        0x20..=0x22 => 0,
+        // i32.const, i64.const, f32.const, f64.const, v128.const
+        0x41..=0x44 | 0xfd0c => 0,
+        // if
+        0x04 => 4,
+        // br_if
+        0x0d => 12,
+        // br_table
+        0x0e => 8,
+        // call
+        0x10 => 28,
+        // call_indirect
+        0x11 => 56,
+        // Divisions and remainders of i32, of i64
+        0x6d..=0x70 | 0x7f..=0x82 => 40,
+        // memory.grow
+        0x40 => 10_000,
+        // memory.init, memory.copy, memory.fill, table.init, table.copy
+        0xfc08 | 0xfc0a | 0xfc0b | 0xfc0c | 0xfc0e => 28,
+        // and, or, xor, shl, shr_s, shr_u, rotl, rotr of i32, of i64: additions are often part of an address or of a branch, these
+        // hardly ever are.
+        0x71..=0x78 | 0x83..=0x8a => 2,
+        // clz, ctz, popcnt of i32, of i64
+        0x67..=0x69 | 0x79..=0x7b => 2,
+        // i32.mul, i64.mul, select
+        0x6c | 0x7e | 0x1b => 2,
+        // div, sqrt of f32, of f64
+        0x95 | 0x91 | 0xa3 | 0x9f => 4,
+        // div, sqrt of f32x4, of f64x2
+        0xfde7 | 0xfde3 | 0xfdf3 | 0xfdef => 4,
+        // abs to nearest of f32, of f64; add to copysign of f32, of f64; comparisons of both
+        0x8b..=0x90 | 0x99..=0x9e | 0x92..=0x98 | 0xa0..=0xa6 | 0x5b..=0x66 => 2,
+        // abs, neg, add to pmax of f32x4, of f64x2
+        0xfde0 | 0xfde1 | 0xfde4..=0xfdeb | 0xfdec | 0xfded | 0xfdf0..=0xfdf7 => 3,
+        // ceil, floor, trunc, nearest of f32x4, of f64x2; comparisons of both
+        0xfd67..=0xfd6a | 0xfd74 | 0xfd75 | 0xfd7a | 0xfd94 | 0xfd41..=0xfd4c => 3,
         _ => 1,
     }
-}
-
-/// Whether the last operand is a length that is paid for as well.
-pub fn has_length(operator: &Operator<'_>) -> bool {
-    matches!(
-        operator,
-        Operator::MemoryCopy { .. }
-            | Operator::MemoryFill { .. }
-            | Operator::MemoryInit { .. }
-            | Operator::TableCopy { .. }
-            | Operator::TableInit { .. }
-    )
 }
 
 /// Whether the last argument of a host function is a length that is paid for as well.

@@ -112,6 +112,13 @@ impl Operands {
         self.most = self.most.max(self.height);
     }
 
+    /// Takes the effect of an instruction that is reached and only takes and gives operands.
+    #[inline]
+    pub fn plain(&mut self, token: &Token) {
+        self.replace(token.takes.into(), token.gives.into());
+        self.most = self.most.max(self.height);
+    }
+
     /// Takes the effect of a call of a function of this type, but for so many parameters and results.
     pub fn call(&mut self, ty: Option<&FuncType>, without: u64) {
         let (takes, gives) = arity(ty);

@@ -13,7 +13,9 @@ pub mod cost;
 pub mod ending;
 pub mod frame;
 pub mod module;
+mod reader;
 pub mod token;
 pub mod verify;
 
+pub use reader::Malformed;
 pub use verify::{Fault, verify};

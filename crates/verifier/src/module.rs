@@ -3,10 +3,9 @@
 use std::ops::Range;
 
 use manyhands_abi::NAMESPACE;
-use wasmparser::{
-    BinaryReaderError, CompositeInnerType, ElementItems, ExternalKind, FuncType, FunctionBody, MemoryType, Operator,
-    Parser, Payload, TypeRef, ValType,
-};
+use wasmparser::{BinaryReader, ExternalKind, FuncType, FunctionBody, MemoryType, ValType};
+
+use crate::reader::{Malformed, Reader};
 
 /// A global.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +21,8 @@ pub struct Global {
 /// What is known of a module without looking into its functions.
 #[derive(Default)]
 pub struct Module<'a> {
-    /// Function types; `None` for others.
-    pub types: Vec<Option<FuncType>>,
+    /// Function types.
+    pub types: Vec<FuncType>,
     /// Names of imported functions.
     pub imports: Vec<&'a str>,
     /// Type of each function, imports first.
@@ -47,104 +46,142 @@ pub struct Module<'a> {
 }
 
 impl<'a> Module<'a> {
-    /// Reads a module, without validating it.
+    /// Reads a module, without validating it. Nothing is read otherwise than any engine reads it: what jobs must not
+    /// use is refused wherever it would change what follows.
     ///
     /// # Errors
-    /// Those of the parser.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, BinaryReaderError> {
+    /// [`Malformed`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut module = Self::default();
-        for payload in Parser::new(0).parse_all(bytes) {
-            let payload = payload?;
-            if let Some(section) = payload.as_section() {
-                module.sections.push(section);
-            }
-            module.payload(payload)?;
+        let mut reader = Reader::new(bytes, 0);
+        if reader.take(8)? != b"\0asm\x01\0\0\0" {
+            return Reader::new(bytes, 0).fail("not a WebAssembly module of version 1");
         }
-        module.tabled.sort_unstable();
-        module.tabled.dedup();
+        while !reader.is_at_end() {
+            let id = reader.u8()?;
+            let mut section = reader.part()?;
+            module.sections.push((id, section.offset()..reader.offset()));
+            module.section(id, &mut section)?;
+        }
+        let mut is_tabled = vec![false; module.functions.len()];
+        for function in &module.tabled {
+            if let Some(is_tabled) = is_tabled.get_mut(*function as usize) {
+                *is_tabled = true;
+            }
+        }
+        module.tabled =
+            (0..).zip(is_tabled).filter_map(|(function, is_tabled)| is_tabled.then_some(function)).collect();
         Ok(module)
     }
 
-    fn payload(&mut self, payload: Payload<'a>) -> Result<(), BinaryReaderError> {
-        match payload {
-            Payload::TypeSection(section) => {
-                for group in section {
-                    self.types.extend(group?.into_types().map(|ty| match ty.composite_type.inner {
-                        CompositeInnerType::Func(ty) => Some(ty),
-                        _ => None,
-                    }));
+    fn section(&mut self, id: u8, section: &mut Reader<'a>) -> Result<(), Malformed> {
+        match id {
+            1 => self.types.append(&mut section.list(Reader::function_type)?),
+            2 => {
+                for _ in 0..section.u32()? {
+                    self.import(section)?;
                 }
             }
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    let import = import?;
-                    if import.module != NAMESPACE || !matches!(import.ty, TypeRef::Func(_)) {
-                        self.foreign.get_or_insert(import.name);
-                    }
-                    match import.ty {
-                        TypeRef::Func(ty) => {
-                            self.imports.push(import.name);
-                            self.functions.push(ty);
-                        }
-                        TypeRef::Global(ty) => {
-                            self.globals.push(Global { ty: ty.content_type, mutable: ty.mutable, start: None });
-                        }
-                        TypeRef::Memory(ty) => drop(self.memory.get_or_insert((ty, true))),
-                        _ => {}
-                    }
-                }
-            }
-            Payload::FunctionSection(section) => {
-                for ty in section {
-                    self.functions.push(ty?);
-                }
-            }
-            Payload::MemorySection(section) => {
-                for memory in section {
-                    let memory = memory?;
+            3 => self.functions.append(&mut section.list(Reader::u32)?),
+            // Later versions have tables that begin with functions, which could be called then; these are not read.
+            4 => drop(section.list(table_type)?),
+            5 => {
+                for memory in section.list(memory_type)? {
                     self.memory.get_or_insert((memory, false));
                 }
             }
-            Payload::GlobalSection(section) => {
-                for global in section {
-                    let global = global?;
-                    let start = match global.init_expr.get_operators_reader().read()? {
-                        Operator::I32Const { value } => Some(value.into()),
-                        Operator::I64Const { value } => Some(value),
-                        _ => None,
-                    };
-                    self.globals.push(Global { ty: global.ty.content_type, mutable: global.ty.mutable, start });
+            6 => self.globals.append(&mut section.list(|section| {
+                let (ty, mutable) = global_type(section)?;
+                let start = match constant(section)? {
+                    Constant::Integer(value) => Some(value),
+                    _ => None,
+                };
+                Ok(Global { ty, mutable, start })
+            })?),
+            7 => self.exports.append(&mut section.list(|section| {
+                let name = section.name()?;
+                let kind = match section.u8()? {
+                    0 => ExternalKind::Func,
+                    1 => ExternalKind::Table,
+                    2 => ExternalKind::Memory,
+                    3 => ExternalKind::Global,
+                    _ => return section.fail("an export of what jobs must not have"),
+                };
+                Ok((name, kind, section.u32()?))
+            })?),
+            8 => {
+                self.starts = true;
+                section.u32()?;
+            }
+            9 => {
+                for _ in 0..section.u32()? {
+                    self.elements(section)?;
                 }
             }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    let export = export?;
-                    self.exports.push((export.name, export.kind, export.index));
-                }
+            10 => self.bodies.append(&mut section.list(|section| {
+                let body = section.part()?;
+                Ok(FunctionBody::new(BinaryReader::new(body.rest(), body.offset())))
+            })?),
+            // Data, and what people add, say nothing about work.
+            0 | 11 | 12 => return Ok(()),
+            _ => return section.fail("a section that jobs must not have"),
+        }
+        section.end()
+    }
+
+    fn import(&mut self, section: &mut Reader<'a>) -> Result<(), Malformed> {
+        let (space, name) = (section.name()?, section.name()?);
+        let kind = section.u8()?;
+        if space != NAMESPACE || kind != 0 {
+            self.foreign.get_or_insert(name);
+        }
+        match kind {
+            0 => {
+                self.imports.push(name);
+                self.functions.push(section.u32()?);
             }
-            Payload::ElementSection(section) => {
-                for segment in section {
-                    match segment?.items {
-                        ElementItems::Functions(items) => {
-                            for function in items {
-                                self.tabled.push(function?);
-                            }
-                        }
-                        ElementItems::Expressions(_, items) => {
-                            for expression in items {
-                                if let Operator::RefFunc { function_index } =
-                                    expression?.get_operators_reader().read()?
-                                {
-                                    self.tabled.push(function_index);
-                                }
-                            }
-                        }
-                    }
-                }
+            1 => table_type(section)?,
+            2 => {
+                let memory = memory_type(section)?;
+                self.memory.get_or_insert((memory, true));
             }
-            Payload::StartSection { .. } => self.starts = true,
-            Payload::CodeSectionEntry(body) => self.bodies.push(body),
-            _ => {}
+            3 => {
+                let (ty, mutable) = global_type(section)?;
+                self.globals.push(Global { ty, mutable, start: None });
+            }
+            _ => return section.fail("an import of what jobs must not have"),
+        }
+        Ok(())
+    }
+
+    /// One segment. Three bits say whether it is not put into a table by itself, whether it says into which or of what
+    /// kind it is, and whether it has expressions instead of numbers.
+    fn elements(&mut self, section: &mut Reader<'a>) -> Result<(), Malformed> {
+        let flags = section.u32()?;
+        if flags > 7 {
+            return section.fail("a segment that jobs must not have");
+        }
+        let (passive, explicit, expressions) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        if !passive {
+            if explicit {
+                section.u32()?;
+            }
+            constant(section)?;
+        }
+        if passive || explicit {
+            let is_known = if expressions { section.value_type().is_ok() } else { section.u8()? == 0 };
+            if !is_known {
+                return section.fail("a segment that jobs must not have");
+            }
+        }
+        for _ in 0..section.u32()? {
+            if expressions {
+                if let Constant::Function(function) = constant(section)? {
+                    self.tabled.push(function);
+                }
+            } else {
+                self.tabled.push(section.u32()?);
+            }
         }
         Ok(())
     }
@@ -161,7 +198,7 @@ impl<'a> Module<'a> {
 
     /// A function type.
     pub fn type_at(&self, ty: u32) -> Option<&FuncType> {
-        self.types.get(ty as usize)?.as_ref()
+        self.types.get(ty as usize)
     }
 
     /// The index of an export of this kind.
@@ -186,4 +223,63 @@ impl<'a> Module<'a> {
         }
         is_entry
     }
+}
+
+/// What a constant expression comes to, as far as that matters.
+enum Constant {
+    Integer(i64),
+    Function(u32),
+    Other,
+}
+
+/// One instruction and its `end`: sums of constants are for later versions of WebAssembly.
+fn constant(section: &mut Reader<'_>) -> Result<Constant, Malformed> {
+    let constant = match section.u8()? {
+        0x41 => Constant::Integer(section.i32()?.into()),
+        0x42 => Constant::Integer(section.i64()?),
+        0xd2 => Constant::Function(section.u32()?),
+        first => {
+            match first {
+                // global.get
+                0x23 => drop(section.u32()?),
+                // f32.const, f64.const, v128.const
+                0x43 => drop(section.take(4)?),
+                0x44 => drop(section.take(8)?),
+                0xfd if section.u32()? == 0x0c => drop(section.take(16)?),
+                // ref.null
+                0xd0 => drop(section.value_type()?),
+                _ => return section.fail("a constant that jobs must not use"),
+            }
+            Constant::Other
+        }
+    };
+    if section.u8()? == 0x0b { Ok(constant) } else { section.fail("a constant that is more than one") }
+}
+
+fn global_type(section: &mut Reader<'_>) -> Result<(ValType, bool), Malformed> {
+    let ty = section.value_type()?;
+    match section.u8()? {
+        mutable @ (0 | 1) => Ok((ty, mutable == 1)),
+        _ => section.fail("a global that jobs must not have"),
+    }
+}
+
+fn table_type(section: &mut Reader<'_>) -> Result<(), Malformed> {
+    section.value_type()?;
+    limits(section).map(drop)
+}
+
+fn memory_type(section: &mut Reader<'_>) -> Result<MemoryType, Malformed> {
+    let (initial, maximum) = limits(section)?;
+    Ok(MemoryType { memory64: false, shared: false, initial, maximum, page_size_log2: None })
+}
+
+fn limits(section: &mut Reader<'_>) -> Result<(u64, Option<u64>), Malformed> {
+    let has_maximum = match section.u8()? {
+        // Other bits stand for shared and 64-bit memories.
+        flag @ (0 | 1) => flag == 1,
+        _ => return section.fail("a memory or table that jobs must not have"),
+    };
+    let initial = section.u32()?.into();
+    Ok((initial, if has_maximum { Some(section.u32()?.into()) } else { None }))
 }

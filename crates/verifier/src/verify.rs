@@ -15,12 +15,13 @@ use core::fmt;
 use manyhands_abi::{
     CAUSE, CAUSE_FUEL, CAUSE_MEMORY, CAUSE_STACK, COST_TABLE, IMPORTS, METER, METER_STACK_BITS, NAMESPACE, REDUCE, RUN,
 };
-use wasmparser::{BinaryReaderError, BlockType, ExternalKind, ValType};
+use wasmparser::{BlockType, ExternalKind, ValType};
 
 use crate::calls::Calls;
 use crate::cost;
 use crate::frame::{self, Operands};
 use crate::module::Module;
+use crate::reader::Malformed;
 use crate::token::{Kind, Token, Tokens, takes_meter};
 
 /// The most functions in a row of which each is paid for by the one before.
@@ -50,9 +51,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl From<BinaryReaderError> for Fault {
-    fn from(error: BinaryReaderError) -> Self {
-        Self { function: None, offset: error.offset(), reason: error.message().to_owned() }
+impl From<Malformed> for Fault {
+    fn from(Malformed { offset, reason }: Malformed) -> Self {
+        Self { function: None, offset, reason: reason.to_owned() }
     }
 }
 
@@ -241,14 +242,9 @@ impl Verifier<'_> {
         let located = |fault: Fault| Fault { function: Some(function), ..fault };
         self.known[at] = Known::Open;
         let ty = self.module.type_of(function);
-        let mut locals = ty.map_or(0, |ty| ty.params().len() as u64);
-        let mut vectors = ty.is_some_and(|ty| ty.params().contains(&ValType::V128));
-        for group in code.get_locals_reader().map_err(|error| located(error.into()))? {
-            let (count, ty) = group.map_err(|error| located(error.into()))?;
-            locals += u64::from(count);
-            vectors |= ty == ValType::V128;
-        }
         let tokens = Tokens::read(code).map_err(|error| located(error.into()))?;
+        let locals = ty.map_or(0, |ty| ty.params().len() as u64) + u64::from(tokens.locals);
+        let mut vectors = tokens.vectors || ty.is_some_and(|ty| ty.params().contains(&ValType::V128));
         let looks = code.as_bytes().ends_with(&self.suffix);
         let meter = self.meters[at];
         let params = ty.map_or(0, |ty| ty.params().len());
@@ -377,7 +373,7 @@ impl<'a> Scan<'a, '_, '_> {
     /// Instructions in a row. Behind the last one come some that are allowed nowhere.
     fn from<const COUNT: usize>(&self, at: usize) -> [Kind; COUNT] {
         let tokens = self.tokens.all.get(at..).unwrap_or_default();
-        std::array::from_fn(|at| tokens.get(at).map_or(Kind::Forbidden, |token| token.kind))
+        std::array::from_fn(|at| tokens.get(at).map_or(Kind::Nothing, |token| token.kind))
     }
 
     fn is_over(&self) -> bool {
@@ -486,6 +482,14 @@ impl<'a> Scan<'a, '_, '_> {
         let Some(token) = self.tokens.all.get(self.next) else { return Ok(()) };
         let Some(state) = self.live else { return self.dead(token) };
         match token.kind {
+            // Most of all instructions, without asking again what they are.
+            Kind::Plain => {
+                self.length_paid = false;
+                self.spend(state, token.cost.into())?;
+                self.operands.plain(token);
+                self.next += 1;
+                Ok(())
+            }
             Kind::GlobalGet(global_index) if global_index == self.verifier.meter => self.sequence(state),
             Kind::LocalGet(local_index) if Some(local_index) == self.meter_local => self.sequence(state),
             Kind::LocalTee(local_index) if self.is_length(local_index, state) => self.length(state, local_index),
@@ -781,7 +785,6 @@ impl<'a> Scan<'a, '_, '_> {
         let mut units = u64::from(token.cost);
         let mut after = state;
         match token.kind {
-            Kind::Forbidden => return self.fault("an instruction that jobs must not use"),
             Kind::Call(function_index) => match function_index.checked_sub(self.verifier.module.imported()) {
                 None => {
                     units = cost::HOST_CALL;

@@ -1,12 +1,12 @@
 //! What the worker believes, and why it believes a grant.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, Limits, Timestamp, WorkerId};
 use manyhands_protocol::{Grant, Lease, Leases, Release};
 use manyhands_signing::{Fingerprint, KeyRing, PublicKey, Signed, Statement as _, TrustList, Untrusted, Verified};
+use manyhands_sorted::Sorted;
 
 use crate::event::Refusal;
 
@@ -19,7 +19,7 @@ pub(crate) struct Belief {
     root: Option<PublicKey>,
     ring: Option<KeyRing>,
     /// By the sealed module. As signed too: what was verified once is the same bytes or verified again.
-    releases: BTreeMap<Digest, (Signed<Release>, Verified<Release>)>,
+    releases: Sorted<Digest, (Signed<Release>, Verified<Release>)>,
 }
 
 /// What was found good about a grant.
@@ -49,7 +49,7 @@ pub(crate) struct Unfit {
 
 impl Belief {
     pub(crate) fn new(me: WorkerId, pinned: Fingerprint, version: u64) -> Self {
-        Self { me, pinned, version, root: None, ring: None, releases: BTreeMap::new() }
+        Self { me, pinned, version, root: None, ring: None, releases: Sorted::default() }
     }
 
     /// Believes a trust list from now on, if it is the pinned root's and no older than one seen before.
@@ -84,8 +84,7 @@ impl Belief {
     /// Whether leases that were believed before are believed still.
     pub(crate) fn upholds(&self, now: Timestamp, terms: &Terms) -> bool {
         let ring = self.ring.as_ref();
-        ring.is_some_and(|ring| ring.verify(&terms.signed, now).is_ok())
-            && self.releases.contains_key(&terms.leases.module)
+        ring.is_some_and(|ring| ring.verify(&terms.signed, now).is_ok()) && self.releases.contains(&terms.leases.module)
     }
 
     /// Whether this is work that the coordinator gave to this worker, whole and permitted.

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use manyhands_model::quantity::milliseconds;
 use manyhands_model::{JobName, Outcome, UnitId};
 use manyhands_protocol::Settlement;
 use manyhands_signing::Untrusted;
@@ -179,7 +180,7 @@ impl fmt::Display for Event {
         match self {
             Self::Joined => f.write_str("joined the coordinator"),
             Self::Lost { reason, retry_in } => {
-                write!(f, "no connection ({reason}); trying again in {:.1} s", retry_in.as_secs_f64())
+                write!(f, "no connection ({reason}); trying again in {}", Seconds(*retry_in))
             }
             Self::ClockDiffers { by, ahead } => {
                 let direction = if *ahead { "ahead of" } else { "behind" };
@@ -204,7 +205,7 @@ impl fmt::Display for Event {
             Self::TooLate { unit } => {
                 write!(f, "unit {} of {} was not finished by its deadline", unit.index, unit.run.short())
             }
-            Self::Resting { wait } => write!(f, "failed too often; taking no work for {:.1} s", wait.as_secs_f64()),
+            Self::Resting { wait } => write!(f, "failed too often; taking no work for {}", Seconds(*wait)),
             Self::Settled { unit, settlement } => {
                 let UnitId { run, index } = unit;
                 match settlement {
@@ -224,5 +225,15 @@ impl fmt::Display for Event {
                 write!(f, "left: {executed} executed, {recorded} recorded, {kept} kept for the next start")
             }
         }
+    }
+}
+
+/// Seconds with one digit behind the point. Without floats, whose text would be a tenth of a browser's runtime.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = milliseconds(self.0).saturating_add(50) / 100;
+        write!(f, "{}.{} s", tenths / 10, tenths % 10)
     }
 }

@@ -9,6 +9,7 @@
 use core::time::Duration;
 
 use manyhands_model::Timestamp;
+use manyhands_model::quantity::milliseconds;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
@@ -92,17 +93,12 @@ impl Link {
     pub(crate) fn set_back(&mut self, by: Duration) {
         match self {
             Self::Down(None) => {}
-            Self::Down(Some(at)) | Self::Dialling(at) | Self::Introduced(at) => *at = before(*at, by),
+            Self::Down(Some(at)) | Self::Dialling(at) | Self::Introduced(at) => *at = at.before(by),
             Self::Up { ping_at, silent_at, .. } => {
-                (*ping_at, *silent_at) = (before(*ping_at, by), before(*silent_at, by));
+                (*ping_at, *silent_at) = (ping_at.before(by), silent_at.before(by));
             }
         }
     }
-}
-
-/// The moment `by` earlier.
-pub(crate) fn before(at: Timestamp, by: Duration) -> Timestamp {
-    Timestamp(at.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// Waits that grow, and differ from worker to worker.
@@ -127,7 +123,8 @@ impl BackOff {
         let ceiling = self.longest.min(self.shortest.saturating_mul(1 << self.failures.min(16)));
         self.failures = self.failures.saturating_add(1);
         // Never nothing: a failure that is immediate would keep a processor busy.
-        ceiling.mul_f64(f64::from(random.next_u32()) / f64::from(u32::MAX)).max(self.shortest / 5)
+        let millis = milliseconds(ceiling).saturating_mul(random.next_u32().into()) >> u32::BITS;
+        Duration::from_millis(millis).max(self.shortest / 5)
     }
 
     pub(crate) const fn reset(&mut self) {

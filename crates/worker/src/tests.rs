@@ -1,7 +1,6 @@
 //! Stories of one worker, told by what it does.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
@@ -158,7 +157,7 @@ impl World {
     fn trust(&self, version: u64, revoked: bool) -> TrustList {
         let keys = vec![TrustedKey { key: self.signing.public(), revoked }];
         let validity = self.validity(1_000_000);
-        TrustList { version, validity, keys, floors: BTreeMap::new(), revoked_modules: vec![] }
+        TrustList { version, validity, keys, floors: vec![], revoked_modules: vec![] }
     }
 
     fn challenge(&self) -> Challenge {
@@ -532,7 +531,7 @@ fn withdrawn_releases_and_modules_are_not_executed() {
         world.give_ready(1);
         let mut list = world.trust(8, false);
         if by_floor {
-            list.floors.insert("a-job".parse().unwrap(), 4);
+            list.floors.push(("a-job".parse().unwrap(), 4));
         } else {
             list.revoked_modules.push(Digest::of(b"module"));
         }

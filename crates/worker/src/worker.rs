@@ -12,10 +12,11 @@
 //! a pity to lose is put on disk as well: one that took a while, or that nobody acknowledges.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use manyhands_model::quantity::milliseconds;
 use manyhands_model::{Digest, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
     Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, LEASES_MAX, Lease, REPORTS_BYTES_MAX, Receipt,
@@ -23,12 +24,13 @@ use manyhands_protocol::{
 };
 use manyhands_signing::trust::CLOCK_SKEW_MAX;
 use manyhands_signing::{Draft, Fingerprint, Keypair, PublicKey, Signature, Signed, TrustList, Untrusted};
+use manyhands_sorted::{Sorted, SortedSet};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::belief::{Belief, Terms, Unfit, Work};
 use crate::event::{Event, Pause, Refusal};
-use crate::link::{BackOff, Due, GREETING_TIME, Link, before};
+use crate::link::{BackOff, Due, GREETING_TIME, Link};
 
 /// Waits before the next try to connect.
 const RECONNECT: BackOff = BackOff::new(Duration::from_millis(500), Duration::from_secs(60));
@@ -344,7 +346,7 @@ enum Kept {
 struct Sent {
     parcel: Parcel,
     /// Leases that have no receipt yet.
-    missing: BTreeSet<LeaseId>,
+    missing: Vec<LeaseId>,
     kept: Kept,
 }
 
@@ -368,23 +370,23 @@ pub struct Worker {
     belief: Belief,
     /// Modules that the shell has ready, the one that was not used for longest first.
     modules: VecDeque<Digest>,
-    fetching: BTreeSet<Digest>,
-    units: BTreeMap<LeaseId, Unit>,
+    fetching: SortedSet<Digest>,
+    units: Sorted<LeaseId, Unit>,
     /// When the leases of those end.
-    deadlines: BTreeSet<(Timestamp, LeaseId)>,
+    deadlines: SortedSet<(Timestamp, LeaseId)>,
     /// How many of those are being executed.
     running: usize,
     /// Those that are not running, in the order in which they were granted.
     queue: VecDeque<LeaseId>,
     /// What is executed and not signed yet, by its run.
-    finished: BTreeMap<RunId, Finished>,
+    finished: Sorted<RunId, Finished>,
     /// What the shell was asked to sign, by its number.
-    unsigned: BTreeMap<u64, Unsigned>,
+    unsigned: Vec<(u64, Unsigned)>,
     signatures: u64,
     /// Parcels that the coordinator has not acknowledged as a whole.
-    outbox: BTreeMap<Digest, Sent>,
+    outbox: Sorted<Digest, Sent>,
     /// Where the leases of those are.
-    reported: BTreeMap<LeaseId, (Digest, UnitId)>,
+    reported: Sorted<LeaseId, (Digest, UnitId)>,
     /// Leases that were given up while there was nobody to tell.
     owed: Vec<ClientMessage>,
     /// Leases that were asked for and are not here yet.
@@ -423,16 +425,16 @@ impl Worker {
             reconnect: RECONNECT,
             belief: Belief::new(me, pinned, trust_version),
             modules: VecDeque::new(),
-            fetching: BTreeSet::new(),
-            units: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            fetching: SortedSet::default(),
+            units: Sorted::default(),
+            deadlines: SortedSet::default(),
             running: 0,
             queue: VecDeque::new(),
-            finished: BTreeMap::new(),
-            unsigned: BTreeMap::new(),
+            finished: Sorted::default(),
+            unsigned: Vec::new(),
             signatures: 0,
-            outbox: BTreeMap::new(),
-            reported: BTreeMap::new(),
+            outbox: Sorted::default(),
+            reported: Sorted::default(),
             owed: Vec::new(),
             wanted: 0,
             unit_time: None,
@@ -533,7 +535,7 @@ impl Worker {
         if self.ended {
             return None;
         }
-        let leases = self.deadlines.first().map(|(at, _)| *at);
+        let leases = self.deadlines.first().map(|((at, _), ())| *at);
         let finished = self.finished.values().map(|finished| finished.since.after(TOGETHER)).min();
         let unsaved = self.outbox.values().filter_map(|sent| match sent.kept {
             Kept::Until(at) => Some(at),
@@ -555,22 +557,22 @@ impl Worker {
         if now < self.now {
             let by = self.now.since(now);
             self.link.set_back(by);
-            self.rest_until = self.rest_until.map(|at| before(at, by));
-            self.draining = self.draining.map(|at| before(at, by));
+            self.rest_until = self.rest_until.map(|at| at.before(by));
+            self.draining = self.draining.map(|at| at.before(by));
             for unit in self.units.values_mut() {
                 if let Stage::Running { since, .. } = &mut unit.stage {
-                    *since = before(*since, by);
+                    *since = since.before(by);
                 }
             }
             for finished in self.finished.values_mut() {
-                finished.since = before(finished.since, by);
+                finished.since = finished.since.before(by);
             }
             for sent in self.outbox.values_mut() {
                 if let Kept::Until(at) = &mut sent.kept {
-                    *at = before(*at, by);
+                    *at = at.before(by);
                 }
             }
-            self.resting.iter_mut().for_each(|until| *until = before(*until, by));
+            self.resting.iter_mut().for_each(|until| *until = until.before(by));
         }
         self.now = now;
     }
@@ -603,7 +605,7 @@ impl Worker {
         self.link = Link::Down(Some(now.after(wait)));
         self.wanted = 0;
         // It was for this connection alone.
-        self.unsigned.retain(|_, unsigned| !matches!(unsigned, Unsigned::Greeting(_)));
+        self.unsigned.retain(|(_, unsigned)| !matches!(unsigned, Unsigned::Greeting(_)));
         self.say(Event::Lost { reason, retry_in: wait });
     }
 
@@ -622,7 +624,9 @@ impl Worker {
         self.rest_until = self.rest_until.filter(|until| *until > now);
         self.resting.retain(|until| *until > now);
         // Nobody waits for what its lease no longer covers; the slot is better used otherwise.
-        while let Some((_, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some(&((at, id), ())) = self.deadlines.first()
+            && at <= now
+        {
             if let Some(unit) = self.drop_unit(id) {
                 self.say(Event::TooLate { unit: unit.id() });
             }
@@ -689,12 +693,12 @@ impl Worker {
     }
 
     fn greets(&self) -> bool {
-        self.unsigned.values().any(|unsigned| matches!(unsigned, Unsigned::Greeting(_)))
+        self.unsigned.iter().any(|(_, unsigned)| matches!(unsigned, Unsigned::Greeting(_)))
     }
 
     fn have_signed(&mut self, now: Timestamp, message: Vec<u8>, unsigned: Unsigned) {
         self.signatures += 1;
-        self.unsigned.insert(self.signatures, unsigned);
+        self.unsigned.push((self.signatures, unsigned));
         match &self.key {
             Key::Held(keypair) => self.signed(now, self.signatures, keypair.sign(&message)),
             Key::Elsewhere(_) => self.effects.push_back(Effect::Sign(self.signatures, message)),
@@ -702,21 +706,21 @@ impl Worker {
     }
 
     fn signed(&mut self, now: Timestamp, number: u64, signature: Signature) {
-        match self.unsigned.remove(&number) {
-            Some(Unsigned::Greeting(draft)) => {
+        let Some(at) = self.unsigned.iter().position(|(its, _)| *its == number) else { return };
+        match self.unsigned.remove(at).1 {
+            Unsigned::Greeting(draft) => {
                 let greeting = draft.signed(self.key.public(), signature);
                 let (body, slots, is_watched) = (self.body.clone(), self.pace.slots.max(1), self.is_watched);
                 let hello = Hello { greeting, body, slots, is_watched };
                 self.effects.push_back(Effect::Send(ClientMessage::Hello(hello)));
                 self.link = Link::Introduced(now.after(GREETING_TIME));
             }
-            Some(Unsigned::Reports { draft, units, outputs, took }) => {
+            Unsigned::Reports { draft, units, outputs, took } => {
                 let parcel = Parcel::new(Done { reports: draft.signed(self.key.public(), signature), outputs }, units);
                 self.send(ClientMessage::Done(parcel.done().clone()));
                 let wait = if took >= SAVED_FROM || self.stopping { Duration::ZERO } else { UNACKNOWLEDGED };
                 self.keep(parcel, Kept::Until(now.after(wait)));
             }
-            None => {}
         }
     }
 
@@ -742,11 +746,10 @@ impl Worker {
             self.effects.push_back(Effect::RememberTrust(version));
         }
         let belief = &self.belief;
-        let doubted: BTreeSet<LeaseId> =
-            self.units.iter().filter(|(_, unit)| !belief.upholds(now, &unit.terms)).map(|(id, _)| *id).collect();
+        let doubted = self.units_with(|unit| !belief.upholds(now, &unit.terms));
         if !doubted.is_empty() {
             self.say(Event::Refused(Refusal::Withdrawn));
-            self.give_back(|unit| doubted.contains(&unit.lease.id));
+            self.give_back_these(doubted);
         }
     }
 
@@ -786,7 +789,7 @@ impl Worker {
         let mut unwanted = Vec::new();
         for (lease, input) in units {
             let id = lease.id;
-            if self.units.contains_key(&id) || self.has_finished(terms.leases.run, id) {
+            if self.units.contains(&id) || self.has_finished(terms.leases.run, id) {
                 continue;
             }
             // Requests and grants cross on the way, so somewhat more than was asked for may come.
@@ -795,10 +798,10 @@ impl Worker {
                 continue;
             }
             let stage = if self.modules.contains(&module) { Stage::Ready } else { Stage::NeedsModule };
-            if stage == Stage::NeedsModule && self.fetching.insert(module) {
+            if stage == Stage::NeedsModule && self.fetching.insert(module, ()).is_none() {
                 self.effects.push_back(Effect::FetchModule { module, bytes: terms.module_bytes });
             }
-            self.deadlines.insert((terms.leases.validity.expires_at, id));
+            self.deadlines.insert((terms.leases.validity.expires_at, id), ());
             self.units.insert(id, Unit { terms: Arc::clone(&terms), lease, input, stage });
             self.queue.push_back(id);
         }
@@ -814,12 +817,12 @@ impl Worker {
 
     fn has_finished(&self, run: RunId, lease: LeaseId) -> bool {
         self.finished.get(&run).is_some_and(|finished| finished.has(lease))
-            || self.unsigned.values().any(|unsigned| unsigned.has(lease))
-            || self.reported.contains_key(&lease)
+            || self.unsigned.iter().any(|(_, unsigned)| unsigned.has(lease))
+            || self.reported.contains(&lease)
     }
 
     fn module_ready(&mut self, module: Digest) {
-        if !self.fetching.remove(&module) {
+        if self.fetching.remove(&module).is_none() {
             return;
         }
         self.modules.push_back(module);
@@ -829,7 +832,10 @@ impl Worker {
             }
         }
         if self.modules.len() > MODULES_MAX {
-            let needed: BTreeSet<Digest> = self.units.values().map(Unit::module).collect();
+            let mut needed = SortedSet::default();
+            for unit in self.units.values() {
+                needed.insert(unit.module(), ());
+            }
             if let Some(at) = self.modules.iter().position(|module| !needed.contains(module))
                 && let Some(unused) = self.modules.remove(at)
             {
@@ -888,7 +894,10 @@ impl Worker {
         if self.finished.get(&run).is_some_and(|finished| finished.module != unit.module() || finished.is_full()) {
             self.sign(now, run);
         }
-        let finished = self.finished.entry(run).or_insert_with(|| Finished::new(now, unit.module()));
+        if !self.finished.contains(&run) {
+            self.finished.insert(run, Finished::new(now, unit.module()));
+        }
+        let Some(finished) = self.finished.get_mut(&run) else { return };
         finished.took += took;
         finished.bytes += output.len();
         let message = if let Verdict::Aborted { message, .. } = &outcome.verdict { message.len() } else { 0 };
@@ -921,8 +930,10 @@ impl Worker {
     /// Keeps a parcel until it is acknowledged.
     fn keep(&mut self, parcel: Parcel, kept: Kept) {
         let units = &parcel.0.units;
-        let missing: BTreeSet<LeaseId> = units.iter().map(|(lease, _)| *lease).collect();
-        self.reported.extend(units.iter().map(|(lease, unit)| (*lease, (parcel.name(), *unit))));
+        let missing = units.iter().map(|(lease, _)| *lease).collect();
+        for (lease, unit) in units {
+            self.reported.insert(*lease, (parcel.name(), *unit));
+        }
         self.outbox.insert(parcel.name(), Sent { parcel, missing, kept });
     }
 
@@ -949,7 +960,7 @@ impl Worker {
     fn acknowledged(&mut self, lease: LeaseId, receipt: Receipt) {
         let Some((parcel, unit)) = self.reported.remove(&lease) else { return };
         if let Some(sent) = self.outbox.get_mut(&parcel) {
-            sent.missing.remove(&lease);
+            sent.missing.retain(|missing| *missing != lease);
             if sent.missing.is_empty() {
                 if sent.kept == Kept::OnDisk {
                     self.effects.push_back(Effect::Forget(parcel));
@@ -1010,7 +1021,10 @@ impl Worker {
     }
 
     fn give_back(&mut self, which: impl Fn(&Unit) -> bool) {
-        let leases = self.units_with(which);
+        self.give_back_these(self.units_with(which));
+    }
+
+    fn give_back_these(&mut self, leases: Vec<LeaseId>) {
         for lease in &leases {
             self.drop_unit(*lease);
         }
@@ -1027,10 +1041,15 @@ impl Worker {
             Stage::Running { since, .. } => Some(since),
             Stage::NeedsModule | Stage::Ready => None,
         };
-        let mut running: Vec<_> = self.units.iter().filter_map(|(id, unit)| Some((since(unit)?, *id))).collect();
-        running.sort_unstable();
-        let excess: BTreeSet<LeaseId> = running.into_iter().skip(self.slots()).map(|(_, id)| id).collect();
-        self.give_back(|unit| excess.contains(&unit.lease.id));
+        let mut running = SortedSet::default();
+        for (id, unit) in self.units.iter() {
+            if let Some(since) = since(unit) {
+                running.insert((since, *id), ());
+            }
+        }
+        if let Some((first, ())) = running.iter().nth(self.slots()) {
+            self.give_back(|unit| since(unit).is_some_and(|since| (since, unit.lease.id) >= *first));
+        }
     }
 
     fn slots(&self) -> usize {
@@ -1076,8 +1095,7 @@ impl Worker {
         let (least, most) = AHEAD_PER_SLOT;
         let ahead = self.unit_time.map_or(least, |time| {
             let each = time + self.pace.rest(time);
-            let units = AHEAD_TIME.as_millis() / each.as_millis().max(1);
-            u64::try_from(units).unwrap_or(most).clamp(least, most)
+            (milliseconds(AHEAD_TIME) / milliseconds(each).max(1)).clamp(least, most)
         });
         self.slots().saturating_mul(1 + usize::try_from(ahead).unwrap_or(1))
     }

@@ -228,7 +228,8 @@ impl KeyStore {
     ) -> Result<Signed<TrustList>, KeysError> {
         let mut state = self.state();
         if let Some((list, signed)) = &state.list {
-            let unchanged = list.floors == *floors && list.revoked_modules == revoked_modules;
+            let unchanged = list.floors.iter().map(|(job, floor)| (job, floor)).eq(floors)
+                && list.revoked_modules == revoked_modules;
             // A clock that was set back makes a list from the future, which workers refuse.
             let fresh = now >= list.validity.issued_at && now < list.validity.issued_at.after(TRUST_FRESH);
             if unchanged && fresh {
@@ -243,7 +244,7 @@ impl KeyStore {
             version,
             validity: Validity { issued_at: now, expires_at: now.after(TRUST_VALID) },
             keys: revoked.chain([TrustedKey { key: trust.current, revoked: false }]).collect(),
-            floors: floors.clone(),
+            floors: floors.iter().map(|(job, floor)| (job.clone(), *floor)).collect(),
             revoked_modules: revoked_modules.to_vec(),
         };
         let signed = Signed::new(&self.root, &list);

@@ -7,7 +7,7 @@
 
 use manyhands_abi::{CAUSE, METER, METER_STACK_BITS, NAMESPACE, REDUCE, RUN};
 use manyhands_verifier::module::Module as Known;
-use manyhands_verifier::token::{Tokens, takes_meter};
+use manyhands_verifier::token::{Tokens, arity_of, takes_meter};
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, EntityType, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
@@ -142,12 +142,13 @@ pub fn values(module: &[u8], function: u32) -> Result<Vec<Option<ValType>>, wasm
 
 /// Not those that only move one, nor those after whose end somebody may come from elsewhere.
 fn makes_a_value(operator: &Operator<'_>) -> bool {
-    use manyhands_verifier::token::{Kind, Token};
-    let token = Token::of(operator);
-    match token.kind {
-        Kind::LocalGet(_) | Kind::LocalTee(_) | Kind::GlobalGet(_) | Kind::I32Const(_) | Kind::I64Const(_) => false,
-        Kind::Call(_) | Kind::CallIndirect(_) => true,
-        _ => token.gives == 1,
+    use Operator as O;
+    match operator {
+        O::LocalGet { .. } | O::LocalTee { .. } | O::GlobalGet { .. } | O::I32Const { .. } | O::I64Const { .. } => {
+            false
+        }
+        O::Call { .. } | O::CallIndirect { .. } => true,
+        _ => arity_of(operator).1 == 1,
     }
 }
 
@@ -440,7 +441,9 @@ impl Weaver<'_, '_> {
         declared.extend(results.iter().map(|ty| (1, *ty)));
         let mut woven = Function::new(declared);
         let is_fuel = matches!(self.what, Weave::Fuel { .. });
-        let passes = is_fuel && takes_meter(ty, &Tokens::read_first(body, 5)?.all);
+        // What the verifier cannot read is no sealed module, and takes no meter.
+        let begins = Tokens::read_first(body, 5).unwrap_or_default().all;
+        let passes = is_fuel && takes_meter(ty, &begins);
         if is_fuel {
             self.begin_fuel(&mut woven.instructions(), at, passes.then(|| params.len() as u32 - 1), &locals);
         } else {

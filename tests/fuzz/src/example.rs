@@ -98,7 +98,7 @@ pub(crate) fn trust() -> TrustList {
             TrustedKey { key: key().public(), revoked: false },
             TrustedKey { key: Keypair::from_seed(&[8; 32]).public(), revoked: true },
         ],
-        floors: BTreeMap::from([(job(), 4)]),
+        floors: vec![(job(), 4)],
         revoked_modules: vec![Digest::of(b"withdrawn")],
     }
 }

@@ -112,7 +112,7 @@ fn weaker(
 /// Whether these four before it look at what is left, of fuel or of both.
 fn looks(four: [Option<Kind>; 4], local: u32) -> bool {
     const BELOW_ZERO: Kind = Kind::I64Const(i64::MIN | (UNIT / 2));
-    match four.map(|kind| kind.unwrap_or(Kind::Forbidden)) {
+    match four.map(|kind| kind.unwrap_or(Kind::Nothing)) {
         [_, Kind::LocalTee(to), Kind::I64Const(0), Kind::I64LtS] => to == local,
         [BELOW_ZERO, Kind::I64And, Kind::I64Const(0), Kind::I64Ne] => true,
         _ => false,
