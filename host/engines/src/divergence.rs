@@ -92,7 +92,7 @@ pub fn find(engines: [&mut dyn Engine; 2], sealed: &[u8], unit: &Unit<'_>) -> Re
         (EventKind::Call, Some(caller)) => caller,
         _ => (first.function, first.call),
     };
-    let types = values(sealed, function).map_err(|error| Failure::Refused(error.to_string()))?;
+    let types = values(sealed, function).map_err(Failure::Refused)?;
     let inside = pair.narrow(&|window| Weave::Inside { function, call, window }, &|numbers| made(&types, numbers))?;
     let made = inside.and_then(|(_, [ours, theirs])| {
         let instruction = ours.or(theirs)?.0;

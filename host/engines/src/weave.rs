@@ -105,7 +105,7 @@ pub fn weave(sealed: &[u8], what: &Weave<'_>) -> Result<Vec<u8>, String> {
         }
     }
     let values = match what {
-        Weave::Inside { function, .. } => values(sealed, *function).map_err(|error| error.to_string())?,
+        Weave::Inside { function, .. } => values(sealed, *function)?,
         _ => Vec::new(),
     };
     let mut weaver = Weaver { known: &known, what: *what, meter, cause, wide, values, imported: false, at: 0 };
@@ -115,9 +115,17 @@ pub fn weave(sealed: &[u8], what: &Weave<'_>) -> Result<Vec<u8>, String> {
 }
 
 /// For each instruction of a function, the type of the value that it makes, if it makes one.
-pub fn values(module: &[u8], function: u32) -> Result<Vec<Option<ValType>>, wasmparser::BinaryReaderError> {
+///
+/// # Errors
+/// Why the module is not valid.
+pub fn values(module: &[u8], function: u32) -> Result<Vec<Option<ValType>>, String> {
+    let imported = Known::read(module).map_err(|error| error.to_string())?.imported();
+    made(module, imported, function).map_err(|error| error.to_string())
+}
+
+fn made(module: &[u8], imported: u32, function: u32) -> Result<Vec<Option<ValType>>, wasmparser::BinaryReaderError> {
     let mut validator = Validator::new();
-    let mut index = Known::read(module)?.imported();
+    let mut index = imported;
     for payload in Parser::new(0).parse_all(module) {
         let ValidPayload::Func(func, body) = validator.payload(&payload?)? else { continue };
         if index != function {

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use manyhands_tests::browser::{Browser, Kind};
-use manyhands_tests::wait::until;
+use manyhands_tests::until;
 
 const CARD: &str = "document.querySelector('manyhands-volunteer')";
 
