@@ -1,6 +1,5 @@
 //! Real statements and messages, always the same: what the seeds are made of.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
