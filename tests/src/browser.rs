@@ -39,7 +39,7 @@ pub enum Kind {
 
 enum Hands {
     Driver(WebDriver),
-    Bidi(Bidi),
+    Bidi(Box<Bidi>),
 }
 
 /// A browser with a fresh profile. It ends with this value, and with this process.
@@ -280,5 +280,5 @@ async fn firefox(program: &Path, profile: &Path) -> (Hands, Group) {
     command.args(["--headless", "--no-remote", "--remote-debugging-port=0", "--profile"]).arg(profile);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let group = Group::start(&mut command).expect("Firefox starts");
-    (Hands::Bidi(Bidi::connect(profile).await), group)
+    (Hands::Bidi(Box::new(Bidi::connect(profile).await)), group)
 }
