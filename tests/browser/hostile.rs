@@ -17,7 +17,7 @@ use manyhands_protocol::{
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 use manyhands_tests::browser::{Kind, Volunteer};
-use manyhands_tests::{Coordinator, Page, Site, Worker, jobs, until};
+use manyhands_tests::{Coordinator, Page, Site, Worker, jobs};
 use serde_json::{Value, json};
 
 use crate::{browser, in_each_browser};
@@ -257,8 +257,7 @@ async fn attack_38_nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
             Trick::Noise | Trick::Flood => "The connection is lost",
             Trick::Silence => "Connecting to",
         };
-        let told = async || page.text().await.contains(words).then_some(());
-        until(&format!("the page says what happened: {trick:?}, {words}"), told).await;
+        page.says(words).await;
         if trick != Trick::Silence {
             assert!(!villain.heard().is_empty() || trick == Trick::AnotherRoot, "{trick:?}");
         }

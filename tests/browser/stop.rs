@@ -53,6 +53,13 @@ async fn nobody_computes_a_quarter_of_a_second_after_stop(kind: Kind) {
     let used_at = |at: Duration| samples.iter().find(|(when, _)| *when >= at).expect("it was sampled").1;
     let computed = used_at(clicked) - samples[0].1;
     let used = used_at(clicked + STOPPED + QUIET) - used_at(clicked + STOPPED);
+    for quarter in 0..20 {
+        let find = |at: Duration| samples.iter().find(|(when, _)| *when >= at).map(|(_, used)| *used);
+        let at = |n: u32| find(clicked + STOPPED * n);
+        if let (Some(from), Some(to)) = (at(quarter), at(quarter + 1)) {
+            eprintln!("   {:?}: {:?}", STOPPED * quarter, to - from);
+        }
+    }
     eprintln!(
         "{kind:?}: {computed:?} of processor time before the click, {used:?} in the {QUIET:?} from {STOPPED:?} after it"
     );
@@ -75,7 +82,7 @@ async fn press_and_sample(browser: &Browser, page: &Volunteer<'_>) -> Vec<Sample
             let when = now();
             samples.push((when, meter.processor_time()));
             if end.is_none() && told.load(Ordering::Relaxed) {
-                end = Some(now() + STOPPED + QUIET + STOPPED);
+                end = Some(now() + STOPPED + QUIET + STOPPED * 6);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
