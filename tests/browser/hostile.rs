@@ -17,7 +17,7 @@ use manyhands_protocol::{
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 use manyhands_tests::browser::{Kind, Volunteer};
-use manyhands_tests::{Coordinator, Page, Site, Worker, jobs, until};
+use manyhands_tests::{Coordinator, Page, Site, Worker, jobs};
 use serde_json::{Value, json};
 
 use crate::{browser, in_each_browser};
@@ -251,14 +251,13 @@ async fn attack_38_nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
         page.press().await;
         // What the visitor reads of it.
         let words = match trick {
-            Trick::Forged | Trick::ForgedRelease | Trick::ForAnother => "was refused",
+            Trick::Forged | Trick::ForgedRelease | Trick::ForAnother => "A unit was refused and not computed.",
             Trick::AnotherRoot => "This coordinator cannot prove who it is",
-            Trick::TooLong | Trick::NotNamed | Trick::NotSealed | Trick::NoModule => "could not be computed here",
+            Trick::TooLong | Trick::NotNamed | Trick::NotSealed | Trick::NoModule => "A unit could not be computed here.",
             Trick::Noise | Trick::Flood => "The connection is lost",
             Trick::Silence => "Connecting to",
         };
-        let told = async || page.text().await.contains(words).then_some(());
-        until(&format!("the page says what happened: {trick:?}, {words}"), told).await;
+        page.says(words).await;
         if trick != Trick::Silence {
             assert!(!villain.heard().is_empty() || trick == Trick::AnotherRoot, "{trick:?}");
         }

@@ -1,5 +1,7 @@
 //! The volunteer's page, as a person sees and uses it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -10,6 +12,8 @@ use crate::wait::until;
 pub const ELEMENT: &str = "document.querySelector('manyhands-volunteer')";
 /// Its one large button: Start, then Stop.
 pub const BUTTON: &str = "document.querySelector('manyhands-volunteer').shadowRoot.querySelector('button.main')";
+/// How long something may take to be said.
+const READING: Duration = Duration::from_secs(60);
 /// Notes what the element tells the page, and when the mouse was pressed.
 const WATCH: &str = "
     globalThis.heard = [];
@@ -63,6 +67,17 @@ impl<'a> Volunteer<'a> {
     /// Everything that can be read.
     pub async fn text(&self) -> String {
         self.browser.run(&format!("return {ELEMENT}.shadowRoot.querySelector('section').innerText")).await
+    }
+
+    /// Waits until these words can be read.
+    ///
+    /// # Panics
+    /// When they cannot, with what can.
+    pub async fn says(&self, words: &str) {
+        let read = until(words, async || self.text().await.contains(words).then_some(()));
+        if tokio::time::timeout(READING, read).await.is_err() {
+            panic!("the page does not say `{words}`, but:\n{}", self.text().await);
+        }
     }
 
     /// What the element has counted.
