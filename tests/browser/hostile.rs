@@ -253,7 +253,9 @@ async fn attack_38_nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
         let words = match trick {
             Trick::Forged | Trick::ForgedRelease | Trick::ForAnother => "A unit was refused and not computed.",
             Trick::AnotherRoot => "This coordinator cannot prove who it is",
-            Trick::TooLong | Trick::NotNamed | Trick::NotSealed | Trick::NoModule => "A unit could not be computed here.",
+            Trick::TooLong | Trick::NotNamed | Trick::NotSealed | Trick::NoModule => {
+                "A unit could not be computed here."
+            }
             Trick::Noise | Trick::Flood => "The connection is lost",
             Trick::Silence => "Connecting to",
         };

@@ -1,11 +1,9 @@
 //! The example jobs, as their authors publish them.
 
-use std::path::Path;
-
 use manyhands_sealer::{Sealed, seal};
 use serde_json::json;
 
-use crate::process::{run, workspace};
+use crate::process::{run_in, workspace};
 
 /// Name, module and an input that takes some milliseconds.
 ///
@@ -43,8 +41,8 @@ pub fn all() -> Vec<(&'static str, Sealed, Vec<u8>)> {
 fn build(name: &str, source: Option<&str>) -> Option<Vec<u8>> {
     let source = source.map(|source| workspace().join(source).display().to_string());
     let built = match &source {
-        Some(source) => run("manyhands", ["build", source]),
-        None => run("manyhands", ["build", "--package", name]),
+        Some(source) => run_in(workspace(), "manyhands", ["build", source]),
+        None => run_in(workspace(), "manyhands", ["build", "--package", name]),
     };
     let said = String::from_utf8_lossy(&built.stderr).into_owned();
     if source.is_some() && !built.status.success() && said.contains("clang") {
@@ -53,5 +51,5 @@ fn build(name: &str, source: Option<&str>) -> Option<Vec<u8>> {
     }
     assert!(built.status.success(), "{name}: {said}");
     let path = String::from_utf8(built.stdout).expect("a path");
-    Some(std::fs::read(Path::new(path.trim())).expect("a module"))
+    Some(std::fs::read(workspace().join(path.trim())).expect("a module"))
 }

@@ -45,7 +45,12 @@ fn program(name: &str) -> PathBuf {
 
 /// Runs a program of this workspace to its end, and returns all that it said.
 pub fn run<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> Output {
-    let output = Command::new(program(name)).args(arguments).stdin(Stdio::null()).output();
+    run_in(Path::new("."), name, arguments)
+}
+
+/// The same in a folder, which is where it leaves files.
+pub(crate) fn run_in<S: AsRef<OsStr>>(folder: &Path, name: &str, arguments: impl IntoIterator<Item = S>) -> Output {
+    let output = Command::new(program(name)).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
     output.unwrap_or_else(|error| panic!("{name} does not start: {error}"))
 }
 
