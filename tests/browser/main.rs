@@ -3,6 +3,8 @@
 //! Each story has a browser of its own with a fresh profile, one after the other: two would fight for the processors, and
 //! the story of Stop counts what they use. Where a browser is not installed, its stories say that they are left out.
 
+#![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
+
 mod access;
 mod attacker;
 mod consent;

@@ -88,7 +88,7 @@ fn long_to_compile(functions: usize) -> (Vec<u8>, Manifest) {
         )
     };
     let lines: String = (0..9_000).map(line).collect();
-    let (open, close) = ("(block ".repeat(100) + &"(loop ".repeat(100), ")".repeat(200));
+    let (open, close) = (["(block ".repeat(100), "(loop ".repeat(100)].concat(), ")".repeat(200));
     let function = |number: usize| {
         let export = if number == 0 { "(export \"manyhands_run\")" } else { "" };
         format!("(func {export} (local {}) {open} {lines} {close})\n", "i64 ".repeat(locals))
