@@ -6,11 +6,7 @@ use manyhands_tests::browser::{BUTTON, Browser, Kind, Volunteer};
 use manyhands_tests::{Coordinator, jobs, until, workspace};
 use serde_json::{Value, json};
 
-use crate::{browser, in_each_browser};
-
-in_each_browser! {
-    a_keyboard_is_enough
-}
+use crate::browser;
 
 const TAB: char = '\u{E004}';
 const ENTER: char = '\u{E007}';
@@ -114,13 +110,15 @@ async fn the_operators_pages_have_no_barriers() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-async fn a_keyboard_is_enough(kind: Kind) {
-    let Some(browser) = browser(kind).await else { return };
+// Not in Firefox, whose pages have no focus where there is no window.
+#[tokio::test]
+async fn a_keyboard_is_enough() {
+    let Some(browser) = browser(Kind::Chromium).await else { return };
     let coordinator = Coordinator::start().await;
     let page = Volunteer::open(&browser, &coordinator.url("/volunteer")).await;
     let focus = async || {
         for _ in 0..60 {
-            if browser.run::<bool>(&format!("return {BUTTON}.matches(':focus')")).await {
+            if browser.run::<bool>(&format!("return {BUTTON}.getRootNode().activeElement === {BUTTON}")).await {
                 return;
             }
             browser.press(TAB).await;

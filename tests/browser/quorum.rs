@@ -31,7 +31,7 @@ async fn a_browser_and_a_runner_come_to_the_same_answer(kind: Kind) {
     until("the visitor reads of it", async || (page.stats().await.verified == 6).then_some(())).await;
     let verified = page.heard("verified").await;
     assert!(verified.iter().all(|told| told["others"] == 1 && told["job"] == "hasher"), "{verified:?}");
-    assert!(page.text().await.contains("your browser and one other got the same answer"));
+    page.says("your browser and one other got the same answer").await;
     let workers = coordinator.workers().await;
     assert!(workers.iter().all(|worker| worker.agreed == 6 && worker.dissents == 0), "{workers:?}");
     assert_eq!(workers.len(), 2);
