@@ -1,7 +1,7 @@
 //! The operator's pages: what happens, seen by a person in a browser.
 //!
 //! Rendered on the server from plain HTML files; every page works without JavaScript, and with it follows what happens.
-//! [`door`] lets operators in. [`Monitor`] is told what happens to replicas and keeps little of it: [`live`], the
+//! [`mod@door`] lets operators in. [`Monitor`] is told what happens to replicas and keeps little of it: [`live`], the
 //! picture, only while somebody looks; [`history`], what happened in a minute; [`samples`], fuel and time of recent
 //! replicas. [`pages`] puts that together with what the scheduler and the records say, [`charts`] draws, and [`web`]
 //! knows how pages travel.
