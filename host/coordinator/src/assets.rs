@@ -13,7 +13,8 @@ use axum::response::{IntoResponse as _, Response};
 use manyhands_api::AssetView;
 use serde::Deserialize;
 
-/// The script that other pages embed. Its name stays, so it is asked for anew after a while.
+/// The script that other pages embed. Its name stays, so browsers ask each time whether it has changed: an old one beside
+/// the digest of a new one would not be executed.
 pub const EMBED: &str = "/embed.js";
 
 /// A file.
@@ -64,7 +65,7 @@ impl Asset {
     pub fn response(&self, asked: &HeaderMap) -> Response {
         let etag = format!("\"{}\"", self.integrity);
         let forever = self.path != EMBED;
-        let cached = if forever { "public, max-age=31536000, immutable" } else { "public, max-age=300" };
+        let cached = if forever { "public, max-age=31536000, immutable" } else { "no-cache" };
         let headers = [
             (CONTENT_TYPE, self.kind),
             (CACHE_CONTROL, cached),
@@ -77,14 +78,20 @@ impl Asset {
         if asked.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
-        let takes = |asked: &HeaderMap| {
-            let encodings = asked.get(ACCEPT_ENCODING)?.to_str().ok()?;
-            let mut names = encodings.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
-            names.any(|name| name == "br").then_some(())
-        };
-        match takes(asked) {
-            Some(()) => (headers, [(CONTENT_ENCODING, "br")], Body::from(self.brotli)).into_response(),
-            None => (headers, Body::from(self.body)).into_response(),
+        if takes(asked, "br") {
+            (headers, [(CONTENT_ENCODING, "br")], Body::from(self.brotli)).into_response()
+        } else {
+            (headers, Body::from(self.body)).into_response()
         }
     }
+}
+
+/// Whether whoever asks takes this coding (RFC 9110, 12.5.3).
+pub fn takes(asked: &HeaderMap, coding: &str) -> bool {
+    let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().replace(' ', ""));
+    codings.any(|taken| {
+        let (name, weight) = taken.split_once(";q=").unwrap_or((&taken, "1"));
+        name == coding && !weight.trim_start_matches(['0', '.']).is_empty()
+    })
 }

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -21,6 +21,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use manyhands_model::Digest;
 
+use crate::assets::takes;
 use crate::problem::ApiError;
 
 /// No script, style, picture or connection but our own, and nobody's frame around it.
@@ -91,12 +92,7 @@ impl Default for Links {
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().replace(' ', ""));
-    codings.any(|coding| {
-        let (name, weight) = coding.split_once(";q=").unwrap_or((&coding, "1"));
-        name == "gzip" && !weight.trim_start_matches(['0', '.']).is_empty()
-    })
+    takes(headers, "gzip")
 }
 
 /// One of the files. They hold nothing secret, and the page for signing in needs them.
@@ -163,6 +159,8 @@ pub async fn guard(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::ACCEPT_ENCODING;
+
     use super::*;
 
     fn accepting(codings: &str) -> HeaderMap {
