@@ -309,9 +309,9 @@ impl Mind {
             Effect::Send(message) => shell.send(encode(&message)),
             Effect::FetchModule { module, bytes } => shell.fetch(&module.to_string(), bytes as f64),
             Effect::ForgetModule(module) => shell.forget_module(&module.to_string()),
-            Effect::Execute(Order { lease, unit, module, entry, input, seed, limits }) => {
+            Effect::Execute(Order { lease, unit, module, entry, step, input, seed, limits }) => {
                 self.running.push((lease, unit, limits));
-                let request = frame::execute(&Unit { entry, input: &input, seed, limits });
+                let request = frame::execute(&Unit { entry, step, input: &input, seed, limits });
                 shell.execute(&lease.to_string(), &unit.to_string(), &module.to_string(), request);
             }
             Effect::Abort(lease) => {
@@ -341,14 +341,7 @@ fn say(shell: &Shell, event: &Event) {
         Event::Started { unit, job } => tell(&unit.to_string(), &job.to_string(), 0.0),
         Event::ClockDiffers { by, ahead } => tell("", "", milliseconds(*by) as f64 * if *ahead { 1.0 } else { -1.0 }),
         Event::Executed { unit, outcome } => {
-            let ended = match outcome.verdict {
-                Verdict::Ok { .. } => "ok",
-                Verdict::OutOfFuel => "out_of_fuel",
-                Verdict::OutOfStack => "out_of_stack",
-                Verdict::Aborted { .. } => "aborted",
-                Verdict::Trap => "trap",
-            };
-            tell(&unit.to_string(), ended, outcome.fuel.0 as f64);
+            tell(&unit.to_string(), outcome.verdict.word(), outcome.fuel.0 as f64);
         }
         Event::NotCounted { unit, reason } => tell(&unit.to_string(), reason, 0.0),
         Event::MachineFailed { reason } => tell("", reason, 0.0),

@@ -5,9 +5,9 @@ mod guest;
 #[cfg(target_arch = "wasm32")]
 pub use guest::{abort, input, output};
 #[cfg(target_arch = "wasm32")]
-pub(crate) use guest::{log, progress, seed, with_seed};
+pub(crate) use guest::{call, log, progress, seed, with_seed};
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::{abort, log, progress, seed, with_seed};
+pub(crate) use native::{abort, call, log, progress, seed, with_seed};

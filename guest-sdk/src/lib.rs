@@ -25,8 +25,9 @@
 //!
 //! Deliberately absent: clocks, files, sockets, threads, and randomness other than [`seed`]. Start at
 //! [`macro@job`]; what a job can do besides computing is [`seed`], [`info!`] and its siblings,
-//! [`progress`] and [`abort`]. [`testing`] stands in for the runtime in native tests.
+//! [`progress`], [`abort`], and [`call`] for the verbs of its manifest. [`testing`] stands in for the runtime in native tests.
 
+mod call;
 mod entry;
 mod host;
 #[cfg(any(feature = "small", test))]
@@ -65,6 +66,7 @@ pub fn abort(code: u32, message: &str) -> ! {
 /// The smallest code that [`abort`] takes.
 pub const ABORT_CODE_MIN: u32 = manyhands_abi::ABORT_CUSTOM_MIN;
 
+pub use crate::call::{Fault, call, call_all};
 pub use crate::log::{Level, log};
 pub use manyhands_macros::{job, reduce};
 

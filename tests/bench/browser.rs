@@ -108,7 +108,7 @@ async fn slots(report: &mut Report, browser: &Browser, coordinator: &Coordinator
     let slot = Slot::open(browser, coordinator).await;
     let noop = seal(&jobs::noop().module).expect("it seals");
     slot.load("noop", &noop.bytes).await;
-    let unit = Unit { entry: Entry::Run, input: b"", seed: [0; 32], limits: noop.manifest.limits };
+    let unit = Unit { entry: Entry::Run, step: 0, input: b"", seed: [0; 32], limits: noop.manifest.limits };
     // Clocks of pages are coarse, so many are timed as one.
     let began = Instant::now();
     timed(browser, "noop", &unit, NOOPS).await;
@@ -120,12 +120,13 @@ async fn slots(report: &mut Report, browser: &Browser, coordinator: &Coordinator
     for (name, sealed, input) in examples::all() {
         slot.load(name, &sealed.bytes).await;
         let limits = sealed.manifest.limits;
-        let unit = Unit { entry: Entry::Run, input: &input, seed: [0; 32], limits };
+        let unit = Unit { entry: Entry::Run, step: 0, input: &input, seed: [0; 32], limits };
         let here = timed(browser, name, &unit, UNITS).await[UNITS / 2];
         let prepared = wasm.prepare(&wasm.compile(&sealed.bytes).expect("compiles")).expect("is ready");
         let mut native: Vec<f64> = (0..UNITS)
             .map(|_| {
-                let execution = Execution { entry: Entry::Run, input: input.clone().into(), seed: [0; 32], limits };
+                let execution =
+                    Execution { entry: Entry::Run, step: 0, input: input.clone().into(), seed: [0; 32], limits };
                 let began = Instant::now();
                 wasm.execute(&prepared, execution, Box::new(|_| ())).expect("an outcome");
                 began.elapsed().as_secs_f64() * 1e3

@@ -34,8 +34,8 @@ async fn every_case_of_the_corpus_ends_as_it_says(kind: Kind) {
     let mut words = std::collections::BTreeSet::new();
     for case in &corpus.cases {
         let Some(Ok(sealed)) = corpus.modules.get(&case.module) else { continue };
-        let Execution { entry, input, seed, limits } = case.execution(sealed).expect("an execution");
-        let executed = slot.execute(&case.module, &Unit { entry, input: &input, seed, limits }).await;
+        let Execution { entry, step, input, seed, limits } = case.execution(sealed).expect("an execution");
+        let executed = slot.execute(&case.module, &Unit { entry, step, input: &input, seed, limits }).await;
         let executed = executed.unwrap_or_else(|error| panic!("{}: {error}", case.name));
         words.insert(executed.outcome.verdict.word());
         let executed = Executed { outcome: executed.outcome, output: executed.output, logs: Vec::new(), wall_us: 0 };
@@ -55,9 +55,10 @@ async fn example_jobs_end_as_in_wasmtime(kind: Kind) {
         let prepared = wasm.prepare(&wasm.compile(&sealed.bytes).expect("compiles")).expect("is ready");
         let limits = sealed.manifest.limits;
         for (entry, seed) in [(Entry::Run, [0; 32]), (Entry::Run, [9; 32])] {
-            let execution = Execution { entry, input: input.clone().into(), seed, limits };
+            let execution = Execution { entry, step: 0, input: input.clone().into(), seed, limits };
             let native = wasm.execute(&prepared, execution, Box::new(|_| ())).expect("an outcome");
-            let here = slot.execute(name, &Unit { entry, input: &input, seed, limits }).await.expect("an outcome");
+            let here =
+                slot.execute(name, &Unit { entry, step, input: &input, seed, limits }).await.expect("an outcome");
             assert!(native.outcome.verdict.is_ok(), "{name}: {:?}", native.outcome);
             assert_eq!((here.outcome, here.output), (native.outcome, native.output), "{name}");
         }
@@ -106,7 +107,7 @@ async fn nothing_is_left_from_one_unit_to_the_next(kind: Kind) {
     assert!(seal(&jobs::assemble(&manifest, tables)).is_err(), "nothing can be planted in a table");
     let limits = sealed.manifest.limits;
     let execute = async |word: &'static [u8]| {
-        slot.execute("planter", &Unit { entry: Entry::Run, input: word, seed: [0; 32], limits })
+        slot.execute("planter", &Unit { entry: Entry::Run, step: 0, input: word, seed: [0; 32], limits })
             .await
             .expect("an outcome")
     };
@@ -148,7 +149,7 @@ async fn a_guest_has_no_way_out(kind: Kind) {
         let refused = coordinator.publish(&module, &manifest).await.expect_err("no such import");
         assert_eq!(refused.code(), (422, "module-refused"), "{import}: {refused:?}");
         // And if a coordinator had let it pass: there is nothing to be imported.
-        let unit = Unit { entry: Entry::Run, input: b"", seed: [0; 32], limits: Limits::default() };
+        let unit = Unit { entry: Entry::Run, step: 0, input: b"", seed: [0; 32], limits: Limits::default() };
         slot.load("grabber", &module).await;
         let answer = slot.execute("grabber", &unit).await.expect_err("nothing to import");
         assert!(matches!(answer, Unanswered::NoOutcome { .. }), "{import}: {answer}");

@@ -134,7 +134,7 @@ impl Villain {
         let (stranger, validity) = (Worker::new_key(), Self::validity());
         let (job, input) = (jobs::hasher().manifest.name, Bytes::from_static(b"an input"));
         let module = Digest::of(&self.module);
-        let task = Task { index: 0, entry: Entry::Run, input: Digest::of(&input), seed: [0; 32] };
+        let task = Task { index: 0, step: 0, entry: Entry::Run, input: Digest::of(&input), seed: [0; 32] };
         let leases = Leases {
             worker: if self.trick == Trick::ForAnother { stranger.public().into() } else { worker },
             run: RunId([1; 16]),

@@ -514,8 +514,13 @@ impl Coordinator {
         let mut inputs = Vec::new();
         let lease = |draft: &LeaseDraft| {
             let input = self.disk.inputs[&draft.unit].clone();
-            let task =
-                Task { index: draft.unit.index, entry: draft.entry, input: Digest::of(&input), seed: draft.seed };
+            let task = Task {
+                index: draft.unit.index,
+                step: draft.step,
+                entry: draft.entry,
+                input: Digest::of(&input),
+                seed: draft.seed,
+            };
             let ticket = Ticket(tickets.code(&encode(&(worker, run, spec.module, draft.id, &task))));
             process.acts.push(Act::Granted(draft.id, draft.unit));
             inputs.push(input);

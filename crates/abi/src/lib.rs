@@ -58,6 +58,10 @@ pub const LOG: &str = "log";
 pub const PROGRESS: &str = "progress";
 /// `abort(code, from, bytes)`, does not return
 pub const ABORT: &str = "abort";
+/// `call(from, bytes) -> bytes` of the answers; does not return before they exist
+pub const CALL: &str = "call";
+/// `answer_read(to, offset, bytes)`
+pub const ANSWER_READ: &str = "answer_read";
 
 /// A function that a job may import. All parameters and results are `i32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub const IMPORTS: &[Import] = &[
     Import { name: LOG, params: 3, results: 0 },
     Import { name: PROGRESS, params: 1, results: 0 },
     Import { name: ABORT, params: 3, results: 0 },
+    Import { name: CALL, params: 2, results: 1 },
+    Import { name: ANSWER_READ, params: 3, results: 0 },
 ];
 
 /// `abort` code: the job returned an error.
@@ -87,6 +93,8 @@ pub const ABORT_ERROR: u32 = 1;
 pub const ABORT_PANIC: u32 = 2;
 /// `abort` code, used by the runtime itself: the output is longer than the manifest grants.
 pub const ABORT_OUTPUT: u32 = 3;
+/// `abort` code, used by the runtime itself: the job asks for more calls than it may, or for too much at once.
+pub const ABORT_CALLS: u32 = 4;
 /// `abort` codes from here on are the author's own.
 pub const ABORT_CUSTOM_MIN: u32 = 16;
 
@@ -100,5 +108,9 @@ pub const SEED_BYTES: usize = 32;
 pub const MODULE_BYTES_MAX: usize = 16 << 20;
 /// The largest input of a unit, in bytes.
 pub const INPUT_BYTES_MAX: usize = 16 << 20;
+/// What a job may say in one request for calls, in bytes.
+pub const CALLS_BYTES_MAX: usize = 256 << 10;
+/// How often one execution may ask for calls.
+pub const CALLS_MAX: usize = 1_000;
 /// Outputs that one reduce step combines at most.
 pub const REDUCE_FAN_IN: usize = 32;

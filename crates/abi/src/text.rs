@@ -16,6 +16,16 @@ pub fn clean(bytes: &[u8]) -> String {
     text
 }
 
+/// What [`crate::ABORT_CALLS`] says of a request that is too long.
+pub fn calls_too_long() -> String {
+    format!("the request for calls is longer than {} bytes; ask for fewer at once", crate::CALLS_BYTES_MAX)
+}
+
+/// What [`crate::ABORT_CALLS`] says of one request too many.
+pub fn too_many_calls() -> String {
+    format!("the job asks for calls more than {} times; ask for several at once", crate::CALLS_MAX)
+}
+
 /// What [`crate::ABORT_OUTPUT`] says where an output may have `most` bytes.
 pub fn output_too_long(most: u64) -> String {
     format!("the output is longer than {most} bytes; raise `limits.output_bytes` in the manifest")

@@ -2,8 +2,11 @@
 // itself wrote; what that means is decided elsewhere. Requests and replies are described in frame.rs.
 
 const RETURNED = 0, TRAPPED = 1, ABORTED = 2, OUTPUT_TOO_LONG = 3, ENGINE = 4;
+const CALLED = 5, CALLS_TOO_LONG = 6, TOO_MANY_CALLS = 7;
 const MESSAGE_BYTES_MAX = 4096;
 const LOG_BYTES_MAX = 65536;
+const CALLS_BYTES_MAX = 262144;
+const CALLS_MAX = 1000;
 
 // How host functions leave the module. No engine throws these.
 class Aborted {
@@ -12,19 +15,27 @@ class Aborted {
     this.message = message;
   }
 }
-class OutputTooLong {}
+class Left {
+  constructor(stop) {
+    this.stop = stop;
+  }
+}
 class OutOfBounds {}
 
 // `progress` hears of each hint that the guest gives, 0 to 1000; `more` are imports beyond those of docs/abi.md.
 function execute(module, request, progress, more = () => ({})) {
   const view = new DataView(request.buffer, request.byteOffset, request.byteLength);
   const entry = request[1] === 0 ? "manyhands_run" : "manyhands_reduce";
-  const fuel = view.getBigInt64(2, true);
-  const outputBytesMax = Number(view.getBigUint64(10, true));
-  const seed = request.subarray(18, 50);
-  const input = request.subarray(50);
+  const step = view.getUint32(2, true);
+  const fuel = view.getBigInt64(6, true);
+  const outputBytesMax = Number(view.getBigUint64(14, true));
+  const seed = request.subarray(22, 54);
+  const [input, ...answers] = step === 0 ? [request.subarray(54)] : parts(request.subarray(54));
+  if (answers.length !== step) throw new Error("there are more or fewer answers than the lease says");
+  let answer = new Uint8Array(0);
+  let asked = 0;
 
-  const output = new Bytes();
+  let output = new Bytes();
   const logs = new Bytes();
   let memory = null;
   // The buffer is another one after each growth.
@@ -35,9 +46,23 @@ function execute(module, request, progress, more = () => ({})) {
     seed_read: (to) => guest(to, seed.length).set(seed),
     output_write: (from, bytes) => {
       const written = guest(from, bytes);
-      if (output.length + written.length > outputBytesMax) throw new OutputTooLong();
+      if (output.length + written.length > outputBytesMax) throw new Left(OUTPUT_TOO_LONG);
       output.push(written);
     },
+    call: (from, bytes) => {
+      const asks = guest(from, bytes);
+      if (asks.length > CALLS_BYTES_MAX) throw new Left(CALLS_TOO_LONG);
+      asked += 1;
+      if (asked > CALLS_MAX) throw new Left(TOO_MANY_CALLS);
+      if (asked > answers.length) {
+        output = new Bytes();
+        output.push(asks);
+        throw new Left(CALLED);
+      }
+      answer = answers[asked - 1];
+      return answer.length;
+    },
+    answer_read: (to, offset, bytes) => guest(to, bytes).set(within(answer, offset, bytes)),
     log: (level, from, bytes) => {
       const text = guest(from, bytes);
       const room = LOG_BYTES_MAX - logs.length;
@@ -77,8 +102,8 @@ function stopped(ending, error) {
     ending.stop = ABORTED;
     ending.code = error.code;
     ending.message = error.message;
-  } else if (error instanceof OutputTooLong) {
-    ending.stop = OUTPUT_TOO_LONG;
+  } else if (error instanceof Left) {
+    ending.stop = error.stop;
   } else if (error instanceof OutOfBounds || error instanceof WebAssembly.RuntimeError) {
     ending.stop = TRAPPED;
   } else {
@@ -94,6 +119,19 @@ function within(all, from, bytes) {
   bytes >>>= 0;
   if (from + bytes > all.length) throw new OutOfBounds();
   return all.subarray(from, from + bytes);
+}
+
+// The parts of a frame: a count, then each part after its length.
+function parts(frame) {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  const all = [];
+  let at = 4;
+  for (let left = view.getUint32(0, true); left > 0; left -= 1) {
+    const bytes = view.getUint32(at, true);
+    all.push(within(frame, at + 4, bytes));
+    at += 4 + bytes;
+  }
+  return all;
 }
 
 // Bytes that arrive in pieces. Pieces are copied, since the module goes on to write.

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! load:    1, the module            reply: nothing, or why the engine does not take it
-//! execute: 2, u8 entry (0 run, 1 reduce), i64 fuel, u64 output bytes at most, 32 bytes of seed, the input
+//! execute: 2, u8 entry (0 run, 1 reduce), u32 step, i64 fuel, u64 output bytes at most, 32 bytes of seed, the input
 //!          reply: u8 stop, i64 meter, i32 cause, u32 code, u32 message bytes, u32 log bytes,
 //!                 the message, the log (for each line u8 level, u32 length, text), the output
 //! ```
 //!
 //! `stop` says how the call came back: 0 it returned, 1 trapped, 2 aborted, 3 wrote more than it may, 4 the
-//! engine gave up.
+//! engine gave up, 5 it asks for calls (the output is the request), 6 in a request that is too long, 7 too often. From
+//! step 1 on the input is a frame of `manyhands_abi::parts`: the input, and the answers to so many requests.
 
-use manyhands_abi::{ABORT_OUTPUT, text};
+use manyhands_abi::{ABORT_CALLS, ABORT_OUTPUT, text};
 use manyhands_model::{Digest, Limits, Verdict};
 use manyhands_protocol::Entry;
 use manyhands_verifier::ending::{self, Stop};
@@ -29,6 +30,7 @@ pub fn execute(unit: &Unit<'_>) -> Vec<u8> {
         Entry::Reduce => 1,
     };
     let mut frame = vec![2, entry];
+    frame.extend(unit.step.to_le_bytes());
     frame.extend(unit.limits.fuel.0.to_le_bytes());
     frame.extend(unit.limits.output_bytes.to_le_bytes());
     frame.extend(unit.seed);
@@ -72,6 +74,12 @@ pub const ABORTED: u8 = 2;
 pub const OUTPUT_TOO_LONG: u8 = 3;
 /// The engine gave up.
 pub const ENGINE: u8 = 4;
+/// The module asks for calls.
+pub const CALLED: u8 = 5;
+/// The module asks for too much at once.
+pub const CALLS_TOO_LONG: u8 = 6;
+/// The module asks too often.
+pub const TOO_MANY_CALLS: u8 = 7;
 
 impl<'a> Raw<'a> {
     fn read(reply: &'a [u8]) -> Option<Self> {
@@ -90,7 +98,7 @@ impl<'a> Raw<'a> {
             let length = log.length()?;
             logs.push((level, text::clean(log.bytes(length)?)));
         }
-        (stop <= ENGINE).then_some(Self { stop, meter, cause, code, message, logs, output: rest.0 })
+        (stop <= TOO_MANY_CALLS).then_some(Self { stop, meter, cause, code, message, logs, output: rest.0 })
     }
 
     /// What that means, under these limits.
@@ -108,11 +116,16 @@ impl<'a> Raw<'a> {
                 code: ABORT_OUTPUT,
                 message: text::output_too_long(limits.output_bytes),
             }),
+            CALLED => {
+                Stop::Known(Verdict::Called { calls: Digest::of(self.output), calls_bytes: self.output.len() as u64 })
+            }
+            CALLS_TOO_LONG => Stop::Known(Verdict::Aborted { code: ABORT_CALLS, message: text::calls_too_long() }),
+            TOO_MANY_CALLS => Stop::Known(Verdict::Aborted { code: ABORT_CALLS, message: text::too_many_calls() }),
             _ => Stop::Engine,
         };
         let outcome = ending::outcome(limits.fuel, stop, self.meter, self.cause)
             .map_err(|cause| Unanswered::NoOutcome { cause, said: text::clean(self.message) })?;
-        let output = if outcome.verdict.is_ok() { self.output.to_vec() } else { Vec::new() };
+        let output = if outcome.verdict.content().is_some() { self.output.to_vec() } else { Vec::new() };
         Ok(Executed { outcome, output, logs: self.logs })
     }
 }
@@ -164,6 +177,13 @@ mod tests {
         assert!(aborted.output.is_empty());
         let long = executed(OUTPUT_TOO_LONG).expect("an outcome").outcome.verdict;
         assert!(matches!(long, Verdict::Aborted { code: ABORT_OUTPUT, .. }), "{long:?}");
+        let called = executed(CALLED).expect("an outcome");
+        assert_eq!(called.outcome.verdict.content(), Some((Digest::of(b"text"), 4)));
+        assert_eq!(called.output, b"text");
+        for (stop, said) in [(CALLS_TOO_LONG, "longer"), (TOO_MANY_CALLS, "more than 1000 times")] {
+            let refused = executed(stop).expect("an outcome").outcome.verdict;
+            assert!(matches!(&refused, Verdict::Aborted { code: ABORT_CALLS, message } if message.contains(said)));
+        }
         let gone = executed(ENGINE).expect_err("the engine gave up");
         assert_eq!(gone.to_string(), "the engine gave up: why");
     }
@@ -174,7 +194,7 @@ mod tests {
         for cut in 0..whole.len() - 4 {
             assert_eq!(executed(&LIMITS, &whole[..cut]), Err(Unanswered::Unreadable), "{cut}");
         }
-        assert_eq!(executed(&LIMITS, &reply(ENGINE + 1)), Err(Unanswered::Unreadable));
+        assert_eq!(executed(&LIMITS, &reply(TOO_MANY_CALLS + 1)), Err(Unanswered::Unreadable));
         for at in 17..25 {
             let mut lies = whole.clone();
             lies[at] = 0xff;

@@ -18,7 +18,9 @@ pub const SCRIPT: &str = include_str!("execute.js");
 pub struct Unit<'a> {
     /// Which function.
     pub entry: Entry,
-    /// What it reads.
+    /// How many answers there are with the input.
+    pub step: u32,
+    /// What it reads; with answers, a frame of `manyhands_abi::parts`.
     pub input: &'a [u8],
     /// Its only randomness.
     pub seed: [u8; 32],
@@ -31,7 +33,7 @@ pub struct Unit<'a> {
 pub struct Executed {
     /// What is compared with other engines.
     pub outcome: Outcome,
-    /// The output; empty unless the verdict is `Ok`.
+    /// The output if the verdict is `Ok`, the request if it is `Called`; else empty.
     pub output: Vec<u8>,
     /// Level and text of each line that was logged. For people, never compared.
     pub logs: Vec<(u8, String)>,

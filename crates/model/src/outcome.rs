@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Fuel};
 
-/// The five ways in which a deterministic execution ends. Replicas are compared on this and on fuel.
+/// The six ways in which a deterministic execution ends. Replicas are compared on this and on fuel.
 ///
 /// Whatever the machine and not the module causes (a killed process, no memory, a missed deadline) is
 /// not a verdict: it is never compared and only a reason to try elsewhere.
@@ -33,6 +33,13 @@ pub enum Verdict {
     },
     /// The module executed a WebAssembly trap.
     Trap,
+    /// The job asks for calls that have no answer yet. Once they have, the unit is executed again with the answers.
+    Called {
+        /// SHA-256 of the request.
+        calls: Digest,
+        /// Length of the request.
+        calls_bytes: u64,
+    },
 }
 
 /// An outcome: what a quorum compares.
@@ -45,18 +52,26 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether `output` is what this outcome says came out; nothing did unless the verdict is `Ok`.
+    /// Whether `output` is what this outcome says came out: an output, a request for calls, or nothing.
     pub fn is_of(&self, output: &[u8]) -> bool {
-        match &self.verdict {
-            Verdict::Ok { output: digest, output_bytes } => {
-                output.len() as u64 == *output_bytes && Digest::of(output) == *digest
-            }
-            Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => output.is_empty(),
+        match self.verdict.content() {
+            Some((digest, bytes)) => output.len() as u64 == bytes && Digest::of(output) == digest,
+            None => output.is_empty(),
         }
     }
 }
 
 impl Verdict {
+    /// Digest and length of what came out: the output, or the request for calls.
+    pub const fn content(&self) -> Option<(Digest, u64)> {
+        match self {
+            Self::Ok { output: digest, output_bytes: bytes } | Self::Called { calls: digest, calls_bytes: bytes } => {
+                Some((*digest, *bytes))
+            }
+            Self::OutOfFuel | Self::OutOfStack | Self::Aborted { .. } | Self::Trap => None,
+        }
+    }
+
     /// Whether the job returned an output.
     pub const fn is_ok(&self) -> bool {
         matches!(self, Self::Ok { .. })
@@ -70,6 +85,7 @@ impl Verdict {
             Self::OutOfStack => "out_of_stack",
             Self::Aborted { .. } => "aborted",
             Self::Trap => "trap",
+            Self::Called { .. } => "called",
         }
     }
 }
@@ -86,6 +102,7 @@ impl fmt::Display for Verdict {
             Self::Aborted { code: 2, message } => write!(f, "the job panicked: {message}"),
             Self::Aborted { code, message } => write!(f, "the job gave up with code {code}: {message}"),
             Self::Trap => f.write_str("the job executed a WebAssembly trap, such as an access out of bounds"),
+            Self::Called { calls_bytes, .. } => write!(f, "the job asks for calls: {calls_bytes} bytes"),
         }
     }
 }

@@ -76,9 +76,12 @@ pub enum Entry {
 pub struct Task {
     /// Which unit of the run.
     pub index: u32,
+    /// How many of its requests for calls have been answered.
+    pub step: u32,
     /// Which function of the module.
     pub entry: Entry,
-    /// SHA-256 of the input.
+    /// SHA-256 of the input; from step 1 on, of a frame of `manyhands_abi::parts` with the input and the answers to each
+    /// request.
     pub input: Digest,
     /// The seed; the same for all replicas of a unit.
     pub seed: [u8; 32],

@@ -15,6 +15,11 @@ pub enum Reason {
     },
     /// Its parts exist; the coordinator is putting its input together.
     AssemblingInput,
+    /// The coordinator makes the calls that it asked for.
+    Calling {
+        /// How many requests of it were answered before.
+        step: u32,
+    },
     /// Nobody is there.
     NoWorker,
     /// Workers are there, but each of them has answered already, holds a lease, or is banned.
@@ -48,6 +53,7 @@ impl Reason {
         match self {
             Self::NeedsParts { .. } => "needs_parts",
             Self::AssemblingInput => "assembling_input",
+            Self::Calling { .. } => "calling",
             Self::NoWorker => "no_worker",
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
             Self::Queued { .. } => "queued",
@@ -68,6 +74,10 @@ impl fmt::Display for Reason {
                 write!(f, "combines the outputs of other units; {missing} of them have none yet")
             }
             Self::AssemblingInput => f.write_str("its parts are done; its input is being put together"),
+            Self::Calling { step: 0 } => f.write_str("waits for the answers to the calls that it asked for"),
+            Self::Calling { step } => {
+                write!(f, "waits for the answers to the calls that it asked for, after {step} such requests")
+            }
             Self::NoWorker => f.write_str("no worker is connected; start a runner with the join link"),
             Self::NeedsIndependentWorker { more, connected } => write!(
                 f,

@@ -1,7 +1,7 @@
 //! What must survive a crash.
 
 use bytes::Bytes;
-use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Version, WorkerId};
+use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId};
 use manyhands_protocol::Settlement;
 use serde::{Deserialize, Serialize};
 
@@ -88,15 +88,25 @@ pub struct Replica {
 /// A unit of which something is known. A unit without a record has no report yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitRecord {
+    /// How many of its requests for calls have been answered.
+    pub step: u32,
     /// How it ended, if it has.
     pub end: Option<End>,
-    /// The accepted outcome, if workers agreed.
+    /// The accepted outcome of this step, if workers agreed.
     pub accepted: Option<Outcome>,
-    /// All reports, accepted or not.
+    /// All reports on this step, accepted or not.
     pub replicas: Vec<Replica>,
 }
 
 impl UnitRecord {
+    /// The request for calls that workers agreed on, if that is where it stands.
+    pub fn calls(&self) -> Option<Digest> {
+        match self.accepted.as_ref()?.verdict {
+            Verdict::Called { calls, .. } => Some(calls),
+            _ => None,
+        }
+    }
+
     /// What the answer says of each replica, once there is one.
     pub fn settlements(&self) -> impl Iterator<Item = (WorkerId, Settlement)> {
         let accepted = self.accepted.as_ref();

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -75,8 +75,16 @@ pub enum Input {
     Retry(RunId),
     /// The input of a reduce step is on disk.
     InputReady(UnitId),
-    /// The input of a reduce step can never be: the outputs are too long together, or lost.
+    /// The input of a unit can never be: the outputs that it combines are too long together, or lost, or so is its request
+    /// for calls.
     InputImpossible(UnitId),
+    /// The answers to the request for calls of this step of a unit are on disk.
+    Answered {
+        /// The unit.
+        unit: UnitId,
+        /// Which of its requests, from 0.
+        step: u32,
+    },
     /// A worker connected, or connected anew.
     Connected {
         /// Who.
@@ -170,6 +178,16 @@ pub enum Effect {
         /// The units whose outputs it combines, in order, with the digests of their outputs.
         parts: core::ops::Range<u32>,
     },
+    /// Make the calls of this request, make the answers durable, then say [`Input::Answered`]. It may be said again after a
+    /// restart, and no call is to be made twice for that.
+    Call {
+        /// Whose request it is.
+        unit: UnitId,
+        /// Which of its requests, from 0.
+        step: u32,
+        /// SHA-256 of the request.
+        calls: Digest,
+    },
     /// A unit ended, for those who wait for it.
     Ended(UnitId, End),
     /// A worker's report contradicts the answer. The evidence is recorded.
@@ -194,6 +212,8 @@ pub struct LeaseDraft {
     pub worker: WorkerId,
     /// What is to be executed.
     pub unit: UnitId,
+    /// How many answers there are with the unit's input.
+    pub step: u32,
     /// Which function of the module.
     pub entry: Entry,
     /// The seed.
@@ -417,12 +437,16 @@ impl Scheduler {
             let Some(state) = run.units.get_mut(index as usize) else { continue };
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
-            } else if !unit.replicas.is_empty() {
+            } else if let Some(calls) = unit.calls() {
+                let (unit, step) = (UnitId { run: id, index }, unit.step);
+                *state = State::Calling { step };
+                self.effects.push_back(Effect::Call { unit, step, calls });
+            } else if unit.step > 0 || !unit.replicas.is_empty() {
                 known.push(index);
                 for replica in &unit.replicas {
                     self.workers.entry(replica.worker).or_default().open_reports.insert(UnitId { run: id, index });
                 }
-                *state = State::Open(Box::new(Open { reports: unit.replicas, ..Open::default() }));
+                *state = State::Open(Box::new(Open { step: unit.step, reports: unit.replicas, ..Open::default() }));
             }
         }
         for unit in run.shape.inputs()..run.shape.units() {
@@ -466,6 +490,7 @@ impl Scheduler {
             Input::Retry(run) => self.retry(now, run),
             Input::InputReady(unit) => self.input_ready(unit),
             Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None),
+            Input::Answered { unit, step } => self.answered(unit, step),
             Input::Connected { worker } => {
                 let entry = self.workers.entry(worker).or_default();
                 entry.connected = true;
@@ -577,6 +602,19 @@ impl Scheduler {
         }
     }
 
+    fn answered(&mut self, unit: UnitId, answered: u32) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let Some(state @ State::Calling { .. }) = run.units.get_mut(unit.index as usize) else { return };
+        if matches!(state, State::Calling { step } if *step != answered) {
+            return;
+        }
+        let step = answered + 1;
+        *state = State::Open(Box::new(Open { step, ..Open::default() }));
+        let record = UnitRecord { step, ..UnitRecord::default() };
+        self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        self.enqueue(unit);
+    }
+
     // ── Workers ──
 
     fn wants(&mut self, worker: WorkerId, count: u16) {
@@ -643,7 +681,7 @@ impl Scheduler {
         let mut evidence = Some(evidence);
         for Report { lease, outcome } in reports {
             let unit = UnitId { run, index: lease.task.index };
-            let counted = self.count(worker, unit, module, outcome);
+            let counted = self.count(worker, unit, (module, lease.task.step), outcome);
             if counted.is_ok() {
                 self.note_time(now, worker, lease.id, module);
             }
@@ -671,7 +709,13 @@ impl Scheduler {
         }
     }
 
-    fn count(&mut self, id: WorkerId, unit: UnitId, module: Digest, outcome: Outcome) -> Result<(), Receipt> {
+    fn count(
+        &mut self,
+        id: WorkerId,
+        unit: UnitId,
+        (module, step): (Digest, u32),
+        outcome: Outcome,
+    ) -> Result<(), Receipt> {
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
         let Some(worker) = self.workers.get_mut(&id) else {
             return refuse("this worker never connected");
@@ -690,6 +734,9 @@ impl Scheduler {
             Some(State::Blocked { .. }) => refuse("the unit has no input yet"),
             Some(State::Ended(End::Done | End::Failed)) => refuse("the unit already has its answer"),
             Some(State::Ended(_)) => refuse("the unit has ended without needing this"),
+            Some(State::Calling { .. }) => refuse("workers agreed on this step of the unit already"),
+            Some(State::Open(open)) if open.step != step => refuse("the unit is at another step by now"),
+            Some(State::Fresh) if step != 0 => refuse("the unit began anew"),
             Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == id) => {
                 Err(Receipt::AlreadyRecorded)
             }
@@ -708,6 +755,10 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
         match run.spec.quorum.tally(&open.reports) {
+            Tally::Agreed(outcome) if matches!(outcome.verdict, Verdict::Called { .. }) => {
+                let outcome = outcome.clone();
+                self.called(now, unit, outcome);
+            }
             Tally::Agreed(outcome) => {
                 let outcome = outcome.clone();
                 let end = if outcome.verdict.is_ok() { End::Done } else { End::Failed };
@@ -715,7 +766,7 @@ impl Scheduler {
             }
             Tally::Hopeless => self.end(now, unit, End::Undecided, None),
             Tally::Needs(_) => {
-                let record = UnitRecord { end: None, accepted: None, replicas: open.reports.clone() };
+                let record = UnitRecord { step: open.step, end: None, accepted: None, replicas: open.reports.clone() };
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
                 self.enqueue(unit);
             }
@@ -725,13 +776,42 @@ impl Scheduler {
     /// Ends a unit that has not ended, with all that follows from it.
     fn end(&mut self, now: Timestamp, unit: UnitId, end: End, accepted: Option<Outcome>) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
-        let Some(state) = run.units.get_mut(unit.index as usize) else { return };
+        let parent = run.shape.parent(unit.index);
+        let Some(dissenters) = self.settle(unit, State::Ended(end), accepted) else { return };
+        self.effects.push_back(Effect::Ended(unit, end));
+        for worker in dissenters {
+            self.dissent(now, worker, unit);
+        }
+        if let Some(parent) = parent {
+            self.part_ended(now, UnitId { run: unit.run, index: parent }, end);
+        }
+        self.finish_if_done(now, unit.run);
+    }
+
+    /// Workers agreed on what a unit asks for.
+    fn called(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome) {
+        let Verdict::Called { calls, .. } = outcome.verdict else { return };
+        let Some(step) = self.open_mut(unit).map(|open| open.step) else { return };
+        let dissenters = self.settle(unit, State::Calling { step }, Some(outcome));
+        self.effects.push_back(Effect::Call { unit, step, calls });
+        for worker in dissenters.into_iter().flatten() {
+            self.dissent(now, worker, unit);
+        }
+    }
+
+    /// Puts a unit that has not ended into another state, in which nobody is needed for it: takes its leases back and
+    /// notes who was right. Returns who was not; nothing if it has ended.
+    fn settle(&mut self, unit: UnitId, next: State, accepted: Option<Outcome>) -> Option<Vec<WorkerId>> {
+        let run = self.runs.get_mut(&unit.run)?;
+        let state = run.units.get_mut(unit.index as usize)?;
         if matches!(state, State::Ended(_)) {
-            return;
+            return None;
         }
         *run.counts.of(state) -= 1;
-        let open = match core::mem::replace(state, State::Ended(end)) {
+        let end = if let State::Ended(end) = &next { Some(*end) } else { None };
+        let open = match core::mem::replace(state, next) {
             State::Open(open) => *open,
+            State::Calling { step } => Open { step, ..Open::default() },
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
         *run.counts.of(state) += 1;
@@ -742,9 +822,8 @@ impl Scheduler {
             })
             .collect();
         run.dissents += dissenters.len() as u64;
-        let parent = run.shape.parent(unit.index);
 
-        let record = UnitRecord { end: Some(end), accepted: accepted.clone(), replicas: open.reports.clone() };
+        let record = UnitRecord { step: open.step, end, accepted: accepted.clone(), replicas: open.reports.clone() };
         self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
         for replica in &open.reports {
             let Some(worker) = self.workers.get_mut(&replica.worker) else { continue };
@@ -760,14 +839,7 @@ impl Scheduler {
             self.forget(lease);
             self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
         }
-        self.effects.push_back(Effect::Ended(unit, end));
-        for worker in dissenters {
-            self.dissent(now, worker, unit);
-        }
-        if let Some(parent) = parent {
-            self.part_ended(now, UnitId { run: unit.run, index: parent }, end);
-        }
-        self.finish_if_done(now, unit.run);
+        Some(dissenters)
     }
 
     fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
@@ -1035,7 +1107,7 @@ impl Scheduler {
                 open.queued = false;
                 Look::Fits
             }
-            State::Blocked { .. } | State::Ended(_) => Look::Gone,
+            State::Blocked { .. } | State::Calling { .. } | State::Ended(_) => Look::Gone,
         });
         let Some(index) = index else {
             run.line_up(&mut self.shares);
@@ -1062,7 +1134,9 @@ impl Scheduler {
                     open.wants_spare = false;
                     Look::Fits
                 }
-                Some(State::Fresh | State::Blocked { .. } | State::Ended(_)) | None => Look::Gone,
+                Some(State::Fresh | State::Blocked { .. } | State::Calling { .. } | State::Ended(_)) | None => {
+                    Look::Gone
+                }
             }
         });
         let Some(unit) = unit else { return false };
@@ -1093,6 +1167,7 @@ impl Scheduler {
         let open = open(state, &mut run.counts);
         let was_running = !open.leases.is_empty();
         open.leases.push((lease, id));
+        let step = open.step;
         if !was_running {
             run.counts.waiting -= 1;
             run.counts.running += 1;
@@ -1107,6 +1182,7 @@ impl Scheduler {
             id: lease,
             worker: id,
             unit,
+            step,
             entry,
             seed: Digest::of_parts([&b"manyhands:seed\0"[..], run_id.as_bytes(), &index.to_le_bytes()]).0,
             issued_at: now,
@@ -1118,7 +1194,7 @@ impl Scheduler {
     fn open_mut(&mut self, unit: UnitId) -> Option<&mut Open> {
         match self.runs.get_mut(&unit.run)?.units.get_mut(unit.index as usize)? {
             State::Open(open) => Some(open),
-            State::Blocked { .. } | State::Fresh | State::Ended(_) => None,
+            State::Blocked { .. } | State::Fresh | State::Calling { .. } | State::Ended(_) => None,
         }
     }
 
@@ -1232,6 +1308,7 @@ impl Scheduler {
             State::Blocked { missing: 0 } => return Reason::AssemblingInput,
             State::Blocked { missing } => return Reason::NeedsParts { missing: *missing },
             State::Ended(end) => return Reason::Ended(*end),
+            State::Calling { step } => return Reason::Calling { step: *step },
             State::Fresh => &nobody,
             State::Open(open) => open,
         };
@@ -1266,7 +1343,9 @@ fn open<'a>(state: &'a mut State, counts: &mut Counts) -> &'a mut Open {
     }
     match state {
         State::Open(open) => open,
-        State::Fresh | State::Blocked { .. } | State::Ended(_) => unreachable!("it was made open above"),
+        State::Fresh | State::Blocked { .. } | State::Calling { .. } | State::Ended(_) => {
+            unreachable!("it was made open above")
+        }
     }
 }
 

@@ -7,14 +7,18 @@
 //!    │ a part ended badly   │   expiry, machine failure, dissent
 //!    ▼                      │                  │ replicas_max outcomes, no quorum
 //! Ended(Skipped)            └── retry ── Ended(Undecided | Failed | Skipped | Cancelled)
+//!
+//!                quorum on a request for calls          answered
+//! Open, leased ────────────────────────────────▶ Calling ────────▶ Open, one step further
 //! ```
 //!
-//! | state ↓ · event → | lease asked | outcome arrives | lease ends without one | parts done | cancel | retry |
-//! |---|---|---|---|---|---|---|
-//! | Blocked | – | refused | – | Open | Cancelled | – |
-//! | Open | Open, leased | counted: Open or Ended | Open, wanted again | – | Cancelled | – |
-//! | Ended(Done) | – | refused: has its answer | – | – | – | – |
-//! | Ended(other) | – | refused: has ended | – | – | – | Open or Blocked |
+//! | state ↓ · event → | lease asked | outcome arrives | lease ends without one | parts done | answered | cancel | retry |
+//! |---|---|---|---|---|---|---|---|
+//! | Blocked | – | refused | – | Open | – | Cancelled | – |
+//! | Open | Open, leased | counted: Open, Calling or Ended | Open, wanted again | – | – | Cancelled | – |
+//! | Calling | – | refused: has gone on | – | – | Open | Cancelled | – |
+//! | Ended(Done) | – | refused: has its answer | – | – | – | – | – |
+//! | Ended(other) | – | refused: has ended | – | – | – | – | Open or Blocked |
 
 use manyhands_model::{LeaseId, Outcome, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -79,6 +83,8 @@ impl Quorum {
 /// A unit that has not ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
+    /// How many of its requests for calls have been answered.
+    pub(crate) step: u32,
     pub(crate) reports: Vec<Replica>,
     pub(crate) leases: Vec<(LeaseId, WorkerId)>,
     /// How many of the leases have been out for too long, if somebody waits for the answer.
@@ -131,6 +137,10 @@ pub(crate) enum State {
     Open(Box<Open>),
     /// No replica was ever leased.
     Fresh,
+    /// Workers agreed on its request for calls, the `step`-th from 0, and the coordinator makes them.
+    Calling {
+        step: u32,
+    },
     Ended(End),
 }
 
@@ -153,7 +163,7 @@ impl Counts {
     pub(crate) fn of(&mut self, state: &State) -> &mut u32 {
         match state {
             State::Open(open) if !open.leases.is_empty() => &mut self.running,
-            State::Blocked { .. } | State::Fresh | State::Open(_) => &mut self.waiting,
+            State::Blocked { .. } | State::Fresh | State::Calling { .. } | State::Open(_) => &mut self.waiting,
             State::Ended(End::Done) => &mut self.done,
             State::Ended(End::Cancelled) => &mut self.cancelled,
             State::Ended(End::Failed | End::Undecided | End::Skipped) => &mut self.failed,

@@ -23,6 +23,8 @@ struct Disk {
     units: BTreeMap<UnitId, UnitRecord>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     inputs: BTreeSet<UnitId>,
+    /// Requests for calls that were answered.
+    answered: BTreeSet<(UnitId, u32)>,
 }
 
 struct World {
@@ -36,6 +38,8 @@ struct World {
     held: Vec<LeaseDraft>,
     /// Reports on their way; some of them twice.
     reports: Vec<(LeaseDraft, Outcome)>,
+    /// Requests for calls that the coordinator has begun with.
+    calls: Vec<(UnitId, u32)>,
     run: RunId,
 }
 
@@ -47,9 +51,21 @@ fn is_liar(id: WorkerId) -> bool {
     id.0[0] >= HONEST
 }
 
-fn truth(unit: UnitId) -> Outcome {
-    let output = Digest::of(&unit.index.to_le_bytes());
-    Outcome { verdict: Verdict::Ok { output, output_bytes: 4 }, fuel: Fuel(u64::from(unit.index)) }
+/// How often a unit asks for calls.
+fn requests(unit: UnitId) -> u32 {
+    unit.index % 4
+}
+
+fn truth(unit: UnitId, step: u32) -> Outcome {
+    let verdict = if step < requests(unit) {
+        Verdict::Called {
+            calls: Digest::of_parts([&unit.index.to_le_bytes()[..], &step.to_le_bytes()]),
+            calls_bytes: 8,
+        }
+    } else {
+        Verdict::Ok { output: Digest::of(&unit.index.to_le_bytes()), output_bytes: 4 }
+    };
+    Outcome { verdict, fuel: Fuel(u64::from(unit.index)) }
 }
 
 /// A run of one unit.
@@ -94,6 +110,7 @@ impl World {
             connected: BTreeSet::new(),
             held: Vec::new(),
             reports: Vec::new(),
+            calls: Vec::new(),
             random,
             run,
         };
@@ -135,6 +152,17 @@ impl World {
                     self.disk.inputs.insert(unit);
                     self.scheduler.handle(self.now, Input::InputReady(unit));
                 }
+                Effect::Call { unit, step, calls } => {
+                    let Verdict::Called { calls: asked, .. } = truth(unit, step).verdict else {
+                        panic!("seed {}: {unit} asks for nothing at step {step}", self.seed)
+                    };
+                    assert_eq!(calls, asked, "seed {}: a lie is called", self.seed);
+                    if self.disk.answered.contains(&(unit, step)) {
+                        self.scheduler.handle(self.now, Input::Answered { unit, step });
+                    } else {
+                        self.calls.push((unit, step));
+                    }
+                }
                 Effect::Withdraw { leases, .. } => self.held.retain(|held| !leases.contains(&held.id)),
                 Effect::Record(Record::Evidence(..))
                 | Effect::Receipts { .. }
@@ -151,6 +179,7 @@ impl World {
     }
 
     fn crash(&mut self) {
+        self.calls.clear();
         self.scheduler = Scheduler::new(Policy::default(), [self.seed as u8 ^ 0x55; 32]);
         for (id, record) in &self.disk.workers {
             self.scheduler.restore_worker(*id, *record);
@@ -204,6 +233,15 @@ impl World {
         if self.connected.insert(index) {
             self.tell(Input::Connected { worker: who });
         }
+        if let Some((unit, step)) = self.calls.pop() {
+            self.disk.answered.insert((unit, step));
+            // The process may end before it says so.
+            if self.below(100) >= trouble {
+                self.tell(Input::Answered { unit, step });
+            } else {
+                self.crash();
+            }
+        }
         match self.below(3) {
             0 => {
                 let count = self.below(4) as u16 + 1;
@@ -212,7 +250,7 @@ impl World {
             1 => {
                 if let Some(at) = self.held.iter().position(|held| held.worker == who) {
                     let draft = self.held.swap_remove(at);
-                    let mut outcome = truth(draft.unit);
+                    let mut outcome = truth(draft.unit, draft.step);
                     if is_liar(who) && self.below(2) == 0 {
                         outcome.fuel = Fuel(1_000 + u64::from(self.below(1_000_000)));
                     }
@@ -250,8 +288,8 @@ impl World {
 }
 
 fn lease(draft: &LeaseDraft) -> Lease {
-    let LeaseDraft { id, unit, entry, seed, .. } = *draft;
-    Lease { id, task: Task { index: unit.index, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
+    let LeaseDraft { id, unit, step, entry, seed, .. } = *draft;
+    Lease { id, task: Task { index: unit.index, step, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
 }
 
 /// Safety at every step; liveness and truth once there is no more trouble than liars.
@@ -273,7 +311,10 @@ fn whatever_happens_every_unit_ends_with_the_truth() {
             let unit = UnitId { run: world.run, index };
             let record = &world.disk.units[&unit];
             match record.end {
-                Some(End::Done) => assert_eq!(record.accepted, Some(truth(unit)), "seed {seed}: a lie was accepted"),
+                Some(End::Done) => {
+                    assert_eq!(record.accepted, Some(truth(unit, requests(unit))), "seed {seed}: a lie was accepted");
+                    assert_eq!(record.step, requests(unit), "seed {seed}: a step was left out");
+                }
                 // Too many machines failed, or too many lies: allowed, never a wrong answer.
                 Some(End::Undecided | End::Skipped) => {}
                 other => panic!("seed {seed}: {unit} ended as {other:?}"),
@@ -388,7 +429,7 @@ impl Counter {
     fn report(&mut self) {
         while let Some(at) = self.held.iter().position(|(_, due)| due.is_some_and(|due| due <= self.now)) {
             let (draft, _) = self.held.swap_remove(at);
-            let reports = vec![Report { lease: lease(&draft), outcome: truth(draft.unit) }];
+            let reports = vec![Report { lease: lease(&draft), outcome: truth(draft.unit, draft.step) }];
             let (worker, run, module) = (draft.worker, draft.unit.run, Digest::of(b"module"));
             self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
         }

@@ -56,13 +56,15 @@ fn show(unit: UnitId) -> String {
     format!("{}/{}", text(&unit.run.0), unit.index)
 }
 
-fn lease(id: LeaseId, index: u32, entry: Entry, seed: [u8; 32]) -> Lease {
-    Lease { id, task: Task { index, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
+fn lease(id: LeaseId, (index, step): (u32, u32), entry: Entry, seed: [u8; 32]) -> Lease {
+    Lease { id, task: Task { index, step, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
 }
 
-/// Lower-case letters are failures, upper-case ones outputs.
+/// Lower-case letters are failures, upper-case ones outputs, and requests for calls after a question mark.
 fn outcome(letter: &str) -> Outcome {
-    let verdict = if letter.chars().all(char::is_uppercase) {
+    let verdict = if let Some(calls) = letter.strip_prefix('?') {
+        Verdict::Called { calls: Digest::of(calls.as_bytes()), calls_bytes: 1 }
+    } else if letter.chars().all(char::is_uppercase) {
         Verdict::Ok { output: Digest::of(letter.as_bytes()), output_bytes: 1 }
     } else {
         Verdict::Aborted { code: 1, message: letter.to_owned() }
@@ -140,10 +142,14 @@ impl World {
                 self.ready.push(unit(rest));
                 Input::InputReady(unit(rest))
             }
+            "answers" => {
+                let (what, step) = rest.split_once(' ').expect("UNIT STEP");
+                Input::Answered { unit: unit(what), step: step.parse().expect("a number") }
+            }
             "passes" => Input::TimePassed,
             "returns" => {
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
-                let forgotten = || lease(LeaseId([9; 16]), unit(what).index, Entry::Run, [0; 32]);
+                let forgotten = || lease(LeaseId([9; 16]), (unit(what).index, 0), Entry::Run, [0; 32]);
                 let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(forgotten);
                 let reports = vec![Report { lease, outcome: outcome(letter) }];
                 let (run, module) = (unit(what).run, Digest::of(b"module"));
@@ -192,8 +198,9 @@ impl World {
                 Effect::Record(Record::Worker(id, record)) => drop(self.workers.insert(id, record)),
                 Effect::Record(Record::Evidence(..)) => {}
                 Effect::Grant(draft) => {
-                    said.push(format!("{} gets {}", text(&draft.worker.0), show(draft.unit)));
-                    let lease = lease(draft.id, draft.unit.index, draft.entry, draft.seed);
+                    let step = if draft.step > 0 { format!(" at {}", draft.step) } else { String::new() };
+                    said.push(format!("{} gets {}{step}", text(&draft.worker.0), show(draft.unit)));
+                    let lease = lease(draft.id, (draft.unit.index, draft.step), draft.entry, draft.seed);
                     self.leases.insert((draft.worker, draft.unit), lease);
                 }
                 Effect::Receipts { worker, receipts } => {
@@ -205,6 +212,9 @@ impl World {
                 }
                 Effect::Withdraw { worker, leases } => said.push(format!("{} drops {}", text(&worker.0), leases.len())),
                 Effect::Assemble { unit, parts } => said.push(format!("assemble {} from {parts:?}", show(unit))),
+                Effect::Call { unit, step, calls } => {
+                    said.push(format!("call for {} at {step}: {}", show(unit), &calls.to_string()[..4]));
+                }
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
                 Effect::Dissent { worker, unit, banned } => {
                     let banned = if banned { ", banned" } else { "" };
@@ -809,6 +819,105 @@ fn a_crash_loses_no_report_and_leases_from_before_still_count() {
          7s all crashes
          8s w2 connects
          8s w2 returns r/1 B  => r/1 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_unit_that_asks_for_calls_goes_on_with_the_answers() {
+    check(
+        "
+         0s ann submits r: 1 input
+         1s w1 connects
+         1s w1 wants 1         => w1 gets r/0
+         1s w2 connects
+         1s w2 wants 1         => w2 gets r/0
+         2s w1 returns r/0 ?A  => w1 recorded
+         2s w2 returns r/0 ?A  => call for r/0 at 0: 559a; w2 recorded
+         2s why r/0            => waits for the answers to the calls that it asked for
+         3s w1 wants 1
+         4s hand answers r/0 0 => w1 gets r/0 at 1
+         5s w1 returns r/0 B   => w1 recorded
+         5s w2 wants 1         => w2 gets r/0 at 1
+         6s w2 returns r/0 B   => r/0 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn attack_29_nothing_is_called_before_workers_agree_on_it() {
+    check(
+        "
+         0s ann submits r: 1 input
+         1s liar connects
+         1s liar wants 1         => liar gets r/0
+         1s w2 connects
+         1s w2 wants 1           => w2 gets r/0
+         1s w3 connects
+         1s w3 wants 1
+         2s liar returns r/0 ?X  => liar recorded
+         2s w2 returns r/0 ?A    => w2 recorded; w3 gets r/0
+         3s w3 returns r/0 ?A    => call for r/0 at 0: 559a; liar contradicts r/0; w3 recorded
+        ",
+    );
+}
+
+#[test]
+fn who_comes_too_late_for_a_step_does_not_count_for_the_next() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 2
+         1s w1 connects
+         1s w1 wants 1         => w1 gets r/0
+         2s w1 returns r/0 ?A  => call for r/0 at 0: 559a; w1 recorded
+         2s w9 connects
+         3s w9 returns r/0 ?A  => w9 refused: workers agreed on this step of the unit already
+         4s hand answers r/0 7
+         4s hand answers r/0 0
+         5s w9 returns r/0 ?A  => w9 refused: the unit is at another step by now
+         5s hand answers r/0 0
+         6s w1 wants 1         => w1 gets r/0 at 1
+         7s w1 returns r/0 ?B  => call for r/0 at 1: df7e; w1 recorded
+         8s hand answers r/0 0
+         8s hand answers r/0 1
+         9s w1 wants 1         => w1 gets r/0 at 2
+        10s w1 returns r/0 C   => r/0 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_crash_asks_for_the_same_calls_again_and_keeps_the_step() {
+    check(
+        "
+         0s ann submits r: 2 inputs, 1 of 2
+         1s w1 connects
+         1s w1 wants 2         => w1 gets r/0; w1 gets r/1
+         2s w1 returns r/0 ?A  => call for r/0 at 0: 559a; w1 recorded
+         3s w1 returns r/1 ?B  => call for r/1 at 0: df7e; w1 recorded
+         4s hand answers r/0 0
+         5s the crashes        => call for r/1 at 0: df7e
+         6s w1 connects
+         6s w1 wants 1         => w1 gets r/0 at 1
+         7s the crashes        => call for r/1 at 0: df7e
+         8s w1 returns r/0 C   => r/0 done; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_unit_that_waits_for_answers_can_be_cancelled_and_retried() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 2
+         1s w1 connects
+         1s w1 wants 1         => w1 gets r/0
+         2s w1 returns r/0 ?A  => call for r/0 at 0: 559a; w1 recorded
+         3s ann cancels r      => r/0 cancelled; r ends
+         4s hand answers r/0 0
+         5s ann retries r
+         6s w1 wants 1         => w1 gets r/0
+         7s w1 returns r/0 ?A  => call for r/0 at 0: 559a; w1 recorded
         ",
     );
 }

@@ -79,5 +79,6 @@ pub const fn of(opcode: u16) -> u16 {
 
 /// Whether the last argument of a host function is a length that is paid for as well.
 pub fn host_has_length(name: &str) -> bool {
-    matches!(name, manyhands_abi::INPUT_READ | manyhands_abi::OUTPUT_WRITE | manyhands_abi::LOG)
+    use manyhands_abi::{ANSWER_READ, CALL, INPUT_READ, LOG, OUTPUT_WRITE};
+    matches!(name, INPUT_READ | OUTPUT_WRITE | LOG | CALL | ANSWER_READ)
 }

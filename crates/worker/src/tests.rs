@@ -246,7 +246,7 @@ impl World {
 }
 
 fn lease(number: u8) -> Lease {
-    let task = Task { index: number.into(), entry: Entry::Run, input: Digest::of(b"input"), seed: [6; 32] };
+    let task = Task { index: number.into(), step: 0, entry: Entry::Run, input: Digest::of(b"input"), seed: [6; 32] };
     Lease { id: LeaseId([number; 16]), task, ticket: Ticket([7; 16]) }
 }
 

@@ -174,7 +174,9 @@ pub struct Order {
     pub module: Digest,
     /// Which function.
     pub entry: Entry,
-    /// The input.
+    /// How many answers there are with the input.
+    pub step: u32,
+    /// The input; with answers, a frame of `manyhands_abi::parts`.
     pub input: Bytes,
     /// The seed.
     pub seed: [u8; 32],
@@ -855,7 +857,8 @@ impl Worker {
             let (task, limits, input) = (&unit.lease.task, unit.terms.limits, core::mem::take(&mut unit.input));
             let (name, module) = (unit.id(), unit.module());
             let started = Event::Started { unit: name, job: unit.terms.leases.job.clone() };
-            let order = Order { lease: id, unit: name, module, entry: task.entry, input, seed: task.seed, limits };
+            let (entry, step, seed) = (task.entry, task.step, task.seed);
+            let order = Order { lease: id, unit: name, module, entry, step, input, seed, limits };
             if let Some(at) = self.modules.iter().position(|module| *module == order.module) {
                 self.modules.remove(at);
                 self.modules.push_back(order.module);

@@ -121,7 +121,7 @@ pub fn profile(source: &[u8], sealed: &Sealed, entry: Entry, input: &[u8]) -> Re
     }
     let free: Vec<bool> = sealed.metered.iter().map(|metered| metered.free).collect();
     let seed = unit_seed(&Digest::of(&sealed.bytes), 0);
-    let unit = Unit { entry, input, seed, limits: sealed.manifest.limits };
+    let unit = Unit { entry, step: 0, input, seed, limits: sealed.manifest.limits };
     let bug = |failure: Failure| Fault::bug(format!("this machine could not execute the job: {failure}"));
     let mut engine = Kind::Cranelift.open().map_err(bug)?;
     let (executed, spent) = spent(engine.as_mut(), &sealed.bytes, &free, &unit).map_err(bug)?;

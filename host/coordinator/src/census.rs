@@ -100,7 +100,7 @@ impl Census {
                 let said = unit.accepted.iter().chain(unit.replicas.iter().map(|replica| &replica.outcome));
                 let begin = outputs.len();
                 for outcome in said {
-                    if let Verdict::Ok { output, .. } = outcome.verdict
+                    if let Some((output, _)) = outcome.verdict.content()
                         // Most replicas say the same.
                         && !outputs[begin..].contains(&output)
                     {
@@ -115,6 +115,9 @@ impl Census {
             Table::Results => {
                 if let Some(digest) = key.strip_prefix(b"o") {
                     short.push(Digest(digest.try_into().ok()?));
+                } else if key.starts_with(b"c") {
+                    let answers: Content = read(value)?;
+                    self.blobs.extend(answers.inline.is_none().then_some(answers.digest));
                 }
             }
             Table::Workers => {
@@ -157,6 +160,7 @@ mod tests {
             outcome: outcome(bytes),
         };
         UnitRecord {
+            step: 0,
             end: accepted.map(|_| End::Done),
             accepted: accepted.map(outcome),
             replicas: said.iter().enumerate().map(replica).collect(),

@@ -239,6 +239,7 @@ impl Monitor {
             | Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..))
             | Effect::Grant(_)
             | Effect::Assemble { .. }
+            | Effect::Call { .. }
             | Effect::Ended(..)
             | Effect::RunEnded(_) => return,
         }

@@ -610,8 +610,8 @@ impl Hand {
             match self.input(draft.unit) {
                 Ok(input) => {
                     bytes += input.inline.as_ref().map_or(0, Bytes::len);
-                    // Where the bytes are a blob, reading them must not keep others waiting.
-                    let blob = input.inline.is_none();
+                    // Where the bytes are a blob or with others, reading them must not keep others waiting.
+                    let blob = input.inline.is_none() || draft.step > 0;
                     some.push((draft, input));
                     if blob || bytes >= GRANT_BYTES || some.len() >= LEASES_MAX {
                         self.send(worker, run, std::mem::take(&mut some));
@@ -633,9 +633,10 @@ impl Hand {
         };
         // A worker that has left loses its leases by itself.
         let Some(session) = self.clerk.hub.session(worker) else { return };
-        if session.has_room() && drafts.iter().all(|(_, input)| input.inline.is_some()) {
-            let inputs = drafts.iter().filter_map(|(_, input)| input.inline.clone()).collect();
-            return self.clerk.grant(worker, &spec, drafts, inputs);
+        let at_hand = |(draft, input): &(LeaseDraft, Content)| draft.step == 0 && input.inline.is_some();
+        if session.has_room() && drafts.iter().all(at_hand) {
+            let task = |(draft, input): (LeaseDraft, Content)| Some((draft, input.digest, input.inline?));
+            return self.clerk.grant(worker, &spec, drafts.into_iter().filter_map(task).collect());
         }
         let clerk = self.clerk.clone();
         self.clerk.runtime.spawn(async move {
@@ -645,16 +646,17 @@ impl Hand {
             if drafts.is_empty() {
                 return;
             }
-            let mut inputs = Vec::with_capacity(drafts.len());
-            for (_, input) in &drafts {
-                match clerk.records.bytes(input).await {
-                    Ok(bytes) => inputs.push(bytes),
+            let mut tasks = Vec::with_capacity(drafts.len());
+            for (draft, input) in &drafts {
+                match clerk.records.material(draft.unit, draft.step, input).await {
+                    Ok(bytes) if draft.step == 0 => tasks.push((draft.clone(), input.digest, bytes)),
+                    Ok(bytes) => tasks.push((draft.clone(), Digest::of(&bytes), bytes)),
                     Err(error) => {
                         return clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error);
                     }
                 }
             }
-            clerk.grant(worker, &spec, drafts, inputs);
+            clerk.grant(worker, &spec, tasks);
         });
     }
 
@@ -728,7 +730,7 @@ impl Clerk {
     fn grant_invoked(&self, run: &RunRecord, input: &Content, leases: &mut Vec<LeaseDraft>) {
         let Some(bytes) = &input.inline else { return };
         for draft in leases.extract_if(.., |draft| draft.unit.run == run.spec.id) {
-            self.grant(draft.worker, &run.spec, vec![(draft, input.clone())], vec![bytes.clone()]);
+            self.grant(draft.worker, &run.spec, vec![(draft, input.digest, bytes.clone())]);
         }
     }
 
@@ -740,24 +742,27 @@ impl Clerk {
         }
     }
 
-    fn grant(&self, worker: WorkerId, spec: &RunSpec, drafts: Vec<(LeaseDraft, Content)>, inputs: Vec<Bytes>) {
+    /// Sends leases of one run, each with the digest of what it reads and that itself.
+    fn grant(&self, worker: WorkerId, spec: &RunSpec, tasks: Vec<(LeaseDraft, Digest, Bytes)>) {
         // A worker that has left loses its leases by itself.
         let Some(session) = self.hub.session(worker) else { return };
         let release = match self.authority.release(self.clock.now(), &spec.job, spec.serial) {
             Ok(release) => release,
-            Err(error) => return self.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error),
+            Err(error) => return self.cannot_grant(worker, tasks.iter().map(|(draft, ..)| draft.id), &error),
         };
         let tickets = self.authority.tickets();
-        let issued_at = drafts.iter().map(|(draft, _)| draft.issued_at).min().unwrap_or_default();
-        let expires_at = drafts.iter().map(|(draft, _)| draft.expires_at).min().unwrap_or_default();
-        let task = |draft: &LeaseDraft, input: &Content| Task {
+        let issued_at = tasks.iter().map(|(draft, ..)| draft.issued_at).min().unwrap_or_default();
+        let expires_at = tasks.iter().map(|(draft, ..)| draft.expires_at).min().unwrap_or_default();
+        let task = |draft: &LeaseDraft, input: Digest| Task {
             index: draft.unit.index,
+            step: draft.step,
             entry: draft.entry,
-            input: input.digest,
+            input,
             seed: draft.seed,
         };
         let subject = (spec.id, spec.module);
-        let leases = drafts.iter().map(|(draft, input)| tickets.mark(worker, subject, draft.id, task(draft, input)));
+        let leases =
+            tasks.iter().map(|(draft, input, _)| tickets.mark(worker, subject, draft.id, task(draft, *input)));
         let leases = self.authority.sign(&Leases {
             worker,
             run: spec.id,
@@ -767,9 +772,10 @@ impl Clerk {
             validity: Validity { issued_at, expires_at },
             leases: leases.collect(),
         });
-        self.metrics.leases_granted(drafts.len());
-        self.monitor.granted(&self.clock, (worker, &session), spec, drafts.iter().map(|(draft, _)| draft));
+        self.metrics.leases_granted(tasks.len());
+        self.monitor.granted(&self.clock, (worker, &session), spec, tasks.iter().map(|(draft, ..)| draft));
         let release = session.is_new(release.digest()).then_some(release);
+        let inputs = tasks.into_iter().map(|(_, _, input)| input).collect();
         session.send(ServerMessage::Grant(Grant { leases, release, inputs }));
     }
 }
@@ -790,6 +796,7 @@ pub fn accepted_output(unit: Option<&UnitRecord>) -> Option<Digest> {
     match &unit?.accepted.as_ref()?.verdict {
         Verdict::Ok { output, .. } => Some(*output),
         Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => None,
+        Verdict::Called { .. } => None,
     }
 }
 

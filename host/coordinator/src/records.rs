@@ -7,6 +7,7 @@
 //! | units | run id, index | `UnitRecord`; none until somebody reports |
 //! | inputs | run id, index of the last | [`Content`] of some consecutive units |
 //! | results | `a`, run id, sequence | indices of the units that ended together |
+//! | results | `c`, run id, index, step | [`Content`]: the answers to a unit's request for calls, a list of JSON |
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
@@ -201,6 +202,10 @@ fn unit_key(unit: UnitId) -> [u8; 20] {
     key
 }
 
+fn answers_key(unit: UnitId, step: u32) -> Vec<u8> {
+    [&b"c"[..], &unit_key(unit), &step.to_be_bytes()].concat()
+}
+
 fn index_of(key: &[u8]) -> u32 {
     key.last_chunk::<4>().map_or(0, |index| u32::from_be_bytes(*index))
 }
@@ -257,6 +262,11 @@ impl Writes {
     /// Writes a short output.
     pub fn output(&mut self, digest: Digest, bytes: &Bytes) {
         self.put(Table::Results, &[&b"o"[..], digest.as_bytes()].concat(), bytes.to_vec());
+    }
+
+    /// Writes the answers to a unit's request for calls.
+    pub fn answers(&mut self, unit: UnitId, step: u32, answers: &Content) {
+        self.put(Table::Results, &answers_key(unit, step), encode(answers));
     }
 
     /// Writes what is known of a worker.
@@ -379,6 +389,31 @@ impl Records {
         let count = u32::try_from(inputs.len()).map_err(|_| RecordError::Foreign(Table::Inputs))?;
         let first = (index_of(&key) + 1).checked_sub(count).ok_or(RecordError::Foreign(Table::Inputs))?;
         Ok(Some(Pack { first, inputs }).filter(|pack| pack.get(unit.index).is_some()))
+    }
+
+    /// The answers to a unit's request for calls, if it has them.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn answers(&self, unit: UnitId, step: u32) -> Result<Option<Content>, RecordError> {
+        self.get(Table::Results, &answers_key(unit, step))
+    }
+
+    /// What a unit reads at this step: its input, and from step 1 on the answers to its requests as well.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn material(&self, unit: UnitId, step: u32, input: &Content) -> Result<Bytes, RecordError> {
+        let input = self.bytes(input).await?;
+        if step == 0 {
+            return Ok(input);
+        }
+        let mut parts = vec![input];
+        for step in 0..step {
+            let missing = || RecordError::Missing(format!("the answers to request {step} of unit {unit}"));
+            parts.push(self.bytes(&self.answers(unit, step)?.ok_or_else(missing)?).await?);
+        }
+        Ok(manyhands_abi::parts::encode(parts.iter().map(|part| &part[..])).into())
     }
 
     /// The bytes of some content.

@@ -258,7 +258,7 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
             refused.push((report.lease.id, reason));
             continue;
         }
-        if report.outcome.verdict.is_ok() {
+        if report.outcome.verdict.content().is_some() {
             match app.records.content(output).await {
                 Ok(content) => contents.push(content),
                 Err(error) => {
@@ -309,12 +309,14 @@ fn check(report: &Report, output: &[u8], output_bytes_max: u64) -> Result<(), St
         Verdict::Ok { output_bytes, .. } if *output_bytes > output_bytes_max => {
             Err(format!("the output is longer than the {output_bytes_max} bytes that the job may write"))
         }
+        Verdict::Called { calls_bytes, .. } if *calls_bytes > manyhands_abi::CALLS_BYTES_MAX as u64 => {
+            Err("the request for calls is longer than a runtime takes".into())
+        }
         Verdict::Aborted { message, .. } if message.len() > manyhands_abi::ABORT_MESSAGE_BYTES_MAX => {
             Err("the message is longer than a runtime keeps".into())
         }
-        Verdict::Ok { .. } | Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Aborted { .. } | Verdict::Trap => {
-            Ok(())
-        }
+        Verdict::Ok { .. } | Verdict::Aborted { .. } | Verdict::Called { .. } => Ok(()),
+        Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap => Ok(()),
     }
 }
 

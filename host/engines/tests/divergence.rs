@@ -42,7 +42,7 @@ fn compare(passes: Passes) -> Option<([Vec<u8>; 2], Option<Divergence>)> {
         }
     }
     let module = rewrite(&wat::parse_str(MODULE).expect("a module"), LIMITS.memory_bytes, &passes).expect("rewritten");
-    let unit = Unit { entry: Entry::Run, input: b"", seed: [7; 32], limits: LIMITS };
+    let unit = Unit { entry: Entry::Run, step: 0, input: b"", seed: [7; 32], limits: LIMITS };
     let outputs: Vec<_> = engines
         .iter_mut()
         .map(|engine| {

@@ -52,7 +52,7 @@ fn ends_alike(kind: Kind) {
     };
     let module = wat::parse_str(MODULE).expect("a module");
     engine.load(&module).expect("it loads");
-    let mut execute = |entry, input: &[u8]| engine.execute(&Unit { entry, input, seed: SEED, limits: LIMITS });
+    let mut execute = |entry, input: &[u8]| engine.execute(&Unit { entry, step: 0, input, seed: SEED, limits: LIMITS });
     let mut run = |input: &[u8]| execute(Entry::Run, input);
     let used = |verdict, fuel| Outcome { verdict, fuel: Fuel(fuel) };
     let silent = |outcome| Ok(Executed { outcome, output: Vec::new(), logs: Vec::new() });
@@ -81,7 +81,7 @@ fn ends_alike(kind: Kind) {
     let refused = engine.load(b"\0asm\x01\0\0\0\xff");
     assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
     engine.load(&module).expect("it loads again");
-    let again = engine.execute(&Unit { entry: Entry::Run, input: b"\x06", seed: SEED, limits: LIMITS });
+    let again = engine.execute(&Unit { entry: Entry::Run, step: 0, input: b"\x06", seed: SEED, limits: LIMITS });
     assert_eq!(again, silent(used(Verdict::OutOfStack, 7)));
 }
 
@@ -113,7 +113,7 @@ fn a_hanging_engine_is_replaced() {
     let text = MODULE.replace("(call $recurse))\n", "(loop $for_ever (br $for_ever)))\n");
     engine.load(&wat::parse_str(text).expect("a module")).expect("it loads");
     let limits = Limits { wall_ms: 1, ..LIMITS };
-    let mut run = |input: &[u8]| engine.execute(&Unit { entry: Entry::Run, input, seed: SEED, limits });
+    let mut run = |input: &[u8]| engine.execute(&Unit { entry: Entry::Run, step: 0, input, seed: SEED, limits });
     assert_eq!(run(b"\x07"), Err(Failure::Overtime(10)));
     assert_eq!(run(b"\x06").map(|executed| executed.outcome.verdict), Ok(Verdict::OutOfStack));
 }

@@ -91,7 +91,7 @@ fn hold(kind: Kind) {
     engine.load(&wat::parse_str(ENDLESS).expect("a module")).expect("it loads");
     println!("holding it");
     let limits = Limits { wall_ms: 600_000, ..Limits::MAX };
-    let ended = engine.execute(&Unit { entry: Entry::Run, input: b"", seed: [0; 32], limits });
+    let ended = engine.execute(&Unit { entry: Entry::Run, step: 0, input: b"", seed: [0; 32], limits });
     panic!("it ended: {ended:?}");
 }
 

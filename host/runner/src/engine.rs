@@ -34,7 +34,9 @@ const TABLE_ELEMENTS_MAX: usize = 10_000;
 pub struct Execution {
     /// Which function.
     pub entry: Entry,
-    /// What it reads.
+    /// How many answers there are with the input.
+    pub step: u32,
+    /// What it reads; with answers, a frame of [`abi::parts`].
     pub input: Bytes,
     /// Its only randomness.
     pub seed: [u8; 32],
@@ -56,7 +58,7 @@ pub struct LogLine {
 pub struct Executed {
     /// What is compared with other replicas.
     pub outcome: Outcome,
-    /// The output; empty unless the verdict is `Ok`.
+    /// The output if the verdict is `Ok`, the request if it is `Called`; else empty.
     pub output: Vec<u8>,
     /// For the author, never compared.
     pub logs: Vec<LogLine>,
@@ -176,9 +178,21 @@ impl Wasm {
         execution: Execution,
         progress: Box<dyn FnMut(u16) + Send>,
     ) -> Result<Executed, Infrastructure> {
-        let Execution { entry, input, seed, limits } = execution;
-        let host =
-            Host { input, seed, limits, output: Vec::new(), logs: Vec::new(), log_bytes: 0, progress, memory: None };
+        let Execution { entry, step, input, seed, limits } = execution;
+        let (input, answers) = answered(step, input)?;
+        let host = Host {
+            input,
+            answers: answers.into_iter(),
+            answer: Bytes::new(),
+            asked: 0,
+            seed,
+            limits,
+            output: Vec::new(),
+            logs: Vec::new(),
+            log_bytes: 0,
+            progress,
+            memory: None,
+        };
         let mut store = Store::new(&self.engine, host);
         store.limiter(|host| host);
         let started = Instant::now();
@@ -204,8 +218,22 @@ impl Wasm {
         let stop = stop(ended, &host.output)?;
         let outcome =
             ending::outcome(limits.fuel, stop, left, cause).map_err(|error| Infrastructure(error.to_string()))?;
-        let output = if outcome.verdict.is_ok() { host.output } else { Vec::new() };
+        let output = if outcome.verdict.content().is_some() { host.output } else { Vec::new() };
         Ok(Executed { outcome, output, logs: host.logs, wall_us })
+    }
+}
+
+/// The input, and the answers that came with it.
+fn answered(step: u32, input: Bytes) -> Result<(Bytes, Vec<Bytes>), Infrastructure> {
+    if step == 0 {
+        return Ok((input, Vec::new()));
+    }
+    let parts = abi::parts::decode(&input).map_err(|error| Infrastructure::of("the answers cannot be read", &error))?;
+    match parts.split_first() {
+        Some((first, answers)) if answers.len() == step as usize => {
+            Ok((input.slice_ref(first), answers.iter().map(|answer| input.slice_ref(answer)).collect()))
+        }
+        _ => Err(Infrastructure("there are more or fewer answers than the lease says".into())),
     }
 }
 
@@ -236,8 +264,14 @@ fn stop(ended: Result<(), wasmtime::Error>, output: &[u8]) -> Result<Stop, Infra
     let Err(error) = ended else {
         return Ok(Stop::Known(Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 }));
     };
-    if let Some(Aborted { code, message }) = error.downcast_ref() {
-        return Ok(Stop::Known(Verdict::Aborted { code: *code, message: message.clone() }));
+    match error.downcast_ref() {
+        Some(Leave::Aborted { code, message }) => {
+            return Ok(Stop::Known(Verdict::Aborted { code: *code, message: message.clone() }));
+        }
+        Some(Leave::Called) => {
+            return Ok(Stop::Known(Verdict::Called { calls: Digest::of(output), calls_bytes: output.len() as u64 }));
+        }
+        None => {}
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow | Trap::Interrupt) => Ok(Stop::Engine),
@@ -249,6 +283,12 @@ fn stop(ended: Result<(), wasmtime::Error>, output: &[u8]) -> Result<Stop, Infra
 /// What the guest's host functions work on.
 struct Host {
     input: Bytes,
+    /// Answers to requests that are still to come.
+    answers: std::vec::IntoIter<Bytes>,
+    /// The answers to the last request.
+    answer: Bytes,
+    /// How often it asked.
+    asked: usize,
     seed: [u8; 32],
     limits: Limits,
     output: Vec<u8>,
@@ -269,12 +309,14 @@ impl ResourceLimiter for Host {
     }
 }
 
-/// How `abort` leaves the guest.
+/// How host functions leave the guest.
 #[derive(Debug, thiserror::Error)]
-#[error("aborted with code {code}: {message}")]
-struct Aborted {
-    code: u32,
-    message: String,
+enum Leave {
+    #[error("aborted with code {code}: {message}")]
+    Aborted { code: u32, message: String },
+    /// The request is where the output would be.
+    #[error("called")]
+    Called,
 }
 
 type Result2<T> = Result<T, wasmtime::Error>;
@@ -285,12 +327,33 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
     linker.func_wrap(space, abi::INPUT_LEN, |caller: Caller<'_, Host>| caller.data().input.len() as u32)?;
     linker.func_wrap(space, abi::INPUT_READ, |mut caller: Caller<'_, Host>, to: u32, offset: u32, bytes: u32| {
         let (memory, host) = guest(&mut caller)?;
-        let source = range(offset, bytes).and_then(|range| host.input.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
-        range(to, bytes)
-            .and_then(|range| memory.get_mut(range))
-            .ok_or(Trap::MemoryOutOfBounds)?
-            .copy_from_slice(source);
-        Result2::Ok(())
+        copy(&host.input, memory, to, offset, bytes)
+    })?;
+    linker.func_wrap(space, abi::CALL, |mut caller: Caller<'_, Host>, from: u32, bytes: u32| {
+        let (memory, host) = guest(&mut caller)?;
+        let request = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
+        let abort = |message| Err(Leave::Aborted { code: abi::ABORT_CALLS, message }.into());
+        if request.len() > abi::CALLS_BYTES_MAX {
+            return abort(text::calls_too_long());
+        }
+        host.asked += 1;
+        if host.asked > abi::CALLS_MAX {
+            return abort(text::too_many_calls());
+        }
+        match host.answers.next() {
+            Some(answer) => {
+                host.answer = answer;
+                Result2::Ok(host.answer.len() as u32)
+            }
+            None => {
+                host.output = request.to_vec();
+                Err(Leave::Called.into())
+            }
+        }
+    })?;
+    linker.func_wrap(space, abi::ANSWER_READ, |mut caller: Caller<'_, Host>, to: u32, offset: u32, bytes: u32| {
+        let (memory, host) = guest(&mut caller)?;
+        copy(&host.answer, memory, to, offset, bytes)
     })?;
     linker.func_wrap(space, abi::SEED_READ, |mut caller: Caller<'_, Host>, to: u32| {
         let (memory, host) = guest(&mut caller)?;
@@ -303,7 +366,7 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         let most = host.limits.output_bytes;
         if host.output.len() as u64 + u64::from(bytes) > most {
-            return Err(Aborted { code: abi::ABORT_OUTPUT, message: text::output_too_long(most) }.into());
+            return Err(Leave::Aborted { code: abi::ABORT_OUTPUT, message: text::output_too_long(most) }.into());
         }
         host.output.extend_from_slice(text);
         Ok(())
@@ -326,10 +389,17 @@ fn linker(engine: &Engine) -> Result2<Linker<Host>> {
         let (memory, _) = guest(&mut caller)?;
         let text = range(from, bytes).and_then(|range| memory.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
         Result2::<()>::Err(
-            Aborted { code, message: text::clean(&text[..text.len().min(abi::ABORT_MESSAGE_BYTES_MAX)]) }.into(),
+            Leave::Aborted { code, message: text::clean(&text[..text.len().min(abi::ABORT_MESSAGE_BYTES_MAX)]) }.into(),
         )
     })?;
     Ok(linker)
+}
+
+/// Copies what lies at `offset` of `source` to guest memory.
+fn copy(source: &[u8], memory: &mut [u8], to: u32, offset: u32, bytes: u32) -> Result2<()> {
+    let source = range(offset, bytes).and_then(|range| source.get(range)).ok_or(Trap::MemoryOutOfBounds)?;
+    range(to, bytes).and_then(|range| memory.get_mut(range)).ok_or(Trap::MemoryOutOfBounds)?.copy_from_slice(source);
+    Ok(())
 }
 
 fn range(from: u32, bytes: u32) -> Option<std::ops::Range<usize>> {

@@ -104,7 +104,7 @@ mod tests {
     fn parcel() -> Parcel {
         let key = Keypair::from_seed(&[1; 32]);
         let report = |index: u32| {
-            let task = Task { index, entry: Entry::Run, input: Digest::of(b"i"), seed: [0; 32] };
+            let task = Task { index, step: 0, entry: Entry::Run, input: Digest::of(b"i"), seed: [0; 32] };
             let lease = Lease { id: LeaseId([index as u8; 16]), task, ticket: Ticket([3; 16]) };
             let verdict = Verdict::Ok { output: Digest::of(b"out"), output_bytes: 3 };
             Report { lease, outcome: Outcome { verdict, fuel: Fuel(5) } }

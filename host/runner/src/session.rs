@@ -284,7 +284,7 @@ impl Hands {
     }
 
     fn execute(&mut self, order: Order) {
-        let Order { lease, unit: _, module, entry, input, seed, limits } = order;
+        let Order { lease, unit: _, module, entry, step, input, seed, limits } = order;
         let (Some(compiled), tell) = (self.modules.get(&module).cloned(), self.tell.clone()) else {
             let result = Err("the module is not ready".to_owned());
             drop(self.tell.send(Told::Worker(Input::Executed { lease, result })));
@@ -301,7 +301,7 @@ impl Hands {
                     drop(hints.send(Told::Worker(Input::Progress { lease, permille })));
                 }
             };
-            let execution = Execution { entry, input, seed, limits };
+            let execution = Execution { entry, step, input, seed, limits };
             let result = slot.execute(&compiled, execution, &mut progress).await;
             let result = result.map(|done| (done.outcome, done.output.into())).map_err(|error| error.to_string());
             drop(tell.send(Told::Idle(lease, slot, Input::Executed { lease, result })));

@@ -54,7 +54,7 @@ async fn job(run: &str) -> Compiled {
 }
 
 fn unit(input: &[u8]) -> Execution {
-    Execution { entry: Entry::Run, input: input.to_vec().into(), seed: [7; 32], limits: Limits::default() }
+    Execution { entry: Entry::Run, step: 0, input: input.to_vec().into(), seed: [7; 32], limits: Limits::default() }
 }
 
 /// With other limits than the usual ones.

@@ -68,7 +68,8 @@ pub(crate) fn measure(report: &mut Report, corpus: &Corpus) {
 }
 
 fn unit(wasm: &Wasm, module: &manyhands_runner::engine::Prepared) {
-    let execution = Execution { entry: Entry::Run, input: Bytes::new(), seed: [0; 32], limits: Limits::default() };
+    let execution =
+        Execution { entry: Entry::Run, step: 0, input: Bytes::new(), seed: [0; 32], limits: Limits::default() };
     let executed = wasm.execute(module, execution, Box::new(|_| {})).expect("is executed");
     assert!(!executed.outcome.verdict.is_ok(), "an empty input is refused");
 }

@@ -146,7 +146,7 @@ impl Case {
             Some(hex) => bytes(hex)?.try_into().map_err(|_| self.wrong("a seed has 32 bytes"))?,
             None => [0; 32],
         };
-        Ok(Execution { entry: self.entry, input: input.into(), seed, limits: sealed.manifest.limits })
+        Ok(Execution { entry: self.entry, step: 0, input: input.into(), seed, limits: sealed.manifest.limits })
     }
 
     /// Whether its fuel is the same with every compiler.

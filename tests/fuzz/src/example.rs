@@ -48,7 +48,7 @@ pub(crate) fn release() -> Release {
 }
 
 fn lease(index: u32) -> Lease {
-    let task = Task { index, entry: Entry::Run, input: Digest::of(b"input"), seed: [5; 32] };
+    let task = Task { index, step: 0, entry: Entry::Run, input: Digest::of(b"input"), seed: [5; 32] };
     Lease { id: LeaseId([index as u8; 16]), task, ticket: Ticket([6; 16]) }
 }
 

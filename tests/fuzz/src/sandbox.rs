@@ -34,7 +34,7 @@ pub fn run(bytes: &[u8]) -> bool {
 /// One of each message.
 pub fn seeds() -> Vec<Vec<u8>> {
     let execution =
-        Execution { entry: Entry::Reduce, input: b"in"[..].into(), seed: [1; 32], limits: Limits::default() };
+        Execution { entry: Entry::Reduce, step: 0, input: b"in"[..].into(), seed: [1; 32], limits: Limits::default() };
     let executed = Executed {
         outcome: Outcome { verdict: Verdict::Aborted { code: 2, message: "src/lib.rs:1:1: no".into() }, fuel: Fuel(9) },
         output: Vec::new(),

@@ -149,7 +149,8 @@ fn compile_one(sealed: &Path) -> anyhow::Result<Compiling> {
             Ok(code) => {
                 found.code_bytes = code.len() as u64;
                 let limits = Limits { fuel: Fuel(1_000_000), ..Limits::MAX };
-                let execution = Execution { entry: Entry::Run, input: bytes::Bytes::new(), seed: [0; 32], limits };
+                let execution =
+                    Execution { entry: Entry::Run, step: 0, input: bytes::Bytes::new(), seed: [0; 32], limits };
                 let compiled = Compiled { module, code: Arc::from(code) };
                 let executed = Slot::new(program).execute(&compiled, execution, &mut |_| ()).await;
                 found.verdict = Some(match executed {

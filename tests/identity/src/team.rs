@@ -115,7 +115,7 @@ impl Member {
         let began = Instant::now();
         let results = tasks.iter().map(|task| {
             let limits = Limits { fuel: Fuel(task.fuel), output_bytes, wall_ms: WALL_MS, ..Limits::MAX };
-            self.engine.execute(&Unit { entry: Entry::Run, input: &task.input, seed: [3; 32], limits })
+            self.engine.execute(&Unit { entry: Entry::Run, step: 0, input: &task.input, seed: [3; 32], limits })
         });
         let results = results.collect();
         self.executing += began.elapsed();

@@ -38,7 +38,7 @@ pub(super) async fn run(args: &Run, module: &[u8], sealed: Sealed, screen: Scree
             let (module, sealed, task) = (module.to_vec(), sealed.clone(), task.clone());
             let look = move || {
                 let Task { input, seed, limits } = &task;
-                let unit = Unit { entry: Entry::Run, input, seed: *seed, limits: *limits };
+                let unit = Unit { entry: Entry::Run, step: 0, input, seed: *seed, limits: *limits };
                 parting::describe(pair, &module, &sealed, &unit)
             };
             report.parting = Some((unit, blocking(look).await?));
@@ -97,7 +97,7 @@ impl Site {
                 let (engine, task) = (Arc::clone(engine), task.clone());
                 blocking(move || {
                     let Task { input, seed, limits } = task;
-                    let unit = Unit { entry: Entry::Run, input: &input, seed, limits };
+                    let unit = Unit { entry: Entry::Run, step: 0, input: &input, seed, limits };
                     engine.lock().unwrap_or_else(PoisonError::into_inner).execute(&unit)
                 })
                 .await

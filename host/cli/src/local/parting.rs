@@ -213,7 +213,7 @@ mod tests {
         let limits = Limits::default();
         sealed.bytes = rewrite(&module, limits.memory_bytes, &Passes { nan: false, ..Passes::ALL }).expect("rewritten");
         let engines = [Kind::NodeLiftoff, Kind::NodeTurbofan].map(EngineName::Other);
-        let unit = Unit { entry: Entry::Run, input: b"", seed: [0; 32], limits };
+        let unit = Unit { entry: Entry::Run, step: 0, input: b"", seed: [0; 32], limits };
         let text = describe(engines, &module, &sealed, &unit);
         assert!(text.starts_with("they part in call 1 of `fraction`\n  where f64.div makes\n"), "{text}");
         assert!(

@@ -105,7 +105,7 @@ impl Job {
     /// # Errors
     /// The machine's.
     pub(super) async fn execute(&self, entry: Entry, input: Vec<u8>, seed: [u8; 32]) -> Result<Answer> {
-        let execution = Execution { entry, input: input.into(), seed, limits: self.limits };
+        let execution = Execution { entry, step: 0, input: input.into(), seed, limits: self.limits };
         let replicas = (0..self.replicas).map(|_| self.replica(execution.clone()));
         let mut executed = Vec::with_capacity(self.replicas);
         for said in join_all(replicas).await {

@@ -674,6 +674,7 @@ mod tests {
         let outcome = |fuel: u64| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
         let replica = |&(index, fuel): &(u8, u64)| Replica { worker: worker(index), outcome: outcome(fuel) };
         UnitRecord {
+            step: 0,
             end: Some(End::Done),
             accepted: accepted.map(outcome),
             replicas: outcomes.iter().map(replica).collect(),

@@ -135,6 +135,7 @@ fn is_consistent(executed: &Executed, limits: &Limits) -> bool {
     let granted = match &executed.outcome.verdict {
         Verdict::Ok { output_bytes, .. } => *output_bytes <= limits.output_bytes,
         Verdict::Aborted { message, .. } => message.len() <= manyhands_abi::ABORT_MESSAGE_BYTES_MAX,
+        Verdict::Called { calls_bytes, .. } => *calls_bytes <= manyhands_abi::CALLS_BYTES_MAX as u64,
         Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap => true,
     };
     granted && executed.outcome.is_of(&executed.output) && executed.outcome.fuel <= limits.fuel
