@@ -1,7 +1,9 @@
 //! wasmtime in this process, with either of its compilers.
 
 use manyhands_abi as abi;
-use manyhands_javascript::frame::{ABORTED, ENGINE, OUTPUT_TOO_LONG, RETURNED, Raw, TRAPPED};
+use manyhands_javascript::frame::{
+    ABORTED, CALLED, CALLS_TOO_LONG, ENGINE, OUTPUT_TOO_LONG, RETURNED, Raw, TOO_MANY_CALLS, TRAPPED,
+};
 use manyhands_protocol::Entry;
 use wasmtime::{Caller, Config, Extern, InstancePre, Linker, Module, Store, Strategy, Trap};
 
@@ -55,8 +57,18 @@ impl Engine for Native {
 }
 
 fn execute(module: &InstancePre<Host>, unit: &Unit<'_>) -> Result<Executed, Failure> {
+    let unreadable = |error| Failure::Gone(format!("the answers cannot be read: {error}"));
+    let mut parts = match unit.step {
+        0 => vec![unit.input],
+        _ => abi::parts::decode(unit.input).map_err(unreadable)?,
+    }
+    .into_iter()
+    .map(<[u8]>::to_vec);
+    let input = parts.next().unwrap_or_default();
     let host = Host {
-        input: unit.input.to_vec(),
+        input,
+        answers: parts.collect(),
+        asked: 0,
         seed: unit.seed,
         output_bytes_max: unit.limits.output_bytes,
         output: Vec::new(),
@@ -87,7 +99,7 @@ fn execute(module: &InstancePre<Host>, unit: &Unit<'_>) -> Result<Executed, Fail
         Ok(()) => (RETURNED, 0, Vec::new()),
         Err(error) => match (error.downcast_ref(), error.downcast_ref()) {
             (Some(Left::Aborted { code, message }), _) => (ABORTED, *code, message.clone()),
-            (Some(Left::OutputTooLong), _) => (OUTPUT_TOO_LONG, 0, Vec::new()),
+            (Some(Left::Stopped(stop)), _) => (*stop, 0, Vec::new()),
             (None, Some(trap)) if !matches!(trap, Trap::StackOverflow | Trap::Interrupt) => (TRAPPED, 0, Vec::new()),
             _ => (ENGINE, 0, format!("{error:#}").into_bytes()),
         },
@@ -99,6 +111,10 @@ fn execute(module: &InstancePre<Host>, unit: &Unit<'_>) -> Result<Executed, Fail
 /// What the guest's host functions work on.
 struct Host {
     input: Vec<u8>,
+    /// The answers to its requests.
+    answers: Vec<Vec<u8>>,
+    /// How often it asked.
+    asked: usize,
     seed: [u8; abi::SEED_BYTES],
     output_bytes_max: u64,
     output: Vec<u8>,
@@ -113,8 +129,8 @@ struct Host {
 enum Left {
     #[error("aborted")]
     Aborted { code: u32, message: Vec<u8> },
-    #[error("the output is too long")]
-    OutputTooLong,
+    #[error("stopped with {0}")]
+    Stopped(u8),
 }
 
 type Result2<T> = Result<T, wasmtime::Error>;
@@ -138,10 +154,31 @@ fn linker(engine: &wasmtime::Engine) -> Result2<Linker<Host>> {
         let (memory, host) = guest(&mut caller)?;
         let written = within(memory, from, bytes)?;
         if (host.output.len() + written.len()) as u64 > host.output_bytes_max {
-            return Err(Left::OutputTooLong.into());
+            return Err(Left::Stopped(OUTPUT_TOO_LONG).into());
         }
         host.output.extend_from_slice(written);
         Ok(())
+    })?;
+    linker.func_wrap(space, abi::CALL, |mut caller: Caller<'_, Host>, from: u32, bytes: u32| {
+        let (memory, host) = guest(&mut caller)?;
+        let request = within(memory, from, bytes)?;
+        host.asked += 1;
+        let stop = match host.answers.get(host.asked - 1) {
+            _ if request.len() > abi::CALLS_BYTES_MAX => CALLS_TOO_LONG,
+            _ if host.asked > abi::CALLS_MAX => TOO_MANY_CALLS,
+            Some(answer) => return Ok(answer.len() as u32),
+            None => CALLED,
+        };
+        host.output = request.to_vec();
+        Err(wasmtime::Error::from(Left::Stopped(stop)))
+    })?;
+    linker.func_wrap(space, abi::ANSWER_READ, |mut caller: Caller<'_, Host>, to: u32, offset: u32, bytes: u32| {
+        let (memory, host) = guest(&mut caller)?;
+        let nothing = &mut Vec::new();
+        let answer = host.asked.checked_sub(1).and_then(|last| host.answers.get_mut(last)).unwrap_or(nothing);
+        let source = within(answer, offset, bytes)?;
+        within(memory, to, bytes)?.copy_from_slice(source);
+        Result2::Ok(())
     })?;
     linker.func_wrap(space, abi::LOG, |mut caller: Caller<'_, Host>, level: u32, from: u32, bytes: u32| {
         let (memory, host) = guest(&mut caller)?;

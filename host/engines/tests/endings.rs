@@ -1,5 +1,6 @@
 //! Every way in which an execution ends, on every engine that is installed.
 
+use manyhands_abi::parts;
 use manyhands_engines::{Executed, Failure, Kind, Unit};
 use manyhands_model::{Digest, Fuel, Limits, Outcome, Verdict};
 use manyhands_protocol::Entry;
@@ -85,21 +86,66 @@ fn ends_alike(kind: Kind) {
     assert_eq!(again, silent(used(Verdict::OutOfStack, 7)));
 }
 
+/// Asks for calls for ever.
+const CALLER: &str = r#"
+(module
+  (import "manyhands_v1" "call" (func $call (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "request")
+  (global (export "manyhands_meter") (mut i64) (i64.const 16000))
+  (global (export "manyhands_cause") (mut i32) (i32.const 0))
+  (func (export "manyhands_run") (loop $again (drop (call $call (i32.const 0) (i32.const 7))) (br $again))))
+"#;
+
+fn asks_alike(kind: Kind) {
+    let mut engine = match kind.open() {
+        Err(missing @ Failure::Missing { .. }) => return eprintln!("LEFT OUT: {missing}"),
+        engine => engine.expect("it starts"),
+    };
+    engine.load(&wat::parse_str(CALLER).expect("a module")).expect("it loads");
+    let mut answered = |answers: usize| {
+        let input = match answers {
+            0 => b"input".to_vec(),
+            _ => parts::encode(vec![&b"answer"[..]; 1 + answers].into_iter()),
+        };
+        let step = answers as u32;
+        engine.execute(&Unit { entry: Entry::Run, step, input: &input, seed: SEED, limits: LIMITS }).expect("an outcome")
+    };
+    let request = Verdict::Called { calls: Digest::of(b"request"), calls_bytes: 7 };
+    for answers in [0, 1, 999] {
+        let executed = answered(answers);
+        assert_eq!((executed.outcome.verdict, &executed.output[..]), (request.clone(), &b"request"[..]), "{answers}");
+    }
+    let message = manyhands_abi::text::too_many_calls();
+    let executed = answered(1000);
+    assert_eq!(executed.outcome.verdict, Verdict::Aborted { code: 4, message });
+    assert!(executed.output.is_empty());
+}
+
 #[test]
 fn node_ends_as_the_module_says() {
-    [Kind::Node, Kind::NodeLiftoff, Kind::NodeTurbofan].into_iter().for_each(ends_alike);
+    for kind in [Kind::Node, Kind::NodeLiftoff, Kind::NodeTurbofan] {
+        ends_alike(kind);
+        asks_alike(kind);
+    }
 }
 
 #[cfg(feature = "in-process")]
 #[test]
 fn wasmtime_ends_as_the_module_says() {
-    [Kind::Cranelift, Kind::Winch].into_iter().for_each(ends_alike);
+    for kind in [Kind::Cranelift, Kind::Winch] {
+        ends_alike(kind);
+        asks_alike(kind);
+    }
 }
 
 #[test]
 #[ignore = "starts browsers; `cargo xtask identity --browsers` does as well"]
 fn browsers_end_as_the_module_says() {
-    [Kind::Chromium, Kind::Firefox].into_iter().for_each(ends_alike);
+    for kind in [Kind::Chromium, Kind::Firefox] {
+        ends_alike(kind);
+        asks_alike(kind);
+    }
 }
 
 /// An engine that hangs is ended, and the next unit gets a new one.

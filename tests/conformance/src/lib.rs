@@ -36,6 +36,9 @@ pub struct Case {
     /// The input of a reduce step, part by part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<String>>,
+    /// The answers to its requests for calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
     /// The seed; zeros where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<String>,
@@ -142,11 +145,19 @@ impl Case {
             (None, None, Some(list)) => parts::encode(list.iter().map(String::as_bytes)),
             _ => return Err(self.wrong("it needs one of `input`, `input_hex` and `parts`")),
         };
+        let (step, input) = match u32::try_from(self.answers.len()).unwrap_or(u32::MAX) {
+            0 => (0, input),
+            step => {
+                let answers = self.answers.iter().map(String::as_bytes);
+                let parts: Vec<&[u8]> = std::iter::once(&input[..]).chain(answers).collect();
+                (step, parts::encode(parts.into_iter()))
+            }
+        };
         let seed = match &self.seed {
             Some(hex) => bytes(hex)?.try_into().map_err(|_| self.wrong("a seed has 32 bytes"))?,
             None => [0; 32],
         };
-        Ok(Execution { entry: self.entry, step: 0, input: input.into(), seed, limits: sealed.manifest.limits })
+        Ok(Execution { entry: self.entry, step, input: input.into(), seed, limits: sealed.manifest.limits })
     }
 
     /// Whether its fuel is the same with every compiler.
