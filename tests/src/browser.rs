@@ -23,7 +23,7 @@ pub use self::group::Meter;
 use self::group::{Group, find};
 pub use self::page::{BUTTON, ELEMENT, Stats, Volunteer};
 pub use self::slot::Slot;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, until};
 
 /// How they are installed.
 const CURE: &str = "`apt-get install chromium chromium-driver firefox-esr`";
@@ -122,20 +122,28 @@ impl Browser {
 
     /// Clicks in the middle of the element that this expression names.
     pub async fn click(&self, element: &str) {
-        let place: [f64; 2] = self
-            .run(&format!(
-                "const element = {element}; element.scrollIntoView({{ block: 'center' }});
-                 const {{ x, y, width, height }} = element.getBoundingClientRect(); return [x + width / 2, y + height / 2];"
-            ))
-            .await;
-        let [x, y] = place.map(|at| at as i64);
-        match &self.hands {
-            Hands::Driver(driver) => {
-                let clicked = driver.action_chain_with_delay(None, None).move_to(x, y).click().perform().await;
-                clicked.expect("the mouse clicks");
+        // What moves while the pointer is on its way is missed, and people press again.
+        let reached = "return globalThis.reached !== false";
+        until("the click reaches it", async || {
+            let place: [f64; 2] = self
+                .run(&format!(
+                    "const element = {element}; element.scrollIntoView({{ block: 'center' }});
+                     globalThis.reached = false;
+                     element.addEventListener('click', () => globalThis.reached = true, {{ capture: true, once: true }});
+                     const {{ x, y, width, height }} = element.getBoundingClientRect(); return [x + width / 2, y + height / 2];"
+                ))
+                .await;
+            let [x, y] = place.map(|at| at as i64);
+            match &self.hands {
+                Hands::Driver(driver) => {
+                    let clicked = driver.action_chain_with_delay(None, None).move_to(x, y).click().perform().await;
+                    clicked.expect("the mouse clicks");
+                }
+                Hands::Bidi(bidi) => bidi.click([x, y]).await,
             }
-            Hands::Bidi(bidi) => bidi.click([x, y]).await,
-        }
+            self.run::<bool>(reached).await.then_some(())
+        })
+        .await;
     }
 
     /// Presses a key, by the character that WebDriver gives it (WebDriver, 17.4.2).

@@ -51,15 +51,19 @@ async fn a_run_that_is_backed_up_in_the_middle_ends_right_after_a_restore() {
     let long = long_texts(5);
     let finished = coordinator.submit("parrot", &long).await.expect("submitted");
     assert_eq!(coordinator.outputs(finished.id).await, long);
-    let inputs = jobs::texts(80);
+    let inputs = jobs::texts(2_000);
     let run = coordinator.submit("hasher", &inputs).await.expect("submitted");
     coordinator.done(run.id, 10).await;
+    // On a busy machine the run would be over before the backup begins.
+    runners.iter().for_each(|runner| runner.process.suspend());
 
     let elsewhere = tempfile::tempdir().expect("a folder");
     let data = coordinator.data_dir();
     let backup = back_up(&data, elsewhere.path());
+    let done = coordinator.run(run.id).await.units.done;
+    runners.iter().for_each(|runner| runner.process.resume());
     // The future that is lost: more answers, another run, another signing key.
-    coordinator.done(run.id, 30).await;
+    coordinator.done(run.id, done + 20).await;
     let lost = coordinator.submit("parrot", &long_texts(1)).await.expect("submitted");
     let _keys: manyhands_api::KeysView = coordinator.post("/v1/keys/rotate", "").await.expect("rotated");
     coordinator.kill();
