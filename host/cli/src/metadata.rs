@@ -1,13 +1,13 @@
 //! `[package.metadata.manyhands]`: what a job's Cargo.toml says about the job.
 
-use manyhands_model::Limits;
+use manyhands_model::{Limits, SensitiveFields};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::fault::{Fault, Result};
 
 /// Keys of `[package.metadata.manyhands]`.
-const KEYS: &[&str] = &["description", "limits"];
+const KEYS: &[&str] = &["description", "limits", "sensitive"];
 /// Keys of `[package.metadata.manyhands.limits]`; a test compares them with [`Limits`].
 const LIMIT_KEYS: &[&str] = &["fuel", "memory_bytes", "output_bytes", "wall_ms"];
 
@@ -19,6 +19,8 @@ pub struct JobMetadata {
     pub description: Option<String>,
     /// What one execution may use.
     pub limits: Limits,
+    /// Which fields of an input are sensitive.
+    pub sensitive: SensitiveFields,
 }
 
 impl JobMetadata {
