@@ -26,6 +26,7 @@ pub fn manifest(name: &str, codec: Codec) -> Manifest {
         codec,
         limits,
         sensitive: Default::default(),
+        verbs: Default::default(),
     }
 }
 

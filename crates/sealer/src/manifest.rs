@@ -1,6 +1,7 @@
 //! The manifest in the module.
 
 use manyhands_abi::{MANIFEST_SECTION, VERSION};
+use manyhands_model::template::templates;
 use manyhands_model::{Codec, Manifest};
 use wasmparser::{Parser, Payload};
 
@@ -45,6 +46,7 @@ pub fn read(module: &[u8]) -> Result<Manifest, Refusal> {
         let reason = "sensitive fields are declared, and nobody can find them where inputs are not JSON";
         return Err(Refusal::new(PLACE, reason, "declare the codec `json`, or no sensitive fields"));
     }
+    templates(&manifest.verbs).map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;
     manifest.limits.check().map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;
     Ok(manifest)
 }

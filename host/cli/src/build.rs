@@ -70,6 +70,7 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
         codec: codec(&raw)?,
         limits: job.limits,
         sensitive: job.sensitive,
+        verbs: job.verbs,
     };
     finish(metadata.target_directory.as_std_path(), &raw, &manifest, screen)
 }

@@ -60,6 +60,7 @@ pub async fn run(args: &TestRunner, screen: Screen) -> Result<()> {
         codec: Codec::Raw,
         limits: LIMITS,
         sensitive: Default::default(),
+        verbs: Default::default(),
     };
     let (_, sealed) = build::pack(&callable(&raw)?, &manifest)?;
     let job = Arc::new(Job::open(sealed, 1).await?);
