@@ -18,7 +18,16 @@ const ROUNDS: u32 = 20_000;
 pub fn manifest(name: &str, codec: Codec) -> Manifest {
     let name = name.to_owned().try_into().expect("a job name");
     let limits = Limits::default();
-    Manifest { name, version: Version::new(1, 0, 0), abi: 1, description: "A test.".into(), codec, limits }
+    Manifest {
+        name,
+        version: Version::new(1, 0, 0),
+        abi: 1,
+        description: "A test.".into(),
+        codec,
+        limits,
+        sensitive: Default::default(),
+        verbs: Default::default(),
+    }
 }
 
 /// The module of `body` with `manifest` in its section.

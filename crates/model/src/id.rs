@@ -101,6 +101,10 @@ id!(
     /// An identity that executes replicas: an ed25519 public key.
     WorkerId, "worker", 32
 );
+id!(
+    /// One call that a unit asks for. Whoever asks for the same again in another step or place has another.
+    IntentId, "intent", 32
+);
 
 /// One input of a run, or one step of its reduction.
 ///

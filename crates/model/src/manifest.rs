@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Fuel;
+use crate::verb::Verbs;
+use crate::{Fuel, SensitiveFields};
 
 /// A job's version: SemVer 2.0, ordered. A published version is never replaced.
 pub type Version = semver::Version;
@@ -151,6 +152,12 @@ pub struct Manifest {
     /// What one execution may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Which fields of an input are sensitive. For [`Codec::Json`] only: elsewhere nobody could find them.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub sensitive: SensitiveFields,
+    /// What it may ask of the outside, by name.
+    #[serde(default, skip_serializing_if = "Verbs::is_empty")]
+    pub verbs: Verbs,
 }
 
 #[cfg(test)]
@@ -163,6 +170,14 @@ mod tests {
             serde_json::from_str(r#"{"name":"a","version":"0.1.0","abi":1,"limits":{"fuel":5}}"#).expect("parses");
         assert_eq!(manifest.limits, Limits { fuel: Fuel(5), ..Limits::default() });
         assert_eq!(manifest.codec, Codec::Json);
+    }
+
+    /// Signatures and digests are over what stands there.
+    #[test]
+    fn a_manifest_without_sensitive_fields_or_verbs_does_not_speak_of_them() {
+        let json = r#"{"name":"a","version":"0.1.0","abi":1,"description":"","codec":"raw","limits":{"fuel":5,"memory_bytes":1,"output_bytes":1,"wall_ms":1}}"#;
+        let manifest: Manifest = serde_json::from_str(json).expect("parses");
+        assert_eq!(serde_json::to_string(&manifest).expect("writes"), json);
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //! A verb fixes everything about a request but the values of its slots: method, origin, path, where each slot stands and
 //! of what type it is, what comes back, and how often. A job names a verb and fills its slots; it cannot name a
 //! host, a header or a key.
+//!
+//! This is what a manifest says, in texts. [`Template`](crate::template::Template) is what was read from them, and the only
+//! thing that can be filled.
 
+use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::sensitive::Class;
 
@@ -40,6 +45,12 @@ impl TryFrom<String> for Name {
         } else {
             Err(BadName(text.chars().take(80).collect()))
         }
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -82,6 +93,11 @@ pub enum Method {
 }
 
 impl Method {
+    /// Whether a body has a meaning with it (RFC 9110, section 9.3).
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
+    }
+
     /// As it is sent.
     pub const fn word(self) -> &'static str {
         match self {
@@ -140,26 +156,26 @@ pub enum Slot {
         /// 1 to 256.
         bytes_max: u32,
     },
-    /// A whole number.
+    /// A whole number. In a body of JSON it stands as a number.
     Integer {
-        /// The least.
+        /// The least; from -(2^53 - 1), since not everybody reads more.
         min: i64,
-        /// The most.
+        /// The most; to 2^53 - 1.
         max: i64,
     },
     /// One of these texts.
     Enum {
-        /// At least one, each of 1 to 256 bytes.
+        /// 1 to 256, each of 1 to 256 bytes.
         values: Vec<String>,
     },
     /// A day, as `2026-11-22` (RFC 3339, full-date).
     Date,
     /// Any text, tokens of these classes within it included. Only in a body.
     Text {
-        /// At most 65,536.
+        /// 1 to 65,536, counted with the tokens and not with what they stand for.
         bytes_max: u32,
         /// None, if tokens may not stand in it.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         classes: Vec<Class>,
     },
 }
@@ -168,7 +184,7 @@ pub enum Slot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Projected {
-    /// JSON Pointer (RFC 6901) into the answer.
+    /// JSON Pointer (RFC 6901) into the answer. It must be there.
     pub at: String,
     /// What it must be, and how a job sees it.
     #[serde(flatten)]
@@ -195,7 +211,7 @@ pub enum Shape {
     Boolean,
     /// One of these texts, shown as it is.
     Enum {
-        /// At least one.
+        /// 1 to 256.
         values: Vec<String>,
     },
     /// A day, shown as it is.
@@ -219,6 +235,11 @@ pub struct CallLimits {
     pub total_ms: u64,
 }
 
+impl CallLimits {
+    /// The most that a verb may ask for.
+    pub const MAX: Self = Self { request_bytes: 1 << 20, answer_bytes: 4 << 20, total_ms: 120_000 };
+}
+
 impl Default for CallLimits {
     fn default() -> Self {
         Self { request_bytes: 64 << 10, answer_bytes: 256 << 10, total_ms: 10_000 }
@@ -229,9 +250,9 @@ impl Default for CallLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// In one run.
+    /// In one run. 1 to a million.
     pub per_run: u64,
-    /// In 24 hours, by all runs of the job. As many as the runs may, if nothing is said.
+    /// In any 24 hours, by all runs of the job. 1 to a thousand million; as many as the runs may, if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_day: Option<u64>,
 }
@@ -240,7 +261,9 @@ pub struct Budget {
 ///
 /// In `path`, `query`, `headers`, `json` and `form` a `{name}` stands for the slot of that name: in a path a whole
 /// segment, in a header the whole value or its end, elsewhere a whole value. `{secret:name}` stands for a
-/// secret of the operator's.
+/// secret of the operator's, anywhere but in a path.
+///
+/// [`Verb::template`] checks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verb {
@@ -261,7 +284,7 @@ pub struct Verb {
     pub headers: BTreeMap<String, String>,
     /// A body of JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub json: Option<serde_json::Value>,
+    pub json: Option<Value>,
     /// A body of `application/x-www-form-urlencoded`: keys and values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<BTreeMap<String, String>>,
@@ -277,8 +300,16 @@ pub struct Verb {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_header: Option<String>,
     /// How long and how large a call may be.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub limits: CallLimits,
     /// How often it may be called.
     pub budget: Budget,
 }
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_default(limits: &CallLimits) -> bool {
+    *limits == CallLimits::default()
+}
+
+/// A job's verbs.
+pub type Verbs = BTreeMap<Name, Verb>;

@@ -5,7 +5,7 @@
 //! limits of the WebAssembly specification; V8's `br_table` limit of 65,520), so that no engine's own
 //! limit is ever the first to be met.
 
-use manyhands_abi::{CAUSE, COST_TABLE, IMPORTS, MEMORY, METER, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
+use manyhands_abi::{CALL, CAUSE, COST_TABLE, IMPORTS, MEMORY, METER, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
 use manyhands_model::Manifest;
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind, FuncType,
@@ -362,6 +362,11 @@ impl Checker {
                 reason,
                 "raise `limits.memory_bytes` in Cargo.toml",
             ));
+        }
+        if manifest.verbs.is_empty() && self.report.imports.iter().any(|import| import == CALL) {
+            let place = Place::Import(format!("{NAMESPACE}.{CALL}"));
+            let cure = "declare in Cargo.toml what it calls, under `verbs`, or do not call";
+            return Err(Refusal::new(place, "the module asks for calls, and its manifest declares no verbs", cure));
         }
         self.report.memory_bytes = bytes;
         self.report.functions = self.bodies;

@@ -1,7 +1,8 @@
 //! The manifest in the module.
 
 use manyhands_abi::{MANIFEST_SECTION, VERSION};
-use manyhands_model::Manifest;
+use manyhands_model::template::templates;
+use manyhands_model::{Codec, Manifest};
 use wasmparser::{Parser, Payload};
 
 use crate::refusal::{Place, Refusal};
@@ -41,6 +42,11 @@ pub fn read(module: &[u8]) -> Result<Manifest, Refusal> {
     if manifest.description.chars().count() > DESCRIPTION_CHARS_MAX {
         return Err(Refusal::new(PLACE, "the description is longer than 500 characters", "say it in a sentence"));
     }
+    if !manifest.sensitive.is_empty() && manifest.codec != Codec::Json {
+        let reason = "sensitive fields are declared, and nobody can find them where inputs are not JSON";
+        return Err(Refusal::new(PLACE, reason, "declare the codec `json`, or no sensitive fields"));
+    }
+    templates(&manifest.verbs).map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;
     manifest.limits.check().map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;
     Ok(manifest)
 }

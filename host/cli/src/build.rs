@@ -69,6 +69,8 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
         description: job.description.or_else(|| package.description.clone()).unwrap_or_default(),
         codec: codec(&raw)?,
         limits: job.limits,
+        sensitive: job.sensitive,
+        verbs: job.verbs,
     };
     finish(metadata.target_directory.as_std_path(), &raw, &manifest, screen)
 }

@@ -1,13 +1,14 @@
 //! `[package.metadata.manyhands]`: what a job's Cargo.toml says about the job.
 
-use manyhands_model::Limits;
+use manyhands_model::template::templates;
+use manyhands_model::{Limits, SensitiveFields, Verbs};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::fault::{Fault, Result};
 
 /// Keys of `[package.metadata.manyhands]`.
-const KEYS: &[&str] = &["description", "limits"];
+const KEYS: &[&str] = &["description", "limits", "sensitive", "verbs"];
 /// Keys of `[package.metadata.manyhands.limits]`; a test compares them with [`Limits`].
 const LIMIT_KEYS: &[&str] = &["fuel", "memory_bytes", "output_bytes", "wall_ms"];
 
@@ -19,6 +20,10 @@ pub struct JobMetadata {
     pub description: Option<String>,
     /// What one execution may use.
     pub limits: Limits,
+    /// Which fields of an input are sensitive.
+    pub sensitive: SensitiveFields,
+    /// What it may ask of the outside.
+    pub verbs: Verbs,
 }
 
 impl JobMetadata {
@@ -36,6 +41,7 @@ impl JobMetadata {
         let metadata: Self = serde_json::from_value(table.clone())
             .map_err(|error| Fault::usage(format!("Cargo.toml: [{place}]: {error}")))?;
         metadata.limits.check().map_err(|error| Fault::usage(format!("Cargo.toml: [{place}.limits]: {error}")))?;
+        templates(&metadata.verbs).map_err(|error| Fault::usage(format!("Cargo.toml: [{place}.verbs]: {error}")))?;
         Ok(metadata)
     }
 }
@@ -83,7 +89,7 @@ mod tests {
         let fault = JobMetadata::read(&json!({"manyhands": {"describtion": "x"}})).expect_err("refused");
         assert_eq!(fault.help.as_deref(), Some("did you mean `description`?"));
         let fault = JobMetadata::read(&json!({"manyhands": {"xyz": 1}})).expect_err("refused");
-        assert_eq!(fault.help.as_deref(), Some("known keys: description, limits"));
+        assert_eq!(fault.help.as_deref(), Some("known keys: description, limits, sensitive, verbs"));
     }
 
     #[test]

@@ -761,8 +761,7 @@ impl Clerk {
             seed: draft.seed,
         };
         let subject = (spec.id, spec.module);
-        let leases =
-            tasks.iter().map(|(draft, input, _)| tickets.mark(worker, subject, draft.id, task(draft, *input)));
+        let leases = tasks.iter().map(|(draft, input, _)| tickets.mark(worker, subject, draft.id, task(draft, *input)));
         let leases = self.authority.sign(&Leases {
             worker,
             run: spec.id,

@@ -582,6 +582,10 @@ pub fn with_manifest(mut module: Vec<u8>, memory_bytes: u64) -> Vec<u8> {
     let manifest = serde_json::json!({
         "name": "identity", "version": "1.0.0", "abi": abi::VERSION, "codec": "raw",
         "limits": { "memory_bytes": memory_bytes },
+        // Random code may ask for calls, which only a job with verbs may.
+        "verbs": { "ask": {
+            "method": "GET", "origin": "https://api.example.com", "path": "/", "effect": "safe", "budget": { "per_run": 1 },
+        } },
     });
     let text = manifest.to_string();
     let section = CustomSection { name: abi::MANIFEST_SECTION.into(), data: text.as_bytes().into() };

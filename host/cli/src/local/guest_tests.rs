@@ -59,6 +59,8 @@ pub async fn run(args: &TestRunner, screen: Screen) -> Result<()> {
         description: String::new(),
         codec: Codec::Raw,
         limits: LIMITS,
+        sensitive: Default::default(),
+        verbs: Default::default(),
     };
     let (_, sealed) = build::pack(&callable(&raw)?, &manifest)?;
     let job = Arc::new(Job::open(sealed, 1).await?);
