@@ -7,7 +7,7 @@ use manyhands_addresses::{Class, classify};
 use proptest::prelude::*;
 
 fn address(text: &str) -> IpAddr {
-    text.parse().unwrap_or_else(|_| panic!("{text} is an address"))
+    text.parse().expect("an address")
 }
 
 #[test]
