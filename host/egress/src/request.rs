@@ -53,7 +53,9 @@ impl Request {
             return Err(RequestError::Target);
         }
         let target = target.parse().map_err(|_| RequestError::Target)?;
-        Ok(Self { method, origin, target, headers: HeaderMap::new(), body: Bytes::new(), limits: Limits::default() })
+        let host = HeaderValue::try_from(origin.authority()).map_err(|_| RequestError::Target)?;
+        let headers = HeaderMap::from_iter([(header::HOST, host)]);
+        Ok(Self { method, origin, target, headers, body: Bytes::new(), limits: Limits::default() })
     }
 
     /// With a field. Its value is never shown.
@@ -88,9 +90,6 @@ impl Request {
 
     pub(crate) fn into_http(self) -> http::Request<Full<Bytes>> {
         let mut headers = self.headers;
-        let host = HeaderValue::try_from(self.origin.authority());
-        // A host is letters, digits and a few signs.
-        headers.insert(header::HOST, host.unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
