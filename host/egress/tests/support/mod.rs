@@ -119,13 +119,23 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn of<const N: usize>(answers: [&[&str]; N]) -> Arc<Self> {
-        let answers = answers.iter().map(|answer| answer.iter().map(|text| text.parse().unwrap()).collect()).collect();
-        Arc::new(Self { answers: Mutex::new(answers), asked: Mutex::default() })
+        let script = Self::default();
+        answers.iter().for_each(|answer| script.answers.lock().unwrap().push_back(addresses(answer)));
+        Arc::new(script)
+    }
+
+    /// This from now on.
+    pub(crate) fn say(&self, answer: &[&str]) {
+        *self.answers.lock().unwrap() = VecDeque::from([addresses(answer)]);
     }
 
     pub(crate) fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
+}
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 impl Resolve for Script {
