@@ -1,13 +1,12 @@
 //! To whom: every address is looked at before any is dialled, and who answers before anything is said.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use manyhands_addresses::{Class, classify};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::Why;
+use crate::{Phase, Why};
 
 /// Who may be let through for one origin.
 pub(crate) struct Door<'a> {
@@ -22,11 +21,10 @@ const DIALLED_MAX: usize = 4;
 
 impl Door<'_> {
     /// A connection to one of `addresses`, tried in their order.
-    pub(crate) async fn dial(&self, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Why> {
+    pub(crate) async fn dial(&self, addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, Why> {
         for &address in addresses {
             self.vet(address)?;
         }
-        let until = Instant::now() + limit;
         let tried = &addresses[..addresses.len().min(DIALLED_MAX)];
         let mut failure = Why::NoAddress;
         for (at, &address) in tried.iter().enumerate() {
@@ -39,7 +37,7 @@ impl Door<'_> {
                     continue;
                 }
                 Err(_) => {
-                    failure = Why::TooSlow(crate::Phase::Connect, limit);
+                    failure = Why::TooSlow(Phase::Connect);
                     continue;
                 }
             };

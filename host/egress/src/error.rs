@@ -1,6 +1,5 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use http::StatusCode;
 use manyhands_addresses::{Origin, Row};
@@ -32,7 +31,6 @@ pub enum Sent {
 
 /// What went wrong with a call.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Why {
     /// The scheme is http, which only origins that the operator allows may have.
     #[error("calls go out in clear only to origins that are allowed by name; use https, or allow this one")]
@@ -69,8 +67,8 @@ pub enum Why {
     #[error("no trusted TLS connection: {0}")]
     Tls(io::Error),
     /// A part of the call took longer than it may.
-    #[error("{0} took longer than {1:?}")]
-    TooSlow(Phase, Duration),
+    #[error("{0} took longer than allowed")]
+    TooSlow(Phase),
     /// More came than may.
     #[error("the answer has more {0} than allowed")]
     TooMuch(Excess),
@@ -152,7 +150,7 @@ impl EgressError {
     pub fn public(&self) -> Fault {
         match (self.sent, &self.why) {
             (Sent::Answered(_), _) => Fault::Withheld,
-            (_, Why::TooSlow(..)) => Fault::TimedOut,
+            (_, Why::TooSlow(_)) => Fault::TimedOut,
             (Sent::Perhaps, _) => Fault::Unknown,
             (Sent::Never, _) => Fault::Refused,
         }

@@ -51,7 +51,7 @@ pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &A
         .map_err(broken)?;
     let answer = async {
         let head = timeout(limits.first_byte, sender.send_request(request.into_http())).await;
-        let head = head.map_err(|_| Why::TooSlow(Phase::FirstByte, limits.first_byte))?.map_err(broken)?;
+        let head = head.map_err(|_| Why::TooSlow(Phase::FirstByte))?.map_err(broken)?;
         if head.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Why::Switched);
         }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use manyhands_addresses::{Host, Origin, Scheme};
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 
@@ -85,24 +85,20 @@ impl Egress {
     pub async fn perform(&self, request: Request) -> Result<Response, EgressError> {
         let progress = Arc::new(Progress::default());
         let origin = request.origin.clone();
-        let total = request.limits.total;
-        let outcome = timeout(total, self.attempt(request, &progress)).await;
-        outcome.unwrap_or(Err(Why::TooSlow(Phase::Total, total))).map_err(|why| EgressError {
-            origin,
-            sent: progress.sent(),
-            why,
-        })
+        let outcome = timeout(request.limits.total, self.attempt(request, &progress)).await;
+        let outcome = outcome.unwrap_or(Err(Why::TooSlow(Phase::Total)));
+        outcome.map_err(|why| EgressError { origin, sent: progress.sent(), why })
     }
 
     async fn attempt(&self, request: Request, progress: &Arc<Progress>) -> Result<Response, Why> {
-        let limit = request.limits.connect;
-        let connection = timeout(limit, self.connect(&request.origin, limit)).await;
-        let connection = connection.unwrap_or(Err(Why::TooSlow(Phase::Connect, limit)))?;
+        let until = Instant::now() + request.limits.connect;
+        let connection = timeout_at(until, self.connect(&request.origin, until)).await;
+        let connection = connection.unwrap_or(Err(Why::TooSlow(Phase::Connect)))?;
         exchange::exchange(connection, request, progress).await
     }
 
     /// A connection to whom the origin is at, on which nothing was said but what TLS needs.
-    async fn connect(&self, origin: &Origin, limit: std::time::Duration) -> Result<impl exchange::Stream + use<>, Why> {
+    async fn connect(&self, origin: &Origin, until: Instant) -> Result<impl exchange::Stream + use<>, Why> {
         let door = dial::Door { allowed: self.allowed.contains(origin), own: &self.own };
         if origin.scheme() == Scheme::Http && !door.allowed {
             return Err(Why::Clear);
@@ -113,7 +109,7 @@ impl Egress {
         };
         let addresses =
             addresses.into_iter().map(|address| SocketAddr::new(address, origin.port())).collect::<Vec<_>>();
-        let stream = door.dial(&addresses, limit).await?;
+        let stream = door.dial(&addresses, until).await?;
         match origin.scheme() {
             Scheme::Http => Ok(Either::Left(stream)),
             Scheme::Https => {

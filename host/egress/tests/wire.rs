@@ -1,4 +1,5 @@
 //! What is on the wire, as a server that parses nothing sees it, and what is made of what comes back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report, in its helpers too")]
 
 mod support;
 
