@@ -8,7 +8,7 @@ use manyhands_tests::workspace;
 
 /// The layers of `crates/`, lowest first: an arrow points down, never sideways or up.
 const LAYERS: &[&[&str]] = &[
-    &["manyhands-sorted", "manyhands-model", "manyhands-abi", "manyhands-state"],
+    &["manyhands-sorted", "manyhands-addresses", "manyhands-model", "manyhands-abi", "manyhands-state"],
     &["manyhands-signing", "manyhands-verifier", "manyhands-placeholder"],
     &["manyhands-protocol", "manyhands-sealer", "manyhands-api", "manyhands-intents"],
     &["manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
