@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use manyhands_javascript::{Unit, frame};
 use manyhands_model::quantity::milliseconds;
-use manyhands_model::{Digest, LeaseId, Limits, Timestamp, UnitId, Verdict};
+use manyhands_model::{Digest, LeaseId, Limits, Timestamp, UnitId};
 use manyhands_protocol::{Body, Done, SUBPROTOCOL, Settlement, decode, encode};
 use manyhands_signing::{Keypair, PublicKey, Signature};
 use manyhands_worker::{

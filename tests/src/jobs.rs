@@ -160,3 +160,36 @@ pub fn spin(rounds: u32, start: u32) -> (Vec<u8>, Vec<u8>) {
     }
     (input, state.to_le_bytes().to_vec())
 }
+
+/// A raw job that asks for calls: each line of its input is a request, and its output has the answers to each in a line.
+pub fn caller(name: &str, verbs: serde_json::Value) -> Job {
+    let verbs = serde_json::from_value(verbs).expect("verbs");
+    let manifest = Manifest { verbs, ..manifest(name, Codec::Raw) };
+    let body = r#"
+        (import "manyhands_v1" "input_len" (func $input_len (result i32)))
+        (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
+        (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+        (import "manyhands_v1" "call" (func $call (param i32 i32) (result i32)))
+        (import "manyhands_v1" "answer_read" (func $answer_read (param i32 i32 i32)))
+        (memory (export "memory") 16)
+        (func (export "manyhands_run") (local $at i32) (local $end i32) (local $line i32) (local $bytes i32)
+          ;; The input stands from 16 on, with a line's end behind it.
+          (call $input_read (i32.const 16) (i32.const 0) (call $input_len))
+          (local.set $end (i32.add (i32.const 16) (call $input_len)))
+          (i32.store8 (local.get $end) (i32.const 10))
+          (local.set $line (i32.const 16))
+          (local.set $at (i32.const 16))
+          (block $done
+            (loop $next
+              (br_if $done (i32.gt_u (local.get $at) (local.get $end)))
+              (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 10))
+                (then
+                  (local.set $bytes (call $call (local.get $line) (i32.sub (local.get $at) (local.get $line))))
+                  (call $answer_read (i32.const 0x80000) (i32.const 0) (local.get $bytes))
+                  (i32.store8 (i32.add (i32.const 0x80000) (local.get $bytes)) (i32.const 10))
+                  (call $output_write (i32.const 0x80000) (i32.add (local.get $bytes) (i32.const 1)))
+                  (local.set $line (i32.add (local.get $at) (i32.const 1)))))
+              (local.set $at (i32.add (local.get $at) (i32.const 1)))
+              (br $next))))"#;
+    Job { module: assemble(&manifest, body), manifest }
+}

@@ -7,6 +7,7 @@
 
 mod backup;
 mod bad_input;
+mod calls;
 mod console;
 mod crash;
 mod forgery;

@@ -473,6 +473,80 @@ schema! {
         pub cure: String,
     }
 
+    /// What a job may ask of the outside.
+    pub struct PlanView {
+        /// What an approval is bound to.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub digest: Digest,
+        /// Whether an operator approved it.
+        pub approved: bool,
+        /// For people: 80 columns of text.
+        pub page: String,
+    }
+
+    /// A secret for calls, please.
+    #[serde(deny_unknown_fields)]
+    pub struct NewSecret {
+        /// Where alone it is sent: scheme, host and perhaps a port.
+        pub origin: String,
+        /// The secret, 1 to 4096 bytes.
+        pub secret: String,
+    }
+
+    /// A secret for calls, without the secret.
+    pub struct SecretView {
+        /// Its name, as verbs have it.
+        pub name: String,
+        /// Where alone it is sent.
+        pub origin: String,
+    }
+
+    /// Secrets for calls.
+    pub struct SecretList {
+        /// By name.
+        pub secrets: Vec<SecretView>,
+    }
+
+    /// A call of which nobody knows whether it was made.
+    pub struct CallView {
+        /// Its id.
+        pub id: String,
+        /// Whose it is.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub run: RunId,
+        /// The unit's number.
+        pub unit: u32,
+        /// Which of the unit's requests.
+        pub step: u32,
+        /// What was asked for.
+        pub verb: String,
+        /// Verb and slots as JSON, with tokens in place of values.
+        pub canonical: String,
+    }
+
+    /// Calls of which nobody knows whether they were made.
+    pub struct UnknownCalls {
+        /// At most a thousand.
+        pub calls: Vec<CallView>,
+    }
+
+    /// What an operator found out about a call.
+    #[serde(deny_unknown_fields)]
+    pub struct SettledCall {
+        /// What it was.
+        pub found: FoundOut,
+    }
+
+    /// What an operator found out.
+    #[derive(Copy, PartialEq, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum FoundOut {
+        /// The call was not made; make it.
+        NotMade,
+        /// It was made, or nobody will ever know; the job hears `unknown`.
+        LetGo,
+    }
+
     /// What a compaction came to.
     #[derive(Copy)]
     pub struct CompactView {

@@ -1,6 +1,7 @@
 //! The HTTP API. Each handler checks who asks, asks the core or the records, and answers.
 
 mod admin;
+mod calls;
 mod jobs;
 mod results;
 pub(crate) mod runs;
@@ -101,6 +102,12 @@ fn documented(
         .merge(remembered(short, Size::Short))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::module))
+        .routes(routes!(calls::plan))
+        .routes(routes!(calls::approve, calls::disapprove))
+        .routes(routes!(calls::secrets))
+        .routes(routes!(calls::set_secret, calls::remove_secret))
+        .routes(routes!(calls::unknown))
+        .routes(routes!(calls::settle))
         .routes(routes!(volunteers::card))
         .routes(routes!(runs::list, submit::submit))
         .routes(routes!(runs::show))
@@ -134,6 +141,12 @@ mod tests {
             "/v1/jobs/{name}",
             "/v1/jobs/{name}/invoke",
             "/v1/jobs/{name}/revoke",
+            "/v1/jobs/{name}/plan",
+            "/v1/plans/{digest}",
+            "/v1/secrets",
+            "/v1/secrets/{name}",
+            "/v1/calls/unknown",
+            "/v1/calls/{id}",
             "/v1/modules/{digest}",
             "/v1/card",
             "/v1/runs",

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
 use crate::authority::Authority;
+use crate::calls::Calls;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::Monitor;
@@ -23,6 +24,7 @@ use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
+use crate::vault::Vault;
 
 /// The coordinator as its request handlers see it. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +40,10 @@ pub struct Inner {
     pub records: Records,
     /// The published jobs.
     pub catalogue: Arc<Catalogue>,
+    /// What tokens stand for.
+    pub vault: Arc<Vault>,
+    /// Who makes calls.
+    pub calls: Calls,
     /// Who signs.
     pub authority: Arc<Authority>,
     /// The scheduler.

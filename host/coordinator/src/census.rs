@@ -1,6 +1,6 @@
 //! What the state holds, and which blobs it names: the one place that knows where records name blobs.
 
-use manyhands_model::{Digest, Verdict};
+use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;

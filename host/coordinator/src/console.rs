@@ -169,6 +169,7 @@ impl Monitor {
             | Input::Retry(_)
             | Input::InputReady(_)
             | Input::InputImpossible(_)
+            | Input::Answered { .. }
             | Input::Connected { .. }
             | Input::Disconnected { .. }
             | Input::Left { .. }

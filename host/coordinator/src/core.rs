@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::authority::Authority;
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::hub::Hub;
@@ -209,6 +210,8 @@ pub struct Parts {
     pub records: Records,
     /// Who signs.
     pub authority: Arc<Authority>,
+    /// Who makes calls.
+    pub calls: Calls,
     /// Who listens.
     pub hub: Hub,
     /// What is counted.
@@ -256,14 +259,14 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, hub, metrics, monitor, clock, queue, room, stop } = parts;
+    let Parts { scheduler, records, authority, calls, hub, metrics, monitor, clock, queue, room, stop } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
     let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default(), pulse: Pulse::new() };
     let runtime = tokio::runtime::Handle::current();
     // Later runs of this process continue where earlier ones ended: the revision has grown since.
     let sequence = records.store().revision().0 << 20;
-    let clerk = Clerk { records, authority, hub, metrics, monitor, clock, core: core.clone(), runtime };
+    let clerk = Clerk { records, authority, calls, hub, metrics, monitor, clock, core: core.clone(), runtime };
     let hand = Hand {
         sequence,
         clerk: clerk.clone(),
@@ -584,6 +587,15 @@ impl Hand {
                 };
                 self.clerk.tell(input);
             }
+            Effect::Call { unit, step, calls: request } => {
+                let (calls, core) = (self.clerk.calls.clone(), self.clerk.core.clone());
+                let stop = self.stop.clone();
+                self.clerk.runtime.spawn(async move {
+                    if let Some(Some(input)) = stop.run_until_cancelled(calls.answer(unit, step, request)).await {
+                        let _stopping = core.tell(input).await;
+                    }
+                });
+            }
             Effect::Dissent { worker, unit, banned } => {
                 metrics.report(ReportResult::Dissent);
                 warn!(%worker, %unit, banned, "a worker's signed report contradicts the verified answer");
@@ -711,6 +723,7 @@ impl Hand {
 struct Clerk {
     records: Records,
     authority: Arc<Authority>,
+    calls: Calls,
     hub: Hub,
     metrics: Metrics,
     monitor: Monitor,

@@ -11,6 +11,7 @@ pub mod assets;
 pub mod auth;
 pub mod authority;
 pub mod backup;
+pub mod calls;
 pub mod catalogue;
 pub mod census;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod revocations;
 pub mod serve;
 pub mod settings;
 pub mod upkeep;
+pub mod vault;
 pub mod workers;
 
 mod start;

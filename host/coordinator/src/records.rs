@@ -8,9 +8,17 @@
 //! | inputs | run id, index of the last | [`Content`] of some consecutive units |
 //! | results | `a`, run id, sequence | indices of the units that ended together |
 //! | results | `c`, run id, index, step | [`Content`]: the answers to a unit's request for calls, a list of JSON |
+//! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
+//! | results | `u`, intent id | nothing: nobody knows whether this call was made |
+//! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
+//! | meta | `budget`, run id, verb | how often the run called it |
+//! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
+//! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
+//! | meta | `secret`, name | [`SecretRecord`]: a secret of the operator's, sealed |
+//! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
 //! | meta | `history`, `m` or `h`, place | number of a minute or an hour and its `Tally`; see `console/history.rs` |
 //! | meta | `runs-by-owner` | nothing: all runs have such an entry |
@@ -20,7 +28,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_api::JobView;
-use manyhands_model::{Digest, JobName, Manifest, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_intents::{Day, Intent, Reservation, State};
+use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
@@ -36,6 +46,8 @@ use crate::metrics::{BlobOperation, Metrics};
 const PAGE: usize = 1_000;
 /// Says that every run is listed with its owner, which once it was not.
 const RUNS_BY_OWNER: &[u8] = b"runs-by-owner";
+/// How often the coordinator has started making calls.
+const STARTS: &[u8] = b"starts";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -171,6 +183,39 @@ pub struct SubmitRecord {
     pub fingerprint: Digest,
 }
 
+/// A call that a unit asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// Whose it is.
+    pub unit: UnitId,
+    /// Which of its requests, from 0.
+    pub step: u32,
+    /// What it asks for, in canonical form.
+    pub intent: Intent,
+    /// Its share of the budget, once it has one.
+    pub reservation: Option<Reservation>,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// An operator's word that a job may ask for what its plan says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRecord {
+    /// Whose word.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A secret of the operator's, for calls of one origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRecord {
+    /// Where alone it is sent.
+    pub origin: String,
+    /// The secret; see `vault.rs`.
+    pub sealed: Vec<u8>,
+}
+
 /// The coordinator's memory.
 #[derive(Clone)]
 pub struct Records {
@@ -204,6 +249,14 @@ fn unit_key(unit: UnitId) -> [u8; 20] {
 
 fn answers_key(unit: UnitId, step: u32) -> Vec<u8> {
     [&b"c"[..], &unit_key(unit), &step.to_be_bytes()].concat()
+}
+
+fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
+    [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
+}
+
+fn day_key(job: &JobName, verb: &Name) -> Vec<u8> {
+    [b"day", job.as_str().as_bytes(), &[0], verb.as_str().as_bytes()].concat()
 }
 
 fn index_of(key: &[u8]) -> u32 {
@@ -267,6 +320,52 @@ impl Writes {
     /// Writes the answers to a unit's request for calls.
     pub fn answers(&mut self, unit: UnitId, step: u32, answers: &Content) {
         self.put(Table::Results, &answers_key(unit, step), encode(answers));
+    }
+
+    /// Writes where a call stands.
+    pub fn call(&mut self, id: IntentId, call: &CallRecord) {
+        self.put(Table::Results, &[&b"i"[..], id.as_bytes()].concat(), encode(call));
+        let listed = Key::new(Table::Results, &[&b"u"[..], id.as_bytes()].concat());
+        self.0.ops.push(match call.state {
+            State::Unknown { .. } => Op::Put(listed, Vec::new()),
+            _ => Op::Delete(listed),
+        });
+    }
+
+    /// Writes a sealed value of a unit.
+    pub fn value(&mut self, unit: UnitId, token: &Token, sealed: Vec<u8>) {
+        self.put(Table::Results, &[&b"v"[..], &unit_key(unit), token.as_str().as_bytes()].concat(), sealed);
+    }
+
+    /// Writes how often a run called a verb, and all runs of the job did in the last day.
+    pub fn spent(&mut self, run: RunId, job: &JobName, verb: &Name, of_run: u64, day: &Day) {
+        self.put(Table::Meta, &budget_key(run, verb), encode(&of_run));
+        self.put(Table::Meta, &day_key(job, verb), encode(day));
+    }
+
+    /// Writes that a plan is approved.
+    pub fn approval(&mut self, plan: Digest, approval: &ApprovalRecord) {
+        self.put(Table::Meta, &[&b"plan"[..], plan.as_bytes()].concat(), encode(approval));
+    }
+
+    /// Writes that it is not, or no more.
+    pub fn no_approval(&mut self, plan: Digest) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &[&b"plan"[..], plan.as_bytes()].concat())));
+    }
+
+    /// Writes a secret of the operator's.
+    pub fn secret(&mut self, name: &Name, secret: &SecretRecord) {
+        self.put(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat(), encode(secret));
+    }
+
+    /// Removes a secret of the operator's.
+    pub fn no_secret(&mut self, name: &Name) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat())));
+    }
+
+    /// Writes that calls are made for the so-manieth time.
+    pub fn starts(&mut self, starts: u64) {
+        self.put(Table::Meta, STARTS, encode(&starts));
     }
 
     /// Writes what is known of a worker.
@@ -397,6 +496,89 @@ impl Records {
     /// Any [`RecordError`].
     pub fn answers(&self, unit: UnitId, step: u32) -> Result<Option<Content>, RecordError> {
         self.get(Table::Results, &answers_key(unit, step))
+    }
+
+    /// A call, if it was asked for.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn call(&self, id: IntentId) -> Result<Option<CallRecord>, RecordError> {
+        self.get(Table::Results, &[&b"i"[..], id.as_bytes()].concat())
+    }
+
+    /// Up to `limit` calls of which nobody knows whether they were made, after the given one.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn unknown_calls(
+        &self,
+        after: Option<IntentId>,
+        limit: usize,
+    ) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
+        let after = after.map(|id| [&b"u"[..], id.as_bytes()].concat());
+        let page = self.store.scan(Table::Results, b"u", after.as_deref(), limit)?;
+        let ids = page.into_iter().filter_map(|(key, _)| Some(IntentId(key.get(1..)?.try_into().ok()?)));
+        ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
+    }
+
+    /// The sealed values of a unit, by their tokens.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn values(&self, unit: UnitId) -> Result<Vec<(Token, Vec<u8>)>, RecordError> {
+        let prefix = [&b"v"[..], &unit_key(unit)].concat();
+        let page = self.store.scan(Table::Results, &prefix, None, usize::MAX)?;
+        let value = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let token = key.get(prefix.len()..).and_then(Token::parse).ok_or(RecordError::Foreign(Table::Results))?;
+            Ok((token, record.value.to_vec()))
+        };
+        page.into_iter().map(value).collect()
+    }
+
+    /// How often a run called a verb, and all runs of the job did in the last day.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn spent(&self, run: RunId, job: &JobName, verb: &Name) -> Result<(u64, Day), RecordError> {
+        let of_run = self.get(Table::Meta, &budget_key(run, verb))?;
+        Ok((of_run.unwrap_or_default(), self.get(Table::Meta, &day_key(job, verb))?.unwrap_or_default()))
+    }
+
+    /// Who approved a plan, if somebody did.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn approval(&self, plan: Digest) -> Result<Option<ApprovalRecord>, RecordError> {
+        self.get(Table::Meta, &[&b"plan"[..], plan.as_bytes()].concat())
+    }
+
+    /// A secret of the operator's.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn secret(&self, name: &Name) -> Result<Option<SecretRecord>, RecordError> {
+        self.get(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat())
+    }
+
+    /// Names of the operator's secrets, and where each is sent.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn secrets(&self) -> Result<Vec<(Name, SecretRecord)>, RecordError> {
+        let page = self.store.scan(Table::Meta, b"secret", None, usize::MAX)?;
+        let secret = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let name = key.get(6..).and_then(|name| core::str::from_utf8(name).ok()?.parse().ok());
+            Ok((name.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(secret).collect()
+    }
+
+    /// How often calls were begun to be made.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn starts(&self) -> Result<u64, RecordError> {
+        Ok(self.get(Table::Meta, STARTS)?.unwrap_or_default())
     }
 
     /// What a unit reads at this step: its input, and from step 1 on the answers to its requests as well.

@@ -213,6 +213,14 @@ impl Settings {
         if layers.mistakes.is_empty() { Ok(layers.settings) } else { Err(SettingsError(layers.mistakes)) }
     }
 
+    /// Where the key of values is kept that tokens stand for.
+    pub fn vault_key(&self) -> PathBuf {
+        match self.calls.vault_key.as_str() {
+            "" => self.data_dir.with_added_extension("vault-key"),
+            path => PathBuf::from(path),
+        }
+    }
+
     /// Every setting with its value and where that came from, in the order of the documentation.
     pub fn explain(&self) -> Vec<Explained> {
         let explain = |key: &Key| Explained {
@@ -551,6 +559,27 @@ impl Value for Option<String> {
     }
 }
 
+/// Origins that calls may reach wherever they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedOrigins(pub Vec<manyhands_addresses::Origin>);
+
+impl Value for AllowedOrigins {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        let origins = raw.text()?.split_ascii_whitespace().map(|origin| origin.parse().ok());
+        origins.collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    fn expected((): &()) -> String {
+        "origins with blanks between them, such as http://10.0.0.5:8080; empty for none".into()
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -678,6 +707,10 @@ macro_rules! settings {
     };
 }
 
+fn is_path(text: &str) -> bool {
+    text.is_empty() || Path::new(text).is_absolute()
+}
+
 fn is_line(text: &str) -> bool {
     text.chars().count() <= 100 && !text.chars().any(char::is_control)
 }
@@ -756,6 +789,16 @@ settings! {
         heartbeat_ms: u64 = 20_000, 1_000..=300_000;
         /// Most events waiting for the scheduler; whoever brings more waits.
         core_queue_max: u32 = 4096, 1..=1_000_000;
+    }
+
+    /// Calls that jobs ask for, and the values that they stand for.
+    calls: CallSettings {
+        /// Origins that calls may reach although they are not on the public internet, and in clear.
+        allow: AllowedOrigins = AllowedOrigins::default(), ();
+        /// File with the key of the values that tokens stand for; by default beside the data directory. Copy it, but not to where the backups are.
+        vault_key: String = String::new(), (is_path, "the path of a file from the root; empty for one beside the data directory");
+        /// How long a call of which nobody knows whether it was made waits for the operator, before the job hears so.
+        unknown_ms: u64 = 3_600_000, 0..=30 * 24 * 3_600_000;
     }
 
     /// How work is handed out.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use manyhands_egress::Egress;
 use manyhands_scheduler::{Policy, Scheduler};
 use manyhands_store::{Blobs, Options, Repair, SledStore};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -21,6 +22,7 @@ use crate::app::{App, Inner};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::backup;
+use crate::calls::Calls;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
@@ -33,6 +35,7 @@ use crate::records::{RecordError, Records};
 use crate::serve::Server;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
+use crate::vault::{Vault, VaultError};
 
 /// How often the clock is compared with the one on the wall.
 const CLOCK_WATCH: Duration = Duration::from_secs(5);
@@ -86,6 +89,12 @@ pub enum StartError {
     /// The tokens cannot be read or made.
     #[error(transparent)]
     Tokens(#[from] TokensError),
+    /// The vault's key cannot be read or made.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The way out cannot be set up.
+    #[error("calls: {0}")]
+    Egress(#[from] manyhands_egress::SettingsError),
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -136,7 +145,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
-    let Opened { clock, store, records, catalogue, keys, tokens, scheduler, hub, monitor, repairs } = opened;
+    let Opened { clock, store, records, catalogue, vault, keys, tokens, scheduler, hub, monitor, repairs } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -153,9 +162,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     }
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
+    let calls = calls(&settings, address, &records, &catalogue, &vault, &clock)?;
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),
+        calls: calls.clone(),
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
@@ -174,6 +185,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         clock,
         records,
         catalogue,
+        vault,
+        calls,
         authority,
         core,
         hub,
@@ -275,6 +288,7 @@ struct Opened {
     store: Arc<SledStore>,
     records: Records,
     catalogue: Arc<Catalogue>,
+    vault: Arc<Vault>,
     keys: KeyStore,
     tokens: Tokens,
     scheduler: Scheduler,
@@ -302,6 +316,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let store = Arc::new(store);
     let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy, clock.now())?;
+    let vault = Arc::new(Vault::open(&settings.vault_key())?);
     let tokens = Tokens::open(store.clone())?;
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
@@ -324,7 +339,43 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let hub = Hub::default();
     let monitor = Monitor::open(&*store, hub.clone()).map_err(RecordError::from)?;
-    Ok(Opened { clock, store, records, catalogue, keys, tokens, scheduler, hub, monitor, repairs: opened.repairs })
+    Ok(Opened {
+        clock,
+        store,
+        records,
+        catalogue,
+        vault,
+        keys,
+        tokens,
+        scheduler,
+        hub,
+        monitor,
+        repairs: opened.repairs,
+    })
+}
+
+/// Who makes calls, from now on.
+fn calls(
+    settings: &Settings,
+    address: SocketAddr,
+    records: &Records,
+    catalogue: &Arc<Catalogue>,
+    vault: &Arc<Vault>,
+    clock: &Clock,
+) -> Result<Calls, StartError> {
+    let egress = Egress::new(manyhands_egress::Settings {
+        allowed: settings.calls.allow.0.clone(),
+        own: vec![address],
+        roots: Vec::new(),
+    })?;
+    Ok(Calls::start(crate::calls::Parts {
+        records: records.clone(),
+        catalogue: Arc::clone(catalogue),
+        egress,
+        vault: Arc::clone(vault),
+        clock: clock.clone(),
+        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
+    })?)
 }
 
 /// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it

@@ -109,7 +109,9 @@ fn asks_alike(kind: Kind) {
             _ => parts::encode(vec![&b"answer"[..]; 1 + answers].into_iter()),
         };
         let step = answers as u32;
-        engine.execute(&Unit { entry: Entry::Run, step, input: &input, seed: SEED, limits: LIMITS }).expect("an outcome")
+        engine
+            .execute(&Unit { entry: Entry::Run, step, input: &input, seed: SEED, limits: LIMITS })
+            .expect("an outcome")
     };
     let request = Verdict::Called { calls: Digest::of(b"request"), calls_bytes: 7 };
     for answers in [0, 1, 999] {

@@ -31,7 +31,7 @@ pub(super) async fn list(State(app): State<App>, _caller: Caller) -> Json<JobLis
 pub(super) struct ShowQuery {
     /// Which version; the newest if none is named.
     #[param(value_type = Option<String>)]
-    version: Option<Version>,
+    pub(super) version: Option<Version>,
 }
 
 /// One job.

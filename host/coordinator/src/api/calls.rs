@@ -1,0 +1,163 @@
+//! What jobs may ask of the outside, and what became of it: for operators.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use manyhands_addresses::Origin;
+use manyhands_api::{CallView, FoundOut, NewSecret, PlanView, Role, SecretList, SecretView, SettledCall, UnknownCalls};
+use manyhands_intents::Plan;
+use manyhands_model::{Digest, IntentId, Name};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::calls::{Found, SettleError};
+use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
+use crate::records::{ApprovalRecord, SecretRecord, Writes};
+
+use super::jobs::{self, ShowQuery};
+
+/// Unknown calls that are listed at once.
+const LIST_MAX: usize = 1_000;
+/// The longest secret.
+const SECRET_BYTES_MAX: usize = 4_096;
+
+/// Every call that a job could ever make, as a page for people and with the digest to which an approval is bound.
+#[utoipa::path(get, path = "/v1/jobs/{name}/plan", tag = "jobs", security(("bearer" = [])),
+    params(("name" = String, Path), ShowQuery),
+    responses((status = 200, body = PlanView), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn plan(
+    State(app): State<App>,
+    _caller: Caller,
+    Path(name): Path<String>,
+    Query(query): Query<ShowQuery>,
+) -> Answer<Json<PlanView>> {
+    let job = jobs::find(&app, &name, query.version.as_ref())?;
+    let plan = Plan::of(&job.manifest).map_err(|error| ApiError::internal(&error))?;
+    let digest = plan.digest();
+    let approval = app.blocking(move |records| records.approval(digest)).await?;
+    Ok(Json(PlanView { digest, approved: approval.is_some(), page: plan.to_string() }))
+}
+
+/// Approves a plan: jobs with exactly this plan may make its calls.
+#[utoipa::path(put, path = "/v1/plans/{digest}", tag = "operators", security(("bearer" = [])),
+    params(("digest" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
+pub(super) async fn approve(State(app): State<App>, caller: Caller, Path(digest): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let plan = digest_of(&digest)?;
+    let approval = ApprovalRecord { by: caller.name.clone(), at: app.clock.now() };
+    app.calls.decide(move |writes: &mut Writes| writes.approval(plan, &approval)).await?;
+    tracing::info!(plan = %plan, "a plan was approved");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes an approval back: no call of this plan is begun any more when this answers.
+#[utoipa::path(delete, path = "/v1/plans/{digest}", tag = "operators", security(("bearer" = [])),
+    params(("digest" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
+pub(super) async fn disapprove(
+    State(app): State<App>,
+    caller: Caller,
+    Path(digest): Path<String>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let plan = digest_of(&digest)?;
+    app.calls.decide(move |writes: &mut Writes| writes.no_approval(plan)).await?;
+    tracing::info!(plan = %plan, "a plan is approved no more");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn digest_of(text: &str) -> Answer<Digest> {
+    text.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
+}
+
+/// Names of the secrets for calls, and where each is sent; never the secrets.
+#[utoipa::path(get, path = "/v1/secrets", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = SecretList)))]
+pub(super) async fn secrets(State(app): State<App>, caller: Caller) -> Answer<Json<SecretList>> {
+    caller.need(Role::Operator)?;
+    let secrets = app.blocking(|records| records.secrets()).await?;
+    let view = |(name, secret): (Name, SecretRecord)| SecretView { name: name.to_string(), origin: secret.origin };
+    Ok(Json(SecretList { secrets: secrets.into_iter().map(view).collect() }))
+}
+
+/// Sets a secret for calls of one origin, over what there was.
+#[utoipa::path(put, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
+    params(("name" = String, Path)), request_body = NewSecret,
+    responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
+pub(super) async fn set_secret(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Json(new): Json<NewSecret>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let name = name_of(&name)?;
+    let origin: Origin = new.origin.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
+    let origin = origin.to_string();
+    if new.secret.is_empty() || new.secret.len() > SECRET_BYTES_MAX {
+        let detail = format!("a secret has 1 to {SECRET_BYTES_MAX} bytes");
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    let sealed = app.vault.seal_secret(&name, &origin, &new.secret);
+    let sealed = sealed.map_err(|error| ApiError::internal(&error))?;
+    let record = SecretRecord { origin, sealed };
+    app.calls.decide(move |writes: &mut Writes| writes.secret(&name, &record)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes a secret.
+#[utoipa::path(delete, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
+    params(("name" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
+pub(super) async fn remove_secret(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let name = name_of(&name)?;
+    app.calls.decide(move |writes: &mut Writes| writes.no_secret(&name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn name_of(text: &str) -> Answer<Name> {
+    text.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
+}
+
+/// Calls of which nobody knows whether they were made. They are not made again before an operator says so.
+#[utoipa::path(get, path = "/v1/calls/unknown", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = UnknownCalls)))]
+pub(super) async fn unknown(State(app): State<App>, caller: Caller) -> Answer<Json<UnknownCalls>> {
+    caller.need(Role::Operator)?;
+    let calls = app.calls.unknown(LIST_MAX).await?;
+    let view = |(id, call): (IntentId, crate::records::CallRecord)| CallView {
+        id: id.to_string(),
+        run: call.unit.run,
+        unit: call.unit.index,
+        step: call.step,
+        verb: call.intent.verb.to_string(),
+        canonical: String::from_utf8_lossy(&call.intent.canonical()).into_owned(),
+    };
+    Ok(Json(UnknownCalls { calls: calls.into_iter().map(view).collect() }))
+}
+
+/// Says what an operator found out about an unknown call.
+#[utoipa::path(put, path = "/v1/calls/{id}", tag = "operators", security(("bearer" = [])),
+    params(("id" = String, Path)), request_body = SettledCall,
+    responses((status = 204), (status = 404, body = manyhands_api::Problem), (status = 409, body = manyhands_api::Problem)))]
+pub(super) async fn settle(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(settled): Json<SettledCall>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let id: IntentId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
+    let found = match settled.found {
+        FoundOut::NotMade => Found::NotMade,
+        FoundOut::LetGo => Found::LetGo,
+    };
+    app.calls.settle(id, found).await.map_err(|error| match error {
+        SettleError::Nobody => ApiError::not_found("call", id),
+        SettleError::Unchanged(why) => ApiError::new(Kind::Conflict, why.to_string()),
+        SettleError::Records(error) => error.into(),
+    })?;
+    Ok(StatusCode::NO_CONTENT)
+}

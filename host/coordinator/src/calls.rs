@@ -1,0 +1,630 @@
+//! Makes the calls that units ask for, once workers agree on them.
+//!
+//! Each request has a task of its own, which carries its intents through their lives (`manyhands_intents::journal`) and writes each new
+//! state before it acts on it; what the states are is decided there. When all of them are over, the answers are written, and the scheduler
+//! is told. A task that is lost in a crash begins anew from what is written: the scheduler asks for the calls of every unit that waits for
+//! them, and no call is made twice for that.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use manyhands_addresses::Origin;
+use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
+use manyhands_intents::answer::answers;
+use manyhands_intents::{
+    Event, Fault, Fence, Heard, Intent, Known, Outcome, Outgoing, Plan, State, Values, admit, fill, give_back, hear,
+    reserve,
+};
+use manyhands_model::template::Origin as Target;
+use manyhands_model::{Class, Digest, IntentId, Name, Timestamp, UnitId};
+use manyhands_placeholder::{Occurrence, Scope, Source, Token, UnitTokens, Value};
+use manyhands_scheduler::{Input, RunRecord, RunStatus};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::catalogue::Catalogue;
+use crate::clock::Clock;
+use crate::records::{CallRecord, RecordError, Records, Writes};
+use crate::vault::{Vault, VaultError};
+
+/// Calls that are made at once.
+const CALLS_AT_ONCE: usize = 256;
+/// How often a task that waits looks whether its run still wants it.
+const LOOK: Duration = Duration::from_secs(5);
+/// How soon a request is tried again whose records cannot be read or written.
+const RECORDS_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is needed to make calls.
+pub struct Parts {
+    /// The memory.
+    pub records: Records,
+    /// The published jobs.
+    pub catalogue: Arc<Catalogue>,
+    /// The way out.
+    pub egress: Egress,
+    /// What tokens stand for.
+    pub vault: Arc<Vault>,
+    /// The clock.
+    pub clock: Clock,
+    /// How long a call of which nobody knows whether it was made waits for the operator.
+    pub unknown_time: Duration,
+}
+
+/// Makes calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Calls(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    /// How often calls were begun to be made; no other process makes any.
+    start: u64,
+    claims: AtomicU64,
+    turns: Semaphore,
+    /// Budgets are counted by one at a time.
+    counting: tokio::sync::Mutex<()>,
+    /// Told when an operator settled or approved something.
+    settled: Notify,
+    plans: Mutex<BTreeMap<Digest, Arc<Plan>>>,
+}
+
+/// Why calls cannot be made now. They are tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum CallsError {
+    /// The records cannot be read or written.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    /// A value cannot be sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// What must be there is not.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+}
+
+/// Why an operator's word about a call changes nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// There is no such call.
+    #[error("there is no such call")]
+    Nobody,
+    /// It needs no word.
+    #[error(transparent)]
+    Unchanged(#[from] manyhands_intents::journal::Unchanged),
+    /// The records cannot be read or written.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+}
+
+/// What an operator found out about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was not made; it is made now.
+    NotMade,
+    /// It was made, or nobody will ever know: the job hears `unknown`.
+    LetGo,
+}
+
+/// What became of a request.
+enum Made {
+    /// Its answers are written.
+    Answered,
+    /// Nobody wants them any more.
+    Unwanted,
+}
+
+impl Calls {
+    /// From now on, this process makes calls and no other does.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn start(parts: Parts) -> Result<Self, RecordError> {
+        let start = parts.records.starts()? + 1;
+        let mut writes = Writes::default();
+        writes.starts(start);
+        parts.records.commit(writes)?;
+        Ok(Self(Arc::new(Inner {
+            parts,
+            start,
+            claims: AtomicU64::new(0),
+            turns: Semaphore::new(CALLS_AT_ONCE),
+            counting: tokio::sync::Mutex::default(),
+            settled: Notify::new(),
+            plans: Mutex::default(),
+        })))
+    }
+
+    /// Makes the calls of a request, and returns what the scheduler is to be told, if anything.
+    pub async fn answer(&self, unit: UnitId, step: u32, request: Digest) -> Option<Input> {
+        loop {
+            match self.make(unit, step, request).await {
+                Ok(Made::Answered) => return Some(Input::Answered { unit, step }),
+                Ok(Made::Unwanted) => return None,
+                Err(CallsError::Missing(what)) => {
+                    error!(%unit, step, what, "calls cannot be made; the unit is given up");
+                    return Some(Input::InputImpossible(unit));
+                }
+                Err(error) => {
+                    warn!(%unit, step, %error, "calls cannot be made now; trying again");
+                    tokio::time::sleep(RECORDS_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Tells what an operator found out about a call.
+    ///
+    /// # Errors
+    /// [`SettleError`].
+    pub async fn settle(&self, id: IntentId, found: Found) -> Result<(), SettleError> {
+        let call = self.blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
+        let event = match found {
+            Found::NotMade => Event::NotMade,
+            Found::LetGo => Event::LetGo,
+        };
+        // Only for what may be tried again does it matter what the effect is.
+        let effect = self.effect(&call).await?;
+        let state = call.state.next(&event, effect, self.0.parts.clock.now())?;
+        self.write(vec![(id, CallRecord { state, ..call })], Writes::default()).await?;
+        self.0.settled.notify_waiters();
+        Ok(())
+    }
+
+    /// Calls of which nobody knows whether they were made.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn unknown(&self, limit: usize) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
+        self.blocking(move |records| records.unknown_calls(None, limit)).await
+    }
+
+    /// Writes what an operator decided. No call is claimed under what was before, once this returns.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn decide(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
+        let _alone = self.0.counting.lock().await;
+        let mut writes = Writes::default();
+        decision(&mut writes);
+        self.blocking(move |records| records.commit(writes)).await
+    }
+
+    async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
+        let run = call.unit.run;
+        let record = self.blocking(move |records| records.run(run)).await?;
+        let plan = record.and_then(|record| self.plan(record.spec.module));
+        let known = plan.as_ref().and_then(|plan| plan.catalogue().get(call.intent.verb.as_str()));
+        Ok(known.map_or(manyhands_model::verb::EffectClass::Irreversible, |known| known.verb.effect))
+    }
+
+    fn plan(&self, module: Digest) -> Option<Arc<Plan>> {
+        let mut plans = self.0.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&module) {
+            return Some(Arc::clone(plan));
+        }
+        let job = self.0.parts.catalogue.module(module)?;
+        let plan = Arc::new(Plan::of(&job.manifest).ok()?);
+        plans.insert(module, Arc::clone(&plan));
+        Some(plan)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Records) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        let records = self.0.parts.records.clone();
+        match tokio::task::spawn_blocking(move || work(&records)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn write(&self, calls: Vec<(IntentId, CallRecord)>, mut writes: Writes) -> Result<(), RecordError> {
+        calls.iter().for_each(|(id, call)| writes.call(*id, call));
+        self.blocking(move |records| records.commit(writes)).await
+    }
+
+    async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
+        let parts = &self.0.parts;
+        let (run, input, answered) = self
+            .blocking(move |records| {
+                let input = records.inputs(unit)?.get(unit.index).cloned();
+                Ok((records.run(unit.run)?, input, records.answers(unit, step)?.is_some()))
+            })
+            .await?;
+        if answered {
+            return Ok(Made::Answered);
+        }
+        let run = run.ok_or(CallsError::Missing("the run"))?;
+        let input = input.ok_or(CallsError::Missing("the input"))?;
+        let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
+        let request = parts.records.output(request).await?;
+        let material = parts.records.material(unit, step, &input).await?;
+        let tokens = UnitTokens::of([&material[..]]);
+        let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
+        let heard = match admit(&request, plan.catalogue(), &tokens) {
+            Err(error) => {
+                info!(%unit, step, %error, "a job asks for what is no list of calls");
+                vec![Heard::Fault(Fault::Refused)]
+            }
+            Ok(admitted) => {
+                let mut lives = Vec::with_capacity(admitted.len());
+                for call in admitted {
+                    lives.push(match call {
+                        Ok(intent) => Ok(self.life(&scope, step, intent).await?),
+                        Err(refused) => {
+                            info!(%unit, step, %refused, "a call was refused");
+                            Err(Fault::Refused)
+                        }
+                    });
+                }
+                match self.live(&run, &plan, &scope, &mut lives).await? {
+                    Some(heard) => heard,
+                    None => return Ok(Made::Unwanted),
+                }
+            }
+        };
+        let content = parts.records.content(Bytes::from(answers(&heard))).await?;
+        let mut writes = Writes::default();
+        writes.answers(unit, step, &content);
+        self.blocking(move |records| records.commit(writes)).await?;
+        Ok(Made::Answered)
+    }
+
+    /// What is known of an intent.
+    async fn life(&self, scope: &Scope<'_>, step: u32, intent: Intent) -> Result<Life, RecordError> {
+        let id = intent.id(scope, step);
+        let known = self.blocking(move |records| records.call(id)).await?;
+        let unit = scope.unit;
+        let call = known.unwrap_or(CallRecord { unit, step, intent, reservation: None, state: State::Agreed });
+        Ok(Life { id, call })
+    }
+
+    /// Carries intents through their lives until each is over; `None` if the run wants nothing any more.
+    async fn live(
+        &self,
+        run: &RunRecord,
+        plan: &Arc<Plan>,
+        scope: &Scope<'_>,
+        lives: &mut [Result<Life, Fault>],
+    ) -> Result<Option<Vec<Heard>>, CallsError> {
+        loop {
+            let settled = self.0.settled.notified();
+            let now = self.0.parts.clock.now();
+            let values = self.values(scope).await?;
+            let claimed = self.claim(run, plan, lives, &values, now).await?;
+            let mut sending = Vec::with_capacity(claimed.len());
+            for Claimed { at, fence, outgoing } in claimed {
+                sending.push(async move { (at, fence, self.send(outgoing).await) });
+            }
+            let over = futures::future::join_all(sending).await;
+            self.note(plan, scope, lives, &values, over).await?;
+
+            let heard: Option<Vec<Heard>> = lives
+                .iter()
+                .map(|life| match life {
+                    Ok(life) => life.call.state.heard(),
+                    Err(fault) => Some(Heard::Fault(*fault)),
+                })
+                .collect();
+            if heard.is_some() {
+                return Ok(heard);
+            }
+            let id = run.spec.id;
+            let still = self.blocking(move |records| records.run(id)).await?;
+            if still.is_none_or(|run| run.status != RunStatus::Active) {
+                return Ok(None);
+            }
+            let now = self.0.parts.clock.now();
+            let due = lives.iter().flatten().filter_map(|life| life.call.state.due()).min();
+            let wait = due.map_or(LOOK, |due| due.since(now)).min(LOOK);
+            // Whichever comes first: it is looked at either way.
+            let _timeout = timeout(wait, settled).await;
+            for life in lives.iter_mut().flatten() {
+                let known = self.life(scope, life.call.step, life.call.intent.clone()).await?;
+                *life = known;
+            }
+        }
+    }
+
+    /// The values of a unit, and the operator's secrets.
+    async fn values(&self, scope: &Scope<'_>) -> Result<UnitValues, CallsError> {
+        let unit = scope.unit;
+        let (sealed, secrets) = self.blocking(move |records| Ok((records.values(unit)?, records.secrets()?))).await?;
+        let vault = &self.0.parts.vault;
+        let mut values = UnitValues::default();
+        for (token, sealed) in sealed {
+            match vault.unseal(scope, &token, &sealed) {
+                Ok(value) => drop(values.tokens.insert(token, value)),
+                Err(error) => warn!(%unit, %error, "a value is left out"),
+            }
+        }
+        for (name, secret) in secrets {
+            match vault.unseal_secret(&name, &secret.origin, &secret.sealed) {
+                Ok(value) => drop(values.secrets.insert(name, (secret.origin, value))),
+                Err(error) => warn!(%name, %error, "a secret is left out"),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Claims every intent whose time has come, or ends it; all of that is written when this returns.
+    async fn claim(
+        &self,
+        run: &RunRecord,
+        plan: &Plan,
+        lives: &mut [Result<Life, Fault>],
+        values: &UnitValues,
+        now: Timestamp,
+    ) -> Result<Vec<Claimed>, CallsError> {
+        let _alone = self.0.counting.lock().await;
+        let digest = plan.digest();
+        let approved = self.blocking(move |records| records.approval(digest)).await?.is_some();
+        let mut writes = Writes::default();
+        let (mut changed, mut claimed) = (Vec::new(), Vec::new());
+        let mut spent: BTreeMap<Name, (u64, manyhands_intents::Day)> = BTreeMap::new();
+        for (at, life) in lives.iter_mut().enumerate() {
+            let Ok(life) = life else { continue };
+            let call = &mut life.call;
+            let Some(known) = plan.catalogue().get(call.intent.verb.as_str()) else { continue };
+            let effect = known.verb.effect;
+            let before = call.state.clone();
+            if let Ok(state) = call.state.next(&Event::Restart(self.0.start), effect, now) {
+                call.state = state;
+            }
+            if let State::Unknown { since, .. } = call.state
+                && now.since(since) >= self.0.parts.unknown_time
+                && let Ok(state) = call.state.next(&Event::LetGo, effect, now)
+            {
+                call.state = state;
+            }
+            if call.state.due().is_some_and(|due| due <= now) {
+                let key = self.0.parts.vault.calls().of(&life.id, &known.template.origin);
+                let ready = if approved { fill(known, &call.intent, values, &key).map_err(Some) } else { Err(None) };
+                let event = match ready {
+                    Err(why) => {
+                        let why = why.map_or_else(|| "its plan is not approved".to_owned(), |why| why.to_string());
+                        info!(unit = %call.unit, verb = %call.intent.verb, why, "a call was refused");
+                        Event::Refuse(Fault::Refused)
+                    }
+                    Ok(outgoing) => {
+                        if !spent.contains_key(&call.intent.verb) {
+                            let (id, job, verb) = (run.spec.id, run.spec.job.clone(), call.intent.verb.clone());
+                            let known = self.blocking(move |records| records.spent(id, &job, &verb)).await?;
+                            spent.insert(call.intent.verb.clone(), known);
+                        }
+                        let (of_run, day) = spent.entry(call.intent.verb.clone()).or_default();
+                        let reserved = match &call.reservation {
+                            Some(reservation) => Ok(reservation.clone()),
+                            None => reserve(&known.verb.budget, of_run, day, now),
+                        };
+                        match reserved {
+                            Ok(reservation) => {
+                                call.reservation = Some(reservation);
+                                let claim = self.0.claims.fetch_add(1, Ordering::Relaxed);
+                                let fence = Fence { start: self.0.start, claim };
+                                claimed.push(Claimed { at, fence, outgoing });
+                                Event::Claim(fence)
+                            }
+                            Err(exhausted) => {
+                                info!(unit = %call.unit, verb = %call.intent.verb, %exhausted, "a call was refused");
+                                Event::Refuse(Fault::Budget)
+                            }
+                        }
+                    }
+                };
+                if let Ok(state) = call.state.next(&event, effect, now) {
+                    call.state = state;
+                }
+            }
+            // What was never sent costs nothing.
+            if matches!(call.state, State::Refused(_))
+                && let Some(reservation) = call.reservation.take()
+                && let Some((of_run, day)) = spent.get_mut(&call.intent.verb)
+            {
+                give_back(&reservation, of_run, day);
+            }
+            if call.state != before {
+                changed.push((life.id, call.clone()));
+            }
+        }
+        // A claim whose key is forgotten by now becomes an unknown, and is not sent.
+        claimed.retain(|claimed| {
+            let state = lives.get(claimed.at).and_then(|life| life.as_ref().ok()).map(|life| &life.call.state);
+            matches!(state, Some(State::Claimed { attempts }) if attempts.fence == claimed.fence)
+        });
+        for (verb, (of_run, day)) in &spent {
+            writes.spent(run.spec.id, &run.spec.job, verb, *of_run, day);
+        }
+        if !changed.is_empty() {
+            self.write(changed, writes).await?;
+        }
+        Ok(claimed)
+    }
+
+    /// Sends a call that is claimed.
+    async fn send(&self, outgoing: Outgoing) -> Result<Response, Ended> {
+        // It is never closed.
+        let _turn = self.0.turns.acquire().await;
+        let request = request(outgoing).ok_or(Ended::Unsendable)?;
+        self.0.parts.egress.perform(request).await.map_err(Ended::Egress)
+    }
+
+    /// Writes what came of calls, and the values that came with their answers.
+    async fn note(
+        &self,
+        plan: &Plan,
+        scope: &Scope<'_>,
+        lives: &mut [Result<Life, Fault>],
+        values: &UnitValues,
+        over: Vec<(usize, Fence, Result<Response, Ended>)>,
+    ) -> Result<(), CallsError> {
+        let mut writes = Writes::default();
+        let mut changed = Vec::with_capacity(over.len());
+        let vault = &self.0.parts.vault;
+        for (at, fence, ended) in over {
+            let Some(Ok(life)) = lives.get_mut(at) else { continue };
+            let call = &mut life.call;
+            let Some(known) = plan.catalogue().get(call.intent.verb.as_str()) else { continue };
+            let mut taken = Vec::new();
+            let outcome = match ended {
+                Ok(response) => {
+                    let source = Source::Answer { step: call.step, call: call.intent.ordinal };
+                    let heard = listen(vault, scope, known, &response, values, source, &mut taken);
+                    Outcome::Answered { status: response.status.as_u16(), heard }
+                }
+                Err(ended) => {
+                    warn!(unit = %call.unit, verb = %call.intent.verb, error = %ended, "a call was not answered");
+                    ended.outcome()
+                }
+            };
+            for (token, value) in taken {
+                writes.value(scope.unit, &token, vault.seal(scope, &token, &value)?);
+            }
+            let now = self.0.parts.clock.now();
+            if let Ok(state) = call.state.next(&Event::Over(fence, outcome), known.verb.effect, now) {
+                if matches!(state, State::Unknown { .. }) {
+                    error!(
+                        unit = %call.unit, verb = %call.intent.verb, call = %life.id,
+                        "nobody knows whether a call was made; find out, and settle it"
+                    );
+                }
+                call.state = state;
+                changed.push((life.id, call.clone()));
+            }
+        }
+        if !changed.is_empty() {
+            self.write(changed, writes).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An intent and where it stands.
+struct Life {
+    id: IntentId,
+    call: CallRecord,
+}
+
+/// A call that may be sent: its claim is written.
+struct Claimed {
+    /// Its place in the request.
+    at: usize,
+    fence: Fence,
+    outgoing: Outgoing,
+}
+
+/// How a call ended without an answer.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Egress(EgressError),
+    #[error("it cannot be sent as it is")]
+    Unsendable,
+}
+
+impl Ended {
+    fn outcome(&self) -> Outcome {
+        let Self::Egress(error) = self else { return Outcome::Refused(Fault::Refused) };
+        match (error.sent, &error.why) {
+            (Sent::Answered(status), _) => {
+                let status = status.as_u16();
+                let fault = if (200..300).contains(&status) { Fault::Withheld } else { Fault::Status(status) };
+                Outcome::Answered { status, heard: Heard::Fault(fault) }
+            }
+            (Sent::Perhaps, _) => Outcome::PerhapsSent,
+            (Sent::Never, Why::Clear | Why::Special { .. } | Why::Own(_) | Why::Peer { .. }) => {
+                Outcome::Refused(Fault::Refused)
+            }
+            (Sent::Never, _) => Outcome::NeverSent,
+        }
+    }
+}
+
+/// The request as it goes out.
+fn request(outgoing: Outgoing) -> Option<Request> {
+    let origin: Origin = outgoing.origin.as_str().parse().ok()?;
+    let method = Method::from_bytes(outgoing.method.word().as_bytes()).ok()?;
+    let mut request = Request::new(method, origin, &outgoing.target).ok()?;
+    for (name, value) in &outgoing.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        request = request.header(name, HeaderValue::from_str(value).ok()?).ok()?;
+    }
+    let total = Duration::from_millis(outgoing.limits.total_ms);
+    let default = Limits::default();
+    let limits = Limits {
+        total,
+        connect: default.connect.min(total),
+        first_byte: total,
+        wire_bytes_max: outgoing.limits.answer_bytes + (64 << 10),
+        decoded_bytes_max: usize::try_from(outgoing.limits.answer_bytes).ok()?,
+        ..default
+    };
+    Some(request.body(outgoing.body.to_vec()).limits(limits))
+}
+
+/// What a job hears of an answer, and the values that stand in it as tokens.
+fn listen(
+    vault: &Vault,
+    scope: &Scope<'_>,
+    known: &Known,
+    response: &Response,
+    values: &UnitValues,
+    source: Source,
+    taken: &mut Vec<(Token, Value)>,
+) -> Heard {
+    let mint = vault.tokens().mint(scope);
+    let mut index = 0;
+    let tokenise = |class: Class, text: &str| {
+        if let Some(token) = values.token_of(class, text) {
+            return token;
+        }
+        if let Some((token, _)) = taken.iter().find(|(token, value)| token.class() == class && *value.text() == text) {
+            return *token;
+        }
+        let token = mint.fresh(class, Occurrence { source, index });
+        index += 1;
+        taken.push((token, Value::of_text(text)));
+        token
+    };
+    hear(known, response.status.as_u16(), &response.body, |text| values.is_live(text), tokenise)
+}
+
+/// What a unit's tokens stand for, and the operator's secrets.
+#[derive(Default)]
+struct UnitValues {
+    tokens: BTreeMap<Token, Value>,
+    /// With the origin where alone each is sent.
+    secrets: BTreeMap<Name, (String, Zeroizing<String>)>,
+}
+
+impl UnitValues {
+    /// The token of a value that the unit has already: the same value has the same token.
+    fn token_of(&self, class: Class, text: &str) -> Option<Token> {
+        let same =
+            |(token, value): &(&Token, &Value)| token.class() == class && value.is_text() && *value.text() == text;
+        self.tokens.iter().find(same).map(|(token, _)| *token)
+    }
+
+    /// Whether a text gives a value away that workers must not see.
+    fn is_live(&self, text: &str) -> bool {
+        let holds = |value: &str| !value.is_empty() && text.contains(value);
+        self.tokens.values().any(|value| holds(&value.text())) || self.secrets.values().any(|(_, secret)| holds(secret))
+    }
+}
+
+impl Values for UnitValues {
+    fn token(&self, token: &Token) -> Option<Value> {
+        self.tokens.get(token).cloned()
+    }
+
+    fn secret(&self, origin: &Target, name: &Name) -> Option<Zeroizing<String>> {
+        let (bound, secret) = self.secrets.get(name)?;
+        (bound == origin.as_str()).then(|| secret.clone())
+    }
+}

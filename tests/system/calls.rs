@@ -1,0 +1,229 @@
+//! Calls to the outside: made once, after the quorum, whatever crashes; and only as an operator approved them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use manyhands_api::{PlanView, Problem, UnknownCalls};
+use manyhands_tests::{Coordinator, Site, jobs, until};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+/// An API that stands for the outside world, and what it saw.
+#[derive(Clone)]
+struct Api(Arc<Seen>);
+
+struct Seen {
+    /// Requests by their idempotency keys; without one, each is its own.
+    letters: Mutex<BTreeMap<String, Vec<(HeaderMap, Value)>>>,
+    lookups: Mutex<Vec<HeaderMap>>,
+    /// Answers that may be given.
+    answers: Semaphore,
+}
+
+impl Api {
+    fn new(answers: usize) -> Self {
+        Self(Arc::new(Seen { letters: Mutex::default(), lookups: Mutex::default(), answers: Semaphore::new(answers) }))
+    }
+
+    async fn start(&self) -> Site {
+        let routes = Router::new()
+            .route("/v1/customers/{id}", get(lookup))
+            .route("/v1/messages", post(send))
+            .with_state(self.clone());
+        Site::start(routes).await
+    }
+
+    /// How many letters there are, and how often they were sent.
+    fn letters(&self) -> (usize, usize) {
+        let letters = self.0.letters.lock().expect("not poisoned");
+        (letters.len(), letters.values().map(Vec::len).sum())
+    }
+}
+
+async fn lookup(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> axum::response::Response {
+    api.0.lookups.lock().expect("not poisoned").push(headers);
+    match id.as_str() {
+        "nobody" => StatusCode::NOT_FOUND.into_response(),
+        _ => axum::Json(json!({ "id": id, "tier": "gold", "secret": "not declared" })).into_response(),
+    }
+}
+
+async fn send(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> axum::Json<Value> {
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    {
+        let mut letters = api.0.letters.lock().expect("not poisoned");
+        let key = headers.get("idempotency-key").map(|key| key.to_str().expect("text").to_owned());
+        let key = key.unwrap_or_else(|| format!("without a key {}", letters.len()));
+        letters.entry(key).or_default().push((headers, body));
+    }
+    api.0.answers.acquire().await.expect("never closed").forget();
+    axum::Json(json!({ "id": "m-1" }))
+}
+
+fn verbs(origin: &str, effect: &str) -> Value {
+    json!({
+        "lookup": {
+            "method": "GET", "origin": origin, "path": "/v1/customers/{id}",
+            "headers": { "authorization": "Bearer {secret:crm_key}" },
+            "slots": { "id": { "type": "id", "bytes_max": 64 } },
+            "answer": { "tier": { "at": "/tier", "type": "enum", "values": ["gold", "basic"] } },
+            "effect": "safe", "budget": { "per_run": 1000 }
+        },
+        "send": {
+            "method": "POST", "origin": origin, "path": "/v1/messages",
+            "json": { "to": "{to}", "text": "{text}" },
+            "slots": { "to": { "type": "id", "bytes_max": 64 }, "text": { "type": "text", "bytes_max": 200 } },
+            "answer": { "message": { "at": "/id", "type": "id", "bytes_max": 64 } },
+            "effect": effect, "idempotency_header": "idempotency-key",
+            "budget": { "per_run": 20 }
+        }
+    })
+}
+
+/// A coordinator that may reach `site`, with a job that calls it, approved.
+async fn coordinator(site: &Site, effect: &str, unknown_ms: u64) -> Coordinator {
+    let origin = site.origin();
+    let allow: &'static str = Box::leak(format!("calls.allow={origin}").into_boxed_str());
+    let wait: &'static str = Box::leak(format!("calls.unknown_ms={unknown_ms}").into_boxed_str());
+    let coordinator = Coordinator::start_with(&[allow, wait]).await;
+    let job = jobs::caller("caller", verbs(&origin, effect));
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    coordinator
+}
+
+async fn approve(coordinator: &Coordinator, origin: &str) {
+    let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+    assert!(plan.page.contains("lookup") && plan.page.contains(origin), "{}", plan.page);
+    put(coordinator, &format!("/v1/plans/{}", plan.digest), Value::Null).await;
+    let secret = json!({ "origin": origin, "secret": "crm-secret" });
+    put(coordinator, "/v1/secrets/crm_key", secret).await;
+}
+
+async fn put(coordinator: &Coordinator, path: &str, body: Value) {
+    let answer = coordinator.request(Method::PUT, path).json(&body).send().await.expect("an answer");
+    let status = answer.status();
+    assert!(status.is_success(), "{path}: {status}: {}", answer.text().await.unwrap_or_default());
+}
+
+fn letter(to: &str) -> String {
+    json!([{ "verb": "send", "slots": { "to": to, "text": "Dear \"you\",\nhello" } }]).to_string()
+}
+
+#[tokio::test]
+async fn attack_28_replicas_ask_and_each_call_is_made_once() {
+    let api = Api::new(usize::MAX >> 3);
+    let site = api.start().await;
+    let coordinator = coordinator(&site, "keyed", 0).await;
+    approve(&coordinator, &site.origin()).await;
+    let runners = coordinator.runners(3).await;
+    let lookups = json!([
+        { "verb": "lookup", "slots": { "id": "ann" } },
+        { "verb": "lookup", "slots": { "id": "nobody" } },
+        { "verb": "lookup", "slots": { "id": "a/../b" } },
+        { "verb": "shutdown", "slots": {} },
+    ]);
+    let inputs: Vec<Vec<u8>> =
+        (0..10).map(|number| format!("{lookups}\n{}", letter(&format!("c{number}"))).into_bytes()).collect();
+    let run = coordinator.submit("caller&replicas=3&replicas_max=5", &inputs).await.expect("submitted");
+    for output in coordinator.outputs(run.id).await {
+        let output = String::from_utf8(output).expect("text");
+        let mut lines = output.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let looked_up = lines.next().expect("the first answers");
+        let expected = json!([
+            { "status": 200, "answer": { "tier": "gold" } },
+            { "fault": "status", "status": 404 },
+            { "fault": "refused" },
+            { "fault": "refused" },
+        ]);
+        assert_eq!(looked_up, expected);
+        assert_eq!(lines.next(), Some(json!([{ "status": 200, "answer": { "message": "m-1" } }])));
+        assert_eq!(lines.next(), None);
+    }
+    assert_eq!(api.letters(), (10, 10), "one call for each letter, of three replicas");
+    let lookups = api.0.lookups.lock().expect("not poisoned");
+    assert_eq!(lookups.len(), 20);
+    assert!(lookups.iter().all(|headers| headers["authorization"] == "Bearer crm-secret"));
+    drop(runners);
+}
+
+#[tokio::test]
+async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
+    let api = Api::new(usize::MAX >> 3);
+    let site = api.start().await;
+    let coordinator = coordinator(&site, "keyed", 0).await;
+    let _runners = coordinator.runners(2).await;
+    let refused = b"[{\"fault\":\"refused\"}]\n".to_vec();
+    let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
+    assert_eq!(coordinator.outputs(run.id).await, [refused.clone()]);
+    assert_eq!(api.letters(), (0, 0));
+
+    approve(&coordinator, &site.origin()).await;
+    let inputs: Vec<Vec<u8>> = (0..25).map(|number| letter(&format!("c{number}")).into_bytes()).collect();
+    let run = coordinator.submit("caller", &inputs).await.expect("submitted");
+    let outputs = coordinator.outputs(run.id).await;
+    let over = outputs.iter().filter(|output| **output == b"[{\"fault\":\"budget\"}]\n").count();
+    assert_eq!((over, api.letters()), (5, (20, 20)));
+
+    // Taken back, and at once.
+    let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+    assert!(plan.approved);
+    let taken = coordinator.request(Method::DELETE, &format!("/v1/plans/{}", plan.digest)).send().await;
+    assert!(taken.expect("an answer").status().is_success());
+    let run = coordinator.submit("caller", &[letter("bob").into_bytes()]).await.expect("submitted");
+    assert_eq!(coordinator.outputs(run.id).await, [refused]);
+    assert_eq!(api.letters(), (20, 20));
+}
+
+#[tokio::test]
+async fn attack_28_a_call_that_a_crash_interrupts_has_one_effect_where_keys_are_honoured() {
+    let api = Api::new(0);
+    let site = api.start().await;
+    let mut coordinator = coordinator(&site, "keyed", 0).await;
+    approve(&coordinator, &site.origin()).await;
+    let _runners = coordinator.runners(2).await;
+    let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
+    until("the call is on its way", async || (api.letters() == (1, 1)).then_some(())).await;
+    coordinator.kill();
+    coordinator.restart().await;
+    until("it is made again", async || (api.letters().1 == 2).then_some(())).await;
+    api.0.answers.add_permits(1000);
+    let answered = b"[{\"status\":200,\"answer\":{\"message\":\"m-1\"}}]\n".to_vec();
+    assert_eq!(coordinator.outputs(run.id).await, [answered]);
+    assert_eq!(api.letters().0, 1, "with one and the same key");
+}
+
+#[tokio::test]
+async fn attack_28_a_call_that_a_crash_interrupts_is_not_made_again_where_it_must_not_be() {
+    let api = Api::new(0);
+    let site = api.start().await;
+    let mut coordinator = coordinator(&site, "at_most_once", 3_600_000).await;
+    approve(&coordinator, &site.origin()).await;
+    let _runners = coordinator.runners(2).await;
+    let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
+    until("the call is on its way", async || (api.letters() == (1, 1)).then_some(())).await;
+    coordinator.kill();
+    coordinator.restart().await;
+    let listed = async || {
+        let unknown: UnknownCalls = coordinator.get("/v1/calls/unknown").await.expect("a list");
+        unknown.calls.into_iter().next()
+    };
+    let call = until("it is listed", listed).await;
+    assert_eq!((call.run, call.unit, call.verb.as_str()), (run.id, 0, "send"));
+    assert!(call.canonical.contains("\"to\":\"ann\""), "{}", call.canonical);
+    let path = format!("/v1/calls/{}", call.id);
+    put(&coordinator, &path, json!({ "found": "let_go" })).await;
+    assert_eq!(coordinator.outputs(run.id).await, [b"[{\"fault\":\"unknown\"}]\n".to_vec()]);
+    assert_eq!(api.letters(), (1, 1));
+    let again = coordinator.request(Method::PUT, &path).json(&json!({ "found": "not_made" })).send().await;
+    let again = again.expect("an answer");
+    assert_eq!(again.status(), 409);
+    let problem: Problem = again.json().await.expect("a problem");
+    assert!(problem.detail.contains("over"));
+}
