@@ -116,7 +116,7 @@ fn remainder(digits: &str) -> u32 {
 fn days(year: u64, month: u64) -> u64 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && year % 100 != 0 => 29,
+        2 if year.is_multiple_of(4) && !year.is_multiple_of(100) => 29,
         2 => 28,
         _ => 31,
     }

@@ -1,0 +1,179 @@
+//! `placeholder-bench OUT.json`: bytes a second of one core, for what happens to every input and every output with sensitive values.
+//!
+//! A text of its own package, so that it is built in seconds. All ways take turns in each repetition, and the median counts, so a
+//! neighbour's load falls on all of them alike.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that cannot go on says why and ends")]
+#![allow(clippy::print_stdout, reason = "the table is the data of this command")]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::Instant;
+
+use manyhands_model::{JobName, RunId, SensitiveFields, UnitId, WorkerId};
+use manyhands_placeholder::{Form, Mint, Places, Scope, Source, TokenKey, UnitTokens, Values, restore, tokenise};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use serde_json::json;
+
+const REPETITIONS: usize = 101;
+const TEXT_BYTES: usize = 1 << 20;
+/// How many tokens a unit has whose bodies are searched, and how many stand in a body.
+const LIVE_TOKENS: usize = 100_000;
+const TOKENS_IN_BODY: usize = 650;
+
+const UNIT: UnitId = UnitId { run: RunId([1; 16]), index: 0 };
+
+/// What is measured.
+struct Way<'a> {
+    name: &'static str,
+    bytes: usize,
+    run: Box<dyn FnMut() + 'a>,
+    seconds: Vec<f64>,
+}
+
+impl<'a> Way<'a> {
+    fn new(name: &'static str, bytes: usize, run: impl FnMut() + 'a) -> Self {
+        Self { name, bytes, run: Box::new(run), seconds: Vec::new() }
+    }
+
+    /// The median. Unit: bytes a second.
+    fn speed(&self) -> f64 {
+        let mut seconds = self.seconds.clone();
+        seconds.sort_by(f64::total_cmp);
+        self.bytes as f64 / seconds[seconds.len() / 2]
+    }
+}
+
+fn main() {
+    let key = TokenKey::derive(&[7; 32], 0);
+    let job: JobName = "bench".parse().expect("a job name");
+    let mint = key.mint(&Scope { tenant: "t", job: &job, unit: UNIT });
+    let mut figures = Vec::new();
+    for (name, sensitive) in [("650 values in a MiB", 5), ("5,000 values in a MiB", 1)] {
+        figures.extend(json(name, &orders(sensitive), &key, &mint));
+    }
+    figures.push(opaque(&key, &mint));
+    let out = std::env::args_os().nth(1);
+    if let Some(out) = out {
+        let text = serde_json::to_string_pretty(&figures).expect("serialises");
+        std::fs::write(&out, text + "\n").expect("the figures can be written");
+    }
+}
+
+/// Measures all ways in turns, and prints a line for each.
+fn measure(title: &str, mut ways: Vec<Way<'_>>, unit: f64, unit_name: &str) -> Vec<serde_json::Value> {
+    for _ in 0..REPETITIONS {
+        for way in &mut ways {
+            let began = Instant::now();
+            (way.run)();
+            way.seconds.push(began.elapsed().as_secs_f64());
+        }
+    }
+    println!("{title}");
+    let figure = |way: &Way<'_>| {
+        println!("  {:44} {:9.1} {unit_name}", way.name, way.speed() / unit);
+        json!({ "name": format!("{title}: {}", way.name), "value": way.speed() / unit, "unit": unit_name })
+    };
+    ways.iter().map(figure).collect()
+}
+
+/// Inputs and outputs that are JSON.
+fn json(title: &str, text: &[u8], key: &TokenKey, mint: &Mint) -> Vec<serde_json::Value> {
+    let fields: SensitiveFields = serde_json::from_str(
+        r#"[{"at":"$.orders[*].customer.email","class":"email","reveal":"domain"},{"at":"$.orders[*].customer.name","class":"name"},
+            {"at":"$.orders[*].customer.phone","class":"phone"},{"at":"$.orders[*].payment.card","class":"card","joinable":true}]"#,
+    )
+    .expect("fits");
+    let places = Places::new(&fields);
+    let taken = tokenise(text, &places, mint, Source::Input).expect("has a form");
+    let canonical = taken.text;
+    let tokens = UnitTokens::of([&canonical[..]]);
+    println!("{} bytes, {} values", text.len(), taken.taken.len());
+    let values = Values::from_iter(taken.taken);
+    let form = Form::new(key, UNIT, WorkerId([1; 32]), &tokens);
+    let own = form.worker(canonical.clone()).expect("its own tokens");
+    let substitute = |canonical: Vec<u8>| {
+        let tokens = UnitTokens::of([&canonical[..]]);
+        let form = Form::new(key, UNIT, WorkerId([1; 32]), &tokens);
+        form.worker(canonical).expect("its own tokens")
+    };
+    let ways = vec![
+        Way::new("serde_json: parse", text.len(), || {
+            black_box(serde_json::from_slice::<serde_json::Value>(text).expect("JSON"));
+        }),
+        Way::new("tokenise", text.len(), || {
+            black_box(tokenise(text, &places, mint, Source::Input).expect("has a form"));
+        }),
+        Way::new("tokenise, and substitute for a worker", text.len(), || {
+            black_box(substitute(tokenise(text, &places, mint, Source::Input).expect("has a form").text));
+        }),
+        Way::new("substitute for another worker", canonical.len(), || {
+            black_box(substitute(canonical.clone()));
+        }),
+        Way::new("an output into canonical form", own.len(), || {
+            black_box(form.canonical(own.clone()).expect("its own tokens"));
+        }),
+        Way::new("restore", canonical.len(), || {
+            black_box(restore(&canonical, &values, 2 * text.len()).expect("restores"));
+        }),
+    ];
+    measure(title, ways, 1e6, "MB/s")
+}
+
+/// Bytes that are no JSON, for a unit with very many tokens.
+fn opaque(key: &TokenKey, mint: &Mint) -> serde_json::Value {
+    let fields: SensitiveFields = serde_json::from_str(r#"[{"at":"$[*]","class":"text"}]"#).expect("fits");
+    let input = format!("[{}0]", "0,".repeat(LIVE_TOKENS - 1));
+    let taken = tokenise(input.as_bytes(), &Places::new(&fields), mint, Source::Input).expect("has a form");
+    let form = Form::new(key, UNIT, WorkerId([1; 32]), &UnitTokens::of([&taken.text[..]]));
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut body = vec![0; TEXT_BYTES];
+    // Letters, so that beginnings of tokens are as frequent as in texts.
+    body.iter_mut().for_each(|byte| *byte = b"etaoinshrdlu dtk1,.\n"[random.next_u32() as usize % 20]);
+    for number in 0..TOKENS_IN_BODY {
+        let token = taken.taken[random.next_u32() as usize % LIVE_TOKENS].token;
+        let at = number * (TEXT_BYTES / TOKENS_IN_BODY);
+        body[at..at + token.as_bytes().len()].copy_from_slice(token.as_bytes());
+    }
+    // There and back, so that nothing is copied for the measurement's sake.
+    let mut body = Some(body);
+    let there_and_back = || {
+        let own = form.worker(body.take().expect("put back")).expect("its own tokens");
+        body = Some(form.canonical(own).expect("its own tokens"));
+    };
+    let ways = vec![Way::new("replace tokens, of 100,000", 2 * TEXT_BYTES, there_and_back)];
+    measure("opaque bytes, 650 tokens in a MiB", ways, 1e9, "GB/s").remove(0)
+}
+
+/// About a MiB of orders; in every `sensitive`th of them all is there that is declared.
+fn orders(sensitive: usize) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(sensitive as u64);
+    let mut text = String::from("{\"orders\":[\n");
+    let mut number = 0;
+    while text.len() < TEXT_BYTES {
+        let mut digits = |count: u32| random.next_u64() % 10_u64.pow(count);
+        let (id, card, price, phone) = (digits(12), digits(16), digits(5), digits(7));
+        let customer = if number % sensitive == 0 {
+            format!(
+                r#"{{"id":{id},"name":"Anna \u00c5ngström {number}","email":"anna.{id}@example.com","phone":"+49 30 {phone:07}","since":"2019-03-04"}}"#
+            )
+        } else {
+            format!(r#"{{"id":{id},"since":"2019-03-04","guest":true}}"#)
+        };
+        let payment = if number % sensitive == 0 {
+            format!(r#","payment":{{"card":"{card:016}","paid":true}}"#)
+        } else {
+            String::new()
+        };
+        let items =
+            r#"{"sku":"A-4711","title":"Garden hose, 20 m, with \"quick\" coupling","quantity":2,"price":19.99}"#;
+        let _ = write!(
+            text,
+            "{{\"order\":\"2024-{number:06}\",\"customer\":{customer}{payment},\"items\":[{items},{items},{{\"sku\":\"B-1\",\"title\":\"Nozzle\",\"quantity\":1,\"price\":{price}.5}}],\"note\":null}},\n"
+        );
+        number += 1;
+    }
+    text.truncate(text.len() - 2);
+    (text + "]}\n").into_bytes()
+}
