@@ -21,7 +21,7 @@ pub mod token;
 pub mod tokenise;
 pub mod value;
 
-pub use crate::form::{Foreign, Form, UnitTokens};
+pub use crate::form::{Back, Foreign, Form, UnitTokens};
 pub use crate::json::NotJson;
 pub use crate::mint::{Mint, Occurrence, Scope, Source, TokenKey};
 pub use crate::places::Places;

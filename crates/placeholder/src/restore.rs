@@ -4,7 +4,7 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 
 use crate::json::{self, NotJson, Str};
-use crate::token::{BYTES, find};
+use crate::token::{BYTES, Search};
 use crate::{Taken, Token, Value, reveal};
 
 /// Values by what stands for them.
@@ -67,7 +67,15 @@ pub enum Unrestorable {
 pub fn restore(canonical: &[u8], values: &Values, bytes_max: usize) -> Result<Vec<u8>, Unrestorable> {
     // The reader says where it is no UTF-8.
     let text = core::str::from_utf8(canonical).unwrap_or_default();
-    let mut writer = Writer { text, values, bytes_max, out: Vec::with_capacity(text.len()), done: 0, object: None };
+    let mut writer = Writer {
+        text,
+        values,
+        bytes_max,
+        out: Vec::with_capacity(text.len()),
+        done: 0,
+        object: None,
+        search: Search::new(),
+    };
     json::read(canonical, &mut writer)?;
     writer.put(text.len()..text.len(), b"");
     if writer.is_full() { Err(Unrestorable::TooLong { bytes_max }) } else { Ok(writer.out) }
@@ -83,6 +91,7 @@ struct Writer<'a> {
     done: usize,
     /// The value of the object that is taken whole.
     object: Option<&'a Value>,
+    search: Search,
 }
 
 impl<'a> Writer<'a> {
@@ -101,15 +110,16 @@ impl<'a> Writer<'a> {
 
     /// Puts values in for tokens that are a part of a string or key.
     fn put_texts(&mut self, inner: Range<usize>) {
-        for (at, token) in find(&self.text.as_bytes()[inner.clone()]) {
+        let mut from = inner.start;
+        while let Some((at, token)) = self.search.next(&self.text.as_bytes()[..inner.end], from) {
+            from = at + BYTES;
             let Some(value) = self.values.get(&token) else { continue };
-            let at = inner.start + at;
             match value.inner() {
-                Some(escaped) => self.put(at..at + BYTES, escaped.as_bytes()),
+                Some(escaped) => self.put(at..from, escaped.as_bytes()),
                 None => {
                     let mut escaped = Vec::new();
                     json::escape_into(value.json(), &mut escaped);
-                    self.put(at..at + BYTES, &escaped);
+                    self.put(at..from, &escaped);
                 }
             }
         }

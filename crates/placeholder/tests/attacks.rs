@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use manyhands_model::{Class, JobName, Reveal, RunId, Sensitive, UnitId, WorkerId};
 use manyhands_placeholder::token::{BYTES, find};
 use manyhands_placeholder::{
-    Form, Mint, Places, Scope, Source, Taken, Token, TokenKey, Tokenised, UnitTokens, Untokenisable, Values, restore,
-    tokenise,
+    Back, Form, Mint, Places, Scope, Source, Taken, Token, TokenKey, Tokenised, UnitTokens, Untokenisable, Values,
+    restore, tokenise,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -35,10 +35,13 @@ fn taken_of(fields: &[Sensitive], input: &Value, index: u32) -> Tokenised {
     tokenise(&text, &Places::new(fields), &mint(index), Source::Input).expect("has a canonical form")
 }
 
-/// As the unit's canonical text, as each worker sees it, and back.
-fn through(worker: u8, index: u32, canonical: &[u8]) -> Vec<u8> {
-    let form = Form::new(&key(), unit(index), WorkerId([worker; 32]), &UnitTokens::of([canonical]));
-    form.worker(canonical.to_vec()).expect("the unit's own tokens")
+/// A canonical text as this worker sees it.
+fn seen_by(worker: u8, index: u32, canonical: &[u8]) -> Vec<u8> {
+    Form::new(&key(), unit(index), WorkerId([worker; 32])).worker(canonical.to_vec())
+}
+
+fn way_back(worker: u8, index: u32, canonical: &[u8]) -> Back {
+    Form::new(&key(), unit(index), WorkerId([worker; 32])).back(&UnitTokens::of([canonical]))
 }
 
 /// Texts that break out of strings, hide in escapes, or look like something else.
@@ -113,13 +116,12 @@ proptest! {
         let text = if pretty { serde_json::to_vec_pretty(&input) } else { serde_json::to_vec(&input) }.expect("writes");
         let Tokenised { text: canonical, taken } =
             tokenise(&text, &Places::new(&some_fields()), &mint(0), Source::Input).expect("has a canonical form");
-        let form = |worker| Form::new(&key(), unit(0), WorkerId([worker; 32]), &UnitTokens::of([&canonical[..]]));
-        let own = form(1).worker(canonical.clone()).expect("the unit's own tokens");
+        let own = seen_by(1, 0, &canonical);
         prop_assert_eq!(own.len(), canonical.len());
         for part in [&canonical, &own] {
             serde_json::from_slice::<Value>(part).expect("still JSON");
         }
-        let back = form(1).canonical(own.clone()).expect("the worker's own tokens");
+        let back = way_back(1, 0, &canonical).canonical(own.clone()).expect("the worker's own tokens");
         prop_assert_eq!(&back, &canonical);
         let values = Values::from_iter(taken);
         let restored = restore(&back, &values, LONG).expect("restores");
@@ -127,7 +129,7 @@ proptest! {
 
         // As a job would write it that reads the input and writes it again.
         let rewritten = serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&own).expect("JSON")).expect("writes");
-        let restored = restore(&form(1).canonical(rewritten).expect("its own tokens"), &values, LONG).expect("restores");
+        let restored = restore(&way_back(1, 0, &canonical).canonical(rewritten).expect("its own tokens"), &values, LONG).expect("restores");
         prop_assert_eq!(serde_json::from_slice::<Value>(&restored).expect("JSON"), input);
     }
 
@@ -149,15 +151,14 @@ proptest! {
         let input = json!({ "a/b": "x", "email": "a@b.example" });
         let canonical = taken_of(&some_fields(), &input, 0).text;
         let unit_tokens = UnitTokens::of([&canonical[..]]);
-        let form = Form::new(&key(), unit(0), WorkerId([1; 32]), &unit_tokens);
-        let own = form.worker(canonical).expect("its own tokens");
+        let own = seen_by(1, 0, &canonical);
         let (_, token) = find(&own).next().expect("a token");
         let mut bytes = bytes;
         for (at, cut) in tokens {
             let at = at.index(bytes.len() + 1);
             bytes.splice(at..at, token.as_bytes()[..cut].iter().copied());
         }
-        if let Ok(read) = form.canonical(bytes.clone()) {
+        if let Ok(read) = way_back(1, 0, &canonical).canonical(bytes.clone()) {
             prop_assert_eq!(read.len(), bytes.len());
             prop_assert!(find(&read).all(|(_, token)| unit_tokens.contains(&token)));
         }
@@ -170,10 +171,9 @@ proptest! {
 fn attack_8_a_token_of_anybody_elses_is_refused_wherever_it_stands() {
     let input = json!({ "a/b": "x" });
     let canonical = taken_of(&some_fields(), &input, 0).text;
-    let own = through(1, 0, &canonical);
-    let form = Form::new(&key(), unit(0), WorkerId([1; 32]), &UnitTokens::of([&canonical[..]]));
-    let others =
-        [through(2, 0, &canonical), through(1, 1, &taken_of(&some_fields(), &input, 1).text), canonical.clone()];
+    let back = way_back(1, 0, &canonical);
+    let own = seen_by(1, 0, &canonical);
+    let others = [seen_by(2, 0, &canonical), seen_by(1, 1, &taken_of(&some_fields(), &input, 1).text), canonical.clone()];
     for other in others {
         let (_, foreign) = find(&other).next().expect("a token");
         for answer in [
@@ -183,7 +183,7 @@ fn attack_8_a_token_of_anybody_elses_is_refused_wherever_it_stands() {
             format!("{foreign}{foreign}"),
         ] {
             let answer = [&own[..], answer.as_bytes()].concat();
-            assert_eq!(form.canonical(answer).expect_err("foreign").token, foreign);
+            assert_eq!(back.canonical(answer).expect_err("foreign").token, foreign);
         }
     }
     // Nor does its requester bring one.
@@ -254,7 +254,7 @@ fn attack_12_equal_values_are_not_seen_to_be_equal() {
         .flat_map(|index| {
             let canonical = taken_of(&[field("$[*]", Class::Name)], &json!(values), index).text;
             [1, 2]
-                .map(|worker| find(&through(worker, index, &canonical)).map(|(_, token)| token).collect::<Vec<_>>())
+                .map(|worker| find(&seen_by(worker, index, &canonical)).map(|(_, token)| token).collect::<Vec<_>>())
                 .concat()
         })
         .collect();
@@ -287,7 +287,7 @@ fn attack_12_joinable_values_are_equal_to_the_coordinator_only() {
     let tokens = |text: &[u8]| find(text).map(|(_, token)| token).collect::<Vec<_>>();
     let units = [0, 1].map(|index| taken_of(&fields, &input, index).text);
     assert_eq!(units[0], units[1]);
-    let seen = [0, 1].map(|index| tokens(&through(1, index, &units[0])));
+    let seen = [0, 1].map(|index| tokens(&seen_by(1, index, &units[0])));
     for tokens in &seen {
         assert!(tokens[0] == tokens[1] && tokens[0] != tokens[2]);
     }
@@ -316,14 +316,13 @@ fn attack_13_tokens_are_worth_nothing_elsewhere() {
         let canonical =
             tokenise(&text, &places, &key.mint(&Scope { tenant, job, unit }), Source::Input).expect("has a form").text;
         for worker in [1, 2] {
-            let form = Form::new(&key, unit, WorkerId([worker; 32]), &UnitTokens::of([&canonical[..]]));
-            let own = form.worker(canonical.clone()).expect("its own tokens");
-            answers.push((form, own));
+            let form = Form::new(&key, unit, WorkerId([worker; 32]));
+            answers.push((form.back(&UnitTokens::of([&canonical[..]])), form.worker(canonical.clone())));
         }
     }
-    for (mine, (form, _)) in answers.iter().enumerate() {
+    for (mine, (back, _)) in answers.iter().enumerate() {
         for (theirs, (_, own)) in answers.iter().enumerate() {
-            assert_eq!(form.canonical(own.clone()).is_ok(), mine == theirs, "{theirs} at {mine}");
+            assert_eq!(back.canonical(own.clone()).is_ok(), mine == theirs, "{theirs} at {mine}");
         }
     }
 }
