@@ -131,8 +131,10 @@ impl<'a> Writer<'a> {
 
     /// The value of the object that begins at `at`, if it is one of a token and what was shown beside it.
     fn revealed(&self, at: usize) -> Option<&'a Value> {
-        let [one, other] = json::pair(self.text, at)?;
-        let ((_, token), (word, shown)) = if one.0 == "token" { (one, other) } else { (other, one) };
+        let (token, (word, shown)) = match json::pair(self.text, at)? {
+            [("token", token), other] | [other, ("token", token)] => (token, other),
+            _ => return None,
+        };
         let token = Token::parse(token.strip_prefix('"')?.strip_suffix('"')?.as_bytes())?;
         let class = token.class();
         let reveal = class.reveals().iter().find(|reveal| reveal.word() == word)?;
@@ -256,6 +258,7 @@ mod tests {
                 r#"[{"token":"T","domain":"example.com","x":1}]"#,
                 r#"[{"token":"ann@example.com","domain":"example.com","x":1}]"#,
             ),
+            (r#"[{"domain":"example.com","x":"T"}]"#, r#"[{"domain":"example.com","x":"ann@example.com"}]"#),
             (r#"[{"token":"T"}]"#, r#"[{"token":"ann@example.com"}]"#),
             (
                 r#"[{"token":"T","domain":["example.com"]}]"#,
