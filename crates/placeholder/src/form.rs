@@ -20,7 +20,8 @@ pub struct UnitTokens(
 );
 
 impl UnitTokens {
-    /// Those in these canonical texts.
+    /// Those in these canonical texts. In a text that was not made by [`tokenise`](crate::tokenise()) what looks like a token may be anything, so
+    /// only units with sensitive fields have forms.
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut tokens: Vec<Token> = texts.into_iter().flat_map(|text| find(text).map(|(_, token)| token)).collect();
         tokens.sort_unstable_by(order);
