@@ -75,7 +75,7 @@ pub struct Scope<'a> {
     pub unit: UnitId,
 }
 
-/// Which of a unit's texts a value comes from.
+/// Which of a unit's texts a value comes from. A text that takes another's place needs another source: equal occurrences have equal tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// Its input.
