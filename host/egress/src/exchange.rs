@@ -31,7 +31,7 @@ pub struct Response {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// Bytes of a head are kept in a buffer for reading; hyper has none that is smaller.
+/// A head is read into a buffer as a whole; hyper has none that is smaller.
 const BUFFER_BYTES_MIN: usize = 8 << 10;
 
 pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &Arc<Progress>) -> Result<Response, Why> {
@@ -44,7 +44,6 @@ pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &A
     let stream = Metered::new(stream, limits.wire_bytes_max, Arc::clone(progress));
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(limits.headers_max)
-        .max_header_size(limits.head_bytes_max)
         .max_buf_size(limits.head_bytes_max.max(BUFFER_BYTES_MIN))
         .handshake(TokioIo::new(stream))
         .await
@@ -56,6 +55,11 @@ pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &A
             return Err(Why::Switched);
         }
         progress.answered(head.status());
+        if head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
+            > limits.head_bytes_max
+        {
+            return Err(Why::TooMuch(Excess::Head));
+        }
         receive(head, &limits, broken).await
     };
     let mut answer = pin!(answer);

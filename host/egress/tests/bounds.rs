@@ -146,6 +146,14 @@ fn attack_24_heads_end_somewhere() {
         let server = Server::answering(format!("{ok}{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(count)));
         assert_eq!(within(&server, limits).is_ok(), fine, "{count}");
     }
+    // As many bytes of them, to the byte; and more than fit the smallest buffer.
+    for (bytes, head_bytes_max, fine) in
+        [(1000, 1000, true), (1000, 999, false), (20_000, 20_100, true), (20_000, 19_999, false)]
+    {
+        let value = "y".repeat(bytes - "content-length".len() - "0".len() - "x".len());
+        let server = Server::answering(format!("{ok}content-length: 0\r\nx: {value}\r\n\r\n"));
+        assert_eq!(within(&server, Limits { head_bytes_max, ..limits }).is_ok(), fine, "{bytes} of {head_bytes_max}");
+    }
 }
 
 #[test]
