@@ -43,7 +43,7 @@ pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &A
     };
     let stream = Metered::new(stream, limits.wire_bytes_max, Arc::clone(progress));
     let (mut sender, connection) = http1::Builder::new()
-        .max_headers(limits.headers_max)
+        .max_headers(limits.headers_max.into())
         .max_buf_size(limits.head_bytes_max.max(BUFFER_BYTES_MIN))
         .handshake(TokioIo::new(stream))
         .await
