@@ -55,11 +55,6 @@ pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &A
             return Err(Why::Switched);
         }
         progress.answered(head.status());
-        if head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
-            > limits.head_bytes_max
-        {
-            return Err(Why::TooMuch(Excess::Head));
-        }
         receive(head, &limits, broken).await
     };
     let mut answer = pin!(answer);
@@ -77,6 +72,10 @@ async fn receive(
     broken: impl Fn(hyper::Error) -> Why,
 ) -> Result<Response, Why> {
     let (mut head, mut incoming) = head.into_parts();
+    let head_bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if head_bytes > limits.head_bytes_max {
+        return Err(Why::TooMuch(Excess::Head));
+    }
     let mut body = Body::new(&head.headers, limits)?;
     while let Some(frame) = incoming.frame().await {
         if let Ok(data) = frame.map_err(&broken)?.into_data() {
