@@ -31,7 +31,7 @@ pub struct Response {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// Bytes of a head are kept in a buffer for reading; hyper has none that is smaller.
+/// A head is read into a buffer as a whole; hyper has none that is smaller.
 const BUFFER_BYTES_MIN: usize = 8 << 10;
 
 pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &Arc<Progress>) -> Result<Response, Why> {
@@ -43,8 +43,7 @@ pub(crate) async fn exchange(stream: impl Stream, request: Request, progress: &A
     };
     let stream = Metered::new(stream, limits.wire_bytes_max, Arc::clone(progress));
     let (mut sender, connection) = http1::Builder::new()
-        .max_headers(limits.headers_max)
-        .max_header_size(limits.head_bytes_max)
+        .max_headers(limits.headers_max.into())
         .max_buf_size(limits.head_bytes_max.max(BUFFER_BYTES_MIN))
         .handshake(TokioIo::new(stream))
         .await
@@ -73,6 +72,10 @@ async fn receive(
     broken: impl Fn(hyper::Error) -> Why,
 ) -> Result<Response, Why> {
     let (mut head, mut incoming) = head.into_parts();
+    let head_bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if head_bytes > limits.head_bytes_max {
+        return Err(Why::TooMuch(Excess::Head));
+    }
     let mut body = Body::new(&head.headers, limits)?;
     while let Some(frame) = incoming.frame().await {
         if let Ok(data) = frame.map_err(&broken)?.into_data() {

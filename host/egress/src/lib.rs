@@ -23,9 +23,9 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use manyhands_addresses::{Host, Origin, Scheme};
-use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
@@ -37,7 +37,7 @@ pub use crate::exchange::Response;
 pub use crate::limits::Limits;
 pub use crate::request::{Request, RequestError};
 pub use crate::resolve::{Resolve, SystemResolver};
-pub use rustls::pki_types;
+pub use rustls::pki_types::CertificateDer;
 
 /// What the operator says about the way out.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +57,9 @@ pub struct Egress {
     resolver: Arc<dyn Resolve>,
     tls: TlsConnector,
 }
+
+/// Longer than anybody waits, and short enough to be added to any time.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Egress {
     /// With the operating system's resolver.
@@ -91,7 +94,7 @@ impl Egress {
     }
 
     async fn attempt(&self, request: Request, progress: &Arc<Progress>) -> Result<Response, Why> {
-        let until = Instant::now() + request.limits.connect;
+        let until = Instant::now() + request.limits.connect.min(LONG);
         let connection = timeout_at(until, self.connect(&request.origin, until)).await;
         let connection = connection.unwrap_or(Err(Why::TooSlow(Phase::Connect)))?;
         exchange::exchange(connection, request, progress).await

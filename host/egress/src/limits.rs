@@ -9,10 +9,10 @@ pub struct Limits {
     pub first_byte: Duration,
     /// All of it.
     pub total: Duration,
-    /// Bytes of the answer's status line and fields together.
+    /// Bytes of the names and values in the answer's head together. No more than this, or 8 KiB, is kept of a head while it comes.
     pub head_bytes_max: usize,
     /// Number of fields in the answer's head.
-    pub headers_max: usize,
+    pub headers_max: u16,
     /// Bytes that are read from the connection, after TLS: interim answers, heads, chunks' frames, trailers and body.
     pub wire_bytes_max: u64,
     /// Bytes of the answer's body, decoded.

@@ -93,6 +93,32 @@ fn a_call_that_is_dropped_ends_its_connection() {
     assert!(server.seen().ends_with(b"\r\n\r\n"), "the connection has ended, and one request was on it");
 }
 
+#[test]
+fn limits_may_be_as_large_as_they_can_be_written() {
+    let (long, many) = (Duration::MAX, usize::MAX);
+    let limits = Limits {
+        connect: long,
+        first_byte: long,
+        total: long,
+        head_bytes_max: many,
+        headers_max: u16::MAX,
+        wire_bytes_max: u64::MAX,
+        decoded_bytes_max: many,
+        expansion_max: many,
+    };
+    let body = gzipped(|to| to.write_all(b"hello"));
+    assert_eq!(within(&encoded("gzip", &body), limits).unwrap().body, "hello");
+    let none = Limits {
+        decoded_bytes_max: 0,
+        headers_max: 0,
+        head_bytes_max: 0,
+        expansion_max: 0,
+        wire_bytes_max: 0,
+        ..limits
+    };
+    assert!(matches!(within(&encoded("gzip", &body), none).unwrap_err().why, Why::TooMuch(_)));
+}
+
 /// Writes `head` once and `more` for ever.
 fn flood(head: impl Into<Vec<u8>>, more: impl Into<Vec<u8>>) -> Server {
     let (head, more) = (head.into(), more.into());
@@ -143,8 +169,16 @@ fn attack_24_heads_end_somewhere() {
 
     // As many fields as there may be, and one more.
     for (count, fine) in [(limits.headers_max - 1, true), (limits.headers_max, false)] {
-        let server = Server::answering(format!("{ok}{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(count)));
+        let server = Server::answering(format!("{ok}{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(count.into())));
         assert_eq!(within(&server, limits).is_ok(), fine, "{count}");
+    }
+    // As many bytes of them, to the byte; and more than fit the smallest buffer.
+    for (bytes, head_bytes_max, fine) in
+        [(1000, 1000, true), (1000, 999, false), (20_000, 20_100, true), (20_000, 19_999, false)]
+    {
+        let value = "y".repeat(bytes - "content-length".len() - "0".len() - "x".len());
+        let server = Server::answering(format!("{ok}content-length: 0\r\nx: {value}\r\n\r\n"));
+        assert_eq!(within(&server, Limits { head_bytes_max, ..limits }).is_ok(), fine, "{bytes} of {head_bytes_max}");
     }
 }
 

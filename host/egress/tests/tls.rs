@@ -10,9 +10,9 @@ use std::thread;
 
 use http::StatusCode;
 use manyhands_addresses::Origin;
-use manyhands_egress::pki_types::{CertificateDer, PrivateKeyDer};
 use manyhands_egress::{Egress, EgressError, Request, Response, Sent, Settings, SettingsError, Why};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use support::{PATIENCE, Script, get, runtime};
 

@@ -199,7 +199,7 @@ fn attack_25_an_address_that_is_silent_leaves_the_others_their_time() {
     socket.listen(0).unwrap();
     // Nobody takes these, so the queue fills, and Linux lets whoever comes then wait.
     let mut queue = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(100)) {
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(500)) {
         queue.push(stream);
     }
     let name = origin(&format!("http://two.test:{}", server.address.port()));
