@@ -15,6 +15,7 @@
 pub mod answer;
 pub mod budget;
 pub mod catalogue;
+pub mod echo;
 pub mod fill;
 pub mod intent;
 pub mod journal;
@@ -25,6 +26,7 @@ mod read;
 pub use crate::answer::{Fault, Field, Heard, hear};
 pub use crate::budget::{Day, Exhausted, Reservation, give_back, reserve};
 pub use crate::catalogue::{Catalogue, Known};
+pub use crate::echo::Live;
 pub use crate::fill::{Outgoing, Unfit, Values, fill};
 pub use crate::intent::{BadRequest, Given, Intent, Refused, admit};
 pub use crate::journal::{Event, Fence, Outcome, State};

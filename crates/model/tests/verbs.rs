@@ -52,7 +52,11 @@ fn changed(place: &str, value: Value) -> Result<BTreeMap<Name, Template>, String
     let mut verbs = good();
     let (parent, key) = place.rsplit_once('/').expect("a place");
     let parent = verbs.pointer_mut(parent).expect("there").as_object_mut().expect("an object");
-    if value.is_null() { parent.remove(key) } else { parent.insert(key.to_owned(), value) };
+    if value.is_null() {
+        parent.remove(key)
+    } else {
+        parent.insert(key.to_owned(), value)
+    };
     read(verbs)
 }
 
@@ -92,8 +96,13 @@ fn a_refusal_names_verb_place_and_cure() {
 
 #[test]
 fn unknown_keys_are_refused_everywhere() {
-    for place in ["/crm_lookup/hots", "/crm_lookup/slots/id/x", "/crm_lookup/answer/tier/x", "/crm_lookup/limits/x", "/crm_lookup/budget/x"]
-    {
+    for place in [
+        "/crm_lookup/hots",
+        "/crm_lookup/slots/id/x",
+        "/crm_lookup/answer/tier/x",
+        "/crm_lookup/limits/x",
+        "/crm_lookup/budget/x",
+    ] {
         let refusal = refused(place, json!(1));
         assert!(refusal.contains("unknown field"), "{place}: {refusal}");
     }
@@ -229,8 +238,21 @@ fn attack_5_headers_are_few_and_fixed_but_for_their_end() {
         let refusal = refused(&format!("/crm_lookup/headers/{bad}"), json!("x"));
         assert!(refusal.contains("no header is called that"), "{refusal}");
     }
-    let bad_values =
-        ["a\r\nb", "a\0", "é", "", " a", "a ", "{id} a", "{id}{id}", "{secret:a}{secret:b}", "{nobody}", "{", "a}", "dtk1e"];
+    let bad_values = [
+        "a\r\nb",
+        "a\0",
+        "é",
+        "",
+        " a",
+        "a ",
+        "{id} a",
+        "{id}{id}",
+        "{secret:a}{secret:b}",
+        "{nobody}",
+        "{",
+        "a}",
+        "dtk1e",
+    ];
     for bad in bad_values {
         assert!(refused("/crm_lookup/headers/x-a", json!(bad)).contains("headers.x-a: "), "{bad}");
     }
@@ -310,7 +332,8 @@ fn what_no_coordinator_grants_is_refused_with_its_range() {
 fn lists_have_an_end() {
     let simple = json!({"method": "GET", "origin": "https://a.example", "path": "/", "effect": "safe", "budget": {"per_run": 1}});
     let simple: Verb = serde_json::from_value(simple).expect("a verb");
-    let many = |count: usize| -> Verbs { (0..count).map(|number| (name(&format!("v{number}")), simple.clone())).collect() };
+    let many =
+        |count: usize| -> Verbs { (0..count).map(|number| (name(&format!("v{number}")), simple.clone())).collect() };
     assert!(templates(&many(64)).is_ok());
     assert_eq!(templates(&many(65)), Err(BadVerb::TooMany(65)));
     let mut deep = json!("x");
