@@ -361,6 +361,18 @@ pub(crate) fn unescape(inner: &str, into: &mut String) {
     into.push_str(rest);
 }
 
+/// The pieces of a string between its escapes.
+pub(crate) fn between_escapes(text: &str, string: Str) -> impl Iterator<Item = Range<usize>> {
+    let Range { start, end } = string.inner;
+    let mut next = Some(start);
+    core::iter::from_fn(move || {
+        let begin = next?;
+        let backslash = memchr::memchr(b'\\', &text.as_bytes()[begin..end]).map(|at| begin + at);
+        next = backslash.and_then(|at| Some(escape(text.as_bytes(), at).ok()?.1));
+        Some(begin..backslash.unwrap_or(end))
+    })
+}
+
 /// Appends `text` as the inner bytes of a string.
 pub(crate) fn escape_into(text: &str, into: &mut Vec<u8>) {
     for byte in text.bytes() {

@@ -109,17 +109,21 @@ impl<'a> Writer<'a> {
     }
 
     /// Puts values in for tokens that are a part of a string or key.
-    fn put_texts(&mut self, inner: Range<usize>) {
-        let mut from = inner.start;
-        while let Some((at, token)) = self.search.next(&self.text.as_bytes()[..inner.end], from) {
-            from = at + BYTES;
-            let Some(value) = self.values.get(&token) else { continue };
-            match value.inner() {
-                Some(escaped) => self.put(at..from, escaped.as_bytes()),
-                None => {
-                    let mut escaped = Vec::new();
-                    json::escape_into(value.json(), &mut escaped);
-                    self.put(at..from, &escaped);
+    ///
+    /// Between escapes only: the `d` with which a token begins can be the last digit of one, and then there is no token.
+    fn put_texts(&mut self, string: Str) {
+        for piece in json::between_escapes(self.text, string) {
+            let mut from = piece.start;
+            while let Some((at, token)) = self.search.next(&self.text.as_bytes()[..piece.end], from) {
+                from = at + BYTES;
+                let Some(value) = self.values.get(&token) else { continue };
+                match value.inner() {
+                    Some(escaped) => self.put(at..from, escaped.as_bytes()),
+                    None => {
+                        let mut escaped = Vec::new();
+                        json::escape_into(value.json(), &mut escaped);
+                        self.put(at..from, &escaped);
+                    }
                 }
             }
         }
@@ -151,7 +155,7 @@ impl json::Reader for Writer<'_> {
     }
 
     fn key(&mut self, key: Str) {
-        self.put_texts(key.inner);
+        self.put_texts(key);
     }
 
     fn string(&mut self, string: Str) {
@@ -170,7 +174,7 @@ impl json::Reader for Writer<'_> {
                     self.put(string.inner.start - 1..string.inner.end + 1, value.json().as_bytes());
                 }
             }
-            None => self.put_texts(string.inner),
+            None => self.put_texts(string),
         }
     }
 
@@ -227,6 +231,17 @@ mod tests {
             r#"{"name":"T","greeting":"Hello T"}"#,
             &format!(r#"{{"name":{value},"greeting":"Hello {}"}}"#, &value[1..value.len() - 1]),
         );
+    }
+
+    #[test]
+    fn attack_6_a_token_that_begins_in_an_escape_is_none() {
+        check(
+            Class::Text,
+            r#""fg\",""#,
+            r#"["\u00dT","\ud83d\ude0dT","\"T\u00ddT"]"#,
+            r#"["\u00dT","\ud83d\ude0dfg\",","\"fg\",\u00ddfg\","]"#,
+        );
+        check(Class::Text, r#""fg""#, r#"{"\\u00dT":"\\\u00dT"}"#, r#"{"\\u00dfg":"\\\u00dT"}"#);
     }
 
     #[test]

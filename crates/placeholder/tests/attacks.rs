@@ -173,7 +173,8 @@ fn attack_8_a_token_of_anybody_elses_is_refused_wherever_it_stands() {
     let canonical = taken_of(&some_fields(), &input, 0).text;
     let back = way_back(1, 0, &canonical);
     let own = seen_by(1, 0, &canonical);
-    let others = [seen_by(2, 0, &canonical), seen_by(1, 1, &taken_of(&some_fields(), &input, 1).text), canonical.clone()];
+    let others =
+        [seen_by(2, 0, &canonical), seen_by(1, 1, &taken_of(&some_fields(), &input, 1).text), canonical.clone()];
     for other in others {
         let (_, foreign) = find(&other).next().expect("a token");
         for answer in [

@@ -85,13 +85,22 @@ mod tests {
         let fault = JobMetadata::read(&json!({"manyhands": {"describtion": "x"}})).expect_err("refused");
         assert_eq!(fault.help.as_deref(), Some("did you mean `description`?"));
         let fault = JobMetadata::read(&json!({"manyhands": {"xyz": 1}})).expect_err("refused");
-        assert_eq!(fault.help.as_deref(), Some("known keys: description, limits"));
+        assert_eq!(fault.help.as_deref(), Some("known keys: description, limits, sensitive"));
     }
 
     #[test]
     fn a_limit_that_no_coordinator_grants_is_refused_here_already() {
         let fault = JobMetadata::read(&json!({"manyhands": {"limits": {"wall_ms": 0}}})).expect_err("refused");
         assert!(fault.message.contains("limits.wall_ms"), "{fault}");
+    }
+
+    #[test]
+    fn sensitive_fields_are_read_and_checked() {
+        let of =
+            |class: &str| json!({"manyhands": {"sensitive": [{"at": "/email", "class": class, "reveal": "domain"}]}});
+        assert_eq!(JobMetadata::read(&of("email")).expect("reads").sensitive.len(), 1);
+        let fault = JobMetadata::read(&of("card")).expect_err("refused");
+        assert!(fault.message.contains("`/email`: `card` has no `domain` to reveal; it has `last4`"), "{fault}");
     }
 
     #[test]

@@ -168,9 +168,9 @@ fn orders(sensitive: usize) -> Vec<u8> {
         };
         let items =
             r#"{"sku":"A-4711","title":"Garden hose, 20 m, with \"quick\" coupling","quantity":2,"price":19.99}"#;
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "{{\"order\":\"2024-{number:06}\",\"customer\":{customer}{payment},\"items\":[{items},{items},{{\"sku\":\"B-1\",\"title\":\"Nozzle\",\"quantity\":1,\"price\":{price}.5}}],\"note\":null}},\n"
+            "{{\"order\":\"2024-{number:06}\",\"customer\":{customer}{payment},\"items\":[{items},{items},{{\"sku\":\"B-1\",\"title\":\"Nozzle\",\"quantity\":1,\"price\":{price}.5}}],\"note\":null}},"
         );
         number += 1;
     }
