@@ -36,6 +36,8 @@ enum Name {
     Browser,
     /// Ten thousand workers within a minute
     Flash,
+    /// Taking sensitive values out of inputs and translating tokens, beside serde_json
+    Placeholder,
 }
 
 /// Prints a table each and writes `target/bench/NAME.json`.
@@ -44,9 +46,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let all: Vec<Name> = Name::value_variants().iter().copied().filter(|name| *name != Name::Start).collect();
     let names = if options.names.is_empty() { &all } else { &options.names };
     let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
-    let here: Vec<String> = names.iter().filter(|name| **name != Name::Flash).filter_map(word).collect();
+    let elsewhere = |name: &Name| matches!(name, Name::Flash | Name::Placeholder);
+    let here: Vec<String> = names.iter().filter(|name| !elsewhere(name)).filter_map(word).collect();
     if !here.is_empty() {
-        if names.iter().all(|name| matches!(name, Name::Seal | Name::Start)) {
+        if names.iter().all(|name| elsewhere(name) || matches!(name, Name::Seal | Name::Start)) {
             // It starts none of the other programs.
             let mut build = cargo();
             build.args(["build", "--quiet", "--release", "--package", "manyhands-tests", "--bin", "bench"]);
@@ -63,5 +66,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     if names.contains(&Name::Flash) {
         siege::flash().await?;
     }
+    if names.contains(&Name::Placeholder) {
+        placeholder().await?;
+    }
     Ok(())
+}
+
+/// It needs nothing but its crate.
+async fn placeholder() -> anyhow::Result<()> {
+    succeed(cargo().args(["build", "--quiet", "--release", "--package", "manyhands-placeholder-bench"])).await?;
+    let target = workspace().join("target");
+    tokio::fs::create_dir_all(target.join("bench")).await?;
+    let mut bench = tokio::process::Command::new(target.join("release/placeholder-bench"));
+    succeed(bench.arg(target.join("bench/placeholder.json"))).await
 }

@@ -305,7 +305,6 @@ pub struct Verb {
     pub budget: Budget,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
 fn is_default(limits: &CallLimits) -> bool {
     *limits == CallLimits::default()
 }

@@ -109,9 +109,6 @@ fn walk(text: &[u8], reader: &mut impl Reader) -> Result<(), Fault> {
         at = blank(text, at);
         match next {
             Next::Key => {
-                if byte(at) != Some(b'"') {
-                    return fault(at, "a key in quotes comes next");
-                }
                 let key = string(text, at)?;
                 at = blank(text, key.inner.end + 1);
                 if whole.is_none() {
@@ -162,10 +159,7 @@ fn walk(text: &[u8], reader: &mut impl Reader) -> Result<(), Fault> {
                         }
                         at = end;
                     }
-                    Some(b't') => at = literal(text, at, b"true")?,
-                    Some(b'f') => at = literal(text, at, b"false")?,
-                    Some(b'n') => at = literal(text, at, b"null")?,
-                    _ => return fault(at, "a value comes next"),
+                    _ => at = scalar(text, at)?,
                 }
             }
             Next::Separator => {
@@ -247,6 +241,9 @@ fn number(text: &[u8], mut at: usize) -> Result<usize, Fault> {
 
 /// The string whose quote stands at `at`.
 fn string(text: &[u8], at: usize) -> Result<Str, Fault> {
+    if text.get(at) != Some(&b'"') {
+        return fault(at, "a key in quotes comes next");
+    }
     let begin = at + 1;
     let mut at = begin;
     let mut escaped = false;
@@ -322,6 +319,36 @@ fn unit(text: &[u8], at: usize) -> Result<u16, Fault> {
     }
 }
 
+/// Keys and values, as they are written, of the object that begins at `at`, if it has two members and neither value is an object or array.
+pub(crate) fn pair(text: &str, at: usize) -> Option<[(&str, &str); 2]> {
+    let bytes = text.as_bytes();
+    let mut at = at;
+    let mut member = |before: u8| {
+        (bytes.get(at) == Some(&before)).then_some(())?;
+        let key = string(bytes, blank(bytes, at + 1)).ok()?.inner;
+        at = blank(bytes, key.end + 1);
+        (bytes.get(at) == Some(&b':')).then_some(())?;
+        let begin = blank(bytes, at + 1);
+        let end = scalar(bytes, begin).ok()?;
+        at = blank(bytes, end);
+        Some((text.get(key)?, text.get(begin..end)?))
+    };
+    let pair = [member(b'{')?, member(b',')?];
+    (bytes.get(at) == Some(&b'}')).then_some(pair)
+}
+
+/// The end of the string, number or word that begins at `at`.
+fn scalar(text: &[u8], at: usize) -> Result<usize, Fault> {
+    match text.get(at) {
+        Some(b'"') => Ok(string(text, at)?.inner.end + 1),
+        Some(b'-' | b'0'..=b'9') => number(text, at),
+        Some(b't') => literal(text, at, b"true"),
+        Some(b'f') => literal(text, at, b"false"),
+        Some(b'n') => literal(text, at, b"null"),
+        _ => fault(at, "a value comes next"),
+    }
+}
+
 /// Appends the text for which a string's inner bytes stand. They have been read before; what could not be is left out.
 pub(crate) fn unescape(inner: &str, into: &mut String) {
     let mut rest = inner;
@@ -332,6 +359,18 @@ pub(crate) fn unescape(inner: &str, into: &mut String) {
         rest = &rest[end..];
     }
     into.push_str(rest);
+}
+
+/// The pieces of a string between its escapes.
+pub(crate) fn between_escapes(text: &str, string: Str) -> impl Iterator<Item = Range<usize>> {
+    let Range { start, end } = string.inner;
+    let mut next = Some(start);
+    core::iter::from_fn(move || {
+        let begin = next?;
+        let backslash = memchr::memchr(b'\\', &text.as_bytes()[begin..end]).map(|at| begin + at);
+        next = backslash.and_then(|at| Some(escape(text.as_bytes(), at).ok()?.1));
+        Some(begin..backslash.unwrap_or(end))
+    })
 }
 
 /// Appends `text` as the inner bytes of a string.
@@ -467,10 +506,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
-        /// Numbers have no size here, so serde_json is asked for their digits.
         #[test]
         fn it_takes_what_serde_json_takes(text in r#"([\[\]{}:, 0-9.eE+\-]|"([a\\"/bfnrtué]|\\u[d0][8-9c-f0][0-9a-f]{2}){0,9}"|true|null|\{"a":|\n){0,12}"#) {
-            prop_assert_eq!(read(text.as_bytes(), &mut Nobody).is_ok(), serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+            let mine = read(text.as_bytes(), &mut Nobody).is_ok();
+            match serde_json::from_str::<Value>(&text) {
+                // Numbers have no size here.
+                Err(error) if error.to_string().contains("number out of range") => {}
+                theirs => prop_assert_eq!(mine, theirs.is_ok(), "{}", text),
+            }
         }
 
         #[test]

@@ -7,17 +7,26 @@
 //! Nothing here keeps a value: [`Taken`] ones are handed out, to be encrypted and stored elsewhere. There is no randomness either: a token
 //! is a keyed function of where its value stands, so that the same input has the same canonical form whenever it is made.
 //!
-//! Start at [`token`], then [`mint`] (how tokens follow from keys), [`tokenise`](mod@tokenise) and [`form`]. `json` is the one reader
+//! Start at [`token`], then [`mint`] (how tokens follow from keys), [`mod@tokenise`] and [`form`]. `json` is the one reader
 //! of JSON texts, [`places`] finds the declared values in them.
 
 pub mod form;
 mod json;
 pub mod mint;
+pub mod places;
+pub mod restore;
+pub mod reveal;
+mod surrogate;
 pub mod token;
+pub mod tokenise;
 pub mod value;
 
-pub use crate::form::{Foreign, Form, UnitTokens};
+pub use crate::form::{Back, Foreign, Form, UnitTokens};
 pub use crate::json::NotJson;
 pub use crate::mint::{Mint, Occurrence, Scope, Source, TokenKey};
+pub use crate::places::Places;
+pub use crate::restore::{Unrestorable, Values, restore};
+pub use crate::reveal::LeakBudget;
 pub use crate::token::Token;
+pub use crate::tokenise::{Taken, Tokenised, Untokenisable, tokenise};
 pub use crate::value::Value;

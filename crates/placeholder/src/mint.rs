@@ -134,6 +134,18 @@ impl Mint {
         let bits = prf(&self.run, &[&[class.letter()], kind, value.text().as_bytes()]);
         Token::new(class, &bits)
     }
+
+    /// Numbers that nobody can guess, for an occurrence's surrogate.
+    pub(crate) fn random(&self, class: Class, occurrence: Occurrence) -> impl FnMut() -> u64 {
+        // In upper case, so that they have nothing to do with its token.
+        let purpose = class.letter().to_ascii_uppercase();
+        let mut bits = blake3::Hasher::new_keyed(&self.unit).update(&occurrence.bytes(purpose)).finalize_xof();
+        move || {
+            let mut bytes = [0; 8];
+            bits.fill(&mut bytes);
+            u64::from_le_bytes(bytes)
+        }
+    }
 }
 
 impl fmt::Debug for Mint {

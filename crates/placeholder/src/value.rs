@@ -53,6 +53,11 @@ impl Value {
         self.0.starts_with('"')
     }
 
+    /// Whether it is a number.
+    pub fn is_number(&self) -> bool {
+        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+    }
+
     /// The string's text without quotes and escapes, or the JSON text of any other value.
     pub fn text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(self.0.len()));

@@ -141,6 +141,23 @@ fn a_module_without_a_good_manifest_is_refused() {
             "{place}: manifest: `limits.fuel` is 0; it must be from 1 to 100000000000000; change it in Cargo.toml"
         ),
     );
+    let sensitive = |codec: &str, class: &str| {
+        let field = format!(r#"{{"at":"/email","class":"{class}","reveal":"domain"}}"#);
+        with(&format!(r#"{{"name":"test","version":"1.0.0","abi":1,"codec":"{codec}","sensitive":[{field}]}}"#))
+    };
+    assert_eq!(seal(&sensitive("json", "email")).expect("a good manifest").manifest.sensitive.len(), 1);
+    refused(
+        &sensitive("raw", "email"),
+        &format!(
+            "{place}: sensitive fields are declared, and nobody can find them where inputs are not JSON; declare the codec `json`, or no sensitive fields"
+        ),
+    );
+    refused(
+        &sensitive("json", "card"),
+        &format!(
+            "{place}: not readable: `/email`: `card` has no `domain` to reveal; it has `last4` at line 1 column 119; {build}"
+        ),
+    );
     refused(
         &with(&format!(r#"{{"name":"test","version":"1.0.0","abi":1,"description":"{}"}}"#, "x".repeat(501))),
         &format!("{place}: the description is longer than 500 characters; say it in a sentence"),

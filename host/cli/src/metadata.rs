@@ -99,6 +99,15 @@ mod tests {
     }
 
     #[test]
+    fn sensitive_fields_are_read_and_checked() {
+        let of =
+            |class: &str| json!({"manyhands": {"sensitive": [{"at": "/email", "class": class, "reveal": "domain"}]}});
+        assert_eq!(JobMetadata::read(&of("email")).expect("reads").sensitive.len(), 1);
+        let fault = JobMetadata::read(&of("card")).expect_err("refused");
+        assert!(fault.message.contains("`/email`: `card` has no `domain` to reveal; it has `last4`"), "{fault}");
+    }
+
+    #[test]
     fn the_known_limits_are_those_of_the_model() {
         let limits = serde_json::to_value(Limits::default()).expect("serialises");
         let mut keys: Vec<&str> = limits.as_object().expect("a table").keys().map(String::as_str).collect();

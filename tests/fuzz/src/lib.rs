@@ -11,6 +11,7 @@
 
 pub mod authorization;
 pub mod client_message;
+pub mod form;
 pub mod join_link;
 pub mod manifest;
 pub mod module;
@@ -25,6 +26,7 @@ pub mod statement;
 pub mod store_log;
 pub mod store_snapshot;
 pub mod submission;
+pub mod tokenise;
 pub mod verifier;
 
 mod example;
@@ -52,8 +54,8 @@ macro_rules! targets {
     };
 }
 targets! {
-    authorization client_message join_link manifest module outbox parts sandbox sealing server_message settings
-    statement store_log store_snapshot submission verifier
+    authorization client_message form join_link manifest module outbox parts sandbox sealing server_message settings
+    statement store_log store_snapshot submission tokenise verifier
 }
 
 /// Where the committed corpora are, one folder a target.

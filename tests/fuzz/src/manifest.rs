@@ -34,7 +34,9 @@ pub fn run(json: &[u8]) -> bool {
 pub fn seeds() -> Vec<Vec<u8>> {
     let full = r#"{"name":"a-1","version":"1.2.3-rc.1+5","abi":1,"description":"Say “hé”\n","codec":"postcard",
         "limits":{"fuel":5,"memory_bytes":131072,"output_bytes":1,"wall_ms":3600000}}"#;
-    [r#"{"name":"a","version":"0.1.0","abi":1}"#, full].map(|json| json.as_bytes().to_vec()).into()
+    let sensitive = r#"{"name":"a","version":"0.1.0","abi":1,"sensitive":[{"at":"/a~1b","class":"email","reveal":"domain"},
+        {"at":"$..b['c\\''][*][0]","class":"card","joinable":true},{"at":"","class":"iban","surrogate":true}]}"#;
+    [r#"{"name":"a","version":"0.1.0","abi":1}"#, full, sensitive].map(|json| json.as_bytes().to_vec()).into()
 }
 
 /// The smallest job with this manifest.

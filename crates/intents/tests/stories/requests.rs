@@ -3,7 +3,7 @@
 use manyhands_intents::intent::{CALLS_MAX, Expected, Why};
 use manyhands_intents::{BadRequest, CallKey, Catalogue, Given, Intent, admit};
 use manyhands_model::{Class, RunId, UnitId};
-use manyhands_placeholder::UnitTokens;
+use manyhands_placeholder::{Taken, UnitTokens, Value as PlaceholderValue, Values};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -189,6 +189,37 @@ fn attack_13_another_unit_s_token_is_refused() {
     assert_eq!(why(&world, "send", send(&world, "to", json!(foreign))), Why::Foreign(name("to")));
     let foreign = token(UnitId { run: RunId([1; 16]), ..UNIT }, Class::Name, 0);
     assert_eq!(why(&world, "send", send(&world, "text", json!(format!("Dear {foreign}")))), Why::Foreign(name("text")));
+}
+
+#[test]
+fn a_surrogate_is_its_token_where_it_is_a_whole_slot() {
+    let world = World::new();
+    let email = token(UNIT, Class::Email, 0);
+    let number = token(UNIT, Class::Number, 1);
+    let person = token(UNIT, Class::Name, 2);
+    let taken = [(email, "fzcq@mail.invalid"), (number, "815"), (person, "2026-11-22")].map(|(token, surrogate)| {
+        Taken { token, surrogate: Some(surrogate.to_owned()), value: PlaceholderValue::of_text("x") }
+    });
+    let values: Values = taken.into_iter().collect();
+    let ask = |slot: &str, value: Value| {
+        let mut slots = json!({"to": "fzcq@mail.invalid", "text": "a", "amount": 1, "on": "2026-11-23", "ref": "a"});
+        slots[slot] = value;
+        let request = json!([{"verb": "send", "slots": slots}]).to_string();
+        let mut admitted = admit(request.as_bytes(), &world.catalogue, &values).expect("a request");
+        admitted.remove(0).map(|mut intent| intent.slots.remove(slot).expect("given")).map_err(|refused| refused.why)
+    };
+    assert_eq!(ask("to", json!("fzcq@mail.invalid")), Ok(Given::Token(email)));
+    assert_eq!(ask("to", json!(815)), Ok(Given::Token(number)));
+    assert_eq!(ask("to", json!(number)), Ok(Given::Token(number)));
+    assert_eq!(ask("text", json!("2026-11-22")), Ok(Given::Text(person.to_string())));
+    assert_eq!(
+        ask("text", json!("fzcq@mail.invalid")),
+        Err(Why::WrongClass { slot: name("text"), class: Class::Email })
+    );
+    // Elsewhere it would go out as if it were somebody's.
+    assert_eq!(ask("on", json!("2026-11-22")), Err(Why::Surrogate(name("on"))));
+    assert_eq!(ask("amount", json!(815)), Err(Why::Surrogate(name("amount"))));
+    assert_eq!(ask("text", json!("to fzcq@mail.invalid")), Ok(Given::Text("to fzcq@mail.invalid".into())));
 }
 
 #[test]

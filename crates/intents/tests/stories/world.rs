@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use manyhands_intents::{
-    CallKey, Catalogue, IdempotencyKey, Intent, Known, Outgoing, Refused, Unfit, Values, admit, fill,
-};
+use manyhands_intents::{CallKey, Catalogue, IdempotencyKey, Intent, Known, Outgoing, Refused, Unfit, admit, fill};
 use manyhands_model::template::Origin;
 use manyhands_model::{Class, IntentId, JobName, Manifest, Name, RunId, UnitId};
-use manyhands_placeholder::{Occurrence, Scope, Source, Token, TokenKey, UnitTokens, Value};
+use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, TokenKey, UnitTokens, Value, Values};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -146,7 +144,8 @@ impl World {
     }
 
     pub fn fill(&self, intent: &Intent) -> Result<Outgoing, Unfit> {
-        fill(self.verb(intent.verb.as_str()), intent, self, &key())
+        let secret = |origin: &Origin, name: &Name| self.secret(origin, name);
+        fill(self.verb(intent.verb.as_str()), intent, &self.values(), secret, &key())
     }
 }
 
@@ -155,9 +154,14 @@ pub fn key() -> IdempotencyKey {
     CallKey::derive(&[1; 32]).of(&IntentId([2; 32]), &world.get("send").expect("declared").template.origin)
 }
 
-impl Values for World {
-    fn token(&self, token: &Token) -> Option<Value> {
-        Some(Value::of_json(self.values.get(token)?).expect("JSON"))
+impl World {
+    fn values(&self) -> Values {
+        let taken = |(token, json): (&Token, &String)| Taken {
+            token: *token,
+            surrogate: None,
+            value: Value::of_json(json).expect("JSON"),
+        };
+        self.values.iter().map(taken).collect()
     }
 
     fn secret(&self, origin: &Origin, name: &Name) -> Option<Zeroizing<String>> {
