@@ -9,11 +9,11 @@ use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, TokenKey, U
 use serde_json::json;
 use zeroize::Zeroizing;
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-pub fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     let manifest = json!({
         "name": "letters", "version": "1.2.0", "abi": 1,
         "sensitive": [
@@ -83,73 +83,73 @@ pub fn manifest() -> Manifest {
     serde_json::from_value(manifest).expect("a manifest")
 }
 
-pub fn job() -> JobName {
+pub(crate) fn job() -> JobName {
     "letters".parse().expect("a name")
 }
 
-pub const UNIT: UnitId = UnitId { run: RunId([9; 16]), index: 4 };
+pub(crate) const UNIT: UnitId = UnitId { run: RunId([9; 16]), index: 4 };
 
-pub fn scope<'a>(job: &'a JobName, unit: UnitId) -> Scope<'a> {
+pub(crate) fn scope<'a>(job: &'a JobName, unit: UnitId) -> Scope<'a> {
     Scope { tenant: "alice", job, unit }
 }
 
 /// A canonical token of a unit; each number has another.
-pub fn token(unit: UnitId, class: Class, number: u32) -> Token {
+pub(crate) fn token(unit: UnitId, class: Class, number: u32) -> Token {
     let job = job();
     let mint = TokenKey::derive(&[7; 32], 0).mint(&scope(&job, unit));
     mint.fresh(class, Occurrence { source: Source::Input, index: number })
 }
 
 /// One unit's side of things.
-pub struct World {
-    pub catalogue: Catalogue,
-    pub values: BTreeMap<Token, String>,
-    pub secrets: BTreeMap<Name, String>,
+pub(crate) struct World {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) values: BTreeMap<Token, String>,
+    pub(crate) secrets: BTreeMap<Name, String>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let catalogue = Catalogue::of(&manifest().verbs).expect("good verbs");
         let secrets = [(name("crm_key"), "crm-s3cret".to_owned()), (name("mail_key"), "mail-s3cret".to_owned())];
         Self { catalogue, values: BTreeMap::new(), secrets: secrets.into() }
     }
 
     /// A token of the unit's that stands for this text.
-    pub fn holds(&mut self, class: Class, text: &str) -> Token {
+    pub(crate) fn holds(&mut self, class: Class, text: &str) -> Token {
         self.holds_json(class, &serde_json::to_string(text).expect("writes"))
     }
 
     /// A token of the unit's that stands for this JSON.
-    pub fn holds_json(&mut self, class: Class, json: &str) -> Token {
+    pub(crate) fn holds_json(&mut self, class: Class, json: &str) -> Token {
         let token = token(UNIT, class, self.values.len() as u32);
         self.values.insert(token, json.to_owned());
         token
     }
 
-    pub fn tokens(&self) -> UnitTokens {
+    pub(crate) fn tokens(&self) -> UnitTokens {
         let text: String = self.values.keys().map(ToString::to_string).collect();
         UnitTokens::of([text.as_bytes()])
     }
 
-    pub fn verb(&self, verb: &str) -> &Known {
+    pub(crate) fn verb(&self, verb: &str) -> &Known {
         self.catalogue.get(verb).expect("declared")
     }
 
     /// Admits one call.
-    pub fn ask(&self, verb: &str, slots: serde_json::Value) -> Result<Intent, Refused> {
+    pub(crate) fn ask(&self, verb: &str, slots: serde_json::Value) -> Result<Intent, Refused> {
         let request = json!([{"verb": verb, "slots": slots}]).to_string();
         let mut admitted = admit(request.as_bytes(), &self.catalogue, &self.tokens()).expect("a request");
         assert_eq!(admitted.len(), 1);
         admitted.remove(0)
     }
 
-    pub fn fill(&self, intent: &Intent) -> Result<Outgoing, Unfit> {
+    pub(crate) fn fill(&self, intent: &Intent) -> Result<Outgoing, Unfit> {
         let secret = |origin: &Origin, name: &Name| self.secret(origin, name);
         fill(self.verb(intent.verb.as_str()), intent, &self.values(), secret, &key())
     }
 }
 
-pub fn key() -> IdempotencyKey {
+pub(crate) fn key() -> IdempotencyKey {
     let world = Catalogue::of(&manifest().verbs).expect("good verbs");
     CallKey::derive(&[1; 32]).of(&IntentId([2; 32]), &world.get("send").expect("declared").template.origin)
 }
