@@ -38,6 +38,8 @@ enum Name {
     Flash,
     /// Taking sensitive values out of inputs and translating tokens, beside serde_json
     Placeholder,
+    /// What a call takes of the coordinator, but for the call itself, beside serde_json
+    Intents,
 }
 
 /// Prints a table each and writes `target/bench/NAME.json`.
@@ -46,7 +48,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let all: Vec<Name> = Name::value_variants().iter().copied().filter(|name| *name != Name::Start).collect();
     let names = if options.names.is_empty() { &all } else { &options.names };
     let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
-    let elsewhere = |name: &Name| matches!(name, Name::Flash | Name::Placeholder);
+    let elsewhere = |name: &Name| matches!(name, Name::Flash | Name::Placeholder | Name::Intents);
     let here: Vec<String> = names.iter().filter(|name| !elsewhere(name)).filter_map(word).collect();
     if !here.is_empty() {
         if names.iter().all(|name| elsewhere(name) || matches!(name, Name::Seal | Name::Start)) {
@@ -67,16 +69,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         siege::flash().await?;
     }
     if names.contains(&Name::Placeholder) {
-        placeholder().await?;
+        alone("placeholder").await?;
+    }
+    if names.contains(&Name::Intents) {
+        alone("intents").await?;
     }
     Ok(())
 }
 
-/// It needs nothing but its crate.
-async fn placeholder() -> anyhow::Result<()> {
-    succeed(cargo().args(["build", "--quiet", "--release", "--package", "manyhands-placeholder-bench"])).await?;
+/// One that needs nothing but its crate.
+async fn alone(name: &str) -> anyhow::Result<()> {
+    let program = format!("{name}-bench");
+    succeed(cargo().args(["build", "--quiet", "--release", "--package", &format!("manyhands-{program}")])).await?;
     let target = workspace().join("target");
     tokio::fs::create_dir_all(target.join("bench")).await?;
-    let mut bench = tokio::process::Command::new(target.join("release/placeholder-bench"));
-    succeed(bench.arg(target.join("bench/placeholder.json"))).await
+    let mut bench = tokio::process::Command::new(target.join("release").join(program));
+    succeed(bench.arg(target.join(format!("bench/{name}.json")))).await
 }

@@ -17,7 +17,11 @@ const HOURS: u64 = 25;
 ///
 /// An hour counts until the last moment of it is a day ago: in no 24 hours are there more calls than the budget says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Day(BTreeMap<u64, u64>);
+pub struct Day {
+    /// The latest hour that was ever reserved in. A clock that is put back does not open an hour that has been counted out.
+    latest: u64,
+    calls: BTreeMap<u64, u64>,
+}
 
 /// One call that may be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +50,25 @@ pub enum Exhausted {
 impl Day {
     /// How many calls there were in the last 24 hours, or in up to one hour before.
     pub fn used(&self, now: Timestamp) -> u64 {
-        self.0
-            .range((now.0 / HOUR_MS + 1).saturating_sub(HOURS)..)
-            .fold(0, |sum, (_, calls)| sum.saturating_add(*calls))
+        let first = (self.latest.max(now.0 / HOUR_MS) + 1).saturating_sub(HOURS);
+        self.calls.range(first..).fold(0, |sum, (_, calls)| sum.saturating_add(*calls))
+    }
+
+    /// The hour in which a call counts now.
+    fn turn(&mut self, now: Timestamp) -> u64 {
+        let hour = now.0 / HOUR_MS;
+        if hour + HOURS < self.latest {
+            // More than a day back: it is not this clock that is wrong, but the one before. What it counted counts from now on.
+            let ahead = self.calls.split_off(&hour).into_values().fold(0, u64::saturating_add);
+            if ahead > 0 {
+                self.calls.insert(hour, ahead);
+            }
+            self.latest = hour;
+        }
+        self.latest = self.latest.max(hour);
+        let latest = self.latest;
+        self.calls.retain(|counted, _| counted + HOURS > latest);
+        latest
     }
 }
 
@@ -60,18 +80,15 @@ pub fn reserve(budget: &Budget, run: &mut u64, day: &mut Day, now: Timestamp) ->
     if *run >= budget.per_run {
         return Err(Exhausted::Run(budget.per_run));
     }
-    // A clock that was put back must not open an hour that has been counted out.
-    let hour = day.0.last_key_value().map_or(0, |(last, _)| *last).max(now.0 / HOUR_MS);
-    let now = Timestamp(now.0.max(hour * HOUR_MS));
+    let hour = day.turn(now);
     if let Some(per_day) = budget.per_day
         && day.used(now) >= per_day
     {
-        let oldest = day.0.range((hour + 1).saturating_sub(HOURS)..).next().map_or(hour, |(oldest, _)| *oldest);
+        let oldest = day.calls.first_key_value().map_or(hour, |(oldest, _)| *oldest);
         let wait_ms = ((oldest + HOURS) * HOUR_MS).saturating_sub(now.0);
         return Err(Exhausted::Day { per_day, wait_s: wait_ms.div_ceil(1_000) });
     }
-    day.0.retain(|counted, _| counted + HOURS > hour);
-    *day.0.entry(hour).or_default() += 1;
+    *day.calls.entry(hour).or_default() += 1;
     *run += 1;
     Ok(Reservation { hour })
 }
@@ -79,10 +96,7 @@ pub fn reserve(budget: &Budget, run: &mut u64, day: &mut Day, now: Timestamp) ->
 /// Gives back a call that was never made.
 pub fn give_back(reservation: &Reservation, run: &mut u64, day: &mut Day) {
     *run = run.saturating_sub(1);
-    if let Some(calls) = day.0.get_mut(&reservation.hour) {
-        *calls -= 1;
-        if *calls == 0 {
-            day.0.remove(&reservation.hour);
-        }
+    if let Some(calls) = day.calls.get_mut(&reservation.hour) {
+        *calls = calls.saturating_sub(1);
     }
 }

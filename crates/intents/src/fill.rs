@@ -12,7 +12,7 @@ use manyhands_model::Name;
 use manyhands_model::template::{Body, Header, Hole, Node, Origin, Part};
 use manyhands_model::verb::{CallLimits, Method};
 use manyhands_placeholder::token::{BYTES as TOKEN_BYTES, find};
-use manyhands_placeholder::{Token, Value};
+use manyhands_placeholder::{Token, Values};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
@@ -27,15 +27,6 @@ const HEADER_BYTES_MAX: usize = 4_096;
 
 /// Everything but what is never encoded (RFC 3986, section 2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// What tokens and secrets stand for. The vault's side.
-pub trait Values {
-    /// The value of a canonical token of the unit's, unless it has expired.
-    fn token(&self, token: &Token) -> Option<Value>;
-
-    /// The operator's secret of this name, if it is bound to this origin.
-    fn secret(&self, origin: &Origin, name: &Name) -> Option<Zeroizing<String>>;
-}
 
 /// A request with everything in its place. Wiped from memory when it is dropped; `Debug` shows lengths only.
 pub struct Outgoing {
@@ -102,14 +93,20 @@ pub enum Unfit {
 
 /// Puts an intent's values into its verb's request.
 ///
-/// `key` is sent where the verb has a header for it.
+/// `secret` knows the operator's secrets, each for the origins that it is bound to; `key` is sent where the verb has a header for it.
 ///
 /// # Errors
 /// [`Unfit`]: a value cannot stand where it is to stand. The call is refused.
-pub fn fill(known: &Known, intent: &Intent, values: &impl Values, key: &IdempotencyKey) -> Result<Outgoing, Unfit> {
+pub fn fill(
+    known: &Known,
+    intent: &Intent,
+    values: &Values,
+    secret: impl Fn(&Origin, &Name) -> Option<Zeroizing<String>>,
+    key: &IdempotencyKey,
+) -> Result<Outgoing, Unfit> {
     let template = &known.template;
     let limits = known.verb.limits;
-    let filling = Filling::read(known, intent, values)?;
+    let filling = Filling::read(known, intent, values, secret)?;
     let body = filling.body()?;
     let mut headers = Vec::with_capacity(template.headers.len() + 3);
     for (name, header) in &template.headers {
@@ -151,7 +148,12 @@ struct Filling<'a> {
 
 impl<'a> Filling<'a> {
     /// Looks up everything once.
-    fn read(known: &'a Known, intent: &Intent, values: &impl Values) -> Result<Self, Unfit> {
+    fn read(
+        known: &'a Known,
+        intent: &Intent,
+        values: &Values,
+        secret: impl Fn(&Origin, &Name) -> Option<Zeroizing<String>>,
+    ) -> Result<Self, Unfit> {
         let mut slots = BTreeMap::new();
         for name in known.verb.slots.keys() {
             let given = intent.slots.get(name).ok_or_else(|| Unfit::OtherVerb(name.clone()))?;
@@ -167,8 +169,7 @@ impl<'a> Filling<'a> {
         }
         let mut secrets = BTreeMap::new();
         for name in known.template.secrets() {
-            let secret = values.secret(&known.template.origin, name);
-            let text = secret.ok_or_else(|| Unfit::NoSecret(name.clone()))?;
+            let text = secret(&known.template.origin, name).ok_or_else(|| Unfit::NoSecret(name.clone()))?;
             secrets.insert(name, Filler { text, is_text: true });
         }
         Ok(Self { known, slots, secrets })
@@ -331,8 +332,8 @@ impl<'a> Filling<'a> {
     }
 }
 
-fn value(slot: &Name, token: &Token, values: &impl Values) -> Result<Filler, Unfit> {
-    let value = values.token(token).ok_or_else(|| Unfit::NoValue(slot.clone()))?;
+fn value(slot: &Name, token: &Token, values: &Values) -> Result<Filler, Unfit> {
+    let value = values.get(token).ok_or_else(|| Unfit::NoValue(slot.clone()))?;
     if value.json().starts_with(['[', '{']) {
         return Err(Unfit::Composed(slot.clone()));
     }
@@ -340,7 +341,7 @@ fn value(slot: &Name, token: &Token, values: &impl Values) -> Result<Filler, Unf
 }
 
 /// A text with values in place of its tokens.
-fn compose(slot: &Name, text: &str, values: &impl Values, max: u64) -> Result<Zeroizing<String>, Unfit> {
+fn compose(slot: &Name, text: &str, values: &Values, max: u64) -> Result<Zeroizing<String>, Unfit> {
     let mut found = Vec::new();
     let mut bytes = text.len();
     for (at, token) in find(text.as_bytes()) {

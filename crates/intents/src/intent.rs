@@ -13,7 +13,7 @@ use manyhands_model::template::{is_date, is_id, looks_like_token, token_prefixes
 use manyhands_model::verb::Slot;
 use manyhands_model::{Class, IntentId, Name};
 use manyhands_placeholder::token::BYTES as TOKEN_BYTES;
-use manyhands_placeholder::{Scope, Token, UnitTokens};
+use manyhands_placeholder::{Scope, Token, UnitTokens, Values};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -84,6 +84,9 @@ pub enum Why {
     /// A token that is somebody else's, or nobody's. Worth noticing: no job gets hold of one by itself.
     #[error("in slot `{0}` stands a token that is none of this unit's")]
     Foreign(Name),
+    /// A surrogate where no value is put in: it would be sent as it is.
+    #[error("in slot `{0}` stands a surrogate; only slots of type `token` and `text` put in what it is for")]
+    Surrogate(Name),
     /// A token of another class.
     #[error("slot `{slot}` takes no token of class `{class}`")]
     WrongClass {
@@ -199,14 +202,44 @@ impl Intent {
     }
 }
 
-/// Reads a request and holds each call against its verb; `tokens` are those that the unit has. One result for each call, in their order.
+/// The tokens that a unit may speak of.
+pub trait Own {
+    /// Whether this canonical token is the unit's.
+    fn has(&self, token: &Token) -> bool;
+
+    /// The token for which this surrogate of the unit's stands: a text, or a number's text.
+    fn of_surrogate(&self, surrogate: &str) -> Option<Token>;
+}
+
+/// For units without surrogates.
+impl Own for UnitTokens {
+    fn has(&self, token: &Token) -> bool {
+        self.contains(token)
+    }
+
+    fn of_surrogate(&self, _: &str) -> Option<Token> {
+        None
+    }
+}
+
+impl Own for Values {
+    fn has(&self, token: &Token) -> bool {
+        self.get(token).is_some()
+    }
+
+    fn of_surrogate(&self, surrogate: &str) -> Option<Token> {
+        Values::of_surrogate(self, surrogate).copied()
+    }
+}
+
+/// Reads a request and holds each call against its verb; `own` knows the tokens that the unit has. One result for each call, in their order.
 ///
 /// # Errors
 /// [`BadRequest`] when it cannot be said which calls are meant.
 pub fn admit(
     request: &[u8],
     catalogue: &Catalogue,
-    tokens: &UnitTokens,
+    own: &impl Own,
 ) -> Result<Vec<Result<Intent, Refused>>, BadRequest> {
     if request.len() > CALLS_BYTES_MAX {
         return Err(BadRequest::TooLong(request.len()));
@@ -218,17 +251,13 @@ pub fn admit(
         let entry = catalogue.entry(&call.verb);
         let refused = |why| Refused { ordinal, verb: entry.map(|(verb, _)| verb.clone()), why };
         let (verb, known) = entry.ok_or_else(|| refused(Why::NoVerb))?;
-        let slots = fit(&known.verb.slots, call.slots, tokens).map_err(refused)?;
+        let slots = fit(&known.verb.slots, call.slots, own).map_err(refused)?;
         Ok(Intent { ordinal, verb: verb.clone(), slots })
     });
     Ok(admitted.collect())
 }
 
-fn fit(
-    declared: &BTreeMap<Name, Slot>,
-    said: Option<&RawValue>,
-    tokens: &UnitTokens,
-) -> Result<BTreeMap<Name, Given>, Why> {
+fn fit(declared: &BTreeMap<Name, Slot>, said: Option<&RawValue>, own: &impl Own) -> Result<BTreeMap<Name, Given>, Why> {
     let Said(said) = match said.map(RawValue::get) {
         None => Said::default(),
         Some(json) => serde_json::from_str::<Option<Said<'_>>>(json).map_err(|_| Why::NotSlots)?.unwrap_or_default(),
@@ -236,70 +265,85 @@ fn fit(
     let mut given = BTreeMap::new();
     for (name, slot) in declared {
         let json = said.get(name.as_str()).ok_or_else(|| Why::Missing(name.clone()))?;
-        given.insert(name.clone(), give(name, slot, json, tokens)?);
+        given.insert(name.clone(), give(name, slot, json, own)?);
     }
     if said.len() > declared.len() { Err(Why::Undeclared) } else { Ok(given) }
 }
 
-fn give(name: &Name, slot: &Slot, json: &RawValue, tokens: &UnitTokens) -> Result<Given, Why> {
-    let mistyped = |expected| Why::Mistyped { slot: name.clone(), expected };
-    let expected = || match slot {
-        Slot::Token { .. } => Expected::Token,
-        Slot::Id { bytes_max } => Expected::Id(*bytes_max),
-        Slot::Integer { min, max } => Expected::Integer(*min, *max),
-        Slot::Enum { .. } => Expected::Enum,
-        Slot::Date => Expected::Date,
-        Slot::Text { bytes_max, .. } => Expected::Text(*bytes_max),
+fn give(name: &Name, slot: &Slot, json: &RawValue, own: &impl Own) -> Result<Given, Why> {
+    let mistyped = || {
+        let expected = match slot {
+            Slot::Token { .. } => Expected::Token,
+            Slot::Id { bytes_max } => Expected::Id(*bytes_max),
+            Slot::Integer { min, max } => Expected::Integer(*min, *max),
+            Slot::Enum { .. } => Expected::Enum,
+            Slot::Date => Expected::Date,
+            Slot::Text { bytes_max, .. } => Expected::Text(*bytes_max),
+        };
+        Why::Mistyped { slot: name.clone(), expected }
     };
-    let text = match (slot, Single::of(json.get())) {
-        (Slot::Integer { min, max }, Some(Single::Integer(value))) if (min..=max).contains(&&value) => {
+    let single = Single::of(json.get()).ok_or_else(mistyped)?;
+    let surrogate = match &single {
+        Single::Text(text) => own.of_surrogate(text),
+        // As it was written, which is how it was given.
+        Single::Integer(_) => own.of_surrogate(json.get()),
+        Single::Boolean(_) => None,
+    };
+    if let Some(token) = surrogate {
+        return match slot {
+            Slot::Token { classes } => Ok(Given::Token(of_class(name, token, classes)?)),
+            Slot::Text { classes, .. } => Ok(Given::Text(of_class(name, token, classes)?.to_string())),
+            Slot::Id { .. } | Slot::Integer { .. } | Slot::Enum { .. } | Slot::Date => {
+                Err(Why::Surrogate(name.clone()))
+            }
+        };
+    }
+    let text = match (slot, single) {
+        (Slot::Integer { min, max }, Single::Integer(value)) if (min..=max).contains(&&value) => {
             return Ok(Given::Integer(value));
         }
-        (Slot::Integer { .. }, _) | (_, None | Some(Single::Integer(_) | Single::Boolean(_))) => {
-            return Err(mistyped(expected()));
-        }
-        (_, Some(Single::Text(text))) => String::clone(&text),
+        (Slot::Integer { .. }, _) | (_, Single::Integer(_) | Single::Boolean(_)) => return Err(mistyped()),
+        (_, Single::Text(text)) => String::clone(&text),
     };
-    let plain = |fits: bool| match fits {
-        _ if looks_like_token(&text) => Err(Why::NotToken(name.clone())),
-        true => Ok(()),
-        false => Err(mistyped(expected())),
-    };
-    match slot {
-        Slot::Token { classes } => {
-            let token = own(name, &text, classes, tokens)?;
-            return Ok(Given::Token(token));
-        }
+    let fits = match slot {
+        Slot::Token { classes } => return Ok(Given::Token(whole(name, &text, classes, own)?)),
         Slot::Text { bytes_max, classes } => {
             let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
             if text.len() > *bytes_max as usize || text.chars().any(odd) {
-                return Err(mistyped(expected()));
+                return Err(mistyped());
             }
             let mut behind = 0;
             for at in token_prefixes(&text) {
                 // No token begins inside another one, but two may stand side by side.
                 if at >= behind {
                     let token = text.get(at..at + TOKEN_BYTES).ok_or_else(|| Why::NotToken(name.clone()))?;
-                    own(name, token, classes, tokens)?;
+                    whole(name, token, classes, own)?;
                     behind = at + TOKEN_BYTES;
                 }
             }
             return Ok(Given::Text(text));
         }
-        Slot::Id { bytes_max } => plain(is_id(&text, *bytes_max))?,
-        Slot::Enum { values } => plain(values.contains(&text))?,
-        Slot::Date => plain(is_date(&text))?,
-        Slot::Integer { .. } => {}
+        Slot::Id { bytes_max } => is_id(&text, *bytes_max),
+        Slot::Enum { values } => values.contains(&text),
+        Slot::Date => is_date(&text),
+        Slot::Integer { .. } => false,
+    };
+    if looks_like_token(&text) {
+        return Err(Why::NotToken(name.clone()));
     }
-    Ok(Given::Plain(text))
+    if fits { Ok(Given::Plain(text)) } else { Err(mistyped()) }
 }
 
 /// The token that this text is the whole of, if it is the unit's and of one of these classes.
-fn own(slot: &Name, text: &str, classes: &[Class], tokens: &UnitTokens) -> Result<Token, Why> {
+fn whole(slot: &Name, text: &str, classes: &[Class], own: &impl Own) -> Result<Token, Why> {
     let token: Token = text.parse().map_err(|_| Why::NotToken(slot.clone()))?;
-    if !tokens.contains(&token) {
+    if !own.has(&token) {
         return Err(Why::Foreign(slot.clone()));
     }
+    of_class(slot, token, classes)
+}
+
+fn of_class(slot: &Name, token: Token, classes: &[Class]) -> Result<Token, Why> {
     if !classes.contains(&token.class()) {
         return Err(Why::WrongClass { slot: slot.clone(), class: token.class() });
     }

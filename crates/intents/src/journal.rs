@@ -1,14 +1,12 @@
 //! The life of an intent: one effect, however often things crash.
 //!
 //! ```text
-//!  ┌───────────────────────────── not made ─────────────────────────────┐
-//!  ▼                                                                    │
 //! Agreed ──claim──▶ Claimed ──may have been made, must not be twice──▶ Unknown
-//!  │                 ▲   │ │                                            │
-//!  │               claim │ │                                            │ made, let go
-//!  │                 │   │ └──answered, tried often enough──▶ Heard ◀───┘
-//!  │                 │   ▼ may be made again
-//!  │               Waiting
+//!  │                ▲  │ │                                             │    │
+//!  │              claim│ │                                             │    │
+//!  │                │  │ └──answered, tried often enough──▶ Heard ◀────┘    │
+//!  │                │  ▼ may be made again                  made, let go    │
+//!  │               Waiting ◀──────────────────────────────────────not made──┘
 //!  │                 │
 //!  └─────refused─────┴──▶ Refused (nothing was ever sent)
 //! ```
@@ -38,6 +36,8 @@ const ATTEMPTS_MAX: u32 = 5;
 /// How long after the first attempt the same idempotency key may be used: servers may forget one after 24 hours (Stripe's API reference,
 /// "Idempotent requests"), and an hour is for what clocks differ and attempts take.
 const KEY_WINDOW: Duration = Duration::from_secs(23 * 60 * 60);
+/// How long a claim may be sent after it was made. Who was suspended in between may not know how much has changed.
+const SEND_WITHIN: Duration = Duration::from_secs(60);
 /// Wait after the first attempt; each time four times as long.
 const BACKOFF: Duration = Duration::from_secs(1);
 
@@ -66,10 +66,12 @@ pub enum Reach {
 pub struct Attempts {
     /// How many, a present one included.
     pub made: u32,
-    /// When the first began.
+    /// When the first began that sent anything.
     pub first_at: Timestamp,
     /// The last one's claim.
     pub fence: Fence,
+    /// When that was.
+    pub claimed_at: Timestamp,
     /// How far those that are over got at most.
     pub reach: Reach,
 }
@@ -79,7 +81,7 @@ pub struct Attempts {
 pub enum State {
     /// Replicas agree on it; nobody tries it.
     Agreed,
-    /// It was tried, and nothing is lost by trying again.
+    /// It was tried, and nothing is lost by trying again; or nothing was made of it, as the operator found.
     Waiting {
         /// Until now.
         attempts: Attempts,
@@ -98,7 +100,8 @@ pub enum State {
         /// Since when.
         since: Timestamp,
     },
-    /// It is over, and nothing was ever sent: its share of the budget may be given back.
+    /// It is over, and nothing was ever sent, but for what the operator found not to have been made: its share of the budget may be given
+    /// back.
     Refused(Fault),
     /// It is over, and this is what the job hears.
     Heard(Heard),
@@ -107,8 +110,8 @@ pub enum State {
 /// What happens to an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody is going to make the call. Only once [`State::Claimed`] with this fence is on disk may it be sent: where the key of an
-    /// earlier attempt may be forgotten by now, this leads to [`State::Unknown`].
+    /// Somebody is going to make the call, once this is on disk and if [`State::may_send`] says so: where the key of an earlier attempt
+    /// may be forgotten by now, this leads to [`State::Unknown`].
     Claim(Fence),
     /// It must not be made: the budget, the plan or its slots do not allow it.
     Refuse(Fault),
@@ -199,7 +202,7 @@ impl State {
             (Refused(_) | Hears(_), _) => Err(Unchanged::Over),
 
             (Agreed, Claim(fence)) => {
-                let attempts = Attempts { made: 1, first_at: now, fence: *fence, reach: Reach::Never };
+                let attempts = Attempts { made: 1, first_at: now, fence: *fence, claimed_at: now, reach: Reach::Never };
                 Ok(Claimed { attempts })
             }
             (Waiting { due, .. }, Claim(_)) if now < *due => Err(Unchanged::NotDue),
@@ -208,7 +211,9 @@ impl State {
                 Ok(Unknown { attempts: *attempts, since: now })
             }
             (Waiting { attempts, .. }, Claim(fence)) => {
-                Ok(Claimed { attempts: Attempts { made: attempts.made + 1, fence: *fence, ..*attempts } })
+                let made = attempts.made + 1;
+                let first_at = if attempts.reach == Reach::Never { now } else { attempts.first_at };
+                Ok(Claimed { attempts: Attempts { made, first_at, fence: *fence, claimed_at: now, ..*attempts } })
             }
 
             (Agreed, Refuse(fault)) => Ok(Refused(*fault)),
@@ -222,7 +227,10 @@ impl State {
             }
 
             (Unknown { .. }, Made(heard)) => Ok(Hears(heard.clone())),
-            (Unknown { .. }, NotMade) => Ok(Agreed),
+            // Afresh, but for the fence: an earlier claim must not come after all.
+            (Unknown { attempts, .. }, NotMade) => {
+                Ok(Waiting { attempts: Attempts { made: 0, reach: Reach::Never, ..*attempts }, due: now })
+            }
             (Unknown { .. }, LetGo) => Ok(Hears(Heard::Fault(Fault::Unknown))),
 
             (Claimed { .. }, Claim(_) | Refuse(_)) => Err(Unchanged::Claimed),
@@ -232,7 +240,13 @@ impl State {
         }
     }
 
-    /// From when on the call may be made, if somebody is to make it.
+    /// Whether the call may be sent under this claim, which is on disk. To be asked right before the first byte; if not, it was
+    /// [`Outcome::NeverSent`].
+    pub fn may_send(&self, fence: Fence, now: Timestamp) -> bool {
+        matches!(self, Self::Claimed { attempts } if attempts.fence == fence && now.since(attempts.claimed_at) < SEND_WITHIN)
+    }
+
+    /// From when on it may be claimed, if it may be.
     pub const fn due(&self) -> Option<Timestamp> {
         match self {
             Self::Agreed => Some(Timestamp(0)),
@@ -257,6 +271,10 @@ impl Attempts {
         let to = |reach| Self { reach: self.reach.max(reach), ..*self };
         let (attempts, end) = match outcome {
             Outcome::Answered { status, heard } => match verdict(*status, self.made, effect) {
+                // Who keeps the gate answers before anybody looks for what the key did the last time.
+                Verdict::Final if matches!(status, 401 | 403) => {
+                    return to(Reach::Declined).end(effect, heard.clone(), now);
+                }
                 Verdict::Final => return State::Heard(heard.clone()),
                 Verdict::Again => (to(Reach::Declined), heard.clone()),
                 Verdict::Doubtful => (to(Reach::InDoubt), heard.clone()),

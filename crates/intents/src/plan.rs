@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use manyhands_model::template::{BadVerb, Body, Header, Node, Part, Template};
 use manyhands_model::verb::{Budget, CallLimits, EffectClass, Projected, Shape, Slot};
 use manyhands_model::{Class, Digest, JobName, Manifest, Name, SensitiveFields, Version};
+use manyhands_placeholder::reveal::{Leak, LeakBudget};
 use serde::Serialize;
 
 use crate::catalogue::{Catalogue, Known};
@@ -129,15 +130,14 @@ impl fmt::Display for Plan {
             _ => format!("of {verbs} kinds, and no others"),
         };
         page.line("calls", &calls)?;
-        for field in self.sensitive.iter() {
-            let mut text = format!("{}, {}: workers see ", field.at, field.class);
-            text += if field.surrogate { "a value that is nobody's" } else { "a token" };
-            if let Some(reveal) = field.reveal {
-                text += &format!(" and its {reveal}");
+        let leaks = LeakBudget::of(&self.sensitive);
+        for Leak { at, class, reveal, bits, joinable, surrogate } in leaks.leaks() {
+            let mut text = format!("{at}, {class}: workers see ");
+            text += if *surrogate { "a surrogate, the same for all" } else { "a token" };
+            if let Some(reveal) = reveal {
+                text += &format!(" and its {reveal}, {bits:.1} bits");
             }
-            if field.joinable {
-                text += ", and which of a run are equal";
-            }
+            text += if *joinable { ", and which values of a run are equal" } else { "" };
             page.line("sensitive", &text)?;
         }
         for (name, known) in self.catalogue.iter() {

@@ -182,7 +182,6 @@ pub enum Slot {
 
 /// A value that comes back, and where it lies in the upstream's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Projected {
     /// JSON Pointer (RFC 6901) into the answer. It must be there.
     pub at: String,
@@ -306,7 +305,6 @@ pub struct Verb {
     pub budget: Budget,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
 fn is_default(limits: &CallLimits) -> bool {
     *limits == CallLimits::default()
 }
