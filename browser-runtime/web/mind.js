@@ -1,7 +1,7 @@
 // The mind's shell: carries out what the mind asks for, in a Web Worker of its own, and decides nothing. The mind is
 // `wasm_bindgen.Mind` of src/lib.rs, whose glue comes ahead of this in the same file; so does `Store` of store.js.
 //
-// The page sends   { start: {...} }, { pace }, { wishes }, { senses }, { stop }
+// The page sends   { start: {...} }, with a port to the pool of slots (pool.js), { pace }, { wishes }, { senses }, { stop }
 // and is told      { said: { word, unit, text, number } }, { progress: { unit, permille } }, { identity }, { blocked }, { ended }
 
 // Time for a module to be fetched, in milliseconds.
@@ -14,14 +14,17 @@ class Shell {
   mind = null;
   socket = null;
   timer = 0;
-  modules = new Map();
-  // Slots that do nothing, and what the others do: lease to { slot, unit }.
-  idle = [];
-  busy = new Map();
-  slots = 1;
+  // What is being executed: lease to unit.
+  units = new Map();
 
-  constructor({ base, slotUrl, store, key }) {
-    Object.assign(this, { base, slotUrl, store, key });
+  constructor({ base, pool, store, key }) {
+    Object.assign(this, { base, pool, store, key });
+    pool.onmessage = ({ data: { compiled, progress, executed, failed } }) => {
+      if (compiled) this.compiled(compiled);
+      if (progress) this.progress(progress);
+      if (executed) this.executed(executed);
+      if (failed) this.failed(failed);
+    };
   }
 
   // ── The connection ──
@@ -77,16 +80,18 @@ class Shell {
   // ── Modules ──
 
   fetch(module, bytes) {
-    this.ready(module, bytes).then(
-      (compiled) => {
-        this.modules.set(module, compiled);
-        this.mind.module_ready(module);
-      },
-      (error) => this.mind.module_failed(module, `the module cannot be had: ${error?.message ?? error}`),
+    this.verified(module, bytes).then(
+      (verified) => this.pool.postMessage({ compile: { module, bytes: verified } }, [verified.buffer]),
+      (error) => this.compiled({ module, error: error?.message ?? error }),
     );
   }
 
-  async ready(module, bytes) {
+  compiled({ module, error }) {
+    if (error === undefined) this.mind.module_ready(module);
+    else this.mind.module_failed(module, `the module cannot be had: ${error}`);
+  }
+
+  async verified(module, bytes) {
     const url = new URL(`/v1/modules/${module}`, this.base);
     const cache = await self.caches?.open(MODULES_CACHE).catch(() => null);
     const cached = await cache?.match(url);
@@ -94,7 +99,7 @@ class Shell {
       const kept = new Uint8Array(await cached.arrayBuffer());
       try {
         wasm_bindgen.accept(module, kept);
-        return await WebAssembly.compile(kept);
+        return kept;
       } catch {
         // Whatever it is, it is not what was put there.
         await cache.delete(url);
@@ -102,10 +107,9 @@ class Shell {
     }
     const fetched = await this.download(url, bytes);
     wasm_bindgen.accept(module, fetched);
-    const compiled = await WebAssembly.compile(fetched);
     // Who has no room for it fetches it again.
     await cache?.put(url, new Response(fetched, { headers: { "content-type": "application/wasm" } })).catch(() => {});
-    return compiled;
+    return fetched;
   }
 
   async download(url, bytes) {
@@ -128,42 +132,37 @@ class Shell {
   }
 
   forget_module(module) {
-    this.modules.delete(module);
+    this.pool.postMessage({ forget: module });
   }
 
   // ── Guests ──
 
   execute(lease, unit, module, request) {
-    const slot = this.idle.pop() ?? new Worker(this.slotUrl, { name: "manyhands slot" });
-    this.busy.set(lease, slot);
-    slot.onmessage = ({ data }) => {
-      if (typeof data === "number") {
-        this.mind.progress(lease, data);
-        postMessage({ progress: { unit, permille: data } });
-      } else {
-        this.free(lease, slot);
-        this.mind.executed(lease, new Uint8Array(data));
-      }
-    };
-    slot.onerror = (event) => {
-      event.preventDefault();
-      this.busy.delete(lease);
-      slot.terminate();
-      this.mind.failed(lease, event.message || "the slot cannot be started");
-    };
-    slot.postMessage({ module: this.modules.get(module), request: request.buffer }, [request.buffer]);
-  }
-
-  free(lease, slot) {
-    this.busy.delete(lease);
-    slot.onmessage = slot.onerror = null;
-    if (this.idle.length + this.busy.size < this.slots) this.idle.push(slot);
-    else slot.terminate();
+    this.units.set(lease, unit);
+    this.pool.postMessage({ execute: { lease, module, request: request.buffer } }, [request.buffer]);
   }
 
   abort(lease) {
-    this.busy.get(lease)?.terminate();
-    this.busy.delete(lease);
+    this.units.delete(lease);
+    this.pool.postMessage({ abort: lease });
+  }
+
+  progress({ lease, permille }) {
+    const unit = this.units.get(lease);
+    // It may have been on its way when its unit was aborted.
+    if (unit === undefined) return;
+    this.mind.progress(lease, permille);
+    postMessage({ progress: { unit, permille } });
+  }
+
+  executed({ lease, reply }) {
+    this.units.delete(lease);
+    this.mind.executed(lease, new Uint8Array(reply));
+  }
+
+  failed({ lease, error }) {
+    this.units.delete(lease);
+    this.mind.failed(lease, error);
   }
 
   // ── What is kept ──
@@ -206,7 +205,6 @@ class Shell {
   }
 
   end(reason) {
-    for (const slot of [...this.busy.values(), ...this.idle]) slot.terminate();
     postMessage({ ended: reason });
     close();
   }
@@ -237,20 +235,20 @@ async function newKey(store) {
 
 let mind = null;
 
-async function start({ base, coordinator, runtime, slotUrl, engine, pace, wishes, senses }) {
+async function start({ base, coordinator, runtime, pool, engine, pace, wishes, senses }) {
   await wasm_bindgen({ module_or_path: runtime });
   const store = await Store.open(coordinator);
   const identity = await identify(store);
-  const shell = new Shell({ base, slotUrl, store, key: identity.key });
+  const shell = new Shell({ base, pool, store, key: identity.key });
   const random = crypto.getRandomValues(new Uint8Array(32));
   const trust = (await store.get("trust", "version")) ?? 0;
   const { bytes, isHeld } = identity;
   mind = new wasm_bindgen.Mind(shell, coordinator, bytes, isHeld, engine, random, trust, pace.slots, pace.permille);
   shell.mind = mind;
-  shell.slots = pace.slots;
+  pool.postMessage({ slots: pace.slots });
   onmessage = ({ data }) => {
     if (data.pace) {
-      shell.slots = data.pace.slots;
+      pool.postMessage({ slots: data.pace.slots });
       mind.pace(data.pace.slots, data.pace.permille);
     }
     if (data.wishes) wish(data.wishes);

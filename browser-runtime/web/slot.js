@@ -9,7 +9,7 @@ for (const name of ["fetch", "WebSocket", "XMLHttpRequest", "EventSource", "impo
   try {
     Object.defineProperty(self, name, { value: undefined, configurable: false, writable: false });
   } catch {
-    // What cannot be taken away here is taken away by the page's policy.
+    // What cannot be taken away here is taken away by the frame's policy.
   }
 }
 

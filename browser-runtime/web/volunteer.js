@@ -5,12 +5,16 @@
 const ASSETS = null;
 const STYLE = "";
 
-// Milliseconds from Stop to the end of all workers, whatever they do.
+// Milliseconds from Stop to the end of the mind, whatever it does. Slots end at once.
 const STOP_TIME = 150;
 // Milliseconds between two looks at what changed.
 const PAINT_TIME = 100;
 // Milliseconds without a unit after which there seems to be no work.
 const IDLE_TIME = 3000;
+// Milliseconds after which a frame that was loaded has answered, if its script was.
+const FRAME_TIME = 2000;
+// Seconds without an answer after which the slots are gone.
+const SILENCE_MAX = 15;
 // For how long it is remembered that somebody was helping.
 const CONSENT_TIME = 30 * 86_400_000;
 const UNITS_SHOWN = 5;
@@ -118,6 +122,9 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   #rest = "ready";
   #run = null;
   #worker = null;
+  #pool = null;
+  // For how many seconds it has not answered.
+  #silence = 0;
   #identity = null;
   #release = () => {};
   #joined = false;
@@ -278,10 +285,14 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     this.#enter("starting");
     try {
       this.#compiles();
-      const files = await Promise.all(["mind", "slot", "runtime"].map((name) => this.#file(name, run.signal)));
       await this.#turn(run.signal);
       run.signal.throwIfAborted();
-      this.#begin(run.signal, ...files);
+      this.#enter("starting");
+      const files = ["mind", "slot", "runtime"].map((name) => this.#file(name, run.signal));
+      const pool = this.#poolInFrame(run.signal).then((port) => port ?? this.#poolInPage(run.signal));
+      const made = await Promise.all([pool, ...files]);
+      run.signal.throwIfAborted();
+      this.#begin(run.signal, ...made);
     } catch (error) {
       if (!run.signal.aborted) await this.#failed(error);
     }
@@ -353,15 +364,65 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     });
   }
 
-  #begin(signal, mind, slot, runtime) {
-    // Workers cannot be fetched from elsewhere, but they can be made of what was.
-    const [mindUrl, slotUrl] = [mind, slot].map((script) => URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
-    signal.addEventListener("abort", () => [mindUrl, slotUrl].forEach(URL.revokeObjectURL));
+  // A port to the pool of slots in a frame that may do nothing but compute; null where that cannot be. Chromium gives such a
+  // frame a process of its own, which ends with it; in the page's, a worker that is terminated may go on for two seconds.
+  async #poolInFrame(signal) {
+    const { path, integrity } = ASSETS.pool;
+    const policy = `default-src 'none'; script-src ${this.#base} 'wasm-unsafe-eval'; worker-src blob:`;
+    const script = `<script src="${this.#base}${path}" integrity="${integrity}" crossorigin="anonymous" referrerpolicy="no-referrer"></script>`;
+    const srcdoc = `<!doctype html><meta http-equiv="Content-Security-Policy" content="${policy}">${script}`;
+    const frame = h("iframe", { sandbox: "allow-scripts", srcdoc });
+    frame.style.display = "none";
+    const { port1, port2 } = new MessageChannel();
+    const answers = await new Promise((resolve) => {
+      const no = () => resolve(false);
+      port1.onmessage = () => resolve(true);
+      frame.onload = () => {
+        frame.contentWindow.postMessage(null, "*", [port2]);
+        setTimeout(no, FRAME_TIME);
+      };
+      signal.addEventListener("abort", () => {
+        frame.remove();
+        no();
+      });
+      // Out of the way of whoever redraws the page, this element included.
+      document.documentElement.append(frame);
+    });
+    if (!answers) frame.remove();
+    return answers ? port1 : null;
+  }
+
+  // Where a policy allows scripts one by one, the frame's is not among them.
+  async #poolInPage(signal) {
+    const script = await this.#file("pool", signal);
+    signal.throwIfAborted();
+    const worker = this.#make("manyhands pool", script, signal);
+    signal.addEventListener("abort", () => worker.terminate());
+    const { port1, port2 } = new MessageChannel();
+    worker.postMessage(null, [port2]);
+    return port1;
+  }
+
+  // Workers cannot be fetched from elsewhere, but they can be made of what was.
+  #make(name, script, signal) {
+    const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    signal.addEventListener("abort", () => URL.revokeObjectURL(url));
+    return new Worker(url, { name });
+  }
+
+  #begin(signal, pool, mind, slot, runtime) {
+    this.#pool = pool;
+    this.#silence = 0;
+    pool.onmessage = () => {
+      this.#silence = 0;
+    };
+    const { port1, port2 } = new MessageChannel();
+    pool.postMessage({ slot }, [slot, port1]);
     this.#joined = false;
     this.#losses = 0;
     this.#pause = null;
     this.#restsUntil = 0;
-    const worker = new Worker(mindUrl, { name: "manyhands" });
+    const worker = this.#make("manyhands", mind, signal);
     this.#worker = worker;
     worker.onmessage = ({ data }) => {
       if (worker === this.#worker) this.#hear(data);
@@ -375,8 +436,8 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
     const { slots, permille } = this.#settings;
     const [, name, version] = navigator.userAgent.match(/(Firefox|Chrome|Version)\/(\d+)/) ?? [null, "browser", ""];
     const engine = `${name === "Version" ? "Safari" : name} ${version}`.trim();
-    const start = { base: this.#base, coordinator: this.#card.fingerprint, runtime, slotUrl, engine, pace: { slots, permille } };
-    worker.postMessage({ start: { ...start, wishes: this.#wishes(), senses: this.#senses() } }, [runtime]);
+    const start = { base: this.#base, coordinator: this.#card.fingerprint, runtime, pool: port2, engine, pace: { slots, permille } };
+    worker.postMessage({ start: { ...start, wishes: this.#wishes(), senses: this.#senses() } }, [runtime, port2]);
     this.#remember({ ran: Date.now() });
     this.#ticking = setInterval(() => this.#tick(), 1000);
     this.#enter("connecting");
@@ -441,7 +502,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   }
 
   #fail(code, detail) {
-    this.#end(0);
+    this.#end();
     this.#error = { code, detail: code === "csp" ? this.#violation : detail };
     this.#enter("failed");
     this.#tell("error", { code, message: this.#say(`e_${code}`) });
@@ -449,23 +510,22 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
 
   #halt(rest) {
     if (!this.#run) return;
-    // In that time the mind gives back what it has.
-    this.#end(STOP_TIME);
+    this.#end();
     this.#rest = rest;
     this.#enter("ready");
   }
 
-  // Ends what runs after so many milliseconds, whatever it does.
-  #end(time) {
+  // Ends the slots at once, and the mind when it had time to give back what it has.
+  #end() {
     const [worker, release] = [this.#worker, this.#release];
     worker?.postMessage({ stop: true });
     setTimeout(() => {
       worker?.terminate();
       release();
-    }, worker ? time : 0);
+    }, worker ? STOP_TIME : 0);
     clearInterval(this.#ticking);
     this.#run?.abort();
-    this.#run = this.#worker = null;
+    this.#run = this.#worker = this.#pool = null;
     this.#release = () => {};
     for (const row of this.#tally.computing()) {
       this.#changed(this.#tally.hear({ word: "given_back", unit: row.unit }, performance.now()));
@@ -515,6 +575,9 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   }
 
   #tick() {
+    // Who ends the slots' process, be it for want of memory, or removes their frame, tells nobody.
+    if (++this.#silence > SILENCE_MAX) return this.#fail("crashed", "the slots do not answer");
+    this.#pool.postMessage({});
     const now = new Date();
     if (now.getHours() * 60 + now.getMinutes() !== this.#minute) this.#sense();
     this.#soon();

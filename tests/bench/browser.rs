@@ -47,7 +47,7 @@ async fn sizes(report: &mut Report, coordinator: &Coordinator) {
     let assets = embed.lines().find_map(|line| line.strip_prefix("const ASSETS = ")?.strip_suffix(';'));
     let assets: serde_json::Value = serde_json::from_str(assets.expect("the files are named")).expect("JSON");
     let (mut runtime, mut table) = (0.0, Table::new("bytes that travel", ["bytes"]));
-    for name in ["runtime", "mind", "slot"] {
+    for name in ["runtime", "mind", "pool", "slot"] {
         let size = bytes(assets[name]["path"].as_str().expect("a path")).await;
         table.row(name, [size]);
         runtime += size;

@@ -39,8 +39,13 @@ async fn a_browser_that_lies_is_found_out(kind: Kind) {
             const url = (...parts) => URL.createObjectURL(new Blob(parts, {{ type: "text/javascript" }}));
             const {{ fingerprint }} = await (await fetch(base + "/v1/card")).json();
             const runtime = await get("runtime");
+            const pool = new Worker(url(await get("pool")));
+            const toPool = new MessageChannel();
+            pool.postMessage(null, [toPool.port2]);
+            const {{ port1, port2 }} = new MessageChannel();
+            toPool.port1.postMessage({{ slot: await new Blob([await get("slot"), `{LIE}`]).arrayBuffer() }}, [port1]);
             const start = {{
-                base, coordinator: fingerprint, runtime, slotUrl: url(await get("slot"), `{LIE}`), engine: "a liar",
+                base, coordinator: fingerprint, runtime, pool: port2, engine: "a liar",
                 pace: {{ slots: 1, permille: 1000 }},
                 wishes: {{ onBattery: true, onMetered: true, whileHidden: true, from: 0, to: 0 }},
                 senses: {{ onBattery: false, onMetered: false, isHidden: false, minute: 0 }},
@@ -52,7 +57,7 @@ async fn a_browser_that_lies_is_found_out(kind: Kind) {
                 if (data.said?.word === "recorded") recorded += 1;
                 if (data.said?.word === "settled") settled.push(data.said.text);
             }};
-            mind.postMessage({{ start }}, [runtime]);"#
+            mind.postMessage({{ start }}, [runtime, port2]);"#
         ))
         .await;
     until("the liar is there", async || (coordinator.connected().await == 1).then_some(())).await;

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
+use axum::http::header::{ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
 use axum::response::Response;
 use manyhands_tests::browser::{BUTTON, ELEMENT, Kind, Volunteer};
 use manyhands_tests::{Coordinator, Site, jobs, until};
@@ -44,7 +44,7 @@ pub(crate) async fn before(coordinator: &Coordinator) -> Site {
             }
             let answer = asked.send().await.expect("the coordinator answers");
             let mut response = Response::builder().status(answer.status());
-            for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG] {
+            for name in [ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG] {
                 if let Some(value) = answer.headers().get(&name) {
                     response = response.header(name, value);
                 }
@@ -85,7 +85,7 @@ async fn nothing_computes_before_a_click(kind: Kind) {
     page.press().await;
     // Control: all of it is counted, and the files are asked for.
     until("it begins", async || browser.run::<Value>("return counted").await["Worker"].as_u64()).await;
-    assert_eq!(heavy(&site), 3, "{:?}", site.asked());
+    assert_eq!(heavy(&site), 4, "{:?}", site.asked());
 }
 
 async fn the_key_cannot_be_read_and_everything_can_be_forgotten(kind: Kind) {

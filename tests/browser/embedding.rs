@@ -1,6 +1,6 @@
 //! The element on a page of somebody else's, from another origin.
 
-use manyhands_tests::browser::{Kind, Volunteer};
+use manyhands_tests::browser::{Browser, Kind, Volunteer};
 use manyhands_tests::{Coordinator, Page, Site, jobs, until};
 use serde_json::Value;
 
@@ -8,8 +8,11 @@ use crate::{browser, in_each_browser};
 
 in_each_browser! {
     a_page_of_another_origin_computes
+    a_policy_that_names_each_script_has_no_frame
     a_policy_that_is_in_the_way_is_named
 }
+
+const NONCE: &str = "c2FpZCBvbmNl";
 
 /// A page as docs/embedding.md says, with these lines in its policy.
 async fn embedding(coordinator: &Coordinator, lines: &[&str]) -> Site {
@@ -19,7 +22,7 @@ async fn embedding(coordinator: &Coordinator, lines: &[&str]) -> Site {
     let integrity = card["embed"]["integrity"].as_str().expect("a digest");
     let policy = lines.join("; ").replace("COORDINATOR", &base).replace("SOCKET", &socket);
     let html = format!(
-        r#"<script type="module" src="{base}/embed.js" integrity="{integrity}" crossorigin="anonymous"></script>
+        r#"<script type="module" nonce="{NONCE}" src="{base}/embed.js" integrity="{integrity}" crossorigin="anonymous"></script>
            <main><manyhands-volunteer coordinator="{base}"></manyhands-volunteer></main>"#
     );
     Site::of(Page { html, policy: Some(policy) }).await
@@ -41,6 +44,7 @@ async fn a_page_of_another_origin_computes(kind: Kind) {
     let site = embedding(&coordinator, &POLICY).await;
     let page = Volunteer::open(&browser, &site.origin()).await;
     page.start().await;
+    assert_eq!(frames(&browser).await, 1);
     let inputs = jobs::texts(3);
     let run = coordinator.submit("hasher", &inputs).await.expect("submitted").id;
     let answers: Vec<_> = inputs.iter().map(|input| jobs::hash(input)).collect();
@@ -49,6 +53,32 @@ async fn a_page_of_another_origin_computes(kind: Kind) {
     assert_eq!(page.heard("start").await.len(), 1);
     assert_eq!(page.stats().await.contradicted, 0);
     assert_eq!(page.stats().await.executed, 3);
+}
+
+async fn frames(browser: &Browser) -> usize {
+    browser.run("return frames.length").await
+}
+
+// The frame's script has no nonce, so slots live in the page.
+async fn a_policy_that_names_each_script_has_no_frame(kind: Kind) {
+    let Some(browser) = browser(kind).await else { return };
+    let coordinator = Coordinator::start().await;
+    let job = jobs::hasher();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let _runner = coordinator.runners(1).await;
+    let scripts = format!("script-src 'nonce-{NONCE}' 'wasm-unsafe-eval'");
+    let [rest, _, connect, worker] = POLICY;
+    let site = embedding(&coordinator, &[rest, &scripts, connect, worker]).await;
+    let page = Volunteer::open(&browser, &site.origin()).await;
+    page.start().await;
+    assert_eq!(frames(&browser).await, 0);
+    let inputs = jobs::texts(3);
+    let run = coordinator.submit("hasher", &inputs).await.expect("submitted").id;
+    let answers: Vec<_> = inputs.iter().map(|input| jobs::hash(input)).collect();
+    assert_eq!(coordinator.outputs(run).await, answers);
+    until("the page is told", async || (page.heard("verified").await.len() == 3).then_some(())).await;
+    page.press().await;
+    page.is("ready").await;
 }
 
 async fn a_policy_that_is_in_the_way_is_named(kind: Kind) {

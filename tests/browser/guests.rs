@@ -3,11 +3,13 @@
 use manyhands_model::{Codec, Fuel, Limits, Manifest};
 use manyhands_tests::browser::{Browser, Kind, Volunteer};
 use manyhands_tests::{Coordinator, jobs, until};
+use serde_json::Value;
 
 use crate::{browser, in_each_browser};
 
 in_each_browser! {
     the_page_answers_whatever_guests_do
+    slots_that_are_gone_are_missed
 }
 
 /// Milliseconds that a page may take to answer.
@@ -117,6 +119,29 @@ async fn the_page_answers_whatever_guests_do(kind: Kind) {
     eprintln!("{kind:?}: the page waited {wait:.0} ms at most");
     assert!(wait < ANSWER_TIME, "the page did not answer for {wait} ms");
     until("the visitor reads of all", async || (page.stats().await.verified == 8).then_some(())).await;
+    page.press().await;
+    page.is("ready").await;
+}
+
+// A guest may take so much memory that the browser ends its process; a script of the page may remove the frame. Nobody
+// is told of either.
+async fn slots_that_are_gone_are_missed(kind: Kind) {
+    let Some(browser) = browser(kind).await else { return };
+    let coordinator = Coordinator::start().await;
+    let job = jobs::spinner();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let page = Volunteer::open(&browser, &coordinator.url("/volunteer")).await;
+    page.start().await;
+    coordinator.submit("spinner", &[jobs::spin(200_000, 0).0]).await.expect("submitted");
+    until("a slot computes", async || page.heard("unit").await.first().cloned()).await;
+    let _removed: Value = browser.run("document.querySelector('iframe').remove()").await;
+    page.says("What computes has ended unexpectedly.").await;
+    page.is("failed").await;
+    let free = async || coordinator.workers().await.iter().all(|worker| worker.leases == 0).then_some(());
+    until("its units are free for others", free).await;
+    // Whoever tries again computes again.
+    page.press().await;
+    until("a slot computes again", async || page.text().await.contains("computing").then_some(())).await;
     page.press().await;
     page.is("ready").await;
 }

@@ -90,7 +90,7 @@ impl Villain {
         let text = String::from_utf8_lossy(&embed.2).into_owned();
         let assets = text.lines().find_map(|line| line.strip_prefix("const ASSETS = ")?.strip_suffix(';'));
         let assets: Value = serde_json::from_str(assets.expect("the list of files")).expect("JSON");
-        for file in ["mind", "slot", "runtime"] {
+        for file in ["mind", "pool", "slot", "runtime"] {
             files.push(read(assets[file]["path"].as_str().expect("a path")).await);
         }
         files.push(embed);
@@ -174,7 +174,10 @@ async fn card(State(villain): State<Arc<Villain>>) -> Response {
 
 async fn file(State(villain): State<Arc<Villain>>, uri: axum::http::Uri) -> Response {
     match villain.files.iter().find(|(path, ..)| path == uri.path()) {
-        Some((_, kind, body)) => ([("content-type", kind.clone())], body.clone()).into_response(),
+        Some((_, kind, body)) => {
+            let headers = [("content-type", kind.clone()), ("access-control-allow-origin", "*".to_owned())];
+            (headers, body.clone()).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

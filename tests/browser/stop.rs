@@ -13,15 +13,8 @@ in_each_browser! {
     stop_means_stop
 }
 
-/// Time from the click to the end of all computing. Chromium gives a worker that is terminated two seconds to leave a
-/// loop by itself before it is made to.
-const fn stopped(kind: Kind) -> Duration {
-    match kind {
-        Kind::Chromium => Duration::from_millis(250 + 2000),
-        Kind::Firefox => Duration::from_millis(250),
-    }
-}
-
+/// Time from the click to the end of all computing.
+const STOPPED: Duration = Duration::from_millis(250);
 /// For how long nobody computes after that.
 const QUIET: Duration = Duration::from_secs(2);
 /// How late a sample may come.
@@ -63,16 +56,15 @@ async fn stop_means_stop(kind: Kind) {
     until("it can be measured", async || (meter.processor_time() > before + QUIET / 4).then_some(())).await;
     assert!(coordinator.workers().await.iter().any(|worker| worker.leases >= slots));
 
-    let samples = press_and_sample(&page, browser.meter(), stopped(kind)).await;
+    let samples = press_and_sample(&page, browser.meter()).await;
     let clicked = Duration::from_millis(browser.run::<u64>("return clicked").await);
     let used_at = |at: Duration| samples.iter().find(|(when, _)| *when >= at).expect("it was sampled").1;
     let computed = used_at(clicked) - samples[0].1;
-    let (quiet_from, noise) = (clicked + stopped(kind), noise(kind));
+    let (quiet_from, noise) = (clicked + STOPPED, noise(kind));
+    let ending = used_at(quiet_from) - used_at(clicked);
     let used = used_at(quiet_from + QUIET) - used_at(quiet_from);
-    let late = used_at(quiet_from) - used_at(clicked + Duration::from_millis(250));
     eprintln!(
-        "{kind:?}: processor time is {computed:?} until the click, {late:?} from 250 ms after it until {:?}, {used:?} in the {QUIET:?} then",
-        stopped(kind)
+        "{kind:?}: processor time is {computed:?} until the click, {ending:?} in the {STOPPED:?} after it, {used:?} in the {QUIET:?} then"
     );
     assert!(used <= noise, "{used:?} of processor time after Stop");
     // Not because they ran out: that takes a minute and more.
@@ -83,7 +75,7 @@ async fn stop_means_stop(kind: Kind) {
 }
 
 /// Presses Stop, and samples from before that until nobody need have been quiet any more.
-async fn press_and_sample(page: &Volunteer<'_>, meter: Meter, stopped: Duration) -> Vec<Sample> {
+async fn press_and_sample(page: &Volunteer<'_>, meter: Meter) -> Vec<Sample> {
     let over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&over);
     let sampling = tokio::task::spawn_blocking(move || {
@@ -93,7 +85,7 @@ async fn press_and_sample(page: &Volunteer<'_>, meter: Meter, stopped: Duration)
             let when = now();
             samples.push((when, meter.processor_time()));
             if end.is_none() && told.load(Ordering::Relaxed) {
-                end = Some(now() + stopped + QUIET + LATE);
+                end = Some(now() + STOPPED + QUIET + LATE);
             }
             std::thread::sleep(Duration::from_millis(10));
         }

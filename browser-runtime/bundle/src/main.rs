@@ -1,4 +1,4 @@
-//! Makes the files that browsers fetch: the mind with its glue, the slot, and the element that people embed.
+//! Makes the files that browsers fetch: the mind with its glue, the pool, the slot, and the element that people embed.
 //!
 //! No bundler and no npm: scripts are put one after the other, comments left out, names made of digests. Everything goes
 //! into one file that the coordinator embeds, and beside it into a folder, to be looked at and to be packed.
@@ -75,8 +75,11 @@ fn main() -> anyhow::Result<()> {
     let mind = Asset::named("mind", "js", SCRIPT, mind)?;
     let slot = script(&[manyhands_javascript::SCRIPT, &read("slot.js")?]);
     let slot = Asset::named("slot", "js", SCRIPT, slot)?;
+    let pool = Asset::named("pool", "js", SCRIPT, script(&[&read("pool.js")?]))?;
 
-    let assets = json!({ "mind": mind.reference(), "slot": slot.reference(), "runtime": runtime.reference() });
+    let assets = json!({
+        "mind": mind.reference(), "pool": pool.reference(), "slot": slot.reference(), "runtime": runtime.reference(),
+    });
     let element = read("volunteer.js")?;
     let element = replace(&element, "const ASSETS = null;", &format!("const ASSETS = {assets};"))?;
     let style = serde_json::to_string(&squeeze(&read("volunteer.css")?, "/*"))?;
@@ -87,7 +90,7 @@ fn main() -> anyhow::Result<()> {
     let page = Asset::named("page", "css", "text/css; charset=utf-8", squeeze(&read("page.css")?, "/*").into_bytes())?;
     let icon = Asset::named("icon", "svg", "image/svg+xml", read("icon.svg")?.into_bytes())?;
 
-    let all = [embed, mind, slot, runtime, page, icon];
+    let all = [embed, mind, pool, slot, runtime, page, icon];
     write(&out, &web, &all)
 }
 

@@ -91,7 +91,7 @@ export class ManyhandsVolunteer extends HTMLElement {
   readonly state: VolunteerState;
   readonly stats: VolunteerStats;
 
-  /** Ends all computing within 150 ms and gives back what was begun. */
+  /** Ends all computing within a quarter of a second and gives back what was begun. */
   stop(): void;
 
   addEventListener<K extends keyof VolunteerEventMap>(

@@ -46,7 +46,7 @@ pub fn named(stem: &str) -> Option<&'static Asset> {
 
 /// Bytes that travel before a browser computes its first unit.
 pub fn runtime_bytes() -> u64 {
-    let assets = ["runtime", "mind", "slot"].into_iter().filter_map(named);
+    let assets = ["runtime", "mind", "pool", "slot"].into_iter().filter_map(named);
     assets.map(|asset| asset.brotli.len() as u64).sum()
 }
 
