@@ -16,12 +16,12 @@ use manyhands_addresses::Origin;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
-    Event, Fault, Fence, Heard, Intent, Known, Outcome, Outgoing, Plan, State, Values, admit, fill, give_back, hear,
+    Event, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Plan, State, admit, fill, give_back, hear,
     reserve,
 };
 use manyhands_model::template::Origin as Target;
 use manyhands_model::{Class, Digest, IntentId, Name, Timestamp, UnitId};
-use manyhands_placeholder::{Occurrence, Scope, Source, Token, UnitTokens, Value};
+use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
@@ -340,7 +340,7 @@ impl Calls {
         let mut values = UnitValues::default();
         for (token, sealed) in sealed {
             match vault.unseal(scope, &token, &sealed) {
-                Ok(value) => drop(values.tokens.insert(token, value)),
+                Ok(value) => values.know(token, value),
                 Err(error) => warn!(%unit, %error, "a value is left out"),
             }
         }
@@ -385,7 +385,12 @@ impl Calls {
             }
             if call.state.due().is_some_and(|due| due <= now) {
                 let key = self.0.parts.vault.calls().of(&life.id, &known.template.origin);
-                let ready = if approved { fill(known, &call.intent, values, &key).map_err(Some) } else { Err(None) };
+                let ready = if approved {
+                    fill(known, &call.intent, &values.values, |origin, name| values.secret(origin, name), &key)
+                        .map_err(Some)
+                } else {
+                    Err(None)
+                };
                 let event = match ready {
                     Err(why) => {
                         let why = why.map_or_else(|| "its plan is not approved".to_owned(), |why| why.to_string());
@@ -592,37 +597,44 @@ fn listen(
         taken.push((token, Value::of_text(text)));
         token
     };
-    hear(known, response.status.as_u16(), &response.body, |text| values.is_live(text), tokenise)
+    let live = values.live();
+    hear(known, response.status.as_u16(), &response.body, |text| live.shows(text), tokenise)
 }
 
 /// What a unit's tokens stand for, and the operator's secrets.
 #[derive(Default)]
 struct UnitValues {
-    tokens: BTreeMap<Token, Value>,
+    values: Values,
+    tokens: Vec<Token>,
     /// With the origin where alone each is sent.
     secrets: BTreeMap<Name, (String, Zeroizing<String>)>,
 }
 
 impl UnitValues {
+    fn know(&mut self, token: Token, value: Value) {
+        self.tokens.push(token);
+        self.values.extend([Taken { token, surrogate: None, value }]);
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Token, &Value)> {
+        self.tokens.iter().filter_map(|token| Some((token, self.values.get(token)?)))
+    }
+
     /// The token of a value that the unit has already: the same value has the same token.
     fn token_of(&self, class: Class, text: &str) -> Option<Token> {
         let same =
             |(token, value): &(&Token, &Value)| token.class() == class && value.is_text() && *value.text() == text;
-        self.tokens.iter().find(same).map(|(token, _)| *token)
+        self.all().find(same).map(|(token, _)| *token)
     }
 
-    /// Whether a text gives a value away that workers must not see.
-    fn is_live(&self, text: &str) -> bool {
-        let holds = |value: &str| !value.is_empty() && text.contains(value);
-        self.tokens.values().any(|value| holds(&value.text())) || self.secrets.values().any(|(_, secret)| holds(secret))
-    }
-}
-
-impl Values for UnitValues {
-    fn token(&self, token: &Token) -> Option<Value> {
-        self.tokens.get(token).cloned()
+    /// What workers must not see, to be found again in whatever coding.
+    fn live(&self) -> Live {
+        let texts: Vec<Zeroizing<String>> = self.all().map(|(_, value)| value.text()).collect();
+        let secrets = self.secrets.values().map(|(_, secret)| secret.as_str());
+        Live::of(texts.iter().map(|text| text.as_str()).chain(secrets))
     }
 
+    /// The operator's secret of this name, if it is bound to this origin.
     fn secret(&self, origin: &Target, name: &Name) -> Option<Zeroizing<String>> {
         let (bound, secret) = self.secrets.get(name)?;
         (bound == origin.as_str()).then(|| secret.clone())
