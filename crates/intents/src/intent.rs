@@ -228,7 +228,7 @@ impl Own for Values {
     }
 
     fn of_surrogate(&self, surrogate: &str) -> Option<Token> {
-        Values::of_surrogate(self, surrogate).copied()
+        Values::of_surrogate(self, surrogate)
     }
 }
 

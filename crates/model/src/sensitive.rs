@@ -187,7 +187,7 @@ impl SensitiveFields {
     /// What stands in a job's manifest behind what its requester said: the requester's word counts where both have one.
     ///
     /// # Errors
-    /// [`BadSensitive::TooMany`] when they are too many together.
+    /// [`BadSensitive::TooMany`] and [`BadSensitive::TooManyDescend`] when they are too many together.
     pub fn before(self, manifest: &Self) -> Result<Self, BadSensitive> {
         let mut fields = self.0;
         let own = fields.len();

@@ -4,6 +4,7 @@
 //! is stored for the way back: the unit's tokens are found in its canonical texts, and their counterparts are computed.
 
 use core::cmp::Ordering;
+use core::convert::Infallible;
 use core::fmt;
 
 use hashbrown::HashTable;
@@ -20,7 +21,8 @@ pub struct UnitTokens(
 );
 
 impl UnitTokens {
-    /// Those in these canonical texts.
+    /// Those in these canonical texts. In a text that was not made by [`tokenise`](crate::tokenise()) what looks like a token may be anything, so
+    /// only units with sensitive fields have forms.
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut tokens: Vec<Token> = texts.into_iter().flat_map(|text| find(text).map(|(_, token)| token)).collect();
         tokens.sort_unstable_by(order);
@@ -67,8 +69,7 @@ impl Form {
 
     /// A canonical text of the unit as this worker sees it; as long as before.
     pub fn worker(&self, mut canonical: Vec<u8>) -> Vec<u8> {
-        let translated = splice(&mut canonical, |token| Some(self.0.token(token)));
-        debug_assert_eq!(translated, Ok(()), "every token has its counterpart");
+        let Ok(()) = splice(&mut canonical, |_, token| Ok::<_, Infallible>(self.0.token(&token)));
         canonical
     }
 
@@ -102,7 +103,7 @@ impl Back {
     /// [`Foreign`] when a token in it is none that this worker was given for this unit; canonical ones are none either. The text is
     /// dropped, since a part of it is changed.
     pub fn canonical(&self, mut answered: Vec<u8>) -> Result<Vec<u8>, Foreign> {
-        splice(&mut answered, |token| self.canonical_of(token))?;
+        splice(&mut answered, |at, token| self.canonical_of(&token).ok_or(Foreign { at, token }))?;
         Ok(answered)
     }
 
@@ -112,12 +113,12 @@ impl Back {
     }
 }
 
-/// Puts another token in the place of each; fails where there is none.
-fn splice(text: &mut [u8], other: impl Fn(&Token) -> Option<Token>) -> Result<(), Foreign> {
+/// Puts another token in the place of each.
+fn splice<E>(text: &mut [u8], other: impl Fn(usize, Token) -> Result<Token, E>) -> Result<(), E> {
     let search = Search::new();
     let mut from = 0;
     while let Some((at, token)) = search.next(text, from) {
-        let other = other(&token).ok_or(Foreign { at, token })?;
+        let other = other(at, token)?;
         from = at + BYTES;
         text[at..from].copy_from_slice(other.as_bytes());
     }

@@ -4,7 +4,7 @@
 //! compared, hashed and logged. Each worker gets a [`Form`] of its own, with other tokens of the same length; what it answers is put
 //! back into canonical form before it is compared, and [`restore()`] puts the values into what the requester gets.
 //!
-//! Nothing here keeps a value: [`Taken`] ones are handed out, to be encrypted and stored elsewhere. There is no randomness either: a token
+//! Nothing is stored here: [`Taken`] values are handed out, to be encrypted and stored elsewhere. There is no randomness either: a token
 //! is a keyed function of where its value stands, so that the same input has the same canonical form whenever it is made.
 //!
 //! Start at [`token`], then [`mint`] (how tokens follow from keys), [`mod@tokenise`] and [`form`]. `json` is the one reader

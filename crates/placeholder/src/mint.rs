@@ -44,11 +44,10 @@ impl TokenKey {
 
     /// What mints the canonical tokens of a unit.
     pub fn mint(&self, scope: &Scope<'_>) -> Mint {
-        let Scope { tenant, job, unit } = scope;
-        let run: [&[u8]; 3] = [tenant.as_bytes(), job.as_str().as_bytes(), unit.run.as_bytes()];
-        let [tenant, job, run] = run;
+        let Scope { tenant, job, unit: UnitId { run, index } } = scope;
+        let [tenant, job, run]: [&[u8]; 3] = [tenant.as_bytes(), job.as_str().as_bytes(), run.as_bytes()];
         Mint {
-            unit: prf(&self.key, &[b"unit", tenant, job, run, &unit.index.to_le_bytes()]),
+            unit: prf(&self.key, &[b"unit", tenant, job, run, &index.to_le_bytes()]),
             run: prf(&self.key, &[b"run", tenant, job, run]),
         }
     }
@@ -76,7 +75,7 @@ pub struct Scope<'a> {
     pub unit: UnitId,
 }
 
-/// Which of a unit's texts a value comes from.
+/// Which of a unit's texts a value comes from. A text that takes another's place needs another source: equal occurrences have equal tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// Its input.

@@ -11,7 +11,8 @@ use crate::{Taken, Token, Value, reveal};
 #[derive(Debug, Default)]
 pub struct Values {
     by_token: BTreeMap<Token, Value>,
-    by_surrogate: BTreeMap<String, Token>,
+    /// None where units of one run share a surrogate: then nobody can say whose value is meant.
+    by_surrogate: BTreeMap<String, Option<Token>>,
 }
 
 impl Values {
@@ -20,16 +21,19 @@ impl Values {
         self.by_token.get(token)
     }
 
-    /// The token whose value this surrogate is for: a whole string's text, or a whole number's.
-    pub fn of_surrogate(&self, surrogate: &str) -> Option<&Token> {
-        self.by_surrogate.get(surrogate)
+    /// The token whose value this surrogate is for: a whole string's text, or a whole number's. None if it is for several.
+    pub fn of_surrogate(&self, surrogate: &str) -> Option<Token> {
+        *self.by_surrogate.get(surrogate)?
     }
 }
 
 impl Extend<Taken> for Values {
     fn extend<I: IntoIterator<Item = Taken>>(&mut self, all: I) {
         for Taken { token, surrogate, value } in all {
-            self.by_surrogate.extend(surrogate.map(|surrogate| (surrogate, token)));
+            if let Some(surrogate) = surrogate {
+                let known = self.by_surrogate.entry(surrogate).or_insert(Some(token));
+                *known = known.filter(|known| *known == token);
+            }
             self.by_token.insert(token, value);
         }
     }
@@ -131,8 +135,10 @@ impl<'a> Writer<'a> {
 
     /// The value of the object that begins at `at`, if it is one of a token and what was shown beside it.
     fn revealed(&self, at: usize) -> Option<&'a Value> {
-        let [one, other] = json::pair(self.text, at)?;
-        let ((_, token), (word, shown)) = if one.0 == "token" { (one, other) } else { (other, one) };
+        let (token, (word, shown)) = match json::pair(self.text, at)? {
+            [("token", token), other] | [other, ("token", token)] => (token, other),
+            _ => return None,
+        };
         let token = Token::parse(token.strip_prefix('"')?.strip_suffix('"')?.as_bytes())?;
         let class = token.class();
         let reveal = class.reveals().iter().find(|reveal| reveal.word() == word)?;
@@ -166,7 +172,7 @@ impl json::Reader for Writer<'_> {
             if string.escaped && !self.values.by_surrogate.is_empty() {
                 string.text(self.text, &mut read);
             }
-            self.values.of_surrogate(if string.escaped { &read } else { inner }).copied()
+            self.values.of_surrogate(if string.escaped { &read } else { inner })
         });
         match token {
             Some(token) => {
@@ -180,7 +186,7 @@ impl json::Reader for Writer<'_> {
 
     fn number(&mut self, number: Range<usize>) {
         let surrogate = self.values.of_surrogate(&self.text[number.clone()]);
-        if let Some(value) = surrogate.and_then(|token| self.values.get(token)) {
+        if let Some(value) = surrogate.and_then(|token| self.values.get(&token)) {
             self.put(number, value.json().as_bytes());
         }
     }
@@ -256,6 +262,7 @@ mod tests {
                 r#"[{"token":"T","domain":"example.com","x":1}]"#,
                 r#"[{"token":"ann@example.com","domain":"example.com","x":1}]"#,
             ),
+            (r#"[{"domain":"example.com","x":"T"}]"#, r#"[{"domain":"example.com","x":"ann@example.com"}]"#),
             (r#"[{"token":"T"}]"#, r#"[{"token":"ann@example.com"}]"#),
             (
                 r#"[{"token":"T","domain":["example.com"]}]"#,
@@ -284,10 +291,15 @@ mod tests {
             let token = Token::new(Class::Phone, &BITS[number]);
             Taken { token, surrogate: Some(surrogate.into()), value: Value::of_json(value).expect("JSON") }
         };
-        let values = Values::from_iter([entry(0, "+12125550123", r#""+49 1""#), entry(1, "900000000000001", "17")]);
+        let mut values = Values::from_iter([entry(0, "+12125550123", r#""+49 1""#), entry(1, "900000000000001", "17")]);
         let output = r#"["+12125550123","\u002b12125550123","call +12125550123",900000000000001,9000000000000010,"900000000000001",{"+12125550123":0}]"#;
         let expected = r#"["+49 1","+49 1","call +12125550123",17,9000000000000010,17,{"+12125550123":0}]"#;
         assert_eq!(restore(output.as_bytes(), &values, 1000).expect("an output"), expected.as_bytes());
+
+        // Two units of a run, whose outputs are reduced together: no value rather than another's.
+        values.extend([entry(1, "+12125550123", r#""+49 2""#)]);
+        let output = r#"["+12125550123",900000000000001]"#;
+        assert_eq!(restore(output.as_bytes(), &values, 1000).expect("an output"), br#"["+12125550123","+49 2"]"#);
     }
 
     #[test]

@@ -63,8 +63,9 @@ pub enum Untokenisable {
 
 /// Puts a text into canonical form.
 ///
-/// The same text has the same form whenever it is made with the same key. A key that is there several times is taken each time. Where a value
-/// cannot have a surrogate, being neither a string nor a number, it has a token.
+/// The same text has the same form whenever it is made with the same key. A key that is there several times is taken each time. A value that
+/// cannot have a surrogate, being neither a string nor a number, has a token; and so have an answer's, whose surrogates could be those of the
+/// input.
 ///
 /// # Errors
 /// [`Untokenisable`] says why there is none, and where.
@@ -78,8 +79,8 @@ pub fn tokenise(text: &[u8], places: &Places, mint: &Mint, source: Source) -> Re
     }
     // The reader says where it is no UTF-8.
     let shown = core::str::from_utf8(text).unwrap_or_default();
-    let reads_surrogates = places.fields.iter().any(|field| field.surrogate);
-    let in_the_open = InTheOpen { text: shown, surrogates: reads_surrogates.then(Surrogates::default), token: None };
+    let draws = source == Source::Input && places.fields.iter().any(|field| field.surrogate);
+    let in_the_open = InTheOpen { text: shown, surrogates: draws.then(Surrogates::default), token: None };
     let mut finder = Finder::new(shown, places, VALUES_MAX, in_the_open);
     json::read(text, &mut finder)?;
     let Finder { found, open, .. } = finder;
@@ -89,7 +90,7 @@ pub fn tokenise(text: &[u8], places: &Places, mint: &Mint, source: Source) -> Re
     if found.len() > VALUES_MAX {
         return Err(Untokenisable::TooManyValues);
     }
-    replace(shown, &found, &places.fields, mint, source, open.surrogates.unwrap_or_default())
+    replace(shown, &found, &places.fields, mint, source, open.surrogates)
 }
 
 fn replace(
@@ -98,7 +99,7 @@ fn replace(
     fields: &[Sensitive],
     mint: &Mint,
     source: Source,
-    mut surrogates: Surrogates,
+    mut surrogates: Option<Surrogates>,
 ) -> Result<Tokenised, Untokenisable> {
     let mut canonical = Vec::with_capacity(text.len() + found.len() * crate::token::BYTES);
     let mut taken = Vec::with_capacity(found.len());
@@ -112,7 +113,10 @@ fn replace(
         canonical.extend_from_slice(&text.as_bytes()[done..*start]);
         done = *end;
         let mut drawn = None;
-        if surrogate && (value.is_text() || value.is_number()) {
+        if surrogate
+            && (value.is_text() || value.is_number())
+            && let Some(surrogates) = &mut surrogates
+        {
             let random = mint.random(class, occurrence);
             let one = surrogates.draw(class, value.is_number(), random);
             let one = one.ok_or(Untokenisable::NoSurrogateLeft { class })?;
@@ -227,6 +231,17 @@ mod tests {
             r#"[number0, "number1", "number2", "number3"]"#,
             &["12", "\"12\"", "true", "[1]"],
         );
+    }
+
+    #[test]
+    fn answers_have_tokens_of_their_own() {
+        let fields: SensitiveFields =
+            serde_json::from_str(r#"[{"at":"/a","class":"phone","surrogate":true}]"#).expect("fits");
+        let of = |source| tokenise(br#"{"a":"+49 30 1"}"#, &Places::new(&fields), &mint(), source).expect("has a form");
+        let all = [Source::Input, Source::Answer { step: 0, call: 0 }, Source::Answer { step: 0, call: 1 }].map(of);
+        let tokens: BTreeSet<Token> = all.iter().map(|one| one.taken[0].token).collect();
+        assert_eq!(tokens.len(), all.len());
+        assert_eq!(all.map(|one| one.taken[0].surrogate.is_some()), [true, false, false]);
     }
 
     #[test]

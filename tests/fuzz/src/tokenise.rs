@@ -40,7 +40,8 @@ pub fn run(data: &[u8]) -> bool {
     match tokenised {
         Ok(tokenised) => {
             assert_ne!(is_json, Some(false), "serde_json does not read it");
-            keeps_its_promises(text, tokenised);
+            let exact = !fields.iter().any(|field| field.joinable);
+            keeps_its_promises(text, tokenised, exact);
             true
         }
         Err(refusal) => {
@@ -52,7 +53,8 @@ pub fn run(data: &[u8]) -> bool {
     }
 }
 
-fn keeps_its_promises(text: &[u8], Tokenised { text: canonical, taken }: Tokenised) {
+/// `exact` says whether every value has a token of its own: of equal ones that are written differently, one comes back.
+fn keeps_its_promises(text: &[u8], Tokenised { text: canonical, taken }: Tokenised, exact: bool) {
     let tokens: BTreeSet<_> = taken.iter().map(|taken| taken.token).collect();
     assert_eq!(tokens.len(), taken.len(), "one token for two values");
     assert!(find(&canonical).all(|(_, token)| tokens.contains(&token)), "a token that stands for nothing");
@@ -61,8 +63,14 @@ fn keeps_its_promises(text: &[u8], Tokenised { text: canonical, taken }: Tokenis
     assert!(find(&own).all(|(_, token)| !tokens.contains(&token)), "a worker sees a canonical token");
     let back = form.back(&UnitTokens::of([&canonical[..]])).canonical(own);
     assert_eq!(back.as_deref(), Ok(&canonical[..]), "another canonical form came back");
-    let restored = restore(&canonical, &Values::from_iter(taken), text.len());
-    assert_eq!(restored.as_deref(), Ok(text), "another text came back");
+    // An escape of six bytes can come back for one.
+    let restored = restore(&canonical, &Values::from_iter(taken), 6 * text.len()).unwrap();
+    if exact {
+        assert_eq!(restored, text, "another text came back");
+    } else {
+        let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+        assert_eq!(read(&restored), read(text), "another value came back");
+    }
 }
 
 fn mint() -> Mint {
@@ -80,5 +88,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         " \"dtk1\" ",
     ];
     let seed = |text: &str| [fields.as_bytes(), b"\0", text.as_bytes()].concat();
-    texts.map(seed).into_iter().chain([b"[{\"at\":\"\",\"class\":\"secret\"}]\0 {}\n".to_vec()]).collect()
+    texts
+        .map(seed)
+        .into_iter()
+        .chain([b"[{\"at\":\"$..*\",\"class\":\"secret\"}]\0 [{}, \"\\ud83d\\ude00\", 1e3, null]\n".to_vec()])
+        .collect()
 }
