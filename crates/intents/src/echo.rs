@@ -9,7 +9,7 @@ use core::fmt;
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER};
 use zeroize::Zeroizing;
 
-/// Letters and digits that a value needs to be looked for at all. Shorter ones are met by chance, and guessed as easily.
+/// Characters that a value and a form need to be looked for at all. Shorter ones are met by chance, and guessed as easily.
 const CHARACTERS_MIN: usize = 4;
 /// Those that it needs to be looked for within something longer, or in parts.
 const WITHIN_MIN: usize = 6;
@@ -25,7 +25,7 @@ impl Live {
     pub fn of<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut forms = Vec::new();
         for value in values {
-            if plain(value).len() < CHARACTERS_MIN {
+            if value.chars().count() < CHARACTERS_MIN {
                 continue;
             }
             let backwards = Zeroizing::new(value.chars().rev().collect::<String>());
@@ -39,13 +39,14 @@ impl Live {
         Self(forms)
     }
 
-    /// Whether a text is one of the values, holds one, or is a part of one.
+    /// Whether a text is one of the values, holds one, or is a quarter of one and more.
     pub fn shows(&self, text: &str) -> bool {
         let text = plain(text);
         self.0.iter().any(|form| {
             **form == *text
                 || form.len() >= WITHIN_MIN && text.contains(&**form)
-                || text.len() >= WITHIN_MIN && form.contains(&*text)
+                // A word of a long text tells little, and is met by chance.
+                || text.len() >= WITHIN_MIN && 4 * text.len() >= form.len() && form.contains(&*text)
         })
     }
 }

@@ -189,7 +189,7 @@ pub struct Header {
     pub hole: Option<Hole>,
 }
 
-/// JSON in which any string may be put in. Numbers stay as they were written.
+/// JSON in which any string may be put in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Node {

@@ -21,6 +21,12 @@ fn with_manifest(manifest: &str, fields: &str) -> Vec<u8> {
     module(&format!(r#"{fields} (@custom "manyhands.manifest" "{escaped}")"#))
 }
 
+/// A manifest that declares one verb.
+fn with_verb(origin: &str) -> String {
+    let verb = format!(r#"{{"method":"GET","origin":"{origin}","path":"/","effect":"safe","budget":{{"per_run":1}}}}"#);
+    format!(r#"{{"name":"test","version":"1.0.0","abi":1,"verbs":{{"ask":{verb}}}}}"#)
+}
+
 fn module(fields: &str) -> Vec<u8> {
     wat::parse_str(format!("(module {fields})")).expect("the test's own text is WebAssembly")
 }
@@ -159,6 +165,12 @@ fn a_module_without_a_good_manifest_is_refused() {
         ),
     );
     refused(
+        &with(&with_verb("https://API.example.com")),
+        &format!(
+            "{place}: verb `ask`: origin: it is read as `https://api.example.com`; write it as it is read; change it in Cargo.toml"
+        ),
+    );
+    refused(
         &with(&format!(r#"{{"name":"test","version":"1.0.0","abi":1,"description":"{}"}}"#, "x".repeat(501))),
         &format!("{place}: the description is longer than 500 characters; say it in a sentence"),
     );
@@ -195,6 +207,20 @@ fn nothing_but_the_guest_abi_is_imported() {
         let module = job(&format!(r#"(import {import}) (func (export "manyhands_run"))"#));
         refused(&module, &format!("import `{name}`: {expected}"));
     }
+}
+
+#[test]
+fn who_calls_declares_what() {
+    let calls = r#"(import "manyhands_v1" "call" (func (param i32 i32) (result i32)))
+           (memory (export "memory") 1) (func (export "manyhands_run"))"#;
+    let verbs = with_verb("https://api.example.com");
+    assert_eq!(sealed(&with_manifest(&verbs, calls)).manifest.verbs.len(), 1);
+    refused(
+        &job(calls),
+        "import `manyhands_v1.call`: the module asks for calls, and its manifest declares no verbs; declare in Cargo.toml what it calls, under `verbs`, or do not call",
+    );
+    // Whoever declares and does not call yet harms nobody.
+    sealed(&with_manifest(&verbs, r#"(memory (export "memory") 1) (func (export "manyhands_run"))"#));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a target reports a broken promise by its panic, as a test does")]
 
 pub mod authorization;
+pub mod calls;
 pub mod client_message;
 pub mod form;
 pub mod join_link;
@@ -54,7 +55,7 @@ macro_rules! targets {
     };
 }
 targets! {
-    authorization client_message form join_link manifest module outbox parts sandbox sealing server_message settings
+    authorization calls client_message form join_link manifest module outbox parts sandbox sealing server_message settings
     statement store_log store_snapshot submission tokenise verifier
 }
 

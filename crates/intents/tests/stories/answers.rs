@@ -249,6 +249,7 @@ fn numbers_and_days_are_held_against_values_as_well() {
     let live = Live::of(["415-2368", "1984-03-01", "42", "Ann"]);
     assert!(live.shows("4152368") && live.shows("1984-03-01") && live.shows("19840301"));
     assert!(!live.shows("42") && !live.shows("ann"), "what is met by chance is not looked for");
+    assert!(Live::of(["Алексей"]).shows(&data_encoding::HEXLOWER.encode("Алексей".as_bytes())));
     assert!(!live.shows("order-17") && !live.shows("") && !live.shows("4152"));
 }
 

@@ -169,7 +169,7 @@ fn attack_9_what_was_put_in_is_not_looked_at_again() {
 }
 
 #[test]
-fn attack_24_nothing_is_longer_than_the_verb_allows() {
+fn nothing_is_longer_than_the_verb_allows() {
     let long = "x".repeat(70_000);
     assert_eq!(
         send(&format!("\"{long}\""), "Ann").expect_err("long"),

@@ -122,7 +122,7 @@ fn waits_grow_and_end() {
 }
 
 #[test]
-fn attack_14_a_key_that_may_be_forgotten_is_not_used_again() {
+fn a_key_that_may_be_forgotten_is_not_used_again() {
     let waiting = State::Waiting { attempts: attempts(1, Reach::InDoubt), due: Timestamp(1_000) };
     let claim =
         |state: &State, effect, hours: u64| word(state.next(&Event::Claim(fence(9)), effect, Timestamp(hours * HOUR)));

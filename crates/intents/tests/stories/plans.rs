@@ -31,7 +31,7 @@ fn a_job_without_verbs_never_speaks() {
 }
 
 #[test]
-fn attack_46_what_changes_a_call_changes_the_digest_and_nothing_else_does() {
+fn what_changes_a_call_changes_the_digest_and_nothing_else_does() {
     let approved = plan(&manifest()).digest();
     for (place, same) in [
         ("/version", json!("9.9.9")),
