@@ -2,7 +2,9 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
+use axum::http::header::{
+    ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+};
 use axum::response::Response;
 use manyhands_tests::browser::{BUTTON, ELEMENT, Kind, Volunteer};
 use manyhands_tests::{Coordinator, Site, jobs, until};
