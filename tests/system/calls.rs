@@ -68,7 +68,7 @@ async fn send(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> axum::
 }
 
 fn verbs(origin: &str, effect: &str) -> Value {
-    json!({
+    let mut verbs = json!({
         "lookup": {
             "method": "GET", "origin": origin, "path": "/v1/customers/{id}",
             "headers": { "authorization": "Bearer {secret:crm_key}" },
@@ -81,10 +81,13 @@ fn verbs(origin: &str, effect: &str) -> Value {
             "json": { "to": "{to}", "text": "{text}" },
             "slots": { "to": { "type": "id", "bytes_max": 64 }, "text": { "type": "text", "bytes_max": 200 } },
             "answer": { "message": { "at": "/id", "type": "id", "bytes_max": 64 } },
-            "effect": effect, "idempotency_header": "idempotency-key",
-            "budget": { "per_run": 20 }
+            "effect": effect, "budget": { "per_run": 20 }
         }
-    })
+    });
+    if effect == "keyed" {
+        verbs["send"]["idempotency_header"] = "idempotency-key".into();
+    }
+    verbs
 }
 
 /// A coordinator that may reach `site`, with a job that calls it, approved.
@@ -159,7 +162,7 @@ async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
     let site = api.start().await;
     let coordinator = coordinator(&site, "keyed", 0).await;
     let _runners = coordinator.runners(2).await;
-    let refused = b"[{\"fault\":\"refused\"}]\n".to_vec();
+    let refused = b"[{\"fault\":\"refused\"}]".to_vec();
     let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
     assert_eq!(coordinator.outputs(run.id).await, [refused.clone()]);
     assert_eq!(api.letters(), (0, 0));
@@ -168,7 +171,7 @@ async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
     let inputs: Vec<Vec<u8>> = (0..25).map(|number| letter(&format!("c{number}")).into_bytes()).collect();
     let run = coordinator.submit("caller", &inputs).await.expect("submitted");
     let outputs = coordinator.outputs(run.id).await;
-    let over = outputs.iter().filter(|output| **output == b"[{\"fault\":\"budget\"}]\n").count();
+    let over = outputs.iter().filter(|output| **output == b"[{\"fault\":\"budget\"}]").count();
     assert_eq!((over, api.letters()), (5, (20, 20)));
 
     // Taken back, and at once.
@@ -194,7 +197,7 @@ async fn attack_28_a_call_that_a_crash_interrupts_has_one_effect_where_keys_are_
     coordinator.restart().await;
     until("it is made again", async || (api.letters().1 == 2).then_some(())).await;
     api.0.answers.add_permits(1000);
-    let answered = b"[{\"status\":200,\"answer\":{\"message\":\"m-1\"}}]\n".to_vec();
+    let answered = b"[{\"status\":200,\"answer\":{\"message\":\"m-1\"}}]".to_vec();
     assert_eq!(coordinator.outputs(run.id).await, [answered]);
     assert_eq!(api.letters().0, 1, "with one and the same key");
 }
@@ -219,7 +222,7 @@ async fn attack_28_a_call_that_a_crash_interrupts_is_not_made_again_where_it_mus
     assert!(call.canonical.contains("\"to\":\"ann\""), "{}", call.canonical);
     let path = format!("/v1/calls/{}", call.id);
     put(&coordinator, &path, json!({ "found": "let_go" })).await;
-    assert_eq!(coordinator.outputs(run.id).await, [b"[{\"fault\":\"unknown\"}]\n".to_vec()]);
+    assert_eq!(coordinator.outputs(run.id).await, [b"[{\"fault\":\"unknown\"}]".to_vec()]);
     assert_eq!(api.letters(), (1, 1));
     let again = coordinator.request(Method::PUT, &path).json(&json!({ "found": "not_made" })).send().await;
     let again = again.expect("an answer");

@@ -905,7 +905,7 @@ fn stopped_it_gives_back_everything_and_waits_for_nobody() {
     let did = world.execute(1);
     assert_one_has(&did, "> done [1]");
     let did = world.tell(Input::Stop);
-    assert_eq!(did[..4], ["abort 2", "> back [2]", "save [1]", "> want 0"]);
+    assert_eq!(did[..4], ["> want 0", "abort 2", "> back [2]", "save [1]"]);
     assert_eq!(world.saved(), ["say left", "disconnect", "finished"], "without its receipt");
 }
 

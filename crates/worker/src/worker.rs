@@ -496,6 +496,8 @@ impl Worker {
             Input::Pause(why) => {
                 if self.paused.replace(why) != Some(why) {
                     self.say(Event::Paused(why));
+                    // First of all: what is given back while more is wanted comes back at once.
+                    self.ask_for_work();
                     self.give_back(|unit| why.is_at_once() || !unit.stage.is_running());
                 }
             }
@@ -509,12 +511,14 @@ impl Worker {
                     self.draining = Some(now.after(DRAIN_TIME));
                     let units = self.running;
                     self.say(Event::Draining { units });
+                    self.ask_for_work();
                     self.give_back(|unit| !unit.stage.is_running());
                 }
             }
             Input::Stop => {
                 self.draining = Some(now.after(STOP_TIME));
                 self.stopping = true;
+                self.ask_for_work();
                 self.give_back(|_| true);
             }
             Input::TimePassed => {}
