@@ -143,7 +143,7 @@ fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use manyhands_model::{Fuel, Outcome, RunId, UnitId, WorkerId};
+    use manyhands_model::{Fuel, Outcome, RunId, UnitId, Verdict, WorkerId};
     use manyhands_scheduler::{End, Replica};
     use manyhands_state::{Commit, MemoryStore};
 
