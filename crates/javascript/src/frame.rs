@@ -10,6 +10,10 @@
 //! `stop` says how the call came back: 0 it returned, 1 trapped, 2 aborted, 3 wrote more than it may, 4 the
 //! engine gave up.
 
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use manyhands_abi::{ABORT_OUTPUT, text};
 use manyhands_model::{Digest, Limits, Verdict};
 use manyhands_protocol::Entry;
@@ -138,6 +142,8 @@ impl<'a> Rest<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use manyhands_model::Fuel;
 
     use super::*;

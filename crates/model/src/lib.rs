@@ -2,8 +2,15 @@
 //!
 //! No behaviour beyond parsing, printing and arithmetic lives here, and nothing here can fail at run
 //! time except a parser. Start at [`manifest`] (what a job declares), then [`outcome`] (how one
-//! execution ends); [`id`], [`digest`], [`digits`] and [`quantity`] are the small change.
+//! execution ends); [`id`], [`digest`], [`digits`], [`array`] and [`quantity`] are the small change.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod array;
 pub mod digest;
 pub mod digits;
 pub mod id;

@@ -1,5 +1,7 @@
 //! What a job says about itself.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
@@ -155,6 +157,8 @@ pub struct Manifest {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]
