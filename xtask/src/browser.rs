@@ -14,8 +14,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const FLAGS: [&str; 2] = [
     // A hash without loops unrolled: there is one in a browser for each megabyte that it fetches.
     "--cfg sha2_backend_soft=\"compact\"",
-    // Small functions are inlined a little more readily than is best for the plain size: that is best in brotli.
-    "-C llvm-args=-inline-threshold=40",
+    // Once more by the linker, which knows what nobody outside calls: not the panic handler, so what it ignores is dropped.
+    "-C linker-plugin-lto",
 ];
 
 /// Builds the runtime for browsers, and lays everything that they fetch into `target/browser`.

@@ -2,7 +2,7 @@
 //!
 //! No behaviour beyond parsing, printing and arithmetic lives here, and nothing here can fail at run
 //! time except a parser. Start at [`manifest`] (what a job declares), then [`outcome`] (how one
-//! execution ends); [`id`], [`digest`], [`digits`], [`array`] and [`quantity`] are the small change.
+//! execution ends); [`id`], [`digest`], [`digits`], [`mod@array`] and [`quantity`] are the small change.
 
 #![no_std]
 

@@ -99,8 +99,8 @@ impl Link {
     }
 }
 
-/// Numbers that nobody foresees who does not know the seed: SHA-256 of the one before. Browsers have that hash in any case, and
-/// a generator of its own would be a twentieth of their runtime.
+/// Numbers that nobody foresees who does not know the seed: each the SHA-256 of the one before. Browsers have that hash in any
+/// case, and waiting times are no reason to fetch a generator besides.
 pub(crate) struct Random(Digest);
 
 impl Random {
