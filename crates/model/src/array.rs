@@ -31,3 +31,26 @@ impl<'de, const N: usize> Visitor<'de> for Array<N> {
         Ok(array)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::prelude::v1::*;
+
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Four(#[serde(deserialize_with = "super::deserialize")] [u8; 4]);
+
+    #[test]
+    fn what_serde_writes_is_read_and_nothing_else() {
+        let bytes = postcard::to_allocvec(&[1_u8, 2, 0, 255]).expect("serialises");
+        assert_eq!(postcard::from_bytes(&bytes), Ok(Four([1, 2, 0, 255])));
+        for cut in 0..bytes.len() {
+            assert!(postcard::from_bytes::<Four>(&bytes[..cut]).is_err(), "{cut}");
+        }
+        assert_eq!(serde_json::from_str::<Four>("[1,2,0,255]").expect("parses"), Four([1, 2, 0, 255]));
+        for text in ["[1,2,3]", "[1,2,3,4,5]", "[1,2,3,256]", "\"abcd\""] {
+            assert!(serde_json::from_str::<Four>(text).is_err(), "{text}");
+        }
+    }
+}
