@@ -4,6 +4,14 @@
 //! for and decides nothing: see `web/mind.js`. Guests run in Web Workers of their own (`web/slot.js`), which this code
 //! never enters; what they answer is read here.
 
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 use core::time::Duration;
 
 use manyhands_javascript::{Unit, frame};
@@ -15,6 +23,17 @@ use manyhands_worker::{
     Clock, Config, Effect, Event, Input, Key, Order, Pace, Parcel, Pause, Reason, Senses, Wishes, Worker,
 };
 use wasm_bindgen::prelude::*;
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
+/// Nobody could read what a panic says, so nothing of it is kept: the shell sees a trap.
+#[cfg(target_arch = "wasm32")]
+#[panic_handler]
+fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}
 
 #[wasm_bindgen]
 extern "C" {
@@ -78,15 +97,6 @@ pub fn accept(module: &str, bytes: &[u8]) -> Result<(), String> {
     manyhands_verifier::verify(bytes).map_err(|fault| fault.to_string())
 }
 
-/// The public half of a key of 32 secret bytes.
-///
-/// # Errors
-/// That there are not 32.
-#[wasm_bindgen]
-pub fn public_key(secret: &[u8]) -> Result<Vec<u8>, String> {
-    Ok(keypair(secret)?.public().0.to_vec())
-}
-
 fn keypair(secret: &[u8]) -> Result<Keypair, String> {
     secret.try_into().map(Keypair::from_seed).map_err(|_| "a key has 32 bytes".to_owned())
 }
@@ -94,7 +104,8 @@ fn keypair(secret: &[u8]) -> Result<Keypair, String> {
 /// A worker's mind and its shell.
 #[wasm_bindgen]
 pub struct Mind {
-    worker: Worker,
+    /// Ends with its Web Worker and never before, so nothing of it is ever taken apart.
+    worker: ManuallyDrop<Worker>,
     shell: Shell,
     clock: Clock,
     left: Vec<Parcel>,
@@ -142,6 +153,7 @@ impl Mind {
         });
         let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };
         let (clock, left, senses) = Default::default();
+        let worker = ManuallyDrop::new(worker);
         Ok(Self { worker, shell, clock, left, running: Vec::new(), wishes, senses, against: None })
     }
 

@@ -58,6 +58,9 @@ impl Asset {
     }
 }
 
+/// What a browser fetches after the click, in brotli, at most. It only grows by itself; whoever raises it says what for.
+const FETCHED_BYTES_MAX: usize = 72 << 10;
+
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 fn main() -> anyhow::Result<()> {
@@ -71,11 +74,15 @@ fn main() -> anyhow::Result<()> {
     bindgen.remove_name_section(true).remove_producers_section(true);
     let mut bound = bindgen.generate_output()?;
     let runtime = Asset::named("runtime", "wasm", "application/wasm", bound.wasm_mut().emit_wasm())?;
-    let mind = script(&[bound.js(), &read("store.js")?, &read("mind.js")?]);
+    let mind = script(&[&undocumented(bound.js()), &read("store.js")?, &read("mind.js")?]);
     let mind = Asset::named("mind", "js", SCRIPT, mind)?;
     let slot = script(&[manyhands_javascript::SCRIPT, &read("slot.js")?]);
     let slot = Asset::named("slot", "js", SCRIPT, slot)?;
     let pool = Asset::named("pool", "js", SCRIPT, script(&[&read("pool.js")?]))?;
+    let fetched: usize = [&runtime, &mind, &pool, &slot].iter().map(|asset| asset.brotli.len()).sum();
+    if fetched > FETCHED_BYTES_MAX {
+        bail!("a browser would fetch {fetched} bytes after the click, and {FETCHED_BYTES_MAX} are the most it may");
+    }
 
     let assets = json!({
         "mind": mind.reference(), "pool": pool.reference(), "slot": slot.reference(), "runtime": runtime.reference(),
@@ -103,6 +110,19 @@ fn replace(text: &str, what: &str, with: &str) -> anyhow::Result<String> {
 
 fn script(parts: &[&str]) -> Vec<u8> {
     squeeze(&parts.join("\n"), "//").into_bytes()
+}
+
+/// The glue without the documentation that it carries over from Rust, whose lines are all its own.
+fn undocumented(glue: &str) -> String {
+    let mut is_documentation = false;
+    let is_code = |line: &&str| {
+        let line = line.trim();
+        is_documentation |= line.starts_with("/**");
+        let is_code = !is_documentation;
+        is_documentation &= !line.ends_with("*/");
+        is_code
+    };
+    glue.lines().filter(is_code).collect::<Vec<_>>().join("\n")
 }
 
 /// Without lines that are only comments, and without indentation: what a browser does not need.

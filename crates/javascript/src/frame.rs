@@ -11,6 +11,10 @@
 //! engine gave up, 5 it asks for calls (the output is the request), 6 in a request that is too long, 7 too often. From
 //! step 1 on the input is a frame of `manyhands_abi::parts`: the input, and the answers to so many requests.
 
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use manyhands_abi::{ABORT_CALLS, ABORT_OUTPUT, text};
 use manyhands_model::{Digest, Limits, Verdict};
 use manyhands_protocol::Entry;
@@ -151,6 +155,8 @@ impl<'a> Rest<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use manyhands_model::Fuel;
 
     use super::*;

@@ -4,7 +4,16 @@
 //! that what is proven of the one holds for the other. [`frame`] is what it is asked and what it answers; how an
 //! execution ended is read by [`manyhands_verifier::ending`], as every runtime must.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 pub mod frame;
+
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use manyhands_model::{Limits, Outcome};
 use manyhands_protocol::Entry;

@@ -1,11 +1,13 @@
 //! Content addresses.
 
+use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+use crate::array;
 use crate::digits::HEX;
 
 /// SHA-256 (FIPS 180-4) of some bytes: the name under which they are stored, compared and signed.
@@ -15,16 +17,14 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// Hashes `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self::of_parts([bytes])
     }
 
     /// Hashes the concatenation of `parts` without building it.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Sha256::new();
-        for part in parts {
-            hasher.update(part);
-        }
-        Self(hasher.finalize().into())
+        parts.into_iter().for_each(|part| absorb(&mut hasher, part));
+        finish(hasher)
     }
 
     /// The bytes.
@@ -36,6 +36,16 @@ impl Digest {
     pub fn short(&self) -> String {
         HEX.write(&self.0[..6])
     }
+}
+
+// These two have no types to be chosen, so a program has them once.
+
+fn absorb(hasher: &mut Sha256, part: &[u8]) {
+    hasher.update(part);
+}
+
+fn finish(hasher: Sha256) -> Digest {
+    Digest(hasher.finalize().into())
 }
 
 impl fmt::Display for Digest {
@@ -72,16 +82,18 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+            let text = <alloc::borrow::Cow<'de, str>>::deserialize(deserializer)?;
             text.parse().map_err(de::Error::custom)
         } else {
-            <[u8; 32]>::deserialize(deserializer).map(Self)
+            array::deserialize(deserializer).map(Self)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     /// FIPS 180-4's example: the digest of `abc`.

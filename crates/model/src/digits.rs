@@ -1,5 +1,7 @@
 //! Bytes as text: hexadecimal, and base32 for names.
 
+use alloc::string::String;
+
 /// A way to write bytes as digits of so many bits, the highest first. The last digit is filled up with zeros.
 ///
 /// Each text stands for one row of bytes, and each row of bytes has one text.
@@ -65,6 +67,8 @@ impl Digits {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     /// RFC 4648, section 10, in lower case and without padding.

@@ -1,10 +1,12 @@
 //! Names of things. Each kind has its own type, its own prefix in text and 16 or 32 bytes in binary.
 
+use alloc::string::{String, ToString as _};
 use core::fmt;
 use core::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::array;
 use crate::digits::BASE32;
 
 /// Why a text is not an id.
@@ -79,10 +81,10 @@ macro_rules! id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 if deserializer.is_human_readable() {
-                    let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                    let text = <alloc::borrow::Cow<'de, str>>::deserialize(deserializer)?;
                     text.parse().map_err(de::Error::custom)
                 } else {
-                    <[u8; $bytes]>::deserialize(deserializer).map(Self)
+                    array::deserialize(deserializer).map(Self)
                 }
             }
         }
@@ -126,6 +128,8 @@ impl fmt::Display for UnitId {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]

@@ -1,13 +1,16 @@
 //! What a job says about itself.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::verb::Verbs;
-use crate::{Fuel, SensitiveFields};
+use crate::Fuel;
+#[cfg(feature = "manifest")]
+use crate::{SensitiveFields, Verbs};
 
 /// A job's version: SemVer 2.0, ordered. A published version is never replaced.
 pub type Version = semver::Version;
@@ -134,6 +137,7 @@ pub struct LimitOutOfRange {
 
 /// What a job declares. Travels as JSON in the module's custom section `manyhands.manifest`, so a job is
 /// one file.
+#[cfg(feature = "manifest")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -162,6 +166,8 @@ pub struct Manifest {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! How one execution of a unit ends.
 
+use alloc::string::String;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,10 @@
 //!
 //! A field has a [`Place`], a [`Class`] and what a worker may know of it all the same. [`SensitiveFields`] is a list that was checked.
 
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
 use core::str::FromStr;
@@ -569,6 +573,8 @@ const SLICE: &str = "slices are not taken; use `[*]`";
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString as _;
+
     use super::*;
 
     fn fields(json: &str) -> Result<SensitiveFields, String> {

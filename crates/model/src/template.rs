@@ -3,8 +3,12 @@
 //! A [`Template`] exists only of a verb that keeps every rule, so whoever fills one need not ask again. A slot is always a whole
 //! thing (a segment, a value, a string of JSON, the end of a header), so what is put there cannot become something else.
 
+use alloc::borrow::ToOwned as _;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Number, Value};

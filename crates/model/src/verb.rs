@@ -7,10 +7,13 @@
 //! This is what a manifest says, in texts. [`Template`](crate::template::Template) is what was read from them, and the only
 //! thing that can be filled.
 
+use alloc::borrow::ToOwned as _;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

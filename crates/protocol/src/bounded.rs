@@ -3,6 +3,7 @@
 //! An element may take one byte of a frame and a hundred in memory, so a list is refused while it is read as
 //! soon as it holds more than it may, and nothing is set aside for what only says that it will come.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 

@@ -15,6 +15,12 @@
 //!   │ ◀─ Receipts, once they are on disk ─────── │
 //! ```
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 mod bounded;
 pub mod message;
 pub mod statement;

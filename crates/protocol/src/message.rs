@@ -1,5 +1,7 @@
 //! What travels over one connection.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ pub const LIST_MAX: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
     /// To be signed by the worker.
+    #[serde(deserialize_with = "manyhands_model::array::deserialize")]
     pub nonce: [u8; 32],
     /// The coordinator's root key; the worker knows its fingerprint from the join link.
     pub root: PublicKey,
@@ -193,6 +196,8 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is signed. Each of these can be shown to a third party.
 
+use alloc::vec::Vec;
+
 use manyhands_model::{Digest, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, Version, WorkerId};
 use manyhands_signing::{Dated, PublicKey, Statement, Validity};
 use serde::{Deserialize, Serialize};
@@ -84,13 +86,14 @@ pub struct Task {
     /// request.
     pub input: Digest,
     /// The seed; the same for all replicas of a unit.
+    #[serde(deserialize_with = "manyhands_model::array::deserialize")]
     pub seed: [u8; 32],
 }
 
 /// By this the coordinator knows a lease that it gave out, even if it forgot: a code that it alone can make,
 /// over the worker, the run, the module, the lease's name and the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket(pub [u8; 16]);
+pub struct Ticket(#[serde(deserialize_with = "manyhands_model::array::deserialize")] pub [u8; 16]);
 
 /// Permission to execute one unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +170,7 @@ impl Statement for Reports {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
     /// The coordinator's challenge; a greeting cannot be used twice.
+    #[serde(deserialize_with = "manyhands_model::array::deserialize")]
     pub nonce: [u8; 32],
     /// The coordinator's root key; a greeting cannot be passed on to another coordinator.
     pub coordinator: PublicKey,

@@ -1,5 +1,6 @@
 //! Keys, signatures and the short names that people compare.
 
+use alloc::string::{String, ToString as _};
 use core::fmt;
 use core::str::FromStr;
 
@@ -13,7 +14,7 @@ use crate::mac::MacKey;
 
 /// An ed25519 public key, as it travels; whether its bytes are a usable key shows when it verifies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PublicKey(pub [u8; 32]);
+pub struct PublicKey(#[serde(deserialize_with = "manyhands_model::array::deserialize")] pub [u8; 32]);
 
 impl PublicKey {
     /// The short name that people compare and that join links carry.
@@ -100,10 +101,13 @@ impl From<Fingerprint> for String {
 
 /// An ed25519 signature: R and s (RFC 8032, 5.1.6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Signature([u8; 32], [u8; 32]);
+pub struct Signature(
+    #[serde(deserialize_with = "manyhands_model::array::deserialize")] [u8; 32],
+    #[serde(deserialize_with = "manyhands_model::array::deserialize")] [u8; 32],
+);
 
 impl Signature {
-    fn to_bytes(self) -> [u8; 64] {
+    pub(crate) fn to_bytes(self) -> [u8; 64] {
         let mut bytes = [0; 64];
         bytes[..32].copy_from_slice(&self.0);
         bytes[32..].copy_from_slice(&self.1);
@@ -165,6 +169,8 @@ impl fmt::Debug for Keypair {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]

@@ -9,6 +9,12 @@
 //!
 //! Random bytes and the time are arguments. Start at [`signed`], then [`trust`].
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 pub mod key;
 pub mod mac;
 pub mod signed;

@@ -49,6 +49,8 @@ impl fmt::Debug for MacKey {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]

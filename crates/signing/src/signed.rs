@@ -1,5 +1,6 @@
 //! Statements with a signature under them.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -20,13 +21,19 @@ pub trait Statement: Serialize + DeserializeOwned {
 
 /// A statement as it travels. Nothing in it can be read before it is verified.
 #[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
+#[serde(bound = "", transparent)]
 pub struct Signed<T> {
+    envelope: Envelope,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> T>,
+}
+
+/// What is the same for every kind of statement, so that programs have its code once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Envelope {
     signer: PublicKey,
     payload: Bytes,
     signature: Signature,
-    #[serde(skip)]
-    kind: PhantomData<fn() -> T>,
 }
 
 /// A statement that is about to be signed, by a key that may lie where nobody can read it.
@@ -83,7 +90,7 @@ pub enum Untrusted {
         what: &'static str,
     },
     /// It is too late, or the clock is wrong.
-    #[error("{what}: expired at {expired_at:?}, now is {now:?}; if that is wrong, set this computer's clock")]
+    #[error("{what}: expired {} ms after 1970, now it is {} ms; if that is wrong, set this computer's clock", expired_at.0, now.0)]
     Expired {
         /// The statement's domain.
         what: &'static str,
@@ -93,7 +100,7 @@ pub enum Untrusted {
         now: Timestamp,
     },
     /// It is too early, or the clock is wrong.
-    #[error("{what}: valid from {issued_at:?}, now is {now:?}; set this computer's clock")]
+    #[error("{what}: valid from {} ms after 1970, now it is {} ms; set this computer's clock", issued_at.0, now.0)]
     NotYetValid {
         /// The statement's domain.
         what: &'static str,
@@ -112,6 +119,20 @@ pub enum Untrusted {
     },
 }
 
+impl Envelope {
+    fn check(&self, what: &'static str, expected: PublicKey) -> Result<(), Untrusted> {
+        if self.signer != expected {
+            let (signer, expected) = (self.signer.fingerprint(), expected.fingerprint());
+            return Err(Untrusted::WrongSigner { what, signer, expected });
+        }
+        if self.signer.verifies(&message(what, &self.payload), &self.signature) {
+            Ok(())
+        } else {
+            Err(Untrusted::BadSignature { what })
+        }
+    }
+}
+
 impl<T: Statement> Signed<T> {
     /// Signs `statement` with `keypair`.
     pub fn new(keypair: &Keypair, statement: &T) -> Self {
@@ -125,17 +146,10 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`Untrusted::WrongSigner`], [`Untrusted::BadSignature`] or [`Untrusted::Unreadable`].
     pub fn verify(&self, expected: PublicKey) -> Result<Verified<T>, Untrusted> {
-        let what = T::DOMAIN;
-        if self.signer != expected {
-            let (signer, expected) = (self.signer.fingerprint(), expected.fingerprint());
-            return Err(Untrusted::WrongSigner { what, signer, expected });
-        }
-        if !self.signer.verifies(&message::<T>(&self.payload), &self.signature) {
-            return Err(Untrusted::BadSignature { what });
-        }
-        match postcard::take_from_bytes(&self.payload) {
-            Ok((statement, [])) => Ok(Verified { statement, signer: self.signer }),
-            _ => Err(Untrusted::Unreadable { what }),
+        self.envelope.check(T::DOMAIN, expected)?;
+        match postcard::take_from_bytes(&self.envelope.payload) {
+            Ok((statement, [])) => Ok(Verified { statement, signer: expected }),
+            _ => Err(Untrusted::Unreadable { what: T::DOMAIN }),
         }
     }
 
@@ -144,25 +158,25 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`Untrusted::BadSignature`] or [`Untrusted::Unreadable`].
     pub fn verify_any(&self) -> Result<Verified<T>, Untrusted> {
-        self.verify(self.signer)
+        self.verify(self.envelope.signer)
     }
 }
 
 impl<T> Signed<T> {
     /// Who claims to have signed. A claim until it is verified.
     pub const fn signer(&self) -> PublicKey {
-        self.signer
+        self.envelope.signer
     }
 
     /// Bytes of the statement.
     pub fn bytes(&self) -> usize {
-        self.payload.len()
+        self.envelope.payload.len()
     }
 
     /// Names this statement together with its signature.
     pub fn digest(&self) -> Digest {
-        let signature = postcard::to_allocvec(&self.signature).unwrap_or_default();
-        Digest::of_parts([&self.signer.0[..], &signature, &self.payload])
+        let Envelope { signer, payload, signature } = &self.envelope;
+        Digest::of_parts([&signer.0[..], &signature.to_bytes(), payload])
     }
 }
 
@@ -176,33 +190,29 @@ impl<T: Statement> Draft<T> {
 
     /// The bytes that the key signs (Ed25519, RFC 8032).
     pub fn message(&self) -> Vec<u8> {
-        message::<T>(&self.payload)
+        message(T::DOMAIN, &self.payload)
     }
 
     /// The statement with `signer`'s signature over [`Draft::message`]. Whether it fits is for its readers to see.
     pub fn signed(self, signer: PublicKey, signature: Signature) -> Signed<T> {
-        Signed { signer, payload: self.payload, signature, kind: PhantomData }
+        Signed { envelope: Envelope { signer, payload: self.payload, signature }, kind: PhantomData }
     }
 }
 
 /// What is really signed: domain and payload, unambiguously joined.
-fn message<T: Statement>(payload: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(T::DOMAIN.len() + 1 + payload.len());
-    message.extend_from_slice(T::DOMAIN.as_bytes());
-    message.push(0);
-    message.extend_from_slice(payload);
-    message
+fn message(domain: &str, payload: &[u8]) -> Vec<u8> {
+    [domain.as_bytes(), &[0], payload].concat()
 }
 
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
-        Self { signer: self.signer, payload: self.payload.clone(), signature: self.signature, kind: PhantomData }
+        Self { envelope: self.envelope.clone(), kind: PhantomData }
     }
 }
 
 impl<T> PartialEq for Signed<T> {
     fn eq(&self, other: &Self) -> bool {
-        (self.signer, &self.payload, self.signature) == (other.signer, &other.payload, other.signature)
+        self.envelope == other.envelope
     }
 }
 
@@ -210,7 +220,7 @@ impl<T> Eq for Signed<T> {}
 
 impl<T: Statement> fmt::Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signed<{}>(by {}, {})", T::DOMAIN, self.signer, self.digest().short())
+        write!(f, "Signed<{}>(by {}, {})", T::DOMAIN, self.signer(), self.digest().short())
     }
 }
 
@@ -248,6 +258,8 @@ impl<T: fmt::Debug> fmt::Debug for Verified<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -296,12 +308,12 @@ mod tests {
         // The neutral element: under lax verification R = 0·B, s = 0 would fit every message.
         let mut neutral = [0; 32];
         neutral[0] = 1;
-        let forged: Signed<Note> = Signed {
+        let envelope = Envelope {
             signer: PublicKey(neutral),
             payload: postcard::to_allocvec(&Note("x".into(), 1)).expect("serialises").into(),
             signature: postcard::from_bytes(&[&neutral[..], &[0; 32]].concat()).expect("64 bytes"),
-            kind: PhantomData,
         };
+        let forged: Signed<Note> = Signed { envelope, kind: PhantomData };
         assert!(matches!(forged.verify_any(), Err(Untrusted::BadSignature { .. })));
     }
 }

@@ -4,6 +4,7 @@
 //! and a date after which it is stale. Signing keys can so be rotated and revoked, and old releases
 //! withdrawn, without touching any worker.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use manyhands_model::{Digest, JobName, Timestamp};
@@ -113,19 +114,20 @@ impl KeyRing {
     /// # Errors
     /// Any [`Untrusted`].
     pub fn verify<T: Dated>(&self, signed: &Signed<T>, now: Timestamp) -> Result<Verified<T>, Untrusted> {
-        let what = T::DOMAIN;
         let signer = signed.signer();
-        match self.list.keys.iter().find(|trusted| trusted.key == signer) {
-            None => return Err(Untrusted::UnknownKey { what, signer: signer.fingerprint() }),
-            Some(TrustedKey { revoked: true, .. }) => {
-                return Err(Untrusted::RevokedKey { what, signer: signer.fingerprint() });
-            }
-            Some(_) => {}
-        }
+        self.knows(T::DOMAIN, signer)?;
         let verified = signed.verify(signer)?;
         self.list.validity.check(TrustList::DOMAIN, now)?;
-        verified.validity().check(what, now)?;
+        verified.validity().check(T::DOMAIN, now)?;
         Ok(verified)
+    }
+
+    fn knows(&self, what: &'static str, signer: PublicKey) -> Result<(), Untrusted> {
+        match self.list.keys.iter().find(|trusted| trusted.key == signer) {
+            None => Err(Untrusted::UnknownKey { what, signer: signer.fingerprint() }),
+            Some(TrustedKey { revoked: true, .. }) => Err(Untrusted::RevokedKey { what, signer: signer.fingerprint() }),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The list's version, to be remembered durably.
@@ -142,6 +144,8 @@ impl KeyRing {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
     use crate::key::Keypair;
 

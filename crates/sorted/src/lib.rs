@@ -3,6 +3,15 @@
 //! The standard library's is quicker where there are millions of entries, and every pair of types for which it is used adds some nine
 //! kilobytes to a WebAssembly module. This one adds less than one.
 
+#![no_std]
+
+extern crate alloc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+#[cfg(test)]
+extern crate std;
+
 /// Entries that are moved to make room for one more, at most.
 const RUN_MAX: usize = 128;
 
@@ -134,6 +143,7 @@ impl<K, V> Sorted<K, V> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::prelude::v1::*;
 
     use rand_chacha::ChaCha8Rng;
     use rand_core::{Rng as _, SeedableRng as _};

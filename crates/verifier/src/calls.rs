@@ -1,5 +1,8 @@
 //! Who calls whom, and how deep that goes.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use manyhands_sorted::Sorted;
 
 use crate::module::Module;

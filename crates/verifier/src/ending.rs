@@ -61,6 +61,8 @@ pub fn outcome(fuel: Fuel, stop: Stop, meter: i64, cause: i32) -> Result<Outcome
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     const FRESH: i64 = 16_000;

@@ -4,6 +4,8 @@
 //! as much in functions that use vectors. Real frames differ by engine and tier; measured over the worst of them,
 //! [`BUDGET`] of this unit is at most one megabyte, the stack that a browser's worker has.
 
+use alloc::vec::Vec;
+
 use wasmparser::{BlockType, FuncType, ValType};
 
 use crate::module::Module;

@@ -8,6 +8,12 @@
 //! Absent on purpose: engines, and the sealer. Whoever lends a computer runs this and need not believe
 //! whoever sealed the module.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 pub mod calls;
 pub mod cost;
 pub mod ending;

@@ -1,6 +1,8 @@
 //! A module as verifier and sealer see it.
 
-use std::ops::Range;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use manyhands_abi::NAMESPACE;
 use wasmparser::{BinaryReader, ExternalKind, FuncType, FunctionBody, MemoryType, ValType};

@@ -1,5 +1,7 @@
 //! Bytes of a module, read one number after the other.
 
+use alloc::vec::Vec;
+
 use wasmparser::{BlockType, FuncType, ValType};
 
 /// Why bytes are not WebAssembly, or not as much of it as jobs may use.
@@ -157,13 +159,18 @@ impl<'a> Reader<'a> {
 
     /// As many as it says first. Nothing is set aside for what only says that it will come.
     pub(crate) fn list<T>(&mut self, one: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
-        let count = self.u32()?;
-        (0..count).map(|_| one(self)).collect()
+        let mut list = Vec::new();
+        for _ in 0..self.u32()? {
+            list.push(one(self)?);
+        }
+        Ok(list)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     #[test]

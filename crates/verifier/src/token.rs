@@ -4,6 +4,9 @@
 //! The set is closed: WebAssembly 2.0 without references. What an opcode of any other proposal is followed by is not known here, so
 //! nothing behind one can be read. `tests/parser.rs` compares all of this with a parser of somebody else's.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use wasmparser::{BlockType, FuncType, FunctionBody, Operator, ValType};
 
 use crate::cost;

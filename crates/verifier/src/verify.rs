@@ -10,6 +10,12 @@
 //! Stack is checked over the whole module: every cycle of calls has a function that counts, for as much as the
 //! deepest row of calls takes that begins with it.
 
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 
 use manyhands_abi::{
@@ -51,9 +57,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl From<Malformed> for Fault {
+impl From<Malformed> for Box<Fault> {
     fn from(Malformed { offset, reason }: Malformed) -> Self {
-        Self { function: None, offset, reason: reason.to_owned() }
+        Self::new(Fault { function: None, offset, reason: reason.to_owned() })
     }
 }
 
@@ -62,6 +68,13 @@ impl From<Malformed> for Fault {
 /// # Errors
 /// [`Fault`]: the first thing that is not as it should be.
 pub fn verify(bytes: &[u8]) -> Result<(), Fault> {
+    checked(bytes).map_err(|fault| *fault)
+}
+
+/// A fault is one word on its way, since nearly nothing has one.
+type Checked<T = ()> = Result<T, Box<Fault>>;
+
+fn checked(bytes: &[u8]) -> Checked {
     let module = Module::read(bytes)?;
     let (meter, cause, stack) = border(&module)?;
     let mut verifier = Verifier {
@@ -86,8 +99,8 @@ pub fn verify(bytes: &[u8]) -> Result<(), Fault> {
 }
 
 /// Checks imports and exports; returns the meter's and the cause's index and the stack that is there.
-fn border(module: &Module<'_>) -> Result<(u32, u32, u64), Fault> {
-    let fault = |reason: String| Fault { function: None, offset: 0, reason };
+fn border(module: &Module<'_>) -> Checked<(u32, u32, u64)> {
+    let fault = |reason: String| Box::new(Fault { function: None, offset: 0, reason });
     if let Some(name) = module.foreign {
         return Err(fault(format!("it imports `{name}`, which is no function of `{NAMESPACE}`")));
     }
@@ -177,7 +190,7 @@ struct Verifier<'a> {
 
 impl Verifier<'_> {
     /// Tells by how a function begins and ends where it finds the meter. If that is mistaken, the rest will not fit.
-    fn meter_of(&self, at: usize) -> Result<Meter, Fault> {
+    fn meter_of(&self, at: usize) -> Checked<Meter> {
         let code = &self.module.bodies[at];
         let begins = Tokens::read_first(code, 6)?.all;
         let ty = self.module.type_of(self.module.imported() + at as u32);
@@ -190,7 +203,7 @@ impl Verifier<'_> {
     }
 
     /// Functions that others than the module's own code call pay for themselves.
-    fn entries(&self) -> Result<(), Fault> {
+    fn entries(&self) -> Checked {
         for function in self.module.entries() {
             let defined = function.checked_sub(self.module.imported());
             let at = defined.unwrap_or(u32::MAX) as usize;
@@ -198,17 +211,17 @@ impl Verifier<'_> {
                 (Some(Meter::Global), _) | (Some(Meter::Nowhere), Some(Known::Costs(0))) => {}
                 _ => {
                     let reason = "it can be called from outside and does not pay for itself".to_owned();
-                    return Err(Fault { function: Some(function), offset: 0, reason });
+                    return Err(Box::new(Fault { function: Some(function), offset: 0, reason }));
                 }
             }
         }
         Ok(())
     }
 
-    fn stack(&self, there: u64) -> Result<(), Fault> {
+    fn stack(&self, there: u64) -> Checked {
         let fault = |at: usize, reason: &str| {
             let function = Some(self.module.imported() + at as u32);
-            Fault { function, offset: self.module.bodies[at].range().start, reason: reason.to_owned() }
+            Box::new(Fault { function, offset: self.module.bodies[at].range().start, reason: reason.to_owned() })
         };
         let heads: Vec<bool> = self.stacks.iter().map(|stack| *stack > 0).collect();
         let chains = self
@@ -232,14 +245,14 @@ impl Verifier<'_> {
     }
 
     /// Goes through a function, if that was not done.
-    fn function(&mut self, at: usize, row: u32) -> Result<Known, Fault> {
+    fn function(&mut self, at: usize, row: u32) -> Checked<Known> {
         match self.known[at] {
             Known::Nothing => {}
             known => return Ok(known),
         }
         let code = &self.module.bodies[at];
         let function = self.module.imported() + at as u32;
-        let located = |fault: Fault| Fault { function: Some(function), ..fault };
+        let located = |fault: Box<Fault>| Box::new(Fault { function: Some(function), ..*fault });
         self.known[at] = Known::Open;
         let ty = self.module.type_of(function);
         let tokens = Tokens::read(code).map_err(|error| located(error.into()))?;
@@ -359,10 +372,10 @@ struct Scan<'a, 'b, 'm> {
 }
 
 impl<'a> Scan<'a, '_, '_> {
-    fn fault<T>(&self, reason: &str) -> Result<T, Fault> {
+    fn fault<T>(&self, reason: &str) -> Checked<T> {
         let at = self.next.min(self.tokens.all.len().saturating_sub(1));
         let offset = self.tokens.all.get(at).map_or(0, |token| token.offset as usize);
-        Err(Fault { function: None, offset, reason: reason.to_owned() })
+        Err(Box::new(Fault { function: None, offset, reason: reason.to_owned() }))
     }
 
     /// What comes after so many other instructions.
@@ -372,15 +385,22 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// Instructions in a row. Behind the last one come some that are allowed nowhere.
     fn from<const COUNT: usize>(&self, at: usize) -> [Kind; COUNT] {
-        let tokens = self.tokens.all.get(at..).unwrap_or_default();
-        std::array::from_fn(|at| tokens.get(at).map_or(Kind::Nothing, |token| token.kind))
+        let mut kinds = [Kind::Nothing; COUNT];
+        self.copy(at, &mut kinds);
+        kinds
+    }
+
+    fn copy(&self, at: usize, kinds: &mut [Kind]) {
+        for (kind, token) in kinds.iter_mut().zip(self.tokens.all.get(at..).unwrap_or_default()) {
+            *kind = token.kind;
+        }
     }
 
     fn is_over(&self) -> bool {
         self.next >= self.tokens.all.len()
     }
 
-    fn body(&mut self, looks: bool) -> Result<(), Fault> {
+    fn body(&mut self, looks: bool) -> Checked {
         let looks = looks && self.pays;
         if looks {
             let [Kind::Block(BlockType::Empty), Kind::Block(_)] = self.ahead(0) else {
@@ -424,7 +444,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// What comes before a function's own code. What is not here is charged like anything else.
-    fn entry(&mut self) -> Result<(), Fault> {
+    fn entry(&mut self) -> Checked {
         let [source, Kind::I64Const(charge)] = self.ahead(0) else { return Ok(()) };
         if source != self.source() || charge & STACK_MASK == 0 {
             return Ok(());
@@ -456,7 +476,7 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
-    fn pay(&mut self, charge: i64) -> Result<(), Fault> {
+    fn pay(&mut self, charge: i64) -> Checked {
         let units = charge >> METER_STACK_BITS;
         if charge < 0 || charge & STACK_MASK != 0 || units.unsigned_abs() > cost::CHARGE_MAX {
             return self.fault("it pays a sum that is none");
@@ -478,7 +498,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// One instruction, or one of the sequences that work with the meter.
-    fn instruction(&mut self) -> Result<(), Fault> {
+    fn instruction(&mut self) -> Checked {
         let Some(token) = self.tokens.all.get(self.next) else { return Ok(()) };
         let Some(state) = self.live else { return self.dead(token) };
         match token.kind {
@@ -534,7 +554,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// Code that is never reached, which may hold anything.
-    fn dead(&mut self, token: &Token) -> Result<(), Fault> {
+    fn dead(&mut self, token: &Token) -> Checked {
         let was_inside = self.operands.inside_dead();
         self.operands.step(self.verifier.module, token);
         self.next += 1;
@@ -549,7 +569,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// A sequence that begins with the meter: something is paid, or it is written back or read again.
-    fn sequence(&mut self, state: State) -> Result<(), Fault> {
+    fn sequence(&mut self, state: State) -> Checked {
         if !self.pays {
             return self.fault("it works with a meter that others pay for");
         }
@@ -608,7 +628,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// A call that passes the meter, and gets it back.
-    fn passes(&mut self, state: State, function: u32, local: u32) -> Result<(), Fault> {
+    fn passes(&mut self, state: State, function: u32, local: u32) -> Checked {
         let module = self.verifier.module;
         let called = function.checked_sub(module.imported()).map(|at| at as usize);
         if called.and_then(|at| self.verifier.meters.get(at)) != Some(&Meter::Passed) {
@@ -632,7 +652,7 @@ impl<'a> Scan<'a, '_, '_> {
     /// The loop that comes next is paid for as a whole: for as many steps as lead from `local` to `bound`. If all is multiplied by
     /// the inverse, a step is a power of two, so their number is a division by that; modulo 2³², and 2³² instead of none. It
     /// must leave no rest, or the steps would never meet the bound.
-    fn count(&mut self, bound: Kind, local: u32) -> Result<(), Fault> {
+    fn count(&mut self, bound: Kind, local: u32) -> Checked {
         let [
             Kind::I32Const(inverse),
             Kind::I32Mul,
@@ -686,7 +706,7 @@ impl<'a> Scan<'a, '_, '_> {
 
     /// The end of a loop that is paid for, and the only place where it may write to what it counts with: one step, and back to its
     /// head unless that was the last. Behind an earlier end it could make a second step, and pass its bound.
-    fn step(&mut self, state: State, token: &Token) -> Result<(), Fault> {
+    fn step(&mut self, state: State, token: &Token) -> Checked {
         let next = self.next;
         let [other, from, by, Kind::I32Add, to] = self.from(next.saturating_sub(4)) else {
             return self.fault("it writes to what a loop counts with");
@@ -709,7 +729,7 @@ impl<'a> Scan<'a, '_, '_> {
         self.own(state, token)
     }
 
-    fn spend(&mut self, mut state: State, units: u64) -> Result<(), Fault> {
+    fn spend(&mut self, mut state: State, units: u64) -> Checked {
         state.paid = state.paid.saturating_sub(i64::try_from(units).unwrap_or(i64::MAX));
         self.poorest = self.poorest.min(state.paid);
         self.live = Some(state);
@@ -724,7 +744,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// Looks whether any fuel is left of what is being kept in the local.
-    fn look(&mut self) -> Result<(), Fault> {
+    fn look(&mut self) -> Checked {
         let [Kind::I64Const(0), Kind::I64LtS, Kind::BrIf(relative_depth)] = self.ahead(1) else {
             return self.fault("it pays and does not look whether anything is left");
         };
@@ -751,7 +771,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// A length is kept, and paid for.
-    fn length(&mut self, state: State, local: u32) -> Result<(), Fault> {
+    fn length(&mut self, state: State, local: u32) -> Checked {
         const UNIT: i64 = -(cost::LENGTH_PER_UNIT as i64);
         const SHIFT: i64 = METER_STACK_BITS as i64 - cost::LENGTH_PER_UNIT.ilog2() as i64;
         let [from] = self.ahead(1);
@@ -780,8 +800,8 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// One of the function's own instructions.
-    fn own(&mut self, state: State, token: &Token) -> Result<(), Fault> {
-        let length_paid = std::mem::take(&mut self.length_paid);
+    fn own(&mut self, state: State, token: &Token) -> Checked {
+        let length_paid = core::mem::take(&mut self.length_paid);
         let mut units = u64::from(token.cost);
         let mut after = state;
         match token.kind {
@@ -828,7 +848,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// What a call of this function costs whoever calls it.
-    fn callee(&mut self, at: usize) -> Result<Known, Fault> {
+    fn callee(&mut self, at: usize) -> Checked<Known> {
         match self.verifier.known.get(at) {
             Some(Known::Nothing) if self.row < ROW_MAX => self.verifier.function(at, self.row + 1),
             Some(Known::Pays) => Ok(Known::Pays),
@@ -838,7 +858,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// A call of a function that pays for itself.
-    fn calls(&mut self, state: State) -> Result<State, Fault> {
+    fn calls(&mut self, state: State) -> Checked<State> {
         if !self.pays {
             return self.fault("it calls others and does not pay for itself");
         }
@@ -851,7 +871,7 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(State { local: false, ..state })
     }
 
-    fn control(&mut self, state: State, token: &Token) -> Result<(), Fault> {
+    fn control(&mut self, state: State, token: &Token) -> Checked {
         match token.kind {
             // Most of all instructions.
             Kind::Plain | Kind::LocalGet(_) | Kind::I32Const(_) => {}
@@ -913,7 +933,7 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
-    fn branch(&mut self, state: State, depth: u32) -> Result<(), Fault> {
+    fn branch(&mut self, state: State, depth: u32) -> Checked {
         let Some(at) = self.blocks.len().checked_sub(depth as usize + 1) else {
             return self.fault("it branches out of its code");
         };
@@ -952,7 +972,7 @@ impl<'a> Scan<'a, '_, '_> {
         }
     }
 
-    fn otherwise(&mut self) -> Result<(), Fault> {
+    fn otherwise(&mut self) -> Checked {
         let live = self.live;
         let Some(block) = self.blocks.last_mut() else { return self.fault("an `else` without an `if`") };
         if let Some(state) = live {
@@ -963,7 +983,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// The end of a function that looks or that was passed the meter: what is left is given back, and what ran out is said.
-    fn end(&mut self) -> Result<(), Fault> {
+    fn end(&mut self) -> Checked {
         // Where nobody comes, everything is true.
         self.leave(self.live.unwrap_or(State { paid: 0, global: true, local: true }))?;
         if !self.dry {
@@ -998,7 +1018,7 @@ impl<'a> Scan<'a, '_, '_> {
     }
 
     /// The cause is on the stack: it is kept, and that is the end of the block.
-    fn says(&mut self) -> Result<(), Fault> {
+    fn says(&mut self) -> Checked {
         if self.ahead(0) != [Kind::GlobalSet(self.verifier.cause), Kind::Unreachable, Kind::End] {
             return self.fault("it does not end as it should");
         }
@@ -1006,12 +1026,12 @@ impl<'a> Scan<'a, '_, '_> {
         Ok(())
     }
 
-    fn ended(&mut self) -> Result<(), Fault> {
+    fn ended(&mut self) -> Checked {
         if self.is_over() { Ok(()) } else { self.fault("it does not end as it should") }
     }
 
     /// Whoever leaves has given the stack back, and hands the newest meter over.
-    fn leave(&mut self, state: State) -> Result<(), Fault> {
+    fn leave(&mut self, state: State) -> Checked {
         let [from] = self.ahead(0);
         match self.is_newest(from, state) {
             Some(true) => {}

@@ -1,6 +1,7 @@
 //! What the worker believes, and why it believes a grant.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, Limits, Timestamp, WorkerId};

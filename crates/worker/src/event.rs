@@ -1,5 +1,6 @@
 //! What a volunteer might want to know.
 
+use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 

@@ -11,6 +11,12 @@
 //! Start at [`Input`] and [`Effect`], then [`Worker`]; `belief` says what is executed at all, `link` when a
 //! connection is tried and given up, `wishes` when its volunteer wants it to work.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 mod belief;
 mod clock;
 mod event;

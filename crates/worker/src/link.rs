@@ -8,10 +8,8 @@
 
 use core::time::Duration;
 
-use manyhands_model::Timestamp;
 use manyhands_model::quantity::milliseconds;
-use rand_chacha::ChaCha20Rng;
-use rand_core::Rng as _;
+use manyhands_model::{Digest, Timestamp};
 
 /// Time for the coordinator to greet, and to take the worker on.
 pub(crate) const GREETING_TIME: Duration = Duration::from_secs(20);
@@ -101,6 +99,22 @@ impl Link {
     }
 }
 
+/// Numbers that nobody foresees who does not know the seed: each the SHA-256 of the one before. Browsers have that hash in any
+/// case, and waiting times are no reason to fetch a generator besides.
+pub(crate) struct Random(Digest);
+
+impl Random {
+    pub(crate) const fn new(seed: [u8; 32]) -> Self {
+        Self(Digest(seed))
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 = Digest::of(self.0.as_bytes());
+        let [a, b, c, d, ..] = self.0.0;
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
 /// Waits that grow, and differ from worker to worker.
 ///
 /// Full jitter (Brooker, "Exponential Backoff And Jitter", 2015): those who lost their connection together
@@ -119,11 +133,11 @@ impl BackOff {
 
     /// How long to wait after one more failure: at most `shortest` after the first, and at most twice as long
     /// after each more.
-    pub(crate) fn next(&mut self, random: &mut ChaCha20Rng) -> Duration {
+    pub(crate) fn next(&mut self, random: &mut Random) -> Duration {
         let ceiling = self.longest.min(self.shortest.saturating_mul(1 << self.failures.min(16)));
         self.failures = self.failures.saturating_add(1);
         // Never nothing: a failure that is immediate would keep a processor busy.
-        let millis = milliseconds(ceiling).saturating_mul(random.next_u32().into()) >> u32::BITS;
+        let millis = milliseconds(ceiling).saturating_mul(random.next().into()) >> u32::BITS;
         Duration::from_millis(millis).max(self.shortest / 5)
     }
 

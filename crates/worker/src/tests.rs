@@ -1,6 +1,10 @@
 //! Stories of one worker, told by what it does.
 
 use core::time::Duration;
+use std::borrow::ToOwned as _;
+use std::string::{String, ToString as _};
+use std::vec::Vec;
+use std::{format, vec};
 
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};

@@ -64,6 +64,8 @@ impl Wishes {
 
 #[cfg(test)]
 mod tests {
+    use std::prelude::v1::*;
+
     use super::*;
 
     const ANYTIME: Wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };

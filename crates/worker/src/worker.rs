@@ -11,9 +11,13 @@
 //! What is executed at about the same time is signed and sent together, as a [`Parcel`]. A parcel that would be
 //! a pity to lose is put on disk as well: one that took a while, or that nobody acknowledges.
 
+use alloc::borrow::ToOwned as _;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
-use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_model::quantity::milliseconds;
@@ -25,12 +29,10 @@ use manyhands_protocol::{
 use manyhands_signing::trust::CLOCK_SKEW_MAX;
 use manyhands_signing::{Draft, Fingerprint, Keypair, PublicKey, Signature, Signed, TrustList, Untrusted};
 use manyhands_sorted::{Sorted, SortedSet};
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
 
 use crate::belief::{Belief, Terms, Unfit, Work};
 use crate::event::{Event, Pause, Refusal};
-use crate::link::{BackOff, Due, GREETING_TIME, Link};
+use crate::link::{BackOff, Due, GREETING_TIME, Link, Random};
 
 /// Waits before the next try to connect.
 const RECONNECT: BackOff = BackOff::new(Duration::from_millis(500), Duration::from_secs(60));
@@ -364,15 +366,15 @@ pub struct Worker {
     key: Key,
     body: Body,
     is_watched: bool,
-    random: ChaCha20Rng,
+    random: Random,
     /// The latest moment that it was told.
     now: Timestamp,
     link: Link,
     reconnect: BackOff,
     belief: Belief,
     /// Modules that the shell has ready, the one that was not used for longest first.
-    modules: VecDeque<Digest>,
-    fetching: SortedSet<Digest>,
+    modules: Vec<Digest>,
+    fetching: Vec<Digest>,
     units: Sorted<LeaseId, Unit>,
     /// When the leases of those end.
     deadlines: SortedSet<(Timestamp, LeaseId)>,
@@ -421,13 +423,13 @@ impl Worker {
             key,
             body,
             is_watched,
-            random: ChaCha20Rng::from_seed(seed),
+            random: Random::new(seed),
             now: Timestamp::default(),
             link: Link::Down(None),
             reconnect: RECONNECT,
             belief: Belief::new(me, pinned, trust_version),
-            modules: VecDeque::new(),
-            fetching: SortedSet::default(),
+            modules: Vec::new(),
+            fetching: Vec::new(),
             units: Sorted::default(),
             deadlines: SortedSet::default(),
             running: 0,
@@ -481,9 +483,9 @@ impl Worker {
             Input::Frame(message) => self.frame(now, message),
             Input::ModuleReady(module) => self.module_ready(module),
             Input::ModuleFailed(module, reason) => {
-                self.fetching.remove(&module);
+                self.has_fetched(module);
                 let waits = |unit: &Unit| unit.module() == module && unit.stage == Stage::NeedsModule;
-                let waiting = self.units_with(waits);
+                let waiting = self.units_with(&waits);
                 self.fail(now, &waiting, &reason);
             }
             Input::Executed { lease, result } => self.executed(now, lease, result),
@@ -498,7 +500,7 @@ impl Worker {
                     self.say(Event::Paused(why));
                     // First of all: what is given back while more is wanted comes back at once.
                     self.ask_for_work();
-                    self.give_back(|unit| why.is_at_once() || !unit.stage.is_running());
+                    self.give_back(&|unit| why.is_at_once() || !unit.stage.is_running());
                 }
             }
             Input::Resume => {
@@ -512,14 +514,14 @@ impl Worker {
                     let units = self.running;
                     self.say(Event::Draining { units });
                     self.ask_for_work();
-                    self.give_back(|unit| !unit.stage.is_running());
+                    self.give_back(&|unit| !unit.stage.is_running());
                 }
             }
             Input::Stop => {
                 self.draining = Some(now.after(STOP_TIME));
                 self.stopping = true;
                 self.ask_for_work();
-                self.give_back(|_| true);
+                self.give_back(&|_| true);
             }
             Input::TimePassed => {}
         }
@@ -752,7 +754,7 @@ impl Worker {
             self.effects.push_back(Effect::RememberTrust(version));
         }
         let belief = &self.belief;
-        let doubted = self.units_with(|unit| !belief.upholds(now, &unit.terms));
+        let doubted = self.units_with(&|unit| !belief.upholds(now, &unit.terms));
         if !doubted.is_empty() {
             self.say(Event::Refused(Refusal::Withdrawn));
             self.give_back_these(doubted);
@@ -804,7 +806,8 @@ impl Worker {
                 continue;
             }
             let stage = if self.modules.contains(&module) { Stage::Ready } else { Stage::NeedsModule };
-            if stage == Stage::NeedsModule && self.fetching.insert(module, ()).is_none() {
+            if stage == Stage::NeedsModule && !self.fetching.contains(&module) {
+                self.fetching.push(module);
                 self.effects.push_back(Effect::FetchModule { module, bytes: terms.module_bytes });
             }
             self.deadlines.insert((terms.leases.validity.expires_at, id), ());
@@ -828,26 +831,28 @@ impl Worker {
     }
 
     fn module_ready(&mut self, module: Digest) {
-        if self.fetching.remove(&module).is_none() {
+        if !self.has_fetched(module) {
             return;
         }
-        self.modules.push_back(module);
+        self.modules.push(module);
         for unit in self.units.values_mut() {
             if unit.module() == module && unit.stage == Stage::NeedsModule {
                 unit.stage = Stage::Ready;
             }
         }
         if self.modules.len() > MODULES_MAX {
-            let mut needed = SortedSet::default();
-            for unit in self.units.values() {
-                needed.insert(unit.module(), ());
-            }
-            if let Some(at) = self.modules.iter().position(|module| !needed.contains(module))
-                && let Some(unused) = self.modules.remove(at)
-            {
+            let needed = |module: &Digest| self.units.values().any(|unit| unit.module() == *module);
+            if let Some(at) = self.modules.iter().position(|module| !needed(module)) {
+                let unused = self.modules.remove(at);
                 self.effects.push_back(Effect::ForgetModule(unused));
             }
         }
+    }
+
+    /// Whether this module was being fetched; it is not any more.
+    fn has_fetched(&mut self, module: Digest) -> bool {
+        let at = self.fetching.iter().position(|fetching| *fetching == module);
+        at.map(|at| self.fetching.swap_remove(at)).is_some()
     }
 
     fn run_ready(&mut self, now: Timestamp) {
@@ -865,7 +870,7 @@ impl Worker {
             let order = Order { lease: id, unit: name, module, entry, step, input, seed, limits };
             if let Some(at) = self.modules.iter().position(|module| *module == order.module) {
                 self.modules.remove(at);
-                self.modules.push_back(order.module);
+                self.modules.push(order.module);
             }
             self.say(started);
             self.effects.push_back(Effect::Execute(order));
@@ -1027,7 +1032,7 @@ impl Worker {
         Some(unit)
     }
 
-    fn give_back(&mut self, which: impl Fn(&Unit) -> bool) {
+    fn give_back(&mut self, which: &dyn Fn(&Unit) -> bool) {
         self.give_back_these(self.units_with(which));
     }
 
@@ -1055,7 +1060,7 @@ impl Worker {
             }
         }
         if let Some((first, ())) = running.iter().nth(self.slots()) {
-            self.give_back(|unit| since(unit).is_some_and(|since| (since, unit.lease.id) >= *first));
+            self.give_back(&|unit| since(unit).is_some_and(|since| (since, unit.lease.id) >= *first));
         }
     }
 
@@ -1114,7 +1119,7 @@ impl Worker {
     fn end_if_drained(&mut self, now: Timestamp) {
         let Some(until) = self.draining else { return };
         if now >= until {
-            self.give_back(|_| true);
+            self.give_back(&|_| true);
         }
         // Without a connection, what is on disk here waits for the next start.
         let may_wait = self.stopping || !self.link.is_up();
@@ -1129,7 +1134,7 @@ impl Worker {
         }
     }
 
-    fn units_with(&self, fits: impl Fn(&Unit) -> bool) -> Vec<LeaseId> {
+    fn units_with(&self, fits: &dyn Fn(&Unit) -> bool) -> Vec<LeaseId> {
         self.units.iter().filter(|(_, unit)| fits(unit)).map(|(id, _)| *id).collect()
     }
 }
