@@ -35,4 +35,5 @@
         (call $output_write (i32.const 0x10000) (local.get $bytes))
         (local.set $kind (i32.sub (local.get $kind) (i32.const 1)))
         (br $next))))
-  (@custom "manyhands.manifest" "{\"name\":\"calls\",\"version\":\"0.1.0\",\"abi\":1,\"codec\":\"raw\"}"))
+  (@custom "manyhands.manifest"
+    "{\"name\":\"calls\",\"version\":\"0.1.0\",\"abi\":1,\"codec\":\"raw\",\"verbs\":{\"a\":{\"method\":\"GET\",\"origin\":\"https://example.com\",\"path\":\"/\",\"effect\":\"safe\",\"budget\":{\"per_run\":1}}}}"))
