@@ -164,7 +164,7 @@ async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
     let _runners = coordinator.runners(2).await;
     let refused = b"[{\"fault\":\"refused\"}]".to_vec();
     let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
-    assert_eq!(coordinator.outputs(run.id).await, [refused.clone()]);
+    assert_eq!(coordinator.outputs(run.id).await, std::slice::from_ref(&refused));
     assert_eq!(api.letters(), (0, 0));
 
     approve(&coordinator, &site.origin()).await;
