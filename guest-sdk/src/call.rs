@@ -101,7 +101,7 @@ pub fn call_all<'a, S: Serialize, T: DeserializeOwned>(
         },
     );
     let read: Vec<Answered<T>> = must(json::decode(&answers), "the answers are not what the job expects");
-    assert_eq!(read.len(), calls.len(), "there are as many answers as calls");
+    assert_eq!(read.len(), calls.len(), "the request was refused as a whole; ask for at most 64 calls at once");
     read.into_iter().map(Answered::settle).collect()
 }
 

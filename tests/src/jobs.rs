@@ -169,7 +169,7 @@ pub fn caller(name: &str, verbs: serde_json::Value) -> Job {
         (import "manyhands_v1" "input_len" (func $input_len (result i32)))
         (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
         (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
-        (import "manyhands_v1" "call" (func $call (param i32 i32) (result i32)))
+        (import "manyhands_v1" "call_all" (func $call (param i32 i32) (result i32)))
         (import "manyhands_v1" "answer_read" (func $answer_read (param i32 i32 i32)))
         (memory (export "memory") 16)
         (func (export "manyhands_run") (local $at i32) (local $end i32) (local $line i32) (local $bytes i32)

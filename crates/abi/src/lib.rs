@@ -58,8 +58,8 @@ pub const LOG: &str = "log";
 pub const PROGRESS: &str = "progress";
 /// `abort(code, from, bytes)`, does not return
 pub const ABORT: &str = "abort";
-/// `call(from, bytes) -> bytes` of the answers; does not return before they exist
-pub const CALL: &str = "call";
+/// `call_all(from, bytes) -> bytes` of the answers; does not return before they exist
+pub const CALL: &str = "call_all";
 /// `answer_read(to, offset, bytes)`
 pub const ANSWER_READ: &str = "answer_read";
 

@@ -49,7 +49,7 @@ function execute(module, request, progress, more = () => ({})) {
       if (output.length + written.length > outputBytesMax) throw new Left(OUTPUT_TOO_LONG);
       output.push(written);
     },
-    call: (from, bytes) => {
+    call_all: (from, bytes) => {
       const asks = guest(from, bytes);
       if (asks.length > CALLS_BYTES_MAX) throw new Left(CALLS_TOO_LONG);
       asked += 1;

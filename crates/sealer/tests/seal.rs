@@ -211,7 +211,7 @@ fn nothing_but_the_guest_abi_is_imported() {
 
 #[test]
 fn who_calls_declares_what() {
-    let calls = r#"(import "manyhands_v1" "call" (func (param i32 i32) (result i32)))
+    let calls = r#"(import "manyhands_v1" "call_all" (func (param i32 i32) (result i32)))
            (memory (export "memory") 1) (func (export "manyhands_run"))"#;
     let verbs = with_verb("https://api.example.com");
     assert_eq!(sealed(&with_manifest(&verbs, calls)).manifest.verbs.len(), 1);

@@ -18,7 +18,7 @@ mod import {
         pub(super) fn log(level: u32, from: *const u8, bytes: usize);
         pub(super) safe fn progress(permille: u32);
         pub(super) fn abort(code: u32, from: *const u8, bytes: usize) -> !;
-        pub(super) fn call(from: *const u8, bytes: usize) -> usize;
+        pub(super) fn call_all(from: *const u8, bytes: usize) -> usize;
         pub(super) fn answer_read(to: *mut u8, offset: usize, bytes: usize);
     }
 }
@@ -78,7 +78,7 @@ pub fn abort(code: u32, message: &str) -> ! {
 /// The answers to a request for calls; ends the execution if there are none yet.
 pub(crate) fn call(request: &[u8]) -> Vec<u8> {
     // SAFETY: the runtime only reads, and only `request`.
-    let mut answers = vec![0; unsafe { import::call(request.as_ptr(), request.len()) }];
+    let mut answers = vec![0; unsafe { import::call_all(request.as_ptr(), request.len()) }];
     // SAFETY: the runtime writes exactly `answers.len()` bytes, and `answers` has that many.
     unsafe { import::answer_read(answers.as_mut_ptr(), 0, answers.len()) };
     answers

@@ -5,26 +5,30 @@
 //! is told. A task that is lost in a crash begins anew from what is written: the scheduler asks for the calls of every unit that waits for
 //! them, and no call is made twice for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use http::{HeaderName, HeaderValue, Method};
+use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_addresses::Origin;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
-    Event, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Plan, State, admit, fill, give_back, hear,
-    reserve,
+    Day, Event, Exhausted, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Plan, State, admit, fill,
+    give_back, hear, reserve,
 };
 use manyhands_model::template::Origin as Target;
 use manyhands_model::{Class, Digest, IntentId, Name, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
@@ -35,6 +39,8 @@ use crate::vault::{Vault, VaultError};
 
 /// Calls that are made at once.
 const CALLS_AT_ONCE: usize = 256;
+/// What a frame takes for another part, and for being one.
+const FRAMING_BYTES: usize = 12;
 /// How often a task that waits looks whether its run still wants it.
 const LOOK: Duration = Duration::from_secs(5);
 /// How soon a request is tried again whose records cannot be read or written.
@@ -54,6 +60,8 @@ pub struct Parts {
     pub clock: Clock,
     /// How long a call of which nobody knows whether it was made waits for the operator.
     pub unknown_time: Duration,
+    /// Once it is cancelled, no call is begun any more.
+    pub stop: CancellationToken,
 }
 
 /// Makes calls. Cheap to clone.
@@ -66,8 +74,11 @@ struct Inner {
     start: u64,
     claims: AtomicU64,
     turns: Semaphore,
-    /// Budgets are counted by one at a time.
-    counting: tokio::sync::Mutex<()>,
+    /// What is known of calls is changed by one at a time, who reads it first.
+    changing: tokio::sync::Mutex<()>,
+    sending: Sending,
+    /// One for each request.
+    tasks: TaskTracker,
     /// Told when an operator settled or approved something.
     settled: Notify,
     plans: Mutex<BTreeMap<Digest, Arc<Plan>>>,
@@ -85,6 +96,9 @@ pub enum CallsError {
     /// What must be there is not.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// Nobody could read the unit's input with so many answers.
+    #[error("input and answers together are longer than {INPUT_BYTES_MAX} bytes; ask for less, or divide the unit")]
+    TooLong,
 }
 
 /// Why an operator's word about a call changes nothing.
@@ -110,6 +124,16 @@ pub enum Found {
     LetGo,
 }
 
+/// Intents that are being sent, or whose outcome is being written.
+#[derive(Default)]
+struct Sending(Mutex<BTreeSet<IntentId>>);
+
+impl Sending {
+    fn all(&self) -> MutexGuard<'_, BTreeSet<IntentId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What became of a request.
 enum Made {
     /// Its answers are written.
@@ -133,25 +157,53 @@ impl Calls {
             start,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
-            counting: tokio::sync::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            sending: Sending::default(),
+            tasks: TaskTracker::new(),
             settled: Notify::new(),
             plans: Mutex::default(),
         })))
     }
 
-    /// Makes the calls of a request, and returns what the scheduler is to be told, if anything.
-    pub async fn answer(&self, unit: UnitId, step: u32, request: Digest) -> Option<Input> {
+    /// Makes the calls of a request, then tells what the scheduler is to hear of it, if anything.
+    pub fn begin<F: Future<Output = ()> + Send>(
+        &self,
+        unit: UnitId,
+        step: u32,
+        request: Digest,
+        tell: impl FnOnce(Input) -> F + Send + 'static,
+    ) {
+        let calls = self.clone();
+        self.0.tasks.spawn(async move {
+            if let Some(input) = calls.answer(unit, step, request).await {
+                tell(input).await;
+            }
+        });
+    }
+
+    /// Waits until no call is on its way any more. To be asked once [`Parts::stop`] is cancelled.
+    pub async fn ended(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    async fn answer(&self, unit: UnitId, step: u32, request: Digest) -> Option<Input> {
         loop {
             match self.make(unit, step, request).await {
                 Ok(Made::Answered) => return Some(Input::Answered { unit, step }),
                 Ok(Made::Unwanted) => return None,
-                Err(CallsError::Missing(what)) => {
-                    error!(%unit, step, what, "calls cannot be made; the unit is given up");
+                Err(error @ (CallsError::Missing(_) | CallsError::TooLong))
+                | Err(
+                    error @ CallsError::Records(
+                        RecordError::Missing(_) | RecordError::Foreign(_) | RecordError::Blob(_),
+                    ),
+                ) => {
+                    error!(%unit, step, %error, "calls cannot be made; the unit is given up");
                     return Some(Input::InputImpossible(unit));
                 }
                 Err(error) => {
                     warn!(%unit, step, %error, "calls cannot be made now; trying again");
-                    tokio::time::sleep(RECORDS_PAUSE).await;
+                    self.0.parts.stop.run_until_cancelled(tokio::time::sleep(RECORDS_PAUSE)).await?;
                 }
             }
         }
@@ -162,6 +214,7 @@ impl Calls {
     /// # Errors
     /// [`SettleError`].
     pub async fn settle(&self, id: IntentId, found: Found) -> Result<(), SettleError> {
+        let _alone = self.0.changing.lock().await;
         let call = self.blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
         let event = match found {
             Found::NotMade => Event::NotMade,
@@ -188,7 +241,7 @@ impl Calls {
     /// # Errors
     /// Any [`RecordError`].
     pub async fn decide(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
-        let _alone = self.0.counting.lock().await;
+        let _alone = self.0.changing.lock().await;
         let mut writes = Writes::default();
         decision(&mut writes);
         self.blocking(move |records| records.commit(writes)).await
@@ -245,7 +298,8 @@ impl Calls {
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
         let request = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
-        let tokens = UnitTokens::of([&material[..]]);
+        let (tokens, material_bytes) = (UnitTokens::of([&material[..]]), material.len());
+        drop(material);
         let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
         let heard = match admit(&request, plan.catalogue(), &tokens) {
             Err(error) => {
@@ -269,7 +323,11 @@ impl Calls {
                 }
             }
         };
-        let content = parts.records.content(Bytes::from(answers(&heard))).await?;
+        let answers = answers(&heard);
+        if material_bytes + answers.len() + FRAMING_BYTES > INPUT_BYTES_MAX {
+            return Err(CallsError::TooLong);
+        }
+        let content = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
         writes.answers(unit, step, &content);
         self.blocking(move |records| records.commit(writes)).await?;
@@ -295,16 +353,23 @@ impl Calls {
     ) -> Result<Option<Vec<Heard>>, CallsError> {
         loop {
             let settled = self.0.settled.notified();
-            let now = self.0.parts.clock.now();
-            let values = self.values(scope).await?;
-            let claimed = self.claim(run, plan, lives, &values, now).await?;
-            let mut sending = Vec::with_capacity(claimed.len());
-            for Claimed { at, fence, outgoing } in claimed {
-                sending.push(async move { (at, fence, self.send(outgoing).await) });
+            if self.0.parts.stop.is_cancelled() {
+                return Ok(None);
             }
-            let over = futures::future::join_all(sending).await;
-            self.note(plan, scope, lives, &values, over).await?;
-
+            // Before they are claimed: what is claimed is sent at once.
+            let due = lives.iter().flatten().filter(|life| self.is_due(life)).count();
+            if due > 0 {
+                // It is never closed.
+                let _turns = self.0.turns.acquire_many(u32::try_from(due).unwrap_or(1)).await;
+                let values = self.values(scope).await?;
+                let claimed = self.claim(run, plan, lives, &values).await?;
+                let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
+                while let Some((at, fence, ended)) = sending.next().await {
+                    if let Some(Ok(life)) = lives.get_mut(at) {
+                        self.note(run, plan, scope, life, &values, fence, ended).await;
+                    }
+                }
+            }
             let heard: Option<Vec<Heard>> = lives
                 .iter()
                 .map(|life| match life {
@@ -323,12 +388,25 @@ impl Calls {
             let now = self.0.parts.clock.now();
             let due = lives.iter().flatten().filter_map(|life| life.call.state.due()).min();
             let wait = due.map_or(LOOK, |due| due.since(now)).min(LOOK);
-            // Whichever comes first: it is looked at either way.
-            let _timeout = timeout(wait, settled).await;
+            tokio::select! {
+                () = settled => {}
+                () = tokio::time::sleep(wait) => {}
+                () = self.0.parts.stop.cancelled() => return Ok(None),
+            }
             for life in lives.iter_mut().flatten() {
                 let known = self.life(scope, life.call.step, life.call.intent.clone()).await?;
                 *life = known;
             }
+        }
+    }
+
+    /// Whether something is to be done about an intent now.
+    fn is_due(&self, life: &Life) -> bool {
+        let now = self.0.parts.clock.now();
+        match life.call.state {
+            State::Claimed { .. } => !self.0.sending.all().contains(&life.id),
+            State::Unknown { since, .. } => now.since(since) >= self.0.parts.unknown_time,
+            _ => life.call.state.due().is_some_and(|due| due <= now),
         }
     }
 
@@ -341,13 +419,15 @@ impl Calls {
         for (token, sealed) in sealed {
             match vault.unseal(scope, &token, &sealed) {
                 Ok(value) => values.know(token, value),
-                Err(error) => warn!(%unit, %error, "a value is left out"),
+                Err(VaultError::Sealed) => warn!(%unit, "a value does not open and is left out"),
+                Err(error) => return Err(error.into()),
             }
         }
         for (name, secret) in secrets {
             match vault.unseal_secret(&name, &secret.origin, &secret.sealed) {
                 Ok(value) => drop(values.secrets.insert(name, (secret.origin, value))),
-                Err(error) => warn!(%name, %error, "a secret is left out"),
+                Err(VaultError::Sealed) => warn!(%name, "a secret does not open and is left out"),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(values)
@@ -360,153 +440,220 @@ impl Calls {
         plan: &Plan,
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
-        now: Timestamp,
     ) -> Result<Vec<Claimed>, CallsError> {
-        let _alone = self.0.counting.lock().await;
+        let _alone = self.0.changing.lock().await;
         let digest = plan.digest();
         let approved = self.blocking(move |records| records.approval(digest)).await?.is_some();
-        let mut writes = Writes::default();
+        let now = self.0.parts.clock.now();
         let (mut changed, mut claimed) = (Vec::new(), Vec::new());
-        let mut spent: BTreeMap<Name, (u64, manyhands_intents::Day)> = BTreeMap::new();
+        let mut spent = Spent::default();
         for (at, life) in lives.iter_mut().enumerate() {
             let Ok(life) = life else { continue };
+            // Another task, or the operator, may have been here meanwhile.
+            let id = life.id;
+            if let Some(known) = self.blocking(move |records| records.call(id)).await? {
+                life.call = known;
+            }
+            let is_due = self.is_due(life);
             let call = &mut life.call;
             let Some(known) = plan.catalogue().get(call.intent.verb.as_str()) else { continue };
+            if !is_due {
+                continue;
+            }
             let effect = known.verb.effect;
-            let before = call.state.clone();
-            if let Ok(state) = call.state.next(&Event::Restart(self.0.start), effect, now) {
-                call.state = state;
-            }
-            if let State::Unknown { since, .. } = call.state
-                && now.since(since) >= self.0.parts.unknown_time
-                && let Ok(state) = call.state.next(&Event::LetGo, effect, now)
-            {
-                call.state = state;
-            }
-            if call.state.due().is_some_and(|due| due <= now) {
-                let key = self.0.parts.vault.calls().of(&life.id, &known.template.origin);
-                let ready = if approved {
-                    fill(known, &call.intent, &values.values, |origin, name| values.secret(origin, name), &key)
-                        .map_err(Some)
-                } else {
-                    Err(None)
-                };
-                let event = match ready {
+            // Of an earlier process, or of one whose word was lost: nobody sends it any more.
+            let stale = match &call.state {
+                State::Claimed { attempts } if attempts.fence.start < self.0.start => {
+                    Some(Event::Restart(self.0.start))
+                }
+                State::Claimed { attempts } => Some(Event::Over(attempts.fence, Outcome::PerhapsSent)),
+                State::Unknown { .. } => Some(Event::LetGo),
+                _ => None,
+            };
+            let event = match stale {
+                Some(event) => event,
+                None => match self.ready(known, call, values, id, approved)? {
                     Err(why) => {
-                        let why = why.map_or_else(|| "its plan is not approved".to_owned(), |why| why.to_string());
                         info!(unit = %call.unit, verb = %call.intent.verb, why, "a call was refused");
                         Event::Refuse(Fault::Refused)
                     }
-                    Ok(outgoing) => {
-                        if !spent.contains_key(&call.intent.verb) {
-                            let (id, job, verb) = (run.spec.id, run.spec.job.clone(), call.intent.verb.clone());
-                            let known = self.blocking(move |records| records.spent(id, &job, &verb)).await?;
-                            spent.insert(call.intent.verb.clone(), known);
+                    Ok(outgoing) => match self.reserve(run, known, call, &mut spent, now).await? {
+                        Err(exhausted) => {
+                            info!(unit = %call.unit, verb = %call.intent.verb, %exhausted, "a call was refused");
+                            Event::Refuse(Fault::Budget)
                         }
-                        let (of_run, day) = spent.entry(call.intent.verb.clone()).or_default();
-                        let reserved = match &call.reservation {
-                            Some(reservation) => Ok(reservation.clone()),
-                            None => reserve(&known.verb.budget, of_run, day, now),
-                        };
-                        match reserved {
-                            Ok(reservation) => {
-                                call.reservation = Some(reservation);
-                                let claim = self.0.claims.fetch_add(1, Ordering::Relaxed);
-                                let fence = Fence { start: self.0.start, claim };
-                                claimed.push(Claimed { at, fence, outgoing });
-                                Event::Claim(fence)
-                            }
-                            Err(exhausted) => {
-                                info!(unit = %call.unit, verb = %call.intent.verb, %exhausted, "a call was refused");
-                                Event::Refuse(Fault::Budget)
-                            }
+                        Ok(()) => {
+                            let claim = self.0.claims.fetch_add(1, Ordering::Relaxed);
+                            let fence = Fence { start: self.0.start, claim };
+                            claimed.push(Claimed { at, id, fence, outgoing, state: State::Agreed });
+                            Event::Claim(fence)
                         }
-                    }
-                };
-                if let Ok(state) = call.state.next(&event, effect, now) {
-                    call.state = state;
-                }
-            }
-            // What was never sent costs nothing.
-            if matches!(call.state, State::Refused(_))
-                && let Some(reservation) = call.reservation.take()
-                && let Some((of_run, day)) = spent.get_mut(&call.intent.verb)
-            {
-                give_back(&reservation, of_run, day);
-            }
-            if call.state != before {
-                changed.push((life.id, call.clone()));
+                    },
+                },
+            };
+            if let Ok(state) = call.state.next(&event, effect, now) {
+                call.state = state;
+                self.give_back(run, call, &mut spent).await?;
+                changed.push((id, call.clone()));
             }
         }
         // A claim whose key is forgotten by now becomes an unknown, and is not sent.
-        claimed.retain(|claimed| {
+        claimed.retain_mut(|claimed| {
             let state = lives.get(claimed.at).and_then(|life| life.as_ref().ok()).map(|life| &life.call.state);
-            matches!(state, Some(State::Claimed { attempts }) if attempts.fence == claimed.fence)
+            let Some(state @ State::Claimed { attempts }) = state else { return false };
+            claimed.state = state.clone();
+            attempts.fence == claimed.fence
         });
-        for (verb, (of_run, day)) in &spent {
-            writes.spent(run.spec.id, &run.spec.job, verb, *of_run, day);
-        }
         if !changed.is_empty() {
-            self.write(changed, writes).await?;
+            self.write(changed, spent.writes(run)).await?;
         }
+        // From here on these are somebody's, until their outcome is written.
+        self.0.sending.all().extend(claimed.iter().map(|claimed| claimed.id));
         Ok(claimed)
     }
 
-    /// Sends a call that is claimed.
-    async fn send(&self, outgoing: Outgoing) -> Result<Response, Ended> {
-        // It is never closed.
-        let _turn = self.0.turns.acquire().await;
-        let request = request(outgoing).ok_or(Ended::Unsendable)?;
-        self.0.parts.egress.perform(request).await.map_err(Ended::Egress)
+    /// The request of a call, or why there is none.
+    fn ready(
+        &self,
+        known: &Known,
+        call: &CallRecord,
+        values: &UnitValues,
+        id: IntentId,
+        approved: bool,
+    ) -> Result<Result<Outgoing, String>, CallsError> {
+        if !approved {
+            return Ok(Err("its plan is not approved".to_owned()));
+        }
+        let key = self.0.parts.vault.calls()?.of(&id, &known.template.origin);
+        let secret = |origin: &Target, name: &Name| values.secret(origin, name);
+        Ok(fill(known, &call.intent, &values.values, secret, &key).map_err(|why| why.to_string()))
     }
 
-    /// Writes what came of calls, and the values that came with their answers.
+    async fn reserve(
+        &self,
+        run: &RunRecord,
+        known: &Known,
+        call: &mut CallRecord,
+        spent: &mut Spent,
+        now: Timestamp,
+    ) -> Result<Result<(), Exhausted>, CallsError> {
+        if call.reservation.is_some() {
+            return Ok(Ok(()));
+        }
+        let (of_run, day) = spent.of(self, run, &call.intent.verb).await?;
+        Ok(reserve(&known.verb.budget, of_run, day, now).map(|reservation| call.reservation = Some(reservation)))
+    }
+
+    /// What was never sent costs nothing.
+    async fn give_back(&self, run: &RunRecord, call: &mut CallRecord, spent: &mut Spent) -> Result<(), CallsError> {
+        if matches!(call.state, State::Refused(_))
+            && let Some(reservation) = call.reservation.take()
+        {
+            let (of_run, day) = spent.of(self, run, &call.intent.verb).await?;
+            give_back(&reservation, of_run, day);
+        }
+        Ok(())
+    }
+
+    /// Sends a call that is claimed.
+    async fn send(&self, claimed: Claimed) -> (usize, Fence, Result<Response, Ended>) {
+        let Claimed { at, id: _, fence, outgoing, state } = claimed;
+        let sent = async {
+            let request = request(outgoing).ok_or(Ended::Unsendable)?;
+            if !state.may_send(fence, self.0.parts.clock.now()) {
+                return Err(Ended::TooLate);
+            }
+            self.0.parts.egress.perform(request).await.map_err(Ended::Egress)
+        };
+        (at, fence, sent.await)
+    }
+
+    /// Writes what came of a call, and the values that came with its answer. It does not end before that is on the disk: nobody else
+    /// knows of it.
     async fn note(
         &self,
+        run: &RunRecord,
         plan: &Plan,
         scope: &Scope<'_>,
-        lives: &mut [Result<Life, Fault>],
+        life: &mut Life,
         values: &UnitValues,
-        over: Vec<(usize, Fence, Result<Response, Ended>)>,
+        fence: Fence,
+        ended: Result<Response, Ended>,
+    ) {
+        let Some(known) = plan.catalogue().get(life.call.intent.verb.as_str()) else { return };
+        let (unit, verb) = (life.call.unit, life.call.intent.verb.clone());
+        if let Err(ended) = &ended {
+            warn!(%unit, %verb, error = %ended, "a call was not answered");
+        }
+        while let Err(error) = self.note_once(run, known, scope, life, values, fence, &ended).await {
+            warn!(%unit, %verb, %error, "the outcome of a call cannot be written now; trying again");
+            tokio::time::sleep(RECORDS_PAUSE).await;
+        }
+        self.0.sending.all().remove(&life.id);
+        if matches!(life.call.state, State::Unknown { .. }) {
+            error!(%unit, %verb, call = %life.id, "nobody knows whether a call was made; find out, and settle it");
+        }
+    }
+
+    async fn note_once(
+        &self,
+        run: &RunRecord,
+        known: &Known,
+        scope: &Scope<'_>,
+        life: &mut Life,
+        values: &UnitValues,
+        fence: Fence,
+        ended: &Result<Response, Ended>,
     ) -> Result<(), CallsError> {
-        let mut writes = Writes::default();
-        let mut changed = Vec::with_capacity(over.len());
+        let _alone = self.0.changing.lock().await;
         let vault = &self.0.parts.vault;
-        for (at, fence, ended) in over {
-            let Some(Ok(life)) = lives.get_mut(at) else { continue };
-            let call = &mut life.call;
-            let Some(known) = plan.catalogue().get(call.intent.verb.as_str()) else { continue };
-            let mut taken = Vec::new();
-            let outcome = match ended {
-                Ok(response) => {
-                    let source = Source::Answer { step: call.step, call: call.intent.ordinal };
-                    let heard = listen(vault, scope, known, &response, values, source, &mut taken);
-                    Outcome::Answered { status: response.status.as_u16(), heard }
-                }
-                Err(ended) => {
-                    warn!(unit = %call.unit, verb = %call.intent.verb, error = %ended, "a call was not answered");
-                    ended.outcome()
-                }
-            };
+        let mut spent = Spent::default();
+        let mut call = life.call.clone();
+        let mut taken = Vec::new();
+        let outcome = match ended {
+            Ok(response) => {
+                let source = Source::Answer { step: call.step, call: call.intent.ordinal };
+                let heard = listen(vault, scope, known, response, values, source, &mut taken)?;
+                Outcome::Answered { status: response.status.as_u16(), heard }
+            }
+            Err(ended) => ended.outcome(),
+        };
+        let now = self.0.parts.clock.now();
+        if let Ok(state) = call.state.next(&Event::Over(fence, outcome), known.verb.effect, now) {
+            call.state = state;
+            self.give_back(run, &mut call, &mut spent).await?;
+            let mut writes = spent.writes(run);
             for (token, value) in taken {
                 writes.value(scope.unit, &token, vault.seal(scope, &token, &value)?);
             }
-            let now = self.0.parts.clock.now();
-            if let Ok(state) = call.state.next(&Event::Over(fence, outcome), known.verb.effect, now) {
-                if matches!(state, State::Unknown { .. }) {
-                    error!(
-                        unit = %call.unit, verb = %call.intent.verb, call = %life.id,
-                        "nobody knows whether a call was made; find out, and settle it"
-                    );
-                }
-                call.state = state;
-                changed.push((life.id, call.clone()));
-            }
+            self.write(vec![(life.id, call.clone())], writes).await?;
         }
-        if !changed.is_empty() {
-            self.write(changed, writes).await?;
-        }
+        life.call = call;
         Ok(())
+    }
+}
+
+/// What runs and jobs have spent of their verbs' budgets, as far as it was looked at.
+#[derive(Default)]
+struct Spent(BTreeMap<Name, (u64, Day)>);
+
+impl Spent {
+    async fn of(&mut self, calls: &Calls, run: &RunRecord, verb: &Name) -> Result<(&mut u64, &mut Day), RecordError> {
+        if !self.0.contains_key(verb) {
+            let (id, job, name) = (run.spec.id, run.spec.job.clone(), verb.clone());
+            let known = calls.blocking(move |records| records.spent(id, &job, &name)).await?;
+            self.0.insert(verb.clone(), known);
+        }
+        let (of_run, day) = self.0.entry(verb.clone()).or_default();
+        Ok((of_run, day))
+    }
+
+    fn writes(&self, run: &RunRecord) -> Writes {
+        let mut writes = Writes::default();
+        for (verb, (of_run, day)) in &self.0 {
+            writes.spent(run.spec.id, &run.spec.job, verb, *of_run, day);
+        }
+        writes
     }
 }
 
@@ -520,8 +667,11 @@ struct Life {
 struct Claimed {
     /// Its place in the request.
     at: usize,
+    id: IntentId,
     fence: Fence,
     outgoing: Outgoing,
+    /// As it is written.
+    state: State,
 }
 
 /// How a call ended without an answer.
@@ -531,11 +681,17 @@ enum Ended {
     Egress(EgressError),
     #[error("it cannot be sent as it is")]
     Unsendable,
+    #[error("its claim is too old by now; it is claimed anew")]
+    TooLate,
 }
 
 impl Ended {
     fn outcome(&self) -> Outcome {
-        let Self::Egress(error) = self else { return Outcome::Refused(Fault::Refused) };
+        let error = match self {
+            Self::Egress(error) => error,
+            Self::Unsendable => return Outcome::Refused(Fault::Refused),
+            Self::TooLate => return Outcome::NeverSent,
+        };
         match (error.sent, &error.why) {
             (Sent::Answered(status), _) => {
                 let status = status.as_u16();
@@ -582,8 +738,8 @@ fn listen(
     values: &UnitValues,
     source: Source,
     taken: &mut Vec<(Token, Value)>,
-) -> Heard {
-    let mint = vault.tokens().mint(scope);
+) -> Result<Heard, VaultError> {
+    let mint = vault.tokens()?.mint(scope);
     let mut index = 0;
     let tokenise = |class: Class, text: &str| {
         if let Some(token) = values.token_of(class, text) {
@@ -598,7 +754,7 @@ fn listen(
         token
     };
     let live = values.live();
-    hear(known, response.status.as_u16(), &response.body, |text| live.shows(text), tokenise)
+    Ok(hear(known, response.status.as_u16(), &response.body, |text| live.shows(text), tokenise))
 }
 
 /// What a unit's tokens stand for, and the operator's secrets.

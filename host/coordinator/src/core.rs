@@ -588,12 +588,10 @@ impl Hand {
                 self.clerk.tell(input);
             }
             Effect::Call { unit, step, calls: request } => {
-                let (calls, core) = (self.clerk.calls.clone(), self.clerk.core.clone());
-                let stop = self.stop.clone();
-                self.clerk.runtime.spawn(async move {
-                    if let Some(Some(input)) = stop.run_until_cancelled(calls.answer(unit, step, request)).await {
-                        let _stopping = core.tell(input).await;
-                    }
+                let core = self.clerk.core.clone();
+                let _guard = runtime.enter();
+                self.clerk.calls.begin(unit, step, request, |input| async move {
+                    let _stopping = core.tell(input).await;
                 });
             }
             Effect::Dissent { worker, unit, banned } => {

@@ -8,7 +8,6 @@ use manyhands_coordinator::backup::{BackupError, FileError};
 use manyhands_coordinator::keys::KeysError;
 use manyhands_coordinator::private_file::PrivateFileError;
 use manyhands_coordinator::upkeep::UpkeepError;
-use manyhands_coordinator::vault::VaultError;
 use manyhands_state::ReadError;
 use manyhands_store::{BlobError, OpenError};
 
@@ -101,9 +100,6 @@ fn of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StartError::Blobs(error) => of_blob(error),
             StartError::Keys(error) => of_keys(error),
             StartError::Restoring { .. } | StartError::Records(_) | StartError::Tokens(_) => Exit::Data,
-            StartError::Vault(VaultError::NotAKey(_)) => Exit::Data,
-            StartError::Vault(VaultError::File(error)) => of_private_file(error),
-            StartError::Vault(VaultError::Random(_)) => Exit::Unavailable,
             StartError::Egress(_) => Exit::Data,
             StartError::DataDir { .. } => Exit::CannotCreate,
             StartError::Listen { .. } | StartError::Random(_) => Exit::Unavailable,

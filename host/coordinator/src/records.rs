@@ -18,6 +18,7 @@
 //! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
 //! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
 //! | meta | `secret`, name | [`SecretRecord`]: a secret of the operator's, sealed |
+//! | meta | `vault-key` | a digest by which the vault's key is recognised |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
 //! | meta | `history`, `m` or `h`, place | number of a minute or an hour and its `Tally`; see `console/history.rs` |
@@ -46,6 +47,8 @@ use crate::metrics::{BlobOperation, Metrics};
 const PAGE: usize = 1_000;
 /// Says that every run is listed with its owner, which once it was not.
 const RUNS_BY_OWNER: &[u8] = b"runs-by-owner";
+/// By which the vault's key is recognised.
+const VAULT_KEY: &[u8] = b"vault-key";
 /// How often the coordinator has started making calls.
 const STARTS: &[u8] = b"starts";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
@@ -363,6 +366,11 @@ impl Writes {
         self.0.ops.push(Op::Delete(Key::new(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat())));
     }
 
+    /// Writes by which the vault's key is recognised.
+    pub fn vault_key(&mut self, print: Digest) {
+        self.put(Table::Meta, VAULT_KEY, encode(&print));
+    }
+
     /// Writes that calls are made for the so-manieth time.
     pub fn starts(&mut self, starts: u64) {
         self.put(Table::Meta, STARTS, encode(&starts));
@@ -571,6 +579,14 @@ impl Records {
             Ok((name.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
         };
         page.into_iter().map(secret).collect()
+    }
+
+    /// By which the vault's key is recognised, if it was ever used.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn vault_key(&self) -> Result<Option<Digest>, RecordError> {
+        self.get(Table::Meta, VAULT_KEY)
     }
 
     /// How often calls were begun to be made.

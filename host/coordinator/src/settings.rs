@@ -216,6 +216,8 @@ impl Settings {
     /// Where the key of values is kept that tokens stand for.
     pub fn vault_key(&self) -> PathBuf {
         match self.calls.vault_key.as_str() {
+            // Of a directory without a name, such as `.`, nothing is beside it.
+            "" if self.data_dir.file_name().is_none() => self.data_dir.join("vault-key"),
             "" => self.data_dir.with_added_extension("vault-key"),
             path => PathBuf::from(path),
         }

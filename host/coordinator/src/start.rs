@@ -35,7 +35,7 @@ use crate::records::{RecordError, Records};
 use crate::serve::Server;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
-use crate::vault::{Vault, VaultError};
+use crate::vault::Vault;
 
 /// How often the clock is compared with the one on the wall.
 const CLOCK_WATCH: Duration = Duration::from_secs(5);
@@ -89,9 +89,6 @@ pub enum StartError {
     /// The tokens cannot be read or made.
     #[error(transparent)]
     Tokens(#[from] TokensError),
-    /// The vault's key cannot be read or made.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
     /// The way out cannot be set up.
     #[error("calls: {0}")]
     Egress(#[from] manyhands_egress::SettingsError),
@@ -111,6 +108,8 @@ pub struct Running {
     server: JoinHandle<crate::serve::Drained>,
     hand: JoinHandle<Result<(), RecordError>>,
     history: JoinHandle<()>,
+    calls: Calls,
+    drain_time: Duration,
 }
 
 impl Running {
@@ -124,6 +123,10 @@ impl Running {
             && drained.cut > 0
         {
             warn!(connections = drained.cut, "connections were still busy and were cut");
+        }
+        // What is on its way ends, and is written down; whatever takes longer is as after a crash.
+        if tokio::time::timeout(self.drain_time, self.calls.ended()).await.is_err() {
+            warn!("calls were still on their way and were cut; what nobody knows of them is listed at the next start");
         }
         let result = self.hand.await;
         // It writes down the last minute.
@@ -162,7 +165,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     }
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
-    let calls = calls(&settings, address, &records, &catalogue, &vault, &clock)?;
+    let calls = calls(&settings, address, &records, &catalogue, &vault, &clock, &stop)?;
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),
@@ -180,6 +183,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let idempotency = Idempotency::new(Arc::clone(records.store()), move || told.now());
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
+    let (drain_time, under_way) = (Duration::from_millis(limits.drain_timeout_ms), calls.clone());
     let app = App::from(Inner {
         settings,
         clock,
@@ -219,7 +223,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     note(&data_dir, "join", &join);
     // Last: who finds it finds the rest as well.
     note(&data_dir, "address", &format!("http://{address}"));
-    Ok(Running { address, join, stop, server, hand, history })
+    Ok(Running { address, join, stop, server, hand, history, calls: under_way, drain_time })
 }
 
 /// After a leap of the clock the trust list may be too old, or of the future.
@@ -316,12 +320,12 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let store = Arc::new(store);
     let keys = KeyStore::open_or_create(&dir.join("keys"), system_entropy, clock.now())?;
-    let vault = Arc::new(Vault::open(&settings.vault_key())?);
     let tokens = Tokens::open(store.clone())?;
     if tokens.ensure_operator(dir, clock.now())? {
         info!(file = %dir.join(OPERATOR_FILE).display(), "the operator's token was written");
     }
     let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?, metrics);
+    let vault = Arc::new(Vault::new(settings.vault_key(), records.clone()));
     let swept = records.sweep_broken_submissions()?;
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");
@@ -362,6 +366,7 @@ fn calls(
     catalogue: &Arc<Catalogue>,
     vault: &Arc<Vault>,
     clock: &Clock,
+    stop: &CancellationToken,
 ) -> Result<Calls, StartError> {
     let egress = Egress::new(manyhands_egress::Settings {
         allowed: settings.calls.allow.0.clone(),
@@ -375,6 +380,7 @@ fn calls(
         vault: Arc::clone(vault),
         clock: clock.clone(),
         unknown_time: Duration::from_millis(settings.calls.unknown_ms),
+        stop: stop.clone(),
     })?)
 }
 

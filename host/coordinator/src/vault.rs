@@ -4,16 +4,18 @@
 //! belongs: tenant, job, unit and token. A value that is moved to another place does not open. The master key
 //! lies beside the data directory and not in it, so whoever carries that away has nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use manyhands_intents::CallKey;
-use manyhands_model::Name;
+use manyhands_model::{Digest, Name};
 use manyhands_placeholder::{Scope, Token, TokenKey, Value};
 use zeroize::Zeroizing;
 
 use crate::private_file::{self, PrivateFileError};
+use crate::records::{RecordError, Records, Writes};
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 24;
@@ -27,61 +29,88 @@ pub enum VaultError {
     /// The file holds something else.
     #[error("{}: no vault's key, which is 32 bytes; restore it from where you keep it, or values that were taken in are lost", .0.display())]
     NotAKey(PathBuf),
+    /// The file is gone, or another one, and something was sealed with it.
+    #[error("{}: not the key with which values were sealed; put that back, from where you keep a copy", .0.display())]
+    Lost(PathBuf),
+    /// A value does not open: it is of another place, or was changed.
+    #[error("a sealed value does not open; it was changed on the disk")]
+    Sealed,
+    /// The records cannot be read or written.
+    #[error(transparent)]
+    Records(#[from] RecordError),
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-/// A value that does not open: it is of another place or key, or was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a sealed value does not open; it is of another vault, or was changed on the disk")]
-pub struct Sealed;
-
-/// Keys of everything that concerns values. Wiped from memory when it is dropped.
+/// Everything that concerns values. Cheap until it is needed: who never uses it needs no key.
 pub struct Vault {
+    path: PathBuf,
+    records: Records,
+    keys: OnceLock<Keys>,
+}
+
+/// What follows from the master key. Wiped from memory when it is dropped.
+struct Keys {
     cipher: XChaCha20Poly1305,
     tokens: TokenKey,
     calls: CallKey,
 }
 
 impl Vault {
-    /// With the key of this file, which is made if it is not there.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    pub fn open(path: &Path) -> Result<Self, VaultError> {
-        let master = match private_file::read(path) {
+    /// With the key of this file. It is read when it is first needed, and made if there never was one.
+    pub fn new(path: PathBuf, records: Records) -> Self {
+        Self { path, records, keys: OnceLock::new() }
+    }
+
+    fn keys(&self) -> Result<&Keys, VaultError> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys);
+        }
+        let known = self.records.vault_key()?;
+        let master = match private_file::read(&self.path) {
             Ok(bytes) => Zeroizing::new(
-                <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| VaultError::NotAKey(path.to_owned()))?,
+                <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| VaultError::NotAKey(self.path.clone()))?,
             ),
+            // Another one would open nothing of what is stored, and make calls again under other idempotency keys.
+            Err(error) if error.is_absent() && known.is_some() => return Err(VaultError::Lost(self.path.clone())),
             Err(error) if error.is_absent() => {
                 let mut master = Zeroizing::new([0; 32]);
                 getrandom::fill(&mut *master)?;
-                private_file::write(path, &*master)?;
+                private_file::write(&self.path, &*master)?;
                 master
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self::new(&master))
-    }
-
-    fn new(master: &[u8; 32]) -> Self {
-        let key = Zeroizing::new(blake3::derive_key("manyhands vault v1: values", master));
-        Self {
-            cipher: XChaCha20Poly1305::new((&*key).into()),
-            tokens: TokenKey::derive(master, 0),
-            calls: CallKey::derive(master),
+        let print = Digest(
+            *blake3::Hasher::new_derive_key("manyhands vault v1: fingerprint").update(&*master).finalize().as_bytes(),
+        );
+        match known {
+            Some(known) if known != print => return Err(VaultError::Lost(self.path.clone())),
+            Some(_) => {}
+            None => {
+                let mut writes = Writes::default();
+                writes.vault_key(print);
+                self.records.commit(writes)?;
+            }
         }
+        Ok(self.keys.get_or_init(|| Keys::of(&master)))
     }
 
     /// What tokens follow from.
-    pub const fn tokens(&self) -> &TokenKey {
-        &self.tokens
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn tokens(&self) -> Result<&TokenKey, VaultError> {
+        Ok(&self.keys()?.tokens)
     }
 
     /// What idempotency keys follow from.
-    pub const fn calls(&self) -> &CallKey {
-        &self.calls
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn calls(&self) -> Result<&CallKey, VaultError> {
+        Ok(&self.keys()?.calls)
     }
 
     /// A value as it is stored.
@@ -95,10 +124,10 @@ impl Vault {
     /// A value that was stored.
     ///
     /// # Errors
-    /// [`Sealed`].
-    pub fn unseal(&self, scope: &Scope<'_>, token: &Token, sealed: &[u8]) -> Result<Value, Sealed> {
+    /// [`VaultError::Sealed`], or that there is no key.
+    pub fn unseal(&self, scope: &Scope<'_>, token: &Token, sealed: &[u8]) -> Result<Value, VaultError> {
         let json = self.decrypt(&place(scope, token), sealed)?;
-        Value::of_json(core::str::from_utf8(&json).map_err(|_| Sealed)?).map_err(|_| Sealed)
+        Value::of_json(core::str::from_utf8(&json).map_err(|_| VaultError::Sealed)?).map_err(|_| VaultError::Sealed)
     }
 
     /// A secret of the operator's for calls, as it is stored: bound to its name and to the origin where alone it is sent.
@@ -112,11 +141,11 @@ impl Vault {
     /// A secret that was stored.
     ///
     /// # Errors
-    /// [`Sealed`].
-    pub fn unseal_secret(&self, name: &Name, origin: &str, sealed: &[u8]) -> Result<Zeroizing<String>, Sealed> {
+    /// [`VaultError::Sealed`], or that there is no key.
+    pub fn unseal_secret(&self, name: &Name, origin: &str, sealed: &[u8]) -> Result<Zeroizing<String>, VaultError> {
         let place = parts(&[b"secret", name.as_str().as_bytes(), origin.as_bytes()]);
         let secret = self.decrypt(&place, sealed)?;
-        Ok(Zeroizing::new(core::str::from_utf8(&secret).map_err(|_| Sealed)?.to_owned()))
+        Ok(Zeroizing::new(core::str::from_utf8(&secret).map_err(|_| VaultError::Sealed)?.to_owned()))
     }
 
     #[expect(clippy::expect_used, reason = "the cipher takes whatever fits in memory")]
@@ -124,14 +153,26 @@ impl Vault {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce)?;
         let payload = Payload { msg: bytes, aad: place };
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).expect("it is encrypted");
+        let sealed = self.keys()?.cipher.encrypt(&XNonce::from(nonce), payload).expect("it is encrypted");
         Ok([&nonce[..], &sealed].concat())
     }
 
-    fn decrypt(&self, place: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Sealed> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Sealed)?;
+    fn decrypt(&self, place: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Sealed)?;
         let payload = Payload { msg: sealed, aad: place };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| Sealed)
+        let plain = self.keys()?.cipher.decrypt(&XNonce::from(*nonce), payload);
+        plain.map(Zeroizing::new).map_err(|_| VaultError::Sealed)
+    }
+}
+
+impl Keys {
+    fn of(master: &[u8; 32]) -> Self {
+        let key = Zeroizing::new(blake3::derive_key("manyhands vault v1: values", master));
+        Self {
+            cipher: XChaCha20Poly1305::new((&*key).into()),
+            tokens: TokenKey::derive(master, 0),
+            calls: CallKey::derive(master),
+        }
     }
 }
 
@@ -161,23 +202,47 @@ fn parts(parts: &[&[u8]]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::sync::Arc;
+
     use manyhands_model::{Class, JobName, RunId, UnitId};
     use manyhands_placeholder::{Occurrence, Source};
+    use manyhands_state::MemoryStore;
+    use manyhands_store::Blobs;
+    use tempfile::TempDir;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     fn job(name: &str) -> JobName {
         name.parse().expect("a name")
     }
 
+    fn records(dir: &Path) -> Records {
+        Records::new(Arc::new(MemoryStore::new()), Blobs::local(&dir.join("blobs")).expect("blobs"), Metrics::new())
+    }
+
+    /// A folder of its own, and a vault there.
+    fn vault() -> (TempDir, Vault) {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("set");
+        let vault = Vault::new(dir.path().join("key"), records(dir.path()));
+        (dir, vault)
+    }
+
+    fn is_sealed<T>(opened: Result<T, VaultError>) -> bool {
+        matches!(opened, Err(VaultError::Sealed))
+    }
+
     #[test]
     fn a_value_opens_in_its_place_and_with_its_key_only() {
-        let vault = Vault::new(&[1; 32]);
+        let ((_dir, vault), (_other_dir, other)) = (vault(), vault());
         let (job, other_job) = (job("job"), job("other"));
         let unit = UnitId { run: RunId([2; 16]), index: 3 };
         let scope = Scope { tenant: "ann", job: &job, unit };
-        let token =
-            |index| vault.tokens().mint(&scope).fresh(Class::Email, Occurrence { source: Source::Input, index });
+        let key = vault.tokens().expect("a key");
+        let token = |index| key.mint(&scope).fresh(Class::Email, Occurrence { source: Source::Input, index });
         let value = Value::of_text("ann@example.com");
         let sealed = vault.seal(&scope, &token(0), &value).expect("sealed");
         assert_eq!(vault.unseal(&scope, &token(0), &sealed).expect("opens").json(), value.json());
@@ -190,34 +255,40 @@ mod tests {
             Scope { unit: UnitId { index: 4, ..unit }, ..scope },
             Scope { unit: UnitId { run: RunId([5; 16]), ..unit }, ..scope },
         ];
-        for place in elsewhere {
-            assert_eq!(vault.unseal(&place, &token(0), &sealed).err(), Some(Sealed));
-        }
-        assert_eq!(vault.unseal(&scope, &token(1), &sealed).err(), Some(Sealed));
-        assert_eq!(Vault::new(&[2; 32]).unseal(&scope, &token(0), &sealed).err(), Some(Sealed));
+        assert!(elsewhere.iter().all(|place| is_sealed(vault.unseal(place, &token(0), &sealed))));
+        assert!(is_sealed(vault.unseal(&scope, &token(1), &sealed)));
+        assert!(is_sealed(other.unseal(&scope, &token(0), &sealed)));
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert_eq!(vault.unseal(&scope, &token(0), &changed).err(), Some(Sealed), "{at}");
-            assert_eq!(vault.unseal(&scope, &token(0), &sealed[..at]).err(), Some(Sealed), "{at}");
+            assert!(is_sealed(vault.unseal(&scope, &token(0), &changed)), "{at}");
+            assert!(is_sealed(vault.unseal(&scope, &token(0), &sealed[..at])), "{at}");
         }
+        let name: Name = "key".parse().expect("a name");
+        let secret = vault.seal_secret(&name, "https://a.example", "s3cret").expect("sealed");
+        assert_eq!(*vault.unseal_secret(&name, "https://a.example", &secret).expect("opens"), "s3cret");
+        assert!(is_sealed(vault.unseal_secret(&name, "https://b.example", &secret)));
     }
 
     #[test]
-    fn the_key_is_made_once_and_is_its_owners_alone() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().expect("a folder");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("set");
-        let path = dir.path().join("vault.key");
-        let job = job("job");
-        let scope = Scope { tenant: "ann", job: &job, unit: UnitId { run: RunId([2; 16]), index: 3 } };
-        let mint = || {
-            let vault = Vault::open(&path).expect("a vault");
-            vault.tokens().mint(&scope).fresh(Class::Name, Occurrence { source: Source::Input, index: 0 })
-        };
-        assert_eq!(mint(), mint());
+    fn the_key_is_made_when_it_is_needed_and_never_replaced() {
+        let (dir, vault) = vault();
+        let path = dir.path().join("key");
+        assert!(!path.exists(), "who needs none has none");
+        vault.calls().expect("a key");
         assert_eq!(std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
-        std::fs::write(&path, b"short").expect("written");
-        assert!(matches!(Vault::open(&path), Err(VaultError::NotAKey(_))));
+        let again = || Vault::new(path.clone(), vault.records.clone());
+        again().calls().expect("the same key");
+
+        let key = std::fs::read(&path).expect("a key");
+        std::fs::write(&path, [7; 32]).expect("written");
+        assert!(matches!(again().calls(), Err(VaultError::Lost(_))));
+        std::fs::remove_file(&path).expect("removed");
+        assert!(matches!(again().calls(), Err(VaultError::Lost(_))));
+        assert!(!path.exists());
+        private_file::write(&path, b"short").expect("written");
+        assert!(matches!(again().calls(), Err(VaultError::NotAKey(_))));
+        private_file::write(&path, &key).expect("written");
+        again().calls().expect("it is back");
     }
 }

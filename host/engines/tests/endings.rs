@@ -89,7 +89,7 @@ fn ends_alike(kind: Kind) {
 /// Asks for calls for ever.
 const CALLER: &str = r#"
 (module
-  (import "manyhands_v1" "call" (func $call (param i32 i32) (result i32)))
+  (import "manyhands_v1" "call_all" (func $call (param i32 i32) (result i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "request")
   (global (export "manyhands_meter") (mut i64) (i64.const 16000))
