@@ -86,7 +86,11 @@ pub fn texts(count: u32) -> Vec<Vec<u8>> {
 
 /// A JSON job that answers with its input, unless the input is one byte long: then it gives up and says why.
 pub fn parrot() -> Job {
-    let manifest = manifest("parrot", Codec::Json);
+    parrot_of(manifest("parrot", Codec::Json))
+}
+
+/// The same with a manifest of the test's.
+pub fn parrot_of(manifest: Manifest) -> Job {
     let body = r#"
         (import "manyhands_v1" "input_len" (func $input_len (result i32)))
         (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
@@ -164,7 +168,11 @@ pub fn spin(rounds: u32, start: u32) -> (Vec<u8>, Vec<u8>) {
 /// A raw job that asks for calls: each line of its input is a request, and its output has the answers to each in a line.
 pub fn caller(name: &str, verbs: serde_json::Value) -> Job {
     let verbs = serde_json::from_value(verbs).expect("verbs");
-    let manifest = Manifest { verbs, ..manifest(name, Codec::Raw) };
+    caller_of(Manifest { verbs, ..manifest(name, Codec::Raw) })
+}
+
+/// The same with a manifest of the test's.
+pub fn caller_of(manifest: Manifest) -> Job {
     let body = r#"
         (import "manyhands_v1" "input_len" (func $input_len (result i32)))
         (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))

@@ -14,6 +14,7 @@ mod forgery;
 mod limits;
 mod revocation;
 mod runs;
+mod secrets;
 mod steering;
 mod strangers;
 mod takers;

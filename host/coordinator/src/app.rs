@@ -22,6 +22,7 @@ use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
+use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
 use crate::vault::Vault;
@@ -42,6 +43,8 @@ pub struct Inner {
     pub catalogue: Arc<Catalogue>,
     /// What tokens stand for.
     pub vault: Arc<Vault>,
+    /// Who puts tokens in the place of values, and back.
+    pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
     /// Who signs.

@@ -19,7 +19,7 @@ use manyhands_addresses::Origin;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
-    Day, Event, Exhausted, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Plan, State, admit, fill,
+    Day, Event, Exhausted, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Own, Plan, State, admit, fill,
     give_back, hear, reserve,
 };
 use manyhands_model::template::Origin as Target;
@@ -298,10 +298,13 @@ impl Calls {
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
         let request = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
-        let (tokens, material_bytes) = (UnitTokens::of([&material[..]]), material.len());
-        drop(material);
+        let material_bytes = material.len();
         let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
-        let heard = match admit(&request, plan.catalogue(), &tokens) {
+        let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
+        drop(material);
+        let admitted = admit(&request, plan.catalogue(), &own);
+        drop((request, own));
+        let heard = match admitted {
             Err(error) => {
                 info!(%unit, step, %error, "a job asks for what is no list of calls");
                 vec![Heard::Fault(Fault::Refused)]
@@ -413,12 +416,13 @@ impl Calls {
     /// The values of a unit, and the operator's secrets.
     async fn values(&self, scope: &Scope<'_>) -> Result<UnitValues, CallsError> {
         let unit = scope.unit;
-        let (sealed, secrets) = self.blocking(move |records| Ok((records.values(unit)?, records.secrets()?))).await?;
+        let (sealed, secrets) =
+            self.blocking(move |records| Ok((records.values(unit.run, Some(unit.index))?, records.secrets()?))).await?;
         let vault = &self.0.parts.vault;
         let mut values = UnitValues::default();
-        for (token, sealed) in sealed {
+        for (_, token, sealed) in sealed {
             match vault.unseal(scope, &token, &sealed) {
-                Ok(value) => values.know(token, value),
+                Ok(taken) => values.know(taken),
                 Err(VaultError::Sealed) => warn!(%unit, "a value does not open and is left out"),
                 Err(error) => return Err(error.into()),
             }
@@ -624,7 +628,8 @@ impl Calls {
             self.give_back(run, &mut call, &mut spent).await?;
             let mut writes = spent.writes(run);
             for (token, value) in taken {
-                writes.value(scope.unit, &token, vault.seal(scope, &token, &value)?);
+                let taken = Taken { token, surrogate: None, value };
+                writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
             self.write(vec![(life.id, call.clone())], writes).await?;
         }
@@ -757,6 +762,22 @@ fn listen(
     Ok(hear(known, response.status.as_u16(), &response.body, |text| live.shows(text), tokenise))
 }
 
+/// The tokens that stand in what a unit reads, and what its surrogates stand for.
+struct OwnTokens {
+    tokens: UnitTokens,
+    values: Values,
+}
+
+impl Own for OwnTokens {
+    fn has(&self, token: &Token) -> bool {
+        self.tokens.contains(token)
+    }
+
+    fn of_surrogate(&self, surrogate: &str) -> Option<Token> {
+        self.values.of_surrogate(surrogate)
+    }
+}
+
 /// What a unit's tokens stand for, and the operator's secrets.
 #[derive(Default)]
 struct UnitValues {
@@ -767,9 +788,9 @@ struct UnitValues {
 }
 
 impl UnitValues {
-    fn know(&mut self, token: Token, value: Value) {
-        self.tokens.push(token);
-        self.values.extend([Taken { token, surrogate: None, value }]);
+    fn know(&mut self, taken: Taken) {
+        self.tokens.push(taken.token);
+        self.values.extend([taken]);
     }
 
     fn all(&self) -> impl Iterator<Item = (&Token, &Value)> {

@@ -33,6 +33,7 @@ use crate::console::Monitor;
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
 use crate::records::{Content, Pack, RecordError, Records, Writes};
+use crate::secrets::{Secrets, SecretsError};
 
 /// Events that the mind takes before it hands on a batch.
 const BATCH_EVENTS: usize = 512;
@@ -212,6 +213,8 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Who makes calls.
     pub calls: Calls,
+    /// Who puts tokens in the place of values.
+    pub secrets: Secrets,
     /// Who listens.
     pub hub: Hub,
     /// What is counted.
@@ -259,14 +262,15 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, calls, hub, metrics, monitor, clock, queue, room, stop } = parts;
+    let Parts { scheduler, records, authority, calls, secrets, hub, metrics, monitor, clock, queue, room, stop } =
+        parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
     let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default(), pulse: Pulse::new() };
     let runtime = tokio::runtime::Handle::current();
     // Later runs of this process continue where earlier ones ended: the revision has grown since.
     let sequence = records.store().revision().0 << 20;
-    let clerk = Clerk { records, authority, calls, hub, metrics, monitor, clock, core: core.clone(), runtime };
+    let clerk = Clerk { records, authority, calls, secrets, hub, metrics, monitor, clock, core: core.clone(), runtime };
     let hand = Hand {
         sequence,
         clerk: clerk.clone(),
@@ -643,8 +647,9 @@ impl Hand {
         };
         // A worker that has left loses its leases by itself.
         let Some(session) = self.clerk.hub.session(worker) else { return };
+        let has_tokens = self.clerk.secrets.concern(spec.module);
         let at_hand = |(draft, input): &(LeaseDraft, Content)| draft.step == 0 && input.inline.is_some();
-        if session.has_room() && drafts.iter().all(at_hand) {
+        if session.has_room() && !has_tokens && drafts.iter().all(at_hand) {
             let task = |(draft, input): (LeaseDraft, Content)| Some((draft, input.digest, input.inline?));
             return self.clerk.grant(worker, &spec, drafts.into_iter().filter_map(task).collect());
         }
@@ -658,9 +663,8 @@ impl Hand {
             }
             let mut tasks = Vec::with_capacity(drafts.len());
             for (draft, input) in &drafts {
-                match clerk.records.material(draft.unit, draft.step, input).await {
-                    Ok(bytes) if draft.step == 0 => tasks.push((draft.clone(), input.digest, bytes)),
-                    Ok(bytes) => tasks.push((draft.clone(), Digest::of(&bytes), bytes)),
+                match clerk.material(worker, draft, input, has_tokens).await {
+                    Ok((digest, bytes)) => tasks.push((draft.clone(), digest, bytes)),
                     Err(error) => {
                         return clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error);
                     }
@@ -722,6 +726,7 @@ struct Clerk {
     records: Records,
     authority: Arc<Authority>,
     calls: Calls,
+    secrets: Secrets,
     hub: Hub,
     metrics: Metrics,
     monitor: Monitor,
@@ -740,12 +745,36 @@ impl Clerk {
     /// Sends the leases of a run whose only input is at hand, and takes them out of `leases`.
     fn grant_invoked(&self, run: &RunRecord, input: &Content, leases: &mut Vec<LeaseDraft>) {
         let Some(bytes) = &input.inline else { return };
+        if self.secrets.concern(run.spec.module) {
+            return;
+        }
         for draft in leases.extract_if(.., |draft| draft.unit.run == run.spec.id) {
             self.grant(draft.worker, &run.spec, vec![(draft, input.digest, bytes.clone())]);
         }
     }
 
-    fn cannot_grant(&self, worker: WorkerId, leases: impl IntoIterator<Item = LeaseId>, error: &RecordError) {
+    /// What a worker reads under a lease.
+    async fn material(
+        &self,
+        worker: WorkerId,
+        draft: &LeaseDraft,
+        input: &Content,
+        has_tokens: bool,
+    ) -> Result<(Digest, Bytes), SecretsError> {
+        let canonical = self.records.material(draft.unit, draft.step, input).await?;
+        if draft.step == 0 && !has_tokens {
+            return Ok((input.digest, canonical));
+        }
+        let form = if has_tokens { self.secrets.form(draft.unit, worker, canonical)? } else { canonical };
+        Ok((Digest::of(&form), form))
+    }
+
+    fn cannot_grant(
+        &self,
+        worker: WorkerId,
+        leases: impl IntoIterator<Item = LeaseId>,
+        error: &(dyn std::error::Error + Sync),
+    ) {
         error!(%error, "units cannot be given out");
         for lease in leases {
             self.metrics.lease_failed();

@@ -27,6 +27,7 @@ pub mod private_file;
 pub mod problem;
 pub mod records;
 pub mod revocations;
+pub mod secrets;
 pub mod serve;
 pub mod settings;
 pub mod upkeep;

@@ -529,18 +529,33 @@ impl Records {
         ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
     }
 
-    /// The sealed values of a unit, by their tokens.
+    /// The sealed values of a unit, or of all units of a run.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn values(&self, unit: UnitId) -> Result<Vec<(Token, Vec<u8>)>, RecordError> {
-        let prefix = [&b"v"[..], &unit_key(unit)].concat();
+    pub fn values(&self, run: RunId, index: Option<u32>) -> Result<Vec<(UnitId, Token, Vec<u8>)>, RecordError> {
+        let mut prefix = [&b"v"[..], run.as_bytes()].concat();
+        prefix.extend(index.into_iter().flat_map(u32::to_be_bytes));
         let page = self.store.scan(Table::Results, &prefix, None, usize::MAX)?;
         let value = |(key, record): (Vec<u8>, manyhands_state::Record)| {
-            let token = key.get(prefix.len()..).and_then(Token::parse).ok_or(RecordError::Foreign(Table::Results))?;
-            Ok((token, record.value.to_vec()))
+            let index = key.get(17..21).map(index_of);
+            let token = key.get(21..).and_then(Token::parse);
+            let (index, token) = index.zip(token).ok_or(RecordError::Foreign(Table::Results))?;
+            Ok((UnitId { run, index }, token, record.value.to_vec()))
         };
         page.into_iter().map(value).collect()
+    }
+
+    fn remove_values(&self, run: RunId) -> Result<(), RecordError> {
+        let prefix = [&b"v"[..], run.as_bytes()].concat();
+        loop {
+            let page = self.store.scan(Table::Results, &prefix, None, PAGE)?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let delete = |commit: Commit, (key, _): (Vec<u8>, _)| commit.delete((Table::Results, key));
+            self.store.commit(page.into_iter().fold(Commit::new(), delete))?;
+        }
     }
 
     /// How often a run called a verb, and all runs of the job did in the last day.
@@ -796,7 +811,7 @@ impl Records {
         Ok(swept)
     }
 
-    /// Removes all inputs of a run that will not be.
+    /// Removes all inputs of a run that will not be, and their values.
     ///
     /// # Errors
     /// Any [`RecordError`].
@@ -805,6 +820,7 @@ impl Records {
         loop {
             let page = self.store.scan(Table::Inputs, run.as_bytes(), None, PAGE)?;
             if page.is_empty() {
+                self.remove_values(run)?;
                 return Ok(removed);
             }
             removed += page.len() as u64;

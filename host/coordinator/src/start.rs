@@ -32,6 +32,7 @@ use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
 use crate::records::{RecordError, Records};
+use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
@@ -165,11 +166,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     }
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
+    let secrets = Secrets::new(records.clone(), Arc::clone(&catalogue), Arc::clone(&vault));
     let calls = calls(&settings, address, &records, &catalogue, &vault, &clock, &stop)?;
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),
         calls: calls.clone(),
+        secrets: secrets.clone(),
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
@@ -190,6 +193,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         records,
         catalogue,
         vault,
+        secrets,
         calls,
         authority,
         core,

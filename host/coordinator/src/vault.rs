@@ -11,7 +11,7 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use manyhands_intents::CallKey;
 use manyhands_model::{Digest, Name};
-use manyhands_placeholder::{Scope, Token, TokenKey, Value};
+use manyhands_placeholder::{Scope, Taken, Token, TokenKey, Value};
 use zeroize::Zeroizing;
 
 use crate::private_file::{self, PrivateFileError};
@@ -55,6 +55,7 @@ struct Keys {
     cipher: XChaCha20Poly1305,
     tokens: TokenKey,
     calls: CallKey,
+    names: Zeroizing<[u8; 32]>,
 }
 
 impl Vault {
@@ -117,17 +118,38 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Random`].
-    pub fn seal(&self, scope: &Scope<'_>, token: &Token, value: &Value) -> Result<Vec<u8>, VaultError> {
-        self.encrypt(&place(scope, token), value.json().as_bytes())
+    pub fn seal(&self, scope: &Scope<'_>, taken: &Taken) -> Result<Vec<u8>, VaultError> {
+        let Taken { token, surrogate, value } = taken;
+        // The surrogate after its length, then the value.
+        let surrogate = surrogate.as_deref().unwrap_or_default();
+        let mut plain = Zeroizing::new(Vec::with_capacity(4 + surrogate.len() + value.json().len()));
+        plain.extend((surrogate.len() as u32).to_le_bytes());
+        plain.extend(surrogate.as_bytes());
+        plain.extend(value.json().as_bytes());
+        self.encrypt(&place(scope, token), &plain)
     }
 
     /// A value that was stored.
     ///
     /// # Errors
     /// [`VaultError::Sealed`], or that there is no key.
-    pub fn unseal(&self, scope: &Scope<'_>, token: &Token, sealed: &[u8]) -> Result<Value, VaultError> {
-        let json = self.decrypt(&place(scope, token), sealed)?;
-        Value::of_json(core::str::from_utf8(&json).map_err(|_| VaultError::Sealed)?).map_err(|_| VaultError::Sealed)
+    pub fn unseal(&self, scope: &Scope<'_>, token: &Token, sealed: &[u8]) -> Result<Taken, VaultError> {
+        let plain = self.decrypt(&place(scope, token), sealed)?;
+        let (length, rest) = plain.split_first_chunk::<4>().ok_or(VaultError::Sealed)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (surrogate, json) = rest.split_at_checked(length).ok_or(VaultError::Sealed)?;
+        let text = |bytes| core::str::from_utf8(bytes).map_err(|_| VaultError::Sealed);
+        let surrogate = Some(text(surrogate)?).filter(|surrogate| !surrogate.is_empty()).map(str::to_owned);
+        let value = Value::of_json(text(json)?).map_err(|_| VaultError::Sealed)?;
+        Ok(Taken { token: *token, surrogate, value })
+    }
+
+    /// A name for some bytes that nobody can guess who has not the key.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn name(&self, bytes: &[u8]) -> Result<Digest, VaultError> {
+        Ok(Digest(*blake3::keyed_hash(&self.keys()?.names, bytes).as_bytes()))
     }
 
     /// A secret of the operator's for calls, as it is stored: bound to its name and to the origin where alone it is sent.
@@ -172,6 +194,7 @@ impl Keys {
             cipher: XChaCha20Poly1305::new((&*key).into()),
             tokens: TokenKey::derive(master, 0),
             calls: CallKey::derive(master),
+            names: Zeroizing::new(blake3::derive_key("manyhands vault v1: names of inputs", master)),
         }
     }
 }
@@ -244,10 +267,16 @@ mod tests {
         let key = vault.tokens().expect("a key");
         let token = |index| key.mint(&scope).fresh(Class::Email, Occurrence { source: Source::Input, index });
         let value = Value::of_text("ann@example.com");
-        let sealed = vault.seal(&scope, &token(0), &value).expect("sealed");
-        assert_eq!(vault.unseal(&scope, &token(0), &sealed).expect("opens").json(), value.json());
+        for surrogate in [None, Some("ann@mail.invalid".to_owned())] {
+            let taken = Taken { token: token(0), surrogate: surrogate.clone(), value: value.clone() };
+            let sealed = vault.seal(&scope, &taken).expect("sealed");
+            let opened = vault.unseal(&scope, &token(0), &sealed).expect("opens");
+            assert_eq!((opened.value.json(), opened.surrogate), (value.json(), surrogate));
+        }
+        let taken = Taken { token: token(0), surrogate: None, value };
+        let sealed = vault.seal(&scope, &taken).expect("sealed");
         assert!(!sealed.windows(3).any(|bytes| bytes == b"ann"));
-        assert_ne!(sealed, vault.seal(&scope, &token(0), &value).expect("sealed"), "no two are alike");
+        assert_ne!(sealed, vault.seal(&scope, &taken).expect("sealed"), "no two are alike");
 
         let elsewhere = [
             Scope { tenant: "bob", ..scope },

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use manyhands_model::{LeaseId, Verdict, WorkerId};
+use manyhands_model::{LeaseId, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
@@ -251,22 +251,27 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
     let tickets = app.authority.tickets();
     let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
     let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
-    for (report, output) in said.reports.into_iter().zip(outputs) {
+    let has_tokens = app.secrets.concern(said.module);
+    let cannot_keep = |error: &dyn std::fmt::Display| {
+        tracing::error!(%error, "an output cannot be kept");
+        let reason = "the coordinator cannot keep outputs now".to_owned();
+        Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY))
+    };
+    for (mut report, mut output) in said.reports.into_iter().zip(outputs) {
         let known = tickets.know(worker, (said.run, said.module), &report.lease);
         let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
         if let Err(reason) = checked {
             refused.push((report.lease.id, reason));
             continue;
         }
+        if has_tokens {
+            let task = &report.lease.task;
+            let (unit, step) = (UnitId { run: said.run, index: task.index }, task.step);
+            let canonical = app.secrets.canonical(unit, step, worker, report.outcome, output).await;
+            (report.outcome, output) = canonical.map_err(|error| cannot_keep(&error))?;
+        }
         if report.outcome.verdict.content().is_some() {
-            match app.records.content(output).await {
-                Ok(content) => contents.push(content),
-                Err(error) => {
-                    tracing::error!(%error, "an output cannot be kept");
-                    let reason = "the coordinator cannot keep outputs now".to_owned();
-                    return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY)));
-                }
-            }
+            contents.push(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
         }
         reports.push(report);
     }

@@ -163,12 +163,6 @@ pub(super) async fn publish(
     // One at a time: sealing takes processor time, and a name goes to the first.
     let _publishing = app.publishing.lock().await;
     let (sealed, module) = seal(module).await?;
-    if !sealed.manifest.sensitive.is_empty() {
-        // Better none of them than one whose values go out as they are.
-        let detail = "the manifest declares sensitive fields, and this coordinator does not put tokens in their place yet; \
-                      do not give it inputs with such values";
-        return Err(ApiError::new(Kind::ModuleRefused, detail));
-    }
     if (&sealed.manifest.name, &sealed.manifest.version) != (&said.name, &said.version) {
         let manifest = format!("{} {}", sealed.manifest.name, sealed.manifest.version);
         let detail =

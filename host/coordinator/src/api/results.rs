@@ -232,7 +232,10 @@ impl Writer {
             let _room = self.intake.room_to_send(output_bytes).await;
             let turn = self.turn().await;
             let output = match crate::core::accepted_output(Some(&record)) {
-                Some(digest) => Some(self.app.records.output(digest).await.map_err(ApiError::from)?),
+                Some(digest) => {
+                    let output = self.app.records.output(digest).await.map_err(ApiError::from)?;
+                    Some(self.app.secrets.restored(&self.spec, index, output).await.map_err(ApiError::from)?)
+                }
                 None => None,
             };
             match (self.format, output) {
@@ -324,6 +327,7 @@ pub(super) async fn output(
     match (crate::core::accepted_output(record.as_ref()), failed) {
         (Some(digest), _) => {
             let bytes = app.records.output(digest).await?;
+            let bytes = app.secrets.restored(&run.spec, index, bytes).await?;
             Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
         }
         (

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use manyhands_api::{FRAMES, IDEMPOTENCY_HEADER, NDJSON, RunView};
 use manyhands_model::{Codec, Digest, RunId, Timestamp, UnitId, Version};
+use manyhands_placeholder::Scope;
 use manyhands_scheduler::{Counts, End, Input, Quorum, RunRecord, RunSpec, RunStatus, UnitRecord};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -25,6 +26,7 @@ use crate::core::Event;
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{JobRecord, Pack, SubmitRecord, Writes};
+use crate::secrets::{SecretsError, TakeError};
 use crate::serve::Intake;
 use crate::upkeep::Upload;
 
@@ -252,13 +254,15 @@ impl<'a> Submission<'a> {
         if number > most {
             return Err(ApiError::new(Kind::TooLarge, format!("a run may have {most} inputs; split it")));
         }
+        let name = self.app.secrets.name(self.wish.job.module, &input).map_err(SecretsError::from)?;
+        self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &name.0]);
         if keep {
             let length = input.len();
+            let input = self.take_out(self.inputs, input)?;
             let content = self.app.records.content(input).await?;
             if content.inline.is_none() {
                 self.intake.dealt_with(length);
             }
-            self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &content.digest.0]);
             self.pack.inputs.push(content);
             if self.pack.is_full() {
                 self.close_pack();
@@ -267,11 +271,20 @@ impl<'a> Submission<'a> {
                 }
             }
         } else {
-            self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &Digest::of(&input).0]);
             self.intake.dealt_with_all();
         }
         self.inputs += 1;
         Ok(())
+    }
+
+    /// An input in canonical form. Its values become durable before it, or with it.
+    fn take_out(&mut self, index: u32, input: Bytes) -> Answer<Bytes> {
+        let JobRecord { manifest, module, .. } = &*self.wish.job;
+        let scope = Scope { tenant: &self.owner, job: &manifest.name, unit: UnitId { run: self.id, index } };
+        self.app.secrets.take_out(*module, &scope, input, &mut self.writes).map_err(|error| match error {
+            TakeError::Input(why) => ApiError::new(Kind::Invalid, format!("input {}: {why}", u64::from(index) + 1)),
+            TakeError::Vault(error) => SecretsError::from(error).into(),
+        })
     }
 
     fn close_pack(&mut self) {
@@ -327,6 +340,11 @@ impl<'a> Submission<'a> {
         self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, why))?;
         self.inputs = 1;
         let record = self.record()?;
+        let input = self.take_out(0, input)?;
+        if !self.writes.0.ops.is_empty() {
+            // Before anybody gets a token that stands for nothing.
+            self.flush().await?;
+        }
         let content = self.app.records.content(input).await?;
         let unit = UnitId { run: self.id, index: 0 };
         let answer = self.app.hub.answer(unit);
@@ -499,6 +517,9 @@ async fn respond(app: &App, unit: UnitId, codec: Codec, record: UnitRecord) -> A
     };
     let agreed = record.replicas.iter().filter(|replica| replica.outcome == accepted).count();
     let bytes = app.records.output(output).await?;
+    let spec = app.blocking(move |records| records.run(unit.run)).await?.map(|run| run.spec);
+    let spec = spec.ok_or_else(|| ApiError::not_found("run", unit.run))?;
+    let bytes = app.secrets.restored(&spec, unit.index, bytes).await?;
     let kind = if codec == Codec::Json { "application/json" } else { "application/octet-stream" };
     let headers = [
         ("content-type", kind.to_owned()),
