@@ -217,7 +217,7 @@ fn who_calls_declares_what() {
     assert_eq!(sealed(&with_manifest(&verbs, calls)).manifest.verbs.len(), 1);
     refused(
         &job(calls),
-        "import `manyhands_v1.call`: the module asks for calls, and its manifest declares no verbs; declare in Cargo.toml what it calls, under `verbs`, or do not call",
+        "import `manyhands_v1.call_all`: the module asks for calls, and its manifest declares no verbs; declare in Cargo.toml what it calls, under `verbs`, or do not call",
     );
     // Whoever declares and does not call yet harms nobody.
     sealed(&with_manifest(&verbs, r#"(memory (export "memory") 1) (func (export "manyhands_run"))"#));

@@ -369,7 +369,7 @@ impl Calls {
                 let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
                 while let Some((at, fence, ended)) = sending.next().await {
                     if let Some(Ok(life)) = lives.get_mut(at) {
-                        self.note(run, plan, scope, life, &values, fence, ended).await;
+                        self.note(Asker { run, plan, scope }, life, &values, fence, ended).await;
                     }
                 }
             }
@@ -576,20 +576,18 @@ impl Calls {
     /// knows of it.
     async fn note(
         &self,
-        run: &RunRecord,
-        plan: &Plan,
-        scope: &Scope<'_>,
+        asker: Asker<'_>,
         life: &mut Life,
         values: &UnitValues,
         fence: Fence,
         ended: Result<Response, Ended>,
     ) {
-        let Some(known) = plan.catalogue().get(life.call.intent.verb.as_str()) else { return };
+        let Some(known) = asker.plan.catalogue().get(life.call.intent.verb.as_str()) else { return };
         let (unit, verb) = (life.call.unit, life.call.intent.verb.clone());
         if let Err(ended) = &ended {
             warn!(%unit, %verb, error = %ended, "a call was not answered");
         }
-        while let Err(error) = self.note_once(run, known, scope, life, values, fence, &ended).await {
+        while let Err(error) = self.note_once(asker, known, life, values, fence, &ended).await {
             warn!(%unit, %verb, %error, "the outcome of a call cannot be written now; trying again");
             tokio::time::sleep(RECORDS_PAUSE).await;
         }
@@ -601,9 +599,8 @@ impl Calls {
 
     async fn note_once(
         &self,
-        run: &RunRecord,
+        Asker { run, scope, .. }: Asker<'_>,
         known: &Known,
-        scope: &Scope<'_>,
         life: &mut Life,
         values: &UnitValues,
         fence: Fence,
@@ -660,6 +657,14 @@ impl Spent {
         }
         writes
     }
+}
+
+/// Who asks for calls.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    run: &'a RunRecord,
+    plan: &'a Plan,
+    scope: &'a Scope<'a>,
 }
 
 /// An intent and where it stands.
