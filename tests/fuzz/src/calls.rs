@@ -141,12 +141,13 @@ fn catalogue() -> Catalogue {
 /// A call of each verb and an answer for it, with every value in its place.
 pub fn seeds() -> Vec<Vec<u8>> {
     let [ann, admin, dots, header] = [0, 1, 2, 3].map(token);
-    let lookup = |who| json!([{"verb": "lookup", "slots": {"who": who, "email": ann, "kind": "b c", "id": "x-1"}}]);
+    // Keys in their order, which is that of every feature set of serde_json's.
+    let lookup = |who| json!([{"slots": {"email": ann, "id": "x-1", "kind": "b c", "who": who}, "verb": "lookup"}]);
     let send = json!([
-        {"verb": "send", "slots": {"to": admin, "text": format!("Dear {header},\n{dots}{ann}!"), "amount": 1e2, "on": "2026-11-22"}},
-        {"verb": "ping"}, {"verb": "nobody", "slots": {"a": [1]}}, {"verb": "ping", "slots": null}
+        {"slots": {"amount": 1e2, "on": "2026-11-22", "text": format!("Dear {header},\n{dots}{ann}!"), "to": admin}, "verb": "send"},
+        {"verb": "ping"}, {"slots": {"a": [1]}, "verb": "nobody"}, {"slots": null, "verb": "ping"}
     ]);
-    let found = json!({"n": {"name": "Acme", "count": 3}, "ids": ["a", "order-1"], "day": "2024-02-29", "yes": true, "tier": "tin", "x": [{}]});
+    let found = json!({"day": "2024-02-29", "ids": ["a", "order-1"], "n": {"count": 3, "name": "Acme"}, "tier": "tin", "x": [{}], "yes": true});
     let with =
         |request: serde_json::Value, answer: &str| [request.to_string().as_bytes(), b"\0", answer.as_bytes()].concat();
     vec![
