@@ -55,6 +55,23 @@ async fn replicas_with_other_tokens_agree_and_the_requester_gets_the_values_back
     assert!(found(&coordinator.data_dir(), b"secretive").is_some(), "control: it would be found");
 }
 
+#[tokio::test]
+async fn a_submission_that_is_repeated_is_recognised_by_its_values() {
+    let coordinator = Coordinator::start().await;
+    let job = parrot(fields());
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let submit = async |input: Value| {
+        let request = coordinator.request(reqwest::Method::POST, "/v1/runs?job=secretive");
+        let request = request.header("idempotency-key", "k").header("content-type", "application/x-ndjson");
+        let answer = request.body(format!("{input}\n")).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON")["id"].clone())
+    };
+    let (status, first) = submit(input()).await;
+    assert_eq!(status, 201);
+    assert_eq!(submit(input()).await, (200, first));
+    assert_eq!(submit(json!({ "email": "eve@example.com" })).await.0, 422);
+}
+
 /// A file in which these bytes are.
 fn found(dir: &std::path::Path, bytes: &[u8]) -> Option<std::path::PathBuf> {
     for entry in std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()) {

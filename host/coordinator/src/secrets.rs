@@ -77,11 +77,6 @@ impl Secrets {
         self.known(module).has_tokens
     }
 
-    /// Whether inputs of this sealed module have values to be taken out.
-    pub fn are_in_inputs_of(&self, module: Digest) -> bool {
-        self.known(module).places.is_some()
-    }
-
     fn known(&self, module: Digest) -> Known {
         let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = jobs.get(&module) {
@@ -115,12 +110,13 @@ impl Secrets {
         Ok(tokenised.text.into())
     }
 
-    /// Names an input among others of the same submission, so that it can be recognised and not guessed at.
+    /// Names an input with values among others of the same submission, so that it can be recognised and not guessed at. Without
+    /// values, its digest will do.
     ///
     /// # Errors
     /// [`VaultError`] when there is no key.
-    pub fn name(&self, module: Digest, input: &[u8]) -> Result<Digest, VaultError> {
-        if self.are_in_inputs_of(module) { self.0.vault.name(input) } else { Ok(Digest::of(input)) }
+    pub fn name(&self, module: Digest, input: &[u8]) -> Result<Option<Digest>, VaultError> {
+        if self.known(module).places.is_some() { self.0.vault.name(input).map(Some) } else { Ok(None) }
     }
 
     /// What a worker gets of a text in canonical form.

@@ -255,7 +255,6 @@ impl<'a> Submission<'a> {
             return Err(ApiError::new(Kind::TooLarge, format!("a run may have {most} inputs; split it")));
         }
         let name = self.app.secrets.name(self.wish.job.module, &input).map_err(SecretsError::from)?;
-        self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &name.0]);
         if keep {
             let length = input.len();
             let input = self.take_out(self.inputs, input)?;
@@ -263,6 +262,7 @@ impl<'a> Submission<'a> {
             if content.inline.is_none() {
                 self.intake.dealt_with(length);
             }
+            self.name(name.unwrap_or(content.digest));
             self.pack.inputs.push(content);
             if self.pack.is_full() {
                 self.close_pack();
@@ -271,10 +271,15 @@ impl<'a> Submission<'a> {
                 }
             }
         } else {
+            self.name(name.unwrap_or_else(|| Digest::of(&input)));
             self.intake.dealt_with_all();
         }
         self.inputs += 1;
         Ok(())
+    }
+
+    fn name(&mut self, input: Digest) {
+        self.fingerprint = Digest::of_parts([&self.fingerprint.0[..], &input.0]);
     }
 
     /// An input in canonical form. Its values become durable before it, or with it.
