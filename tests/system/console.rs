@@ -169,8 +169,15 @@ async fn attack_a_revoked_operator_goes_on_looking() {
     let mut browser = Browser::of(&coordinator);
     browser.enter(&link.link).await;
     browser.page("/operator").await;
-    let following = browser.events("/operator/events?replicas=true", |seen| seen.contains("event: bye"));
+    let begun = tokio::sync::Notify::new();
+    let following = browser.events("/operator/events?replicas=true", |seen| {
+        if seen.contains("event: scene") {
+            begun.notify_one();
+        }
+        seen.contains("event: bye")
+    });
     let revoking = async {
+        begun.notified().await;
         let path = format!("/v1/tokens/{}", bob.id);
         let revoked = coordinator.request(Method::DELETE, &path).send().await.expect("an answer");
         assert_eq!(revoked.status(), StatusCode::NO_CONTENT);
