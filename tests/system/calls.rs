@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use manyhands_api::{PlanView, Problem, UnknownCalls};
-use manyhands_tests::{Coordinator, Site, jobs, until};
+use manyhands_api::{PlanView, Problem, RunView, UnknownCalls};
+use manyhands_tests::{Coordinator, Runner, Site, jobs, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -184,17 +184,23 @@ async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
     assert_eq!(api.letters(), (20, 20));
 }
 
-#[tokio::test]
-async fn attack_28_a_call_that_a_crash_interrupts_has_one_effect_where_keys_are_honoured() {
-    let api = Api::new(0);
-    let site = api.start().await;
-    let mut coordinator = coordinator(&site, "keyed", 0).await;
+/// A coordinator that was killed while a call was on its way, and has started again; its runners, and the run that asked.
+async fn interrupted(api: &Api, site: &Site, effect: &str, unknown_ms: u64) -> (Coordinator, Vec<Runner>, RunView) {
+    let mut coordinator = coordinator(site, effect, unknown_ms).await;
     approve(&coordinator, &site.origin()).await;
-    let _runners = coordinator.runners(2).await;
+    let runners = coordinator.runners(2).await;
     let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
     until("the call is on its way", async || (api.letters() == (1, 1)).then_some(())).await;
     coordinator.kill();
     coordinator.restart().await;
+    (coordinator, runners, run)
+}
+
+#[tokio::test]
+async fn attack_28_a_call_that_a_crash_interrupts_has_one_effect_where_keys_are_honoured() {
+    let api = Api::new(0);
+    let site = api.start().await;
+    let (coordinator, _runners, run) = interrupted(&api, &site, "keyed", 0).await;
     until("it is made again", async || (api.letters().1 == 2).then_some(())).await;
     api.0.answers.add_permits(1000);
     let answered = b"[{\"status\":200,\"answer\":{\"message\":\"m-1\"}}]".to_vec();
@@ -206,13 +212,7 @@ async fn attack_28_a_call_that_a_crash_interrupts_has_one_effect_where_keys_are_
 async fn attack_28_a_call_that_a_crash_interrupts_is_not_made_again_where_it_must_not_be() {
     let api = Api::new(0);
     let site = api.start().await;
-    let mut coordinator = coordinator(&site, "at_most_once", 3_600_000).await;
-    approve(&coordinator, &site.origin()).await;
-    let _runners = coordinator.runners(2).await;
-    let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
-    until("the call is on its way", async || (api.letters() == (1, 1)).then_some(())).await;
-    coordinator.kill();
-    coordinator.restart().await;
+    let (coordinator, _runners, run) = interrupted(&api, &site, "at_most_once", 3_600_000).await;
     let listed = async || {
         let unknown: UnknownCalls = coordinator.get("/v1/calls/unknown").await.expect("a list");
         unknown.calls.into_iter().next()

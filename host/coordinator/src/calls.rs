@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use http::{HeaderName, HeaderValue, Method};
 use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_addresses::Origin;
+use manyhands_api::FoundOut;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
@@ -115,15 +116,6 @@ pub enum SettleError {
     Records(#[from] RecordError),
 }
 
-/// What an operator found out about a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It was not made; it is made now.
-    NotMade,
-    /// It was made, or nobody will ever know: the job hears `unknown`.
-    LetGo,
-}
-
 /// Intents that are being sent, or whose outcome is being written.
 #[derive(Default)]
 struct Sending(Mutex<BTreeSet<IntentId>>);
@@ -213,12 +205,12 @@ impl Calls {
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn settle(&self, id: IntentId, found: Found) -> Result<(), SettleError> {
+    pub async fn settle(&self, id: IntentId, found: FoundOut) -> Result<(), SettleError> {
         let _alone = self.0.changing.lock().await;
-        let call = self.blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
+        let call = self.records().blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
         let event = match found {
-            Found::NotMade => Event::NotMade,
-            Found::LetGo => Event::LetGo,
+            FoundOut::NotMade => Event::NotMade,
+            FoundOut::LetGo => Event::LetGo,
         };
         // Only for what may be tried again does it matter what the effect is.
         let effect = self.effect(&call).await?;
@@ -233,7 +225,7 @@ impl Calls {
     /// # Errors
     /// Any [`RecordError`].
     pub async fn unknown(&self, limit: usize) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
-        self.blocking(move |records| records.unknown_calls(None, limit)).await
+        self.records().blocking(move |records| records.unknown_calls(limit)).await
     }
 
     /// Writes what an operator decided. No call is claimed under what was before, once this returns.
@@ -244,12 +236,12 @@ impl Calls {
         let _alone = self.0.changing.lock().await;
         let mut writes = Writes::default();
         decision(&mut writes);
-        self.blocking(move |records| records.commit(writes)).await
+        self.records().blocking(move |records| records.commit(writes)).await
     }
 
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
         let run = call.unit.run;
-        let record = self.blocking(move |records| records.run(run)).await?;
+        let record = self.records().blocking(move |records| records.run(run)).await?;
         let plan = record.and_then(|record| self.plan(record.spec.module));
         let known = plan.as_ref().and_then(|plan| plan.catalogue().get(call.intent.verb.as_str()));
         Ok(known.map_or(manyhands_model::verb::EffectClass::Irreversible, |known| known.verb.effect))
@@ -266,35 +258,27 @@ impl Calls {
         Some(plan)
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Records) -> Result<T, RecordError> + Send + 'static,
-    ) -> Result<T, RecordError> {
-        let records = self.0.parts.records.clone();
-        match tokio::task::spawn_blocking(move || work(&records)).await {
-            Ok(result) => result,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+    fn records(&self) -> &Records {
+        &self.0.parts.records
     }
 
     async fn write(&self, calls: Vec<(IntentId, CallRecord)>, mut writes: Writes) -> Result<(), RecordError> {
         calls.iter().for_each(|(id, call)| writes.call(*id, call));
-        self.blocking(move |records| records.commit(writes)).await
+        self.records().blocking(move |records| records.commit(writes)).await
     }
 
     async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let parts = &self.0.parts;
         let (run, input, answered) = self
+            .records()
             .blocking(move |records| {
-                let input = records.inputs(unit)?.get(unit.index).cloned();
-                Ok((records.run(unit.run)?, input, records.answers(unit, step)?.is_some()))
+                Ok((records.run(unit.run)?, records.input(unit)?, records.answers(unit, step)?.is_some()))
             })
             .await?;
         if answered {
             return Ok(Made::Answered);
         }
         let run = run.ok_or(CallsError::Missing("the run"))?;
-        let input = input.ok_or(CallsError::Missing("the input"))?;
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
         let request = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
@@ -320,7 +304,7 @@ impl Calls {
                         }
                     });
                 }
-                match self.live(&run, &plan, &scope, &mut lives).await? {
+                match self.live(Asker { run: &run, plan: &plan, scope: &scope }, &mut lives).await? {
                     Some(heard) => heard,
                     None => return Ok(Made::Unwanted),
                 }
@@ -333,14 +317,14 @@ impl Calls {
         let content = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
         writes.answers(unit, step, &content);
-        self.blocking(move |records| records.commit(writes)).await?;
+        self.records().blocking(move |records| records.commit(writes)).await?;
         Ok(Made::Answered)
     }
 
     /// What is known of an intent.
     async fn life(&self, scope: &Scope<'_>, step: u32, intent: Intent) -> Result<Life, RecordError> {
         let id = intent.id(scope, step);
-        let known = self.blocking(move |records| records.call(id)).await?;
+        let known = self.records().blocking(move |records| records.call(id)).await?;
         let unit = scope.unit;
         let call = known.unwrap_or(CallRecord { unit, step, intent, reservation: None, state: State::Agreed });
         Ok(Life { id, call })
@@ -349,11 +333,10 @@ impl Calls {
     /// Carries intents through their lives until each is over; `None` if the run wants nothing any more.
     async fn live(
         &self,
-        run: &RunRecord,
-        plan: &Arc<Plan>,
-        scope: &Scope<'_>,
+        asker: Asker<'_>,
         lives: &mut [Result<Life, Fault>],
     ) -> Result<Option<Vec<Heard>>, CallsError> {
+        let Asker { run, scope, .. } = asker;
         loop {
             let settled = self.0.settled.notified();
             if self.0.parts.stop.is_cancelled() {
@@ -365,11 +348,11 @@ impl Calls {
                 // It is never closed.
                 let _turns = self.0.turns.acquire_many(u32::try_from(due).unwrap_or(1)).await;
                 let values = self.values(scope).await?;
-                let claimed = self.claim(run, plan, lives, &values).await?;
+                let claimed = self.claim(asker, lives, &values).await?;
                 let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
                 while let Some((at, fence, ended)) = sending.next().await {
                     if let Some(Ok(life)) = lives.get_mut(at) {
-                        self.note(Asker { run, plan, scope }, life, &values, fence, ended).await;
+                        self.note(asker, life, &values, fence, ended).await;
                     }
                 }
             }
@@ -384,7 +367,7 @@ impl Calls {
                 return Ok(heard);
             }
             let id = run.spec.id;
-            let still = self.blocking(move |records| records.run(id)).await?;
+            let still = self.records().blocking(move |records| records.run(id)).await?;
             if still.is_none_or(|run| run.status != RunStatus::Active) {
                 return Ok(None);
             }
@@ -416,17 +399,13 @@ impl Calls {
     /// The values of a unit, and the operator's secrets.
     async fn values(&self, scope: &Scope<'_>) -> Result<UnitValues, CallsError> {
         let unit = scope.unit;
-        let (sealed, secrets) =
-            self.blocking(move |records| Ok((records.values(unit.run, Some(unit.index))?, records.secrets()?))).await?;
+        let (sealed, secrets) = self
+            .records()
+            .blocking(move |records| Ok((records.values(unit.run, Some(unit.index))?, records.secrets()?)))
+            .await?;
         let vault = &self.0.parts.vault;
         let mut values = UnitValues::default();
-        for (_, token, sealed) in sealed {
-            match vault.unseal(scope, &token, &sealed) {
-                Ok(taken) => values.know(taken),
-                Err(VaultError::Sealed) => warn!(%unit, "a value does not open and is left out"),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        vault.unseal_all(scope.tenant, scope.job, sealed)?.into_iter().for_each(|taken| values.know(taken));
         for (name, secret) in secrets {
             match vault.unseal_secret(&name, &secret.origin, &secret.sealed) {
                 Ok(value) => drop(values.secrets.insert(name, (secret.origin, value))),
@@ -440,14 +419,13 @@ impl Calls {
     /// Claims every intent whose time has come, or ends it; all of that is written when this returns.
     async fn claim(
         &self,
-        run: &RunRecord,
-        plan: &Plan,
+        Asker { run, plan, .. }: Asker<'_>,
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
     ) -> Result<Vec<Claimed>, CallsError> {
         let _alone = self.0.changing.lock().await;
         let digest = plan.digest();
-        let approved = self.blocking(move |records| records.approval(digest)).await?.is_some();
+        let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
         let now = self.0.parts.clock.now();
         let (mut changed, mut claimed) = (Vec::new(), Vec::new());
         let mut spent = Spent::default();
@@ -455,7 +433,7 @@ impl Calls {
             let Ok(life) = life else { continue };
             // Another task, or the operator, may have been here meanwhile.
             let id = life.id;
-            if let Some(known) = self.blocking(move |records| records.call(id)).await? {
+            if let Some(known) = self.records().blocking(move |records| records.call(id)).await? {
                 life.call = known;
             }
             let is_due = self.is_due(life);
@@ -467,9 +445,6 @@ impl Calls {
             let effect = known.verb.effect;
             // Of an earlier process, or of one whose word was lost: nobody sends it any more.
             let stale = match &call.state {
-                State::Claimed { attempts } if attempts.fence.start < self.0.start => {
-                    Some(Event::Restart(self.0.start))
-                }
                 State::Claimed { attempts } => Some(Event::Over(attempts.fence, Outcome::PerhapsSent)),
                 State::Unknown { .. } => Some(Event::LetGo),
                 _ => None,
@@ -643,7 +618,7 @@ impl Spent {
     async fn of(&mut self, calls: &Calls, run: &RunRecord, verb: &Name) -> Result<(&mut u64, &mut Day), RecordError> {
         if !self.0.contains_key(verb) {
             let (id, job, name) = (run.spec.id, run.spec.job.clone(), verb.clone());
-            let known = calls.blocking(move |records| records.spent(id, &job, &name)).await?;
+            let known = calls.records().blocking(move |records| records.spent(id, &job, &name)).await?;
             self.0.insert(verb.clone(), known);
         }
         let (of_run, day) = self.0.entry(verb.clone()).or_default();

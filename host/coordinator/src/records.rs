@@ -419,6 +419,21 @@ impl Records {
         Self { store, blobs, metrics }
     }
 
+    /// Reads or writes on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        let records = self.clone();
+        match tokio::task::spawn_blocking(move || work(&records)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// The store itself.
     pub fn store(&self) -> &Arc<dyn StateStore> {
         &self.store
@@ -477,6 +492,15 @@ impl Records {
         self.find_inputs(unit)?.ok_or_else(missing)
     }
 
+    /// A unit's input.
+    ///
+    /// # Errors
+    /// As [`Records::inputs`].
+    pub fn input(&self, unit: UnitId) -> Result<Content, RecordError> {
+        let missing = || RecordError::Missing(format!("the input of unit {unit}"));
+        self.inputs(unit)?.get(unit.index).cloned().ok_or_else(missing)
+    }
+
     /// Whether a unit's input is there.
     ///
     /// # Errors
@@ -514,17 +538,12 @@ impl Records {
         self.get(Table::Results, &[&b"i"[..], id.as_bytes()].concat())
     }
 
-    /// Up to `limit` calls of which nobody knows whether they were made, after the given one.
+    /// Up to `limit` calls of which nobody knows whether they were made.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn unknown_calls(
-        &self,
-        after: Option<IntentId>,
-        limit: usize,
-    ) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
-        let after = after.map(|id| [&b"u"[..], id.as_bytes()].concat());
-        let page = self.store.scan(Table::Results, b"u", after.as_deref(), limit)?;
+    pub fn unknown_calls(&self, limit: usize) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
+        let page = self.store.scan(Table::Results, b"u", None, limit)?;
         let ids = page.into_iter().filter_map(|(key, _)| Some(IntentId(key.get(1..)?.try_into().ok()?)));
         ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
     }

@@ -5,12 +5,12 @@
 //! lies beside the data directory and not in it, so whoever carries that away has nothing.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use manyhands_intents::CallKey;
-use manyhands_model::{Digest, Name};
+use manyhands_model::{Digest, JobName, Name, UnitId};
 use manyhands_placeholder::{Scope, Taken, Token, TokenKey, Value};
 use zeroize::Zeroizing;
 
@@ -48,6 +48,8 @@ pub struct Vault {
     path: PathBuf,
     records: Records,
     keys: OnceLock<Keys>,
+    /// Held by the one who reads or makes the key: of two that are made at once, one would be lost.
+    opening: Mutex<()>,
 }
 
 /// What follows from the master key. Wiped from memory when it is dropped.
@@ -61,10 +63,14 @@ struct Keys {
 impl Vault {
     /// With the key of this file. It is read when it is first needed, and made if there never was one.
     pub fn new(path: PathBuf, records: Records) -> Self {
-        Self { path, records, keys: OnceLock::new() }
+        Self { path, records, keys: OnceLock::new(), opening: Mutex::default() }
     }
 
     fn keys(&self) -> Result<&Keys, VaultError> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys);
+        }
+        let _alone = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(keys) = self.keys.get() {
             return Ok(keys);
         }
@@ -142,6 +148,27 @@ impl Vault {
         let surrogate = Some(text(surrogate)?).filter(|surrogate| !surrogate.is_empty()).map(str::to_owned);
         let value = Value::of_json(text(json)?).map_err(|_| VaultError::Sealed)?;
         Ok(Taken { token: *token, surrogate, value })
+    }
+
+    /// Values of a job's units that were stored, but for those that do not open.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn unseal_all(
+        &self,
+        tenant: &str,
+        job: &JobName,
+        sealed: Vec<(UnitId, Token, Vec<u8>)>,
+    ) -> Result<Vec<Taken>, VaultError> {
+        let mut opened = Vec::with_capacity(sealed.len());
+        for (unit, token, sealed) in sealed {
+            match self.unseal(&Scope { tenant, job, unit }, &token, &sealed) {
+                Ok(taken) => opened.push(taken),
+                Err(VaultError::Sealed) => tracing::warn!(%unit, "a value does not open and is left out"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opened)
     }
 
     /// A name for some bytes that nobody can guess who has not the key.
@@ -229,7 +256,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use manyhands_model::{Class, JobName, RunId, UnitId};
+    use manyhands_model::{Class, RunId};
     use manyhands_placeholder::{Occurrence, Source};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
@@ -297,6 +324,17 @@ mod tests {
         let secret = vault.seal_secret(&name, "https://a.example", "s3cret").expect("sealed");
         assert_eq!(*vault.unseal_secret(&name, "https://a.example", &secret).expect("opens"), "s3cret");
         assert!(is_sealed(vault.unseal_secret(&name, "https://b.example", &secret)));
+    }
+
+    #[test]
+    fn those_who_need_the_first_key_at_once_get_the_same() {
+        let (dir, vault) = vault();
+        let names = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| vault.name(b"input").expect("a key"))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it ends")).collect::<Vec<_>>()
+        });
+        let again = Vault::new(dir.path().join("key"), vault.records.clone()).name(b"input").expect("the key");
+        assert!(names.iter().all(|name| *name == again), "{names:?}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::app::App;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
 use crate::metrics::{ReportResult, WorkerLeft, WorkerRefused};
+use crate::records::RecordError;
+use crate::secrets::SecretsError;
 
 /// Time for a worker to prove who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
@@ -251,7 +253,6 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
     let tickets = app.authority.tickets();
     let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
     let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
-    let has_tokens = app.secrets.concern(said.module);
     let cannot_keep = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "an output cannot be kept");
         let reason = "the coordinator cannot keep outputs now".to_owned();
@@ -264,12 +265,18 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
             refused.push((report.lease.id, reason));
             continue;
         }
-        if has_tokens {
-            let task = &report.lease.task;
-            let (unit, step) = (UnitId { run: said.run, index: task.index }, task.step);
-            let canonical = app.secrets.canonical(unit, step, worker, report.outcome, output).await;
-            (report.outcome, output) = canonical.map_err(|error| cannot_keep(&error))?;
-        }
+        let task = &report.lease.task;
+        let place = (UnitId { run: said.run, index: task.index }, task.step);
+        (report.outcome, output) = match app.secrets.canonical(said.module, place, worker, report.outcome, output).await
+        {
+            Ok(canonical) => canonical,
+            // A restore may have taken back what the worker was given.
+            Err(SecretsError::Records(RecordError::Missing(_))) => {
+                refused.push((report.lease.id, UNKNOWN_UNIT.to_owned()));
+                continue;
+            }
+            Err(error) => return Err(cannot_keep(&error)),
+        };
         if report.outcome.verdict.content().is_some() {
             contents.push(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
         }
@@ -286,6 +293,8 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
     Ok(())
 }
 
+const UNKNOWN_UNIT: &str =
+    "this coordinator does not know what the unit read at this step; was it restored from a backup?";
 const UNKNOWN_LEASE: &str = "this coordinator gave no such lease to this worker, or its key was replaced since";
 
 async fn refuse(

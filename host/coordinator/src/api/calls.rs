@@ -3,13 +3,13 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use manyhands_addresses::Origin;
-use manyhands_api::{CallView, FoundOut, NewSecret, PlanView, Role, SecretList, SecretView, SettledCall, UnknownCalls};
+use manyhands_api::{CallView, NewSecret, PlanView, Role, SecretList, SecretView, SettledCall, UnknownCalls};
 use manyhands_intents::Plan;
 use manyhands_model::{Digest, IntentId, Name};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::calls::{Found, SettleError};
+use crate::calls::SettleError;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{ApprovalRecord, SecretRecord, Writes};
 
@@ -150,11 +150,7 @@ pub(super) async fn settle(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let id: IntentId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
-    let found = match settled.found {
-        FoundOut::NotMade => Found::NotMade,
-        FoundOut::LetGo => Found::LetGo,
-    };
-    app.calls.settle(id, found).await.map_err(|error| match error {
+    app.calls.settle(id, settled.found).await.map_err(|error| match error {
         SettleError::Nobody => ApiError::not_found("call", id),
         SettleError::Unchanged(why) => ApiError::new(Kind::Conflict, why.to_string()),
         SettleError::Records(error) => error.into(),
