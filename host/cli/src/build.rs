@@ -76,8 +76,8 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
 }
 
 /// Packs a module with all that is known of it, writes it below the folder `target` and says so.
-pub(crate) fn finish(target: &Path, raw: &[u8], mut manifest: Manifest, screen: Screen) -> Result<()> {
-    manifest.sensitive = both(&sensitive(raw)?, &manifest.sensitive)?;
+pub(crate) fn finish(target: &Path, raw: &[u8], manifest: Manifest, screen: Screen) -> Result<()> {
+    let manifest = complete(raw, manifest)?;
     let (module, sealed) = pack(raw, &manifest)?;
     let path = write(target, &manifest.name, &module)?;
     let (size, sealed_size) = (module.len() as u64, sealed.bytes.len() as u64);
@@ -88,6 +88,11 @@ pub(crate) fn finish(target: &Path, raw: &[u8], mut manifest: Manifest, screen: 
     } else {
         screen.line(path.display())
     }
+}
+
+/// The manifest with what the types of the job's input say besides.
+fn complete(raw: &[u8], manifest: Manifest) -> Result<Manifest> {
+    Ok(Manifest { sensitive: both(&sensitive(raw)?, &manifest.sensitive)?, ..manifest })
 }
 
 /// Puts the manifest into a module, and asks the sealer whether a coordinator would take it.
@@ -342,12 +347,9 @@ mod tests {
             r#"(memory (export "memory") 1) (func (export "manyhands_run"))
                (@custom "manyhands.sensitive" "[{\22at\22:\22$.email\22,\22class\22:\22email\22}]")"#,
         );
-        let folder = tempfile::tempdir().expect("a folder");
         let manifest = serde_json::from_str(r#"{"name":"a","version":"0.1.0","abi":1}"#).expect("a manifest");
-        finish(folder.path(), &raw, manifest, Screen { quiet: true, ..Screen::default() }).expect("it is built");
-        let built = std::fs::read(folder.path().join("manyhands/a.wasm")).expect("a module");
+        let (built, sealed) = pack(&raw, &complete(&raw, manifest).expect("they agree")).expect("it is sealed");
         assert!(section::read(&built, SENSITIVE_SECTION).expect("a module").is_empty());
-        let manifest = manyhands_sealer::seal(&built).expect("it is sealed").manifest;
-        assert_eq!(manifest.sensitive[0].at.to_string(), "$.email");
+        assert_eq!(sealed.manifest.sensitive[0].at.to_string(), "$.email");
     }
 }
