@@ -29,6 +29,7 @@
 //! the input ([`macro@Sensitive`]). [`testing`] stands in for the runtime in native tests.
 
 mod call;
+mod draft;
 mod entry;
 mod host;
 #[cfg(any(feature = "small", test))]
@@ -70,6 +71,7 @@ pub fn abort(code: u32, message: &str) -> ! {
 pub const ABORT_CODE_MIN: u32 = manyhands_abi::ABORT_CUSTOM_MIN;
 
 pub use crate::call::{Fault, call, call_all};
+pub use crate::draft::Draft;
 pub use crate::log::{Level, log};
 pub use crate::sensitive::Sensitive;
 pub use manyhands_macros::{Sensitive, job, reduce};
@@ -77,6 +79,7 @@ pub use manyhands_macros::{Sensitive, job, reduce};
 /// What the macros' output calls. Not covered by any promise of stability.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::draft::Shown;
     pub use crate::entry::*;
     pub use crate::sensitive::{Input, Shape, Unsaid, joinable, list, surrogate, text};
     /// The functions that tests' harness needs.

@@ -1,13 +1,12 @@
 //! What a job sees of values that stay with the coordinator: tokens that stand for them.
 //!
-//! A [`Token`] can be moved, kept, put into an output, a slot or a [`Draft`], and nothing else. Each worker is given other
+//! A [`Token`] can be moved, kept, put into an output, a slot or a [`Draft`](crate::Draft), and nothing else. Each worker is given other
 //! tokens for the same values, and their answers are compared, so nothing that a job computes may depend on a token's characters:
 //! there is no way to see them, to compare or to sort them. Where a job has to find equal values, its input declares that
 //! ([`Joinable`]); where it has to know a part of one, it declares which ([`Revealed`]).
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::Add;
 
 use manyhands_abi::token::{BYTES, CLASS, is_well_formed};
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
@@ -120,7 +119,7 @@ impl<C> Token<C> {
         Self { text, class: PhantomData }
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Checked when it was read.
         core::str::from_utf8(&self.text).unwrap_or_default()
     }
@@ -276,50 +275,5 @@ impl<'de, C: Class, R: Reveal<C, Part: Deserialize<'de>>> Deserialize<'de> for R
         }
 
         deserializer.deserialize_map(Object(PhantomData))
-    }
-}
-
-/// A text that is being written and may hold tokens, such as a letter. For outputs, and for slots of type `text`.
-///
-/// ```
-/// use manyhands::token::{Draft, Name, Token};
-///
-/// fn letter(name: Token<Name>, sum: u32) -> Draft {
-///     Draft::from("Dear ") + name + ",\nyou owe us " + &sum.to_string() + " dollars."
-/// }
-/// # assert!(serde_json::to_string(&letter(manyhands::testing::token("Ann"), 3)).is_ok());
-/// ```
-///
-/// Like tokens, it can only be put somewhere: not even its length means anything, since a value is as long as it is.
-#[derive(Clone, Default, Serialize)]
-#[serde(transparent)]
-pub struct Draft(String);
-
-impl From<&str> for Draft {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl<T: AsRef<str> + ?Sized> Add<&T> for Draft {
-    type Output = Self;
-
-    fn add(mut self, text: &T) -> Self {
-        self.0.push_str(text.as_ref());
-        self
-    }
-}
-
-impl<C> Add<Token<C>> for Draft {
-    type Output = Self;
-
-    fn add(self, token: Token<C>) -> Self {
-        self + token.as_str()
-    }
-}
-
-impl fmt::Debug for Draft {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Draft(…)")
     }
 }

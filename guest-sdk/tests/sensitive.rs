@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use manyhands::token::*;
-use manyhands::{Sensitive, testing};
+use manyhands::{Sensitive, draft, testing};
 use manyhands_model::sensitive::Class as Known;
 use manyhands_model::{Reveal as Part, SensitiveFields, UnitId};
 use manyhands_placeholder::{Places, Scope, Source, TokenKey, tokenise};
@@ -217,16 +217,17 @@ fn a_token_shows_its_class_and_joinable_ones_whether_they_are_equal() {
 
 #[test]
 fn a_draft_holds_its_tokens_whole() {
-    let name = testing::token::<Name>("Ann");
-    let draft = Draft::from("Dear ") + name + ",\n" + "hello";
-    let Value::String(name) = serde_json::to_value(name).expect("writes") else { panic!("a text") };
-    assert_eq!(serde_json::to_value(&draft).expect("writes"), format!("Dear {name},\nhello"));
-    assert_eq!(format!("{draft:?}"), "Draft(…)");
+    let token = testing::token::<Name>("Ann");
+    let Value::String(name) = serde_json::to_value(token).expect("writes") else { panic!("a text") };
     assert_eq!(
         manyhands_placeholder::token::find(name.as_bytes()).count(),
         1,
         "a test's token has the form of a token"
     );
+    let (count, inner) = (3, draft!("{:.4} and {:>50}", token, token));
+    let outer = draft!("Dear {}: {count:03}, {:>5}", inner, "you");
+    assert_eq!(serde_json::to_value(&outer).expect("writes"), format!("Dear {name} and {name}: 003,   you"));
+    assert_eq!(format!("{outer:?}"), "Draft(…)");
 }
 
 /// A job whose input says nothing has nothing sensitive; one whose input does compiles.

@@ -310,6 +310,14 @@ impl Stage {
             [&names, &emails, &phones].into_iter().flatten().chain(&seen.companies).map(String::as_str).collect();
         let found = self.wire.find(values.iter().copied());
         ensure!(found.texts == 0, "workers saw {} real values; this is a bug", found.texts);
+        // What is not declared stands beside them, so they would be found.
+        let ids = all("id")?;
+        for id in &ids {
+            ensure!(
+                self.wire.find([id.as_str()]).texts > 0,
+                "workers were never told of {id}, so nothing was looked through"
+            );
+        }
         ensure!(found.tokens >= customers.len() * 3, "workers were told of {} tokens, which is too few", found.tokens);
         let made: usize = seen.letters.values().map(Vec::len).sum();
         Ok(Privacy {

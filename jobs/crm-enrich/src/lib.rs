@@ -4,8 +4,8 @@
 //! the place of names, addresses and phones, and so does this code; the coordinator puts the values into the two calls that
 //! `Cargo.toml` declares, and makes each of them once.
 
-use manyhands::token::{Draft, Email, Name, Phone, Token};
-use manyhands::{Fault, Sensitive, call};
+use manyhands::token::{Email, Name, Phone, Token};
+use manyhands::{Draft, Fault, Sensitive, call, draft};
 use serde::{Deserialize, Serialize};
 
 /// A customer to write to.
@@ -76,17 +76,13 @@ fn letter(customer: &Customer, account: &Account) -> Draft {
         Tier::Gold => "As a gold customer you keep last year's price.",
         Tier::Basic => "If you renew for two years, the second is half the price.",
     };
-    Draft::from("Dear ")
-        + customer.name
-        + ",\n\nthe contract of "
-        + account.company
-        + " renews on "
-        + &account.renews_on
-        + ". "
-        + offer
-        + "\n\nMay we call you about it, at "
-        + customer.phone
-        + "?\n"
+    draft!(
+        "Dear {},\n\nthe contract of {} renews on {}. {offer}\n\nMay we call you about it, at {}?\n",
+        customer.name,
+        account.company,
+        account.renews_on,
+        customer.phone,
+    )
 }
 
 #[cfg(test)]
