@@ -120,11 +120,31 @@ pub enum SettleError {
 
 /// Intents that are being sent, or whose outcome is being written.
 #[derive(Default)]
-struct Sending(Mutex<BTreeSet<IntentId>>);
+struct Sending {
+    all: Mutex<BTreeSet<IntentId>>,
+    /// Told whenever one is over.
+    fewer: Notify,
+}
 
 impl Sending {
     fn all(&self) -> MutexGuard<'_, BTreeSet<IntentId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn over(&self, id: IntentId) {
+        self.all().remove(&id);
+        self.fewer.notify_waiters();
+    }
+
+    /// Waits until none of these is on its way any more.
+    async fn ended(&self, these: &BTreeSet<IntentId>) {
+        loop {
+            let fewer = self.fewer.notified();
+            if self.all().is_disjoint(these) {
+                return;
+            }
+            fewer.await;
+        }
     }
 }
 
@@ -240,6 +260,17 @@ impl Calls {
         let mut writes = Writes::default();
         decision(&mut writes);
         self.records().blocking(move |records| records.commit(writes)).await
+    }
+
+    /// Writes what an operator takes back. Once this returns, no call is on its way that needed it.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn withdraw(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
+        self.decide(decision).await?;
+        let begun = self.0.sending.all().clone();
+        self.0.sending.ended(&begun).await;
+        Ok(())
     }
 
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
@@ -581,7 +612,7 @@ impl Calls {
             warn!(%unit, %verb, %error, "the outcome of a call cannot be written now; trying again");
             tokio::time::sleep(RECORDS_PAUSE).await;
         }
-        self.0.sending.all().remove(&life.id);
+        self.0.sending.over(life.id);
         life.call.tell_if_unknown(life.id);
     }
 
