@@ -10,6 +10,7 @@ mod bad_input;
 mod calls;
 mod console;
 mod crash;
+mod examples;
 mod forgery;
 mod limits;
 mod revocation;

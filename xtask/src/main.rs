@@ -11,12 +11,14 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod map;
+mod outside;
 mod package;
 mod picture;
 mod process;
 mod setup;
 mod shots;
 mod siege;
+mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;
