@@ -12,6 +12,7 @@ mod console;
 mod crash;
 mod forgery;
 mod limits;
+mod publishing;
 mod revocation;
 mod runs;
 mod secrets;

@@ -8,7 +8,7 @@ use manyhands_intents::Plan;
 use manyhands_model::{Digest, Name};
 use reqwest::Method;
 use serde::Serialize;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::args::{Calls, CallsCommand, JobRef, PlanCommand, Secret};
 use crate::client::Client;
@@ -71,7 +71,7 @@ pub async fn decide(client: &Client, command: &PlanCommand, screen: Screen) -> R
                 screen.line(page(&plan.page))?;
             }
             if !yes {
-                ask(&named(job))?;
+                ask(job, &plan, screen)?;
             }
             // What was shown is approved, whatever was published meanwhile.
             client.send(client.request(Method::PUT, &["v1", "plans", &plan.digest.to_string()], &[])).await?;
@@ -100,16 +100,20 @@ fn page(page: &str) -> String {
     printable(page.trim_end())
 }
 
-/// Asks the person at the terminal.
-fn ask(job: &str) -> Result<()> {
+/// Asks the person at the terminal, who sees the plan.
+fn ask(job: &JobRef, plan: &PlanView, screen: Screen) -> Result<()> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         let digest = "`--digest DIGEST --yes` approves exactly what was read";
         return Err(Fault::usage("nobody is there to say yes; nothing was approved").help(digest));
     }
-    // Not a note: a question is asked even of those who asked for quiet.
-    Screen::default()
-        .note(format_args!("may jobs with exactly this plan make these calls? `yes` approves it for `{job}`"));
+    // Not notes: a question is asked even of those who asked for quiet, and the plan stands above it even where stdout is for JSON.
+    let terminal = Screen::default();
+    if screen.json {
+        terminal.note(page(&plan.page));
+    }
+    let job = named(job);
+    terminal.note(format_args!("may jobs with exactly this plan make these calls? `yes` approves it for `{job}`"));
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer).map_err(|error| Fault::usage(format!("cannot read the answer: {error}")))?;
     match answer.trim() {
@@ -136,9 +140,8 @@ pub async fn secret(client: &Client, command: &Secret, token_file: Option<&Path>
                     "warning: {server} is not encrypted; whoever is on the way can read the secret"
                 ));
             }
-            let mut new = NewSecret { origin: origin.to_string(), secret: secret.to_string() };
+            let new = NewSecret { origin: origin.to_string(), secret: secret.to_string() };
             let request = client.request(Method::PUT, &["v1", "secrets", name.as_str()], &[]).json(&new);
-            new.secret.zeroize();
             client.send(request).await?;
             screen.note(format_args!("`{name}` is set, and sent to {origin} only"));
             Ok(())

@@ -90,7 +90,7 @@ pub async fn check(args: &Samples, module: &Path, sealed: &Sealed, screen: Scree
             }
             Err(_) => looked.unread += 1,
         }
-        if executed.len() < EXECUTED_MAX {
+        if !manifest.sensitive.is_empty() && executed.len() < EXECUTED_MAX {
             executed.push(sample);
         }
     }
