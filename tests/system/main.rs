@@ -13,6 +13,7 @@ mod crash;
 mod examples;
 mod forgery;
 mod limits;
+mod publishing;
 mod revocation;
 mod runs;
 mod secrets;
