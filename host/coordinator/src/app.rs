@@ -24,6 +24,7 @@ use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
 use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use crate::upkeep::Uploads;
 use crate::vault::Vault;
 
@@ -55,6 +56,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Who may call.
     pub tokens: Tokens,
+    /// How often they may.
+    pub throttle: Throttle,
     /// Which requests were answered before.
     pub idempotency: Idempotency,
     /// What is counted.
