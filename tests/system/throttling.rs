@@ -1,5 +1,6 @@
-//! Whoever asks too often.
+//! Whoever asks too often, or the same again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use axum::extract::State;
 use axum::routing::post;
 use futures::future::join_all;
 use manyhands_api::{CreatedToken, NewToken, PlanView, Problem, Role, RunList, RunView};
+use manyhands_model::Codec;
 use manyhands_protocol::{ClientMessage, ServerMessage};
 use manyhands_signing::Keypair;
 use manyhands_tests::{Coordinator, Lost, Site, Worker, jobs, until};
@@ -197,4 +199,127 @@ async fn attack_31_a_flood_of_calls_waits_its_turn_and_others_need_not() {
     assert_eq!(sent.len(), 51, "each once");
     assert_ne!(sent.last().map(String::as_str), Some("ada"), "{sent:?}");
     assert!(metric(&coordinator, r#"manyhands_delayed_total{what="calls"}"#).await > 0);
+}
+
+/// A raw job whose answer is its seed.
+fn seeded() -> jobs::Job {
+    let manifest = jobs::manifest("seeded", Codec::Raw);
+    let body = r#"
+        (import "manyhands_v1" "seed_read" (func $seed_read (param i32)))
+        (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "manyhands_run")
+          (call $seed_read (i32.const 0))
+          (call $output_write (i32.const 0) (i32.const 32)))"#;
+    jobs::Job { module: jobs::assemble(&manifest, body), manifest }
+}
+
+/// What an invocation is answered with.
+#[derive(Debug, PartialEq)]
+struct Told {
+    status: u16,
+    /// Of the run that answered.
+    run: Option<String>,
+    /// Whether it was known.
+    known: bool,
+    body: Vec<u8>,
+}
+
+struct Asker<'a> {
+    coordinator: &'a Coordinator,
+    tokens: BTreeMap<&'static str, String>,
+}
+
+impl Asker<'_> {
+    async fn ask(&self, who: &str, job: &str, input: &'static str, headers: &[(&'static str, &'static str)]) -> Told {
+        let path = format!("/v1/jobs/{job}");
+        let mut request = self.coordinator.anonymous(Method::POST, &path).bearer_auth(&self.tokens[who]).body(input);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.expect("an answer");
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        let (run, known) = (header("manyhands-run"), header("cache-status").as_deref() == Some("manyhands; hit"));
+        let status = answer.status().as_u16();
+        Told { status, run, known, body: answer.bytes().await.expect("a body").to_vec() }
+    }
+}
+
+async fn askers(coordinator: &Coordinator) -> Asker<'_> {
+    for job in [jobs::parrot(), seeded()] {
+        coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    }
+    let (ada, bob) = (requester(coordinator, "ada").await, requester(coordinator, "bob").await);
+    Asker { coordinator, tokens: BTreeMap::from([("ada", ada), ("bob", bob)]) }
+}
+
+#[tokio::test]
+async fn attack_43_a_repeated_question_is_answered_from_its_own_tenants_result_alone() {
+    let mut coordinator = Coordinator::start().await;
+    let runners = coordinator.runners(2).await;
+    let asker = askers(&coordinator).await;
+    let parrot = async |who, replicas: u8, input, headers| {
+        let told = asker.ask(who, &format!("parrot/invoke?replicas={replicas}"), input, headers).await;
+        assert_eq!((told.status, &*told.body), (200, input.as_bytes()));
+        (told.run, told.known)
+    };
+
+    let (first, known) = parrot("ada", 1, "[1]", &[]).await;
+    assert!(!known && first.is_some());
+    assert_eq!(parrot("ada", 1, "[1]", &[]).await, (first.clone(), true));
+    // Other questions: another input, more workers that have to agree, one that wants to have it executed.
+    assert!(!parrot("ada", 1, "[ 1]", &[]).await.1);
+    let (second, known) = parrot("ada", 2, "[1]", &[]).await;
+    assert!(!known && second != first);
+    assert_eq!(parrot("ada", 1, "[1]", &[]).await, (second.clone(), true), "two vouch for more than one");
+    let (third, known) = parrot("ada", 2, "[1]", &[("cache-control", "no-cache")]).await;
+    assert!(!known && third != second);
+    // Another tenant, whoever asked the same before.
+    let (of_bob, known) = parrot("bob", 1, "[1]", &[]).await;
+    assert!(!known && of_bob.is_some() && of_bob != third);
+    assert_eq!(parrot("bob", 1, "[1]", &[]).await, (of_bob, true));
+
+    // What depends on more than the input is executed each time.
+    let seeded = async || asker.ask("ada", "seeded/invoke", "x", &[]).await;
+    let (one, other) = (seeded().await, seeded().await);
+    assert_eq!((one.status, one.body.len(), one.known, other.known), (200, 32, false, false));
+    assert_ne!(one.body, other.body);
+
+    // A failure is a fact as well.
+    let fails = async |query: &str| asker.ask("ada", &format!("parrot/invoke{query}"), "1", &[]).await.status;
+    assert_eq!(fails("").await, 422);
+    let newest: RunList = coordinator.get("/v1/runs?limit=1").await.expect("a list");
+    let failed = newest.runs[0].id;
+    drop(runners);
+    until("nobody executes anything", async || (coordinator.connected().await == 0).then_some(())).await;
+    assert_eq!(fails("?timeout_ms=100").await, 422);
+    assert_eq!(metric(&coordinator, "manyhands_repeats_total").await, 4);
+    // What is tried again answers nobody.
+    let _retried: RunView = coordinator.post(&format!("/v1/runs/{failed}/retry"), "").await.expect("tried again");
+    assert_eq!(fails("?timeout_ms=100").await, 504);
+
+    assert_eq!(parrot("ada", 2, "[1]", &[]).await, (third.clone(), true), "without anybody who executes it");
+    assert_eq!(asker.ask("bob", "parrot/invoke?timeout_ms=100", "[ 1]", &[]).await.status, 504);
+    let tokens = asker.tokens;
+    coordinator.kill();
+    coordinator.restart().await;
+    let asker = Asker { coordinator: &coordinator, tokens };
+    let told = asker.ask("ada", "parrot/invoke?replicas=2", "[1]", &[]).await;
+    assert_eq!((told.status, told.run, told.known), (200, third, true), "it is on the disk");
+}
+
+#[tokio::test]
+async fn attack_43_tenants_share_answers_only_where_the_operator_says_so() {
+    for (setting, own, others) in [("scheduling.repeats=off", false, false), ("scheduling.repeats=all", true, true)] {
+        let coordinator = Coordinator::start_with(&[setting]).await;
+        let _runners = coordinator.runners(2).await;
+        let asker = askers(&coordinator).await;
+        let ask = async |who| asker.ask(who, "parrot/invoke", "[1]", &[]).await;
+        let first = ask("ada").await;
+        assert_eq!((first.status, first.known, first.run.is_some()), (200, false, true), "{setting}");
+        assert_eq!(ask("ada").await.known, own, "{setting}");
+        let of_bob = ask("bob").await;
+        assert_eq!((of_bob.status, of_bob.known, &of_bob.body), (200, others, &first.body), "{setting}");
+        assert_eq!(of_bob.run.is_some(), !others, "{setting}: another's run has no name");
+    }
 }

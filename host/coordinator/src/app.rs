@@ -22,6 +22,7 @@ use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
+use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::throttle::Throttle;
@@ -48,6 +49,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// Who knows what was asked before.
+    pub questions: Questions,
     /// Who signs.
     pub authority: Arc<Authority>,
     /// The scheduler.

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod private_file;
 pub mod problem;
 pub mod records;
+pub mod repeats;
 pub mod revocations;
 pub mod secrets;
 pub mod serve;

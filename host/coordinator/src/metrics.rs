@@ -241,6 +241,7 @@ struct Numbers {
     accept_failures: Counter,
     throttled: Family<Throttled, Counter>,
     delayed: Family<Delayed, Counter>,
+    repeats: Counter,
     workers: Gauge,
     workers_joined: Counter,
     workers_refused: Family<WorkerRefused, Counter>,
@@ -318,6 +319,7 @@ impl Metrics {
         let accept = "Times that connections could not be accepted, for want of file descriptors";
         let throttled = "Requests and connections refused because somebody came too often";
         let delayed = "Messages of workers and calls of units that waited because there were too many";
+        let repeats = "Invocations that an earlier result answered";
         let joined = "Connections of workers that proved who they are";
         let backlog = "Age of the oldest active run that has a unit waiting for a worker; 0 without one";
         let events = "Events that wait for the scheduler";
@@ -335,6 +337,7 @@ impl Metrics {
             accept_failures: number(r, "accept_failures", accept),
             throttled: family(r, "throttled", throttled, Throttled::ALL),
             delayed: family(r, "delayed", delayed, Delayed::ALL),
+            repeats: number(r, "repeats", repeats),
             workers: number(r, "workers_connected", "Workers connected"),
             workers_joined: number(r, "workers_joined", joined),
             workers_refused: family(r, "workers_refused", "Workers not let in", WorkerRefused::ALL),
@@ -409,6 +412,11 @@ impl Metrics {
     /// Something came too often and had to wait.
     pub fn delayed(&self, what: Delayed) {
         self.0.delayed.get_or_create(&what).inc();
+    }
+
+    /// An invocation was answered from an earlier result.
+    pub fn repeated(&self) {
+        self.0.repeats.inc();
     }
 
     /// So many workers are connected now.
@@ -591,6 +599,7 @@ mod tests {
         metrics.accept_failed();
         metrics.throttled(Throttled::Requester);
         metrics.delayed(Delayed::Message);
+        metrics.repeated();
         metrics.repaired(Repaired::TornTail);
         metrics.started(Duration::from_millis(250), Path::new("/"));
         metrics.backup_made(UNIX_EPOCH + Duration::from_secs(86_400));
@@ -614,6 +623,7 @@ mod tests {
             r#"manyhands_throttled_total{who="requester"} 1"#,
             r#"manyhands_throttled_total{who="address"} 0"#,
             r#"manyhands_delayed_total{what="message"} 1"#,
+            "manyhands_repeats_total 1",
             "manyhands_workers_joined_total 1",
             r#"manyhands_workers_refused_total{reason="full"} 1"#,
             r#"manyhands_workers_left_total{reason="slow"} 1"#,

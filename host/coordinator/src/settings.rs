@@ -620,6 +620,44 @@ impl Value for LogFormat {
     }
 }
 
+/// Whose accepted results answer the same question again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeats {
+    /// Nobody's: every invocation is executed.
+    Off,
+    /// The requester's own.
+    #[default]
+    Own,
+    /// Everybody's, which tells each how soon another asked the same.
+    All,
+}
+
+impl Value for Repeats {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "off" => Some(Self::Off),
+            "own" => Some(Self::Own),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "off, own or all".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Own => "own",
+            Self::All => "all",
+        }
+        .into()
+    }
+}
+
 impl Value for String {
     /// Whether a text will do, and what to say if not.
     type Rule = (fn(&str) -> bool, &'static str);
@@ -835,6 +873,8 @@ settings! {
         replicas_max: u8 = 4, 1..=16;
         /// How long a worker may keep a unit without reporting, beyond the job's own wall-time limit.
         lease_ms: u64 = 60_000, 100..=86_400_000;
+        /// Whose accepted results answer the same invocation of a pure job again: nobody's (`off`), the requester's own (`own`) or everybody's (`all`).
+        repeats: Repeats = Repeats::Own, ();
     }
 
     /// Backups that the coordinator makes by itself.

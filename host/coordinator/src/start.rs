@@ -32,6 +32,7 @@ use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
 use crate::records::{RecordError, Records};
+use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::Settings;
@@ -198,6 +199,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let (drain_time, under_way) = (Duration::from_millis(limits.drain_timeout_ms), calls.clone());
+    let questions = Questions::new(records.clone(), settings.scheduling.repeats);
     let throttle = Throttle::new(&settings.throttling, metrics.clone());
     let app = App::from(Inner {
         settings,
@@ -207,6 +209,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         vault,
         secrets,
         calls,
+        questions,
         authority,
         core,
         hub,
