@@ -20,4 +20,5 @@ mod secrets;
 mod steering;
 mod strangers;
 mod takers;
+mod throttling;
 mod tidy;
