@@ -43,6 +43,11 @@ impl RunSpec {
         self.priority == i8::MAX && self.inputs == 1
     }
 
+    /// The seed of a unit: its only randomness, the same for each of its replicas and steps.
+    pub fn seed(&self, index: u32) -> [u8; 32] {
+        Digest::of_parts([&b"manyhands:seed\0"[..], self.id.as_bytes(), &index.to_le_bytes()]).0
+    }
+
     /// The run's shape.
     pub fn reduction(&self) -> Reduction {
         if self.reduce { Reduction::tree(self.inputs) } else { Reduction::none(self.inputs) }

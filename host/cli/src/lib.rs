@@ -19,6 +19,7 @@ pub mod metadata;
 pub mod scaffold;
 pub mod section;
 
+pub mod audit;
 pub mod client;
 pub mod profile;
 pub mod publisher;

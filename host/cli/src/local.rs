@@ -22,6 +22,7 @@ use crate::screen::{Screen, grouped, printable};
 mod engines;
 pub mod guest_tests;
 mod parting;
+pub mod replay;
 mod replicas;
 
 use replicas::{Answer, Job};

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::args::{
-    Format, Inputs, Invoke, Keys, Order, Publish, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which,
+    Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which,
 };
 use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
@@ -158,8 +158,23 @@ pub async fn results(client: &Client, args: &Results, screen: Screen) -> Result<
             Err(error) => return Err(broken_off(client, id, args.format, &error).await),
         }
     }
-    sink.finish()?;
+    sink.finish("results are")?;
     tally.judge(id)
+}
+
+/// `manyhands record`
+///
+/// # Errors
+/// Any [`Client`] fault, also of a run that goes on, or a file that cannot be written.
+pub async fn record(client: &Client, args: &Record, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?;
+    let mut response =
+        client.send(client.request(Method::GET, &["v1", "runs", &id.to_string(), "recording"], &[])).await?;
+    let mut sink = Sink::open(Some(&args.file), screen)?;
+    while let Some(piece) = response.chunk().await.map_err(|error| client.broken(&error))? {
+        sink.write(&piece)?;
+    }
+    sink.finish("the recording is")
 }
 
 /// Why a stream of results did not reach its end.
@@ -448,7 +463,7 @@ pub async fn keys(client: &Client, command: &Keys, screen: Screen) -> Result<()>
 }
 
 /// Where results go.
-enum Sink {
+pub(crate) enum Sink {
     Stdout(Screen),
     /// Written beside its final place and moved there when complete.
     File {
@@ -460,7 +475,7 @@ enum Sink {
 }
 
 impl Sink {
-    fn open(path: Option<&Path>, screen: Screen) -> Result<Self> {
+    pub(crate) fn open(path: Option<&Path>, screen: Screen) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout(screen)) };
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
@@ -469,18 +484,19 @@ impl Sink {
         Ok(Self::File { file: std::io::BufWriter::new(file), part, path: path.to_owned(), screen })
     }
 
-    fn write(&mut self, piece: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<()> {
         match self {
             Self::Stdout(screen) => screen.bytes(piece),
             Self::File { file, part, .. } => file.write_all(piece).map_err(|error| Fault::file("write", part, &error)),
         }
     }
 
-    fn finish(self) -> Result<()> {
+    /// `what` begins the sentence that says where it is.
+    pub(crate) fn finish(self, what: &str) -> Result<()> {
         let Self::File { mut file, part, path, screen } = self else { return Ok(()) };
         file.flush().map_err(|error| Fault::file("write", &part, &error))?;
         std::fs::rename(&part, &path).map_err(|error| Fault::file("write", &path, &error))?;
-        screen.note(format_args!("results are in {}", path.display()));
+        screen.note(format_args!("{what} in {}", path.display()));
         Ok(())
     }
 }
@@ -606,13 +622,13 @@ fn key_or_random(given: Option<&str>) -> Result<String> {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// How long ago something was, for people.
-fn ago(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.since(then).as_secs();
     match seconds {
         0..60 => format!("{seconds} s ago"),

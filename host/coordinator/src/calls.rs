@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method};
 use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_addresses::Origin;
 use manyhands_api::FoundOut;
+use manyhands_audit::Found;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
@@ -27,12 +28,13 @@ use manyhands_model::template::Origin as Target;
 use manyhands_model::{Class, Digest, IntentId, Name, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use crate::audit::{self, Ledger};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::records::{CallRecord, RecordError, Records, Writes};
@@ -75,8 +77,8 @@ struct Inner {
     start: u64,
     claims: AtomicU64,
     turns: Semaphore,
-    /// What is known of calls is changed by one at a time, who reads it first.
-    changing: tokio::sync::Mutex<()>,
+    /// What is known of calls is changed by one at a time, who reads it first and writes what the audit log says of it.
+    changing: Arc<tokio::sync::Mutex<Ledger>>,
     sending: Sending,
     /// One for each request.
     tasks: TaskTracker,
@@ -149,7 +151,7 @@ impl Calls {
             start,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             sending: Sending::default(),
             tasks: TaskTracker::new(),
             settled: Notify::new(),
@@ -201,21 +203,23 @@ impl Calls {
         }
     }
 
-    /// Tells what an operator found out about a call.
+    /// Tells what an operator of this name found out about a call.
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn settle(&self, id: IntentId, found: FoundOut) -> Result<(), SettleError> {
-        let _alone = self.0.changing.lock().await;
+    pub async fn settle(&self, id: IntentId, found: FoundOut, by: String) -> Result<(), SettleError> {
+        let alone = self.alone().await;
         let call = self.records().blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
-        let event = match found {
-            FoundOut::NotMade => Event::NotMade,
-            FoundOut::LetGo => Event::LetGo,
+        let (event, found) = match found {
+            FoundOut::NotMade => (Event::NotMade, Found::NotMade),
+            FoundOut::LetGo => (Event::LetGo, Found::LetGo),
         };
         // Only for what may be tried again does it matter what the effect is.
         let effect = self.effect(&call).await?;
         let state = call.state.next(&event, effect, self.0.parts.clock.now())?;
-        self.write(vec![(id, CallRecord { state, ..call })], Writes::default()).await?;
+        let settled = audit::Event::Settled { call: audit::name(id, &call), found, by };
+        let call = CallRecord { state, ..call };
+        let _alone = self.write(alone, vec![(id, call)], Writes::default(), vec![settled]).await?;
         self.0.settled.notify_waiters();
         Ok(())
     }
@@ -228,15 +232,20 @@ impl Calls {
         self.records().blocking(move |records| records.unknown_calls(limit)).await
     }
 
-    /// Writes what an operator decided. No call is claimed under what was before, once this returns.
+    /// Writes what an operator decided, and that they did. No call is claimed under what was before, once this returns.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn decide(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
-        let _alone = self.0.changing.lock().await;
+    pub async fn decide(&self, event: audit::Event, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
         let mut writes = Writes::default();
         decision(&mut writes);
-        self.records().blocking(move |records| records.commit(writes)).await
+        let _alone = self.write(self.alone().await, Vec::new(), writes, vec![event]).await?;
+        Ok(())
+    }
+
+    /// The right to change what is known of calls, once nobody else has it.
+    async fn alone(&self) -> Alone {
+        Arc::clone(&self.0.changing).lock_owned().await
     }
 
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
@@ -262,22 +271,34 @@ impl Calls {
         &self.0.parts.records
     }
 
-    async fn write(&self, calls: Vec<(IntentId, CallRecord)>, mut writes: Writes) -> Result<(), RecordError> {
+    /// Makes all of this durable, with what the audit log says of it. The right to change more comes back with that, and
+    /// not before, also if nobody waits for it any more.
+    async fn write(
+        &self,
+        mut alone: Alone,
+        calls: Vec<(IntentId, CallRecord)>,
+        mut writes: Writes,
+        events: Vec<audit::Event>,
+    ) -> Result<Alone, RecordError> {
         calls.iter().for_each(|(id, call)| writes.call(*id, call));
-        self.records().blocking(move |records| records.commit(writes)).await
+        let now = self.0.parts.clock.now();
+        let write = move |records: &Records| alone.commit(records, now, events, writes).map(|()| alone);
+        self.records().blocking(write).await
     }
 
     async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let parts = &self.0.parts;
-        let (run, input, answered) = self
+        let (run, input, asked, answered) = self
             .records()
             .blocking(move |records| {
-                Ok((records.run(unit.run)?, records.input(unit)?, records.answers(unit, step)?.is_some()))
+                let asked = records.unit(unit)?.and_then(|unit| unit.accepted);
+                Ok((records.run(unit.run)?, records.input(unit)?, asked, records.answers(unit, step)?.is_some()))
             })
             .await?;
         if answered {
             return Ok(Made::Answered);
         }
+        let asked = asked.ok_or(CallsError::Missing("the request"))?;
         let run = run.ok_or(CallsError::Missing("the run"))?;
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
         let request = parts.records.output(request).await?;
@@ -317,6 +338,7 @@ impl Calls {
         let content = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
         writes.answers(unit, step, &content);
+        writes.request(unit, step, &asked);
         self.records().blocking(move |records| records.commit(writes)).await?;
         Ok(Made::Answered)
     }
@@ -423,7 +445,7 @@ impl Calls {
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
     ) -> Result<Vec<Claimed>, CallsError> {
-        let _alone = self.0.changing.lock().await;
+        let mut alone = self.alone().await;
         let digest = plan.digest();
         let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
         let now = self.0.parts.clock.now();
@@ -484,10 +506,12 @@ impl Calls {
             attempts.fence == claimed.fence
         });
         if !changed.is_empty() {
-            self.write(changed, spent.writes(run)).await?;
+            let events = changed.iter().map(|(id, call)| audit::event(*id, call, digest)).collect();
+            alone = self.write(alone, changed, spent.writes(run), events).await?;
         }
         // From here on these are somebody's, until their outcome is written.
         self.0.sending.all().extend(claimed.iter().map(|claimed| claimed.id));
+        drop(alone);
         Ok(claimed)
     }
 
@@ -574,14 +598,14 @@ impl Calls {
 
     async fn note_once(
         &self,
-        Asker { run, scope, .. }: Asker<'_>,
+        Asker { run, plan, scope }: Asker<'_>,
         known: &Known,
         life: &mut Life,
         values: &UnitValues,
         fence: Fence,
         ended: &Result<Response, Ended>,
     ) -> Result<(), CallsError> {
-        let _alone = self.0.changing.lock().await;
+        let alone = self.alone().await;
         let vault = &self.0.parts.vault;
         let mut spent = Spent::default();
         let mut call = life.call.clone();
@@ -603,12 +627,16 @@ impl Calls {
                 let taken = Taken { token, surrogate: None, value };
                 writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
-            self.write(vec![(life.id, call.clone())], writes).await?;
+            let event = audit::event(life.id, &call, plan.digest());
+            let _alone = self.write(alone, vec![(life.id, call.clone())], writes, vec![event]).await?;
         }
         life.call = call;
         Ok(())
     }
 }
+
+/// Held by whoever changes what is known of calls.
+type Alone = OwnedMutexGuard<Ledger>;
 
 /// What runs and jobs have spent of their verbs' budgets, as far as it was looked at.
 #[derive(Default)]
