@@ -9,7 +9,7 @@ use axum::extract::Path as Segment;
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use manyhands_api::{PlanView, RecordedUnit, RunView};
+use manyhands_api::{PlanView, RecordedUnit, RunView, UnsentCall};
 use manyhands_tests::{Coordinator, Runner, Site, jobs, run};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ async fn a_recorded_run_comes_out_the_same_and_a_changed_answer_is_found() {
     let (coordinator, _runners) = world(&site).await;
     approve(&coordinator, &site.origin()).await;
     let inputs = [asks("ann"), asks("bob"), b"[{\"verb\":\"none\"}]".to_vec()];
-    let (run, outputs) = finished(&coordinator, "caller&replicas=2", &inputs).await;
+    let (run, _) = finished(&coordinator, "caller&replicas=2", &inputs).await;
     let folder = tempfile::tempdir().expect("a folder");
     let (file, changed) = (folder.path().join("recording"), folder.path().join("changed"));
     succeeded(&manyhands(&coordinator, &["record", &run.id.to_string(), name(&file)]));
@@ -189,11 +189,10 @@ async fn a_recorded_run_comes_out_the_same_and_a_changed_answer_is_found() {
     let mut lines: Vec<String> = recording.lines().map(str::to_owned).collect();
     let mut unit: RecordedUnit = serde_json::from_str(&lines[2]).expect("a unit");
     assert_eq!((unit.unit, unit.answers_base64.len(), unit.outcomes.len()), (1, 2, 3));
-    // The requester gets values; the recording has tokens.
+    // What the upstream said is a token.
     assert!(!recording.contains(SECRET));
     let answer = text(&BASE64.decode(&unit.answers_base64[0]).expect("base64"));
     assert!(answer.contains("dtk1n") && !answer.contains(WORDS), "{answer}");
-    assert!(text(&outputs[1]).contains(WORDS));
 
     // One byte of the second answer.
     let answer = text(&BASE64.decode(&unit.answers_base64[1]).expect("base64"));
@@ -210,4 +209,55 @@ async fn a_recorded_run_comes_out_the_same_and_a_changed_answer_is_found() {
     std::fs::write(&changed, recording.lines().take(3).collect::<Vec<_>>().join("\n")).expect("written");
     let (code, said) = offline(&["replay", name(&changed)]);
     assert!(code == Some(2) && said.contains("should have 3 units and has 2"), "{code:?} {said}");
+}
+
+#[tokio::test]
+async fn a_dry_run_does_everything_but_the_sending() {
+    let site = api().await;
+    let (coordinator, _runners) = world(&site).await;
+    let inputs: Vec<_> = (0..8).map(|number| asks(&format!("c{number}"))).collect();
+    let faults = |output: &[u8]| -> Vec<String> {
+        let lines =
+            text(output).lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect::<Vec<_>>();
+        lines.iter().map(|answers| answers[0]["fault"].as_str().expect("a fault").to_owned()).collect()
+    };
+    // Whatever would be refused is: nobody approved the plan; then a secret is missing.
+    let (_, outputs) = finished(&coordinator, "caller&dry_run=true", &inputs[..1]).await;
+    assert_eq!(faults(&outputs[0]), ["refused", "refused"]);
+    let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+    change(&coordinator, Method::PUT, &format!("/v1/plans/{}", plan.digest), Value::Null).await;
+    let (_, outputs) = finished(&coordinator, "caller&dry_run=true", &inputs[..1]).await;
+    assert_eq!(faults(&outputs[0]), ["refused", "dry_run"]);
+    approve(&coordinator, &site.origin()).await;
+    let (dry, outputs) = finished(&coordinator, "caller&dry_run=true", &inputs).await;
+    assert!(dry.dry_run && outputs.iter().all(|output| faults(output) == ["dry_run", "dry_run"]));
+    assert_eq!(site.asked(), [""; 0], "nothing was sent");
+
+    let id = dry.id.to_string();
+    let list = manyhands(&coordinator, &["--json", "unsent", &id]);
+    succeeded(&list);
+    let calls: Vec<UnsentCall> =
+        text(&list.stdout).lines().map(|line| serde_json::from_str(line).expect("a call")).collect();
+    assert_eq!(calls.len(), 16);
+    let letter = &calls[7];
+    assert_eq!((letter.unit, letter.step, letter.verb.as_str(), letter.method.as_str()), (3, 1, "send", "POST"));
+    assert_eq!((letter.origin.as_str(), letter.path.as_str()), (&*site.origin(), "/v1/messages"));
+    assert_eq!(letter.canonical, r#"{"slots":{"text":"Dear c3"},"verb":"send"}"#);
+    assert_eq!((letter.target_bytes, letter.body_bytes), (12, r#"{"text":"Dear c3"}"#.len() as u64));
+    assert_eq!((calls[6].path.as_str(), calls[6].target_bytes), ("/v1/customers/{id}", 16));
+    let shown = manyhands(&coordinator, &["runs"]);
+    assert!(text(&shown.stdout).contains("finished, dry run"), "{}", text(&shown.stdout));
+
+    // Nothing of the budget is used up, and the next run is none.
+    let (run, outputs) = finished(&coordinator, "caller", &inputs[..5]).await;
+    assert!(!run.dry_run && outputs.iter().all(|output| text(output).contains("m-1")));
+    assert_eq!(site.asked().len(), 10);
+    let none = manyhands(&coordinator, &["unsent", &run.id.to_string()]);
+    assert!(none.status.code() == Some(2) && text(&none.stderr).contains("no dry run"), "{}", text(&none.stderr));
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    succeeded(&manyhands(&coordinator, &["audit", "export", name(&log)]));
+    let told = events(&std::fs::read_to_string(&log).expect("the log"));
+    let count = |kind: &str| told.iter().filter(|event| event.get(kind).is_some()).count();
+    assert_eq!((count("unsent"), count("claimed")), (1 + 16, 10));
 }

@@ -188,6 +188,9 @@ schema! {
         pub units: UnitCounts,
         /// Reports that contradicted an answer.
         pub dissents: u64,
+        /// Whether it is a dry run: the calls that it asks for are not sent.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        pub dry_run: bool,
         /// When it was submitted.
         #[cfg_attr(feature = "openapi", schema(value_type = u64))]
         pub submitted_at: Timestamp,
@@ -545,6 +548,30 @@ schema! {
         NotMade,
         /// It was made, or nobody will ever know; the job hears `unknown`.
         LetGo,
+    }
+
+    /// A call that a dry run would have sent.
+    pub struct UnsentCall {
+        /// Its id.
+        pub id: String,
+        /// The unit's number.
+        pub unit: u32,
+        /// Which of the unit's requests.
+        pub step: u32,
+        /// What was asked for.
+        pub verb: String,
+        /// The method.
+        pub method: String,
+        /// Where it would have gone.
+        pub origin: String,
+        /// The path, with its slots open.
+        pub path: String,
+        /// Verb and slots as JSON, with tokens in place of values.
+        pub canonical: String,
+        /// Bytes of path and query, with values in their slots.
+        pub target_bytes: u64,
+        /// Bytes of the body.
+        pub body_bytes: u64,
     }
 
     /// The first line of a recording: what was executed.

@@ -85,7 +85,7 @@ pub enum Event {
         by: String,
     },
     /// A call that would have been sent, had the run been no dry run.
-    Withheld {
+    Unsent {
         /// Which.
         call: Call,
         /// Which of its unit's requests asks for it, from 0.

@@ -45,7 +45,7 @@ fn events() -> Vec<Event> {
         Event::Ended { call: call.clone(), end: End::Unknown },
         Event::Settled { call: call.clone(), found: Found::NotMade, by: by() },
         Event::Ended { call: call.clone(), end: End::Answered(200) },
-        Event::Withheld { call, step: 1, plan, intent, origin, body_bytes: 12 },
+        Event::Unsent { call, step: 1, plan, intent, origin, body_bytes: 12 },
         Event::SecretRemoved { name: name(), by: by() },
         Event::PlanWithdrawn { plan, by: by() },
     ]

@@ -35,6 +35,8 @@ pub struct RunSpec {
     pub inputs: u32,
     /// When it was submitted.
     pub submitted_at: Timestamp,
+    /// Whether the calls that it asks for are not sent.
+    pub is_dry: bool,
 }
 
 impl RunSpec {

@@ -106,6 +106,8 @@ pub enum Command {
     /// Export and verify the coordinator's audit log
     #[command(subcommand)]
     Audit(Audit),
+    /// List the calls that a dry run would have sent
+    Unsent(RunOnly),
     /// Write a run to a file, from which it can be replayed
     Record(Record),
     /// Execute a recorded run here again, and compare
@@ -332,6 +334,9 @@ pub struct Submit {
     /// Do not combine the outputs
     #[arg(long)]
     pub no_reduce: bool,
+    /// Do everything but send the calls that the job asks for; `manyhands unsent` lists them
+    #[arg(long)]
+    pub dry_run: bool,
     /// Follow the run until it ends
     #[arg(long)]
     pub wait: bool,

@@ -53,6 +53,7 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Keys(command) => remote::keys(&client, command, screen).await,
         Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
         Command::Audit(Audit::Head(args)) => audit::head(&client, args, screen).await,
+        Command::Unsent(args) => remote::unsent(&client, args, screen).await,
         Command::Record(args) => remote::record(&client, args, screen).await,
         Command::Audit(Audit::Verify(_))
         | Command::Replay(_)

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
     CreatedToken, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, Role,
-    RunList, RunState, RunView, TokenList, UnitView, Why, WorkerList,
+    RunList, RunState, RunView, TokenList, UnitView, UnsentCall, Why, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::Publication;
@@ -78,6 +78,7 @@ pub async fn submit(client: &Client, args: &Submit, screen: Screen) -> Result<()
     query.extend(args.replicas_max.map(|replicas_max| ("replicas_max", replicas_max.to_string())));
     query.extend(args.priority.map(|priority| ("priority", priority.to_string())));
     query.extend(args.no_reduce.then(|| ("reduce", false.to_string())));
+    query.extend(args.dry_run.then(|| ("dry_run", true.to_string())));
     let key = key_or_random(args.idempotency_key.as_deref())?;
     let (content_type, body, fault_of_source) = upload(&args.inputs)?;
     let request = client
@@ -160,6 +161,34 @@ pub async fn results(client: &Client, args: &Results, screen: Screen) -> Result<
     }
     sink.finish("results are")?;
     tally.judge(id)
+}
+
+/// `manyhands unsent`
+///
+/// # Errors
+/// Any [`Client`] fault, also of a run that is no dry run.
+pub async fn unsent(client: &Client, args: &RunOnly, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?.to_string();
+    let mut response = client.send(client.request(Method::GET, &["v1", "runs", &id, "unsent"], &[])).await?;
+    let (mut rest, mut count) = (Vec::new(), 0_u64);
+    while let Some(piece) = response.chunk().await.map_err(|error| client.broken(&error))? {
+        rest.extend_from_slice(&piece);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let call: UnsentCall = serde_json::from_slice(&line)
+                .map_err(|error| Fault::bug(format!("the coordinator's list has another form: {error}")))?;
+            screen.show(&call, unsent_text)?;
+            count += 1;
+        }
+    }
+    screen.note(format_args!("{} calls were not sent, because {id} is a dry run", grouped(count)));
+    Ok(())
+}
+
+fn unsent_text(call: &UnsentCall) -> String {
+    let UnsentCall { unit, step, method, origin, path, target_bytes, body_bytes, canonical, .. } = call;
+    let canonical = printable(canonical);
+    format!("unit {unit}, step {step}: {method} {origin}{path}, {target_bytes} + {body_bytes} bytes: {canonical}")
 }
 
 /// `manyhands record`
@@ -267,7 +296,7 @@ fn run_row(run: &RunView, now: Timestamp) -> [String; 8] {
     [
         run.id.to_string(),
         format!("{}@{}", run.job, run.version),
-        state(run.state).to_owned(),
+        format!("{}{}", state(run.state), if run.dry_run { ", dry run" } else { "" }),
         format!("{}/{}", run.units.done, run.units.total),
         run.units.failed.to_string(),
         run.dissents.to_string(),

@@ -8,6 +8,7 @@ mod recording;
 mod results;
 pub(crate) mod runs;
 mod submit;
+mod unsent;
 mod upkeep;
 mod volunteers;
 
@@ -121,6 +122,7 @@ fn documented(
         .routes(routes!(results::results))
         .routes(routes!(results::output))
         .routes(routes!(recording::recording))
+        .routes(routes!(unsent::unsent))
         .routes(routes!(admin::workers))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
@@ -166,6 +168,7 @@ mod tests {
             "/v1/runs/{id}/units/{unit}",
             "/v1/runs/{id}/units/{unit}/output",
             "/v1/runs/{id}/why",
+            "/v1/runs/{id}/unsent",
             "/v1/workers",
             "/v1/tokens",
             "/v1/tokens/{id}",

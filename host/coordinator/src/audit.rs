@@ -7,7 +7,7 @@ use std::time::Duration;
 
 pub use manyhands_audit::Event;
 use manyhands_audit::{Call, End, Head, SignedHead, Tail};
-use manyhands_intents::{Fault, Heard, State};
+use manyhands_intents::{Fault, Heard, Outgoing, State};
 use manyhands_model::{Digest, IntentId, Timestamp};
 use tracing::{info, warn};
 
@@ -16,7 +16,7 @@ use crate::authority::Authority;
 use crate::problem::{Answer, ApiError, Kind};
 use crate::records::{CallRecord, RecordError, Records, Writes};
 
-/// When whoever meets a key that is being replaced may come again.
+/// When whoever gets no head may come again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The right to write into the log. There is one, and who has it changes what the log tells of as well.
@@ -81,6 +81,18 @@ pub fn event(id: IntentId, call: &CallRecord, plan: Digest) -> Event {
     Event::Ended { call: name, end }
 }
 
+/// What the log says of a call that is not sent, because its run is a dry run.
+pub fn unsent(id: IntentId, call: &CallRecord, plan: Digest, outgoing: &Outgoing) -> Event {
+    Event::Unsent {
+        call: name(id, call),
+        step: call.step,
+        plan,
+        intent: Digest::of(&call.intent.canonical()),
+        origin: outgoing.origin.to_string(),
+        body_bytes: outgoing.body.len() as u64,
+    }
+}
+
 /// Signs where the log ends now.
 ///
 /// # Errors
@@ -91,11 +103,11 @@ pub async fn head(app: &App) -> Answer<SignedHead> {
 }
 
 fn sign(authority: &Authority, head: Head) -> Answer<SignedHead> {
-    // In this order: a list is never older than the key that it is to name, but for a moment while that is replaced.
     let signed = authority.sign(&head);
     SignedHead::new(authority.root(), authority.trust(), signed).map_err(|error| {
         warn!(%error, "the audit log's head cannot be signed now");
-        ApiError::new(Kind::Unavailable, "the signing key is being replaced; try again").retry_after(RETRY)
+        let detail = "no head can be signed at this moment, as while the signing key is being replaced; try again";
+        ApiError::new(Kind::Unavailable, detail).retry_after(RETRY)
     })
 }
 
@@ -118,4 +130,125 @@ pub async fn keep_head(app: &App) -> Answer<()> {
     .await?;
     info!(entries = tail.entries, digest = %tail.digest, "the audit log's head was signed");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use manyhands_audit::Verifier;
+    use manyhands_state::MemoryStore;
+    use manyhands_store::Blobs;
+
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::census::Census;
+    use crate::keys::{KeyStore, system_entropy};
+    use crate::metrics::Metrics;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    struct World {
+        dir: tempfile::TempDir,
+        records: Records,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let blobs = Blobs::local(&dir.path().join("blobs")).unwrap();
+            Self { records: Records::new(Arc::new(MemoryStore::new()), blobs, Metrics::new()), dir }
+        }
+
+        fn authority(&self) -> Authority {
+            let keys = KeyStore::open_or_create(&self.dir.path().join("keys"), system_entropy, NOW).unwrap();
+            let catalogue = Arc::new(Catalogue::load(&self.records).unwrap());
+            Authority::new(keys, catalogue, NOW, BTreeMap::new()).unwrap()
+        }
+
+        fn tail(&self) -> Tail {
+            self.records.audit_tail().unwrap()
+        }
+
+        /// The whole log, in pages of so many entries, and a head behind it.
+        fn export(&self, authority: &Authority, page: usize) -> Vec<Vec<u8>> {
+            let (mut lines, mut after) = (Vec::new(), 0);
+            loop {
+                let more = self.records.audit(after, page).unwrap();
+                after += more.iter().filter(|line| !SignedHead::is_one(line)).count() as u64;
+                if more.is_empty() {
+                    break;
+                }
+                lines.extend(more);
+            }
+            lines.push(sign(authority, Head { tail: self.tail(), at: NOW }).unwrap().line());
+            lines
+        }
+    }
+
+    fn events(numbers: std::ops::Range<u8>) -> Vec<Event> {
+        numbers.map(|number| Event::PlanApproved { plan: Digest([number; 32]), by: "ann".into() }).collect()
+    }
+
+    #[test]
+    fn what_is_not_committed_is_not_in_the_log_and_leaves_no_gap() {
+        let (world, mut ledger) = (World::new(), Ledger::default());
+        ledger.commit(&world.records, NOW, events(0..2), Writes::default()).unwrap();
+        let before = world.tail();
+        let mut refused = Writes::default();
+        // There is such a line already.
+        refused.audit(&Tail { entries: 1, ..before }, Vec::new());
+        ledger.commit(&world.records, NOW, events(2..3), refused).unwrap_err();
+        assert_eq!((world.tail(), before.entries), (before, 2));
+        ledger.commit(&world.records, NOW, events(3..5), Writes::default()).unwrap();
+        // After a restart.
+        Ledger::default().commit(&world.records, NOW, events(5..7), Writes::default()).unwrap();
+
+        let authority = world.authority();
+        let mut head = Writes::default();
+        head.audit_head(4, b"{\"head\":a head that somebody put there}".to_vec());
+        for page in 1..8 {
+            let lines = world.export(&authority, page);
+            let mut verifier = Verifier::new(Some(authority.root().fingerprint()));
+            lines.iter().for_each(|line| verifier.line(line).unwrap());
+            assert_eq!(verifier.end().unwrap().entries, 6);
+        }
+        assert!(Census::take(&**world.records.store()).unwrap().problems.is_empty());
+        world.records.commit(head).unwrap();
+        for page in 1..8 {
+            assert!(SignedHead::is_one(&world.export(&authority, page)[4]), "behind the entries that it is over");
+        }
+    }
+
+    #[test]
+    fn a_check_finds_an_entry_that_was_changed_on_the_disk() {
+        let world = World::new();
+        Ledger::default().commit(&world.records, NOW, events(0..5), Writes::default()).unwrap();
+        let mut forged = Tail::default();
+        forged.append(NOW, events(0..1).remove(0));
+        let other = forged.append(NOW, events(7..8).remove(0));
+        let mut writes = Writes::default();
+        writes.audit(&forged, other);
+        writes.0.expects.clear();
+        // The line, and not where the log ends.
+        writes.0.ops.truncate(1);
+        world.records.commit(writes).unwrap();
+        let census = Census::take(&**world.records.store()).unwrap();
+        let places: Vec<_> = census.problems.iter().map(|problem| problem.place.as_str()).collect();
+        assert_eq!((census.audit, places), (world.tail(), vec!["entry 3 of the audit log"]));
+    }
+
+    #[test]
+    fn a_head_under_a_key_that_was_replaced_is_not_handed_out() {
+        let world = World::new();
+        let authority = world.authority();
+        let head = Head { tail: Tail::default(), at: NOW };
+        sign(&authority, head).unwrap();
+        // Nobody has signed a list since.
+        authority.keys().rotate().unwrap();
+        assert_eq!(sign(&authority, head).unwrap_err().kind, Kind::Unavailable);
+        authority.renew(NOW, BTreeMap::new()).unwrap();
+        sign(&authority, head).unwrap();
+    }
 }

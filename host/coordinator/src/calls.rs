@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 use crate::audit::{self, Ledger};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::records::{CallRecord, RecordError, Records, Writes};
+use crate::records::{CallRecord, RecordError, Records, UnsentRecord, Writes};
 use crate::vault::{Vault, VaultError};
 
 /// Calls that are made at once.
@@ -450,6 +450,7 @@ impl Calls {
         let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
         let now = self.0.parts.clock.now();
         let (mut changed, mut claimed) = (Vec::new(), Vec::new());
+        let (mut events, mut unsent) = (Vec::new(), Writes::default());
         let mut spent = Spent::default();
         for (at, life) in lives.iter_mut().enumerate() {
             let Ok(life) = life else { continue };
@@ -483,6 +484,13 @@ impl Calls {
                             info!(unit = %call.unit, verb = %call.intent.verb, %exhausted, "a call was refused");
                             Event::Refuse(Fault::Budget)
                         }
+                        // Reserved, and given back with the refusal: the budget was looked at and not spent.
+                        Ok(()) if run.spec.is_dry => {
+                            let (target_bytes, body_bytes) = (outgoing.target.len() as u64, outgoing.body.len() as u64);
+                            unsent.unsent(call, &UnsentRecord { call: id, target_bytes, body_bytes });
+                            events.push(audit::unsent(id, call, digest, &outgoing));
+                            Event::Refuse(Fault::DryRun)
+                        }
                         Ok(()) => {
                             let claim = self.0.claims.fetch_add(1, Ordering::Relaxed);
                             let fence = Fence { start: self.0.start, claim };
@@ -495,6 +503,9 @@ impl Calls {
             if let Ok(state) = call.state.next(&event, effect, now) {
                 call.state = state;
                 self.give_back(run, call, &mut spent).await?;
+                if call.state != State::Refused(Fault::DryRun) {
+                    events.push(audit::event(id, call, digest));
+                }
                 changed.push((id, call.clone()));
             }
         }
@@ -506,8 +517,9 @@ impl Calls {
             attempts.fence == claimed.fence
         });
         if !changed.is_empty() {
-            let events = changed.iter().map(|(id, call)| audit::event(*id, call, digest)).collect();
-            alone = self.write(alone, changed, spent.writes(run), events).await?;
+            let mut writes = spent.writes(run);
+            writes.0.ops.append(&mut unsent.0.ops);
+            alone = self.write(alone, changed, writes, events).await?;
         }
         // From here on these are somebody's, until their outcome is written.
         self.0.sending.all().extend(claimed.iter().map(|claimed| claimed.id));

@@ -27,7 +27,7 @@ pub struct Census {
     pub units: u64,
     /// Workers.
     pub workers: u64,
-    /// Where the audit log ends, as far as it is unbroken.
+    /// Where the audit log ends.
     pub audit: Tail,
     /// Every blob that a record names, once, in order.
     pub blobs: Vec<Digest>,
@@ -134,7 +134,16 @@ impl Census {
                 read::<SubmitRecord>(value)?;
             }
             Table::Meta if key.starts_with(records::AUDIT) => {
-                self.audit = Some(Entry::read(value)?).filter(|entry| entry.follows(&self.audit))?.tail();
+                let entry = Entry::read(value)?;
+                if !entry.follows(&self.audit) {
+                    self.problems.push(Problem {
+                        place: format!("entry {} of the audit log", entry.n),
+                        what: "it does not follow the one before it: one of the two was changed, or some are missing"
+                            .to_owned(),
+                        cure: "export the log, and compare it with a head that was kept elsewhere",
+                    });
+                }
+                self.audit = entry.tail();
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;

@@ -9,6 +9,7 @@
 //! | results | `a`, run id, sequence | indices of the units that ended together |
 //! | results | `c`, run id, index, step | [`Content`]: the answers to a unit's request for calls, a list of JSON |
 //! | results | `q`, run id, index, step | `Outcome`: a unit's request for calls, which has its answers |
+//! | results | `d`, run id, index, step, ordinal | [`UnsentRecord`]: a call that a dry run would have sent |
 //! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
 //! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
@@ -41,7 +42,7 @@ use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
-use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, Op};
+use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, Op, VALUE_BYTES_MAX};
 use manyhands_state::{Commit, CommitError, Key, ReadError, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
@@ -215,6 +216,17 @@ pub struct CallRecord {
     pub state: State,
 }
 
+/// A call that was not sent, because its run is a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentRecord {
+    /// Its id.
+    pub call: IntentId,
+    /// Bytes of path and query, with values in their slots.
+    pub target_bytes: u64,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+}
+
 /// An operator's word that a job may ask for what its plan says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalRecord {
@@ -366,6 +378,12 @@ impl Writes {
         });
     }
 
+    /// Writes a call that a dry run would have sent.
+    pub fn unsent(&mut self, call: &CallRecord, unsent: &UnsentRecord) {
+        let key = [&b"d"[..], &unit_key(call.unit), &call.step.to_be_bytes(), &call.intent.ordinal.to_be_bytes()];
+        self.put(Table::Results, &key.concat(), encode(unsent));
+    }
+
     /// Writes a sealed value of a unit.
     pub fn value(&mut self, unit: UnitId, token: &Token, sealed: Vec<u8>) {
         self.put(Table::Results, &[&b"v"[..], &unit_key(unit), token.as_str().as_bytes()].concat(), sealed);
@@ -415,9 +433,11 @@ impl Writes {
         self.put(Table::Meta, AUDIT_TAIL, encode(tail));
     }
 
-    /// Writes a signed head over so many entries of the audit log.
+    /// Writes a signed head over so many entries of the audit log. One whose trust list names hundreds of jobs is too long to be kept.
     pub fn audit_head(&mut self, entries: u64, line: Vec<u8>) {
-        self.put(Table::Meta, &numbered(SIGNED, entries), line);
+        if line.len() <= VALUE_BYTES_MAX {
+            self.put(Table::Meta, &numbered(SIGNED, entries), line);
+        }
         self.put(Table::Meta, SIGNED_LAST, encode(&entries));
     }
 
@@ -599,6 +619,25 @@ impl Records {
         let page = self.store.scan(Table::Results, b"u", None, limit)?;
         let ids = page.into_iter().filter_map(|(key, _)| Some(IntentId(key.get(1..)?.try_into().ok()?)));
         ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
+    }
+
+    /// Up to `limit` calls that a dry run would have sent, in order, after the one with this key; each with its own.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn unsent(
+        &self,
+        run: RunId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, UnsentRecord, CallRecord)>, RecordError> {
+        let page = self.store.scan(Table::Results, &[&b"d"[..], run.as_bytes()].concat(), after, limit)?;
+        let call = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let unsent: UnsentRecord = decode(Table::Results, &record.value)?;
+            let call = self.call(unsent.call)?.ok_or_else(|| RecordError::Missing(unsent.call.to_string()))?;
+            Ok((key, unsent, call))
+        };
+        page.into_iter().map(call).collect()
     }
 
     /// The sealed values of a unit, or of all units of a run.
@@ -968,6 +1007,7 @@ mod tests {
             reduce: false,
             inputs: 1,
             submitted_at: Timestamp(u64::from(number)),
+            is_dry: false,
         };
         RunRecord { spec, status: RunStatus::Active, counts: Counts::default(), dissents: 0, finished_at: None }
     }

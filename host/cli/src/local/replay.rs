@@ -43,6 +43,7 @@ pub async fn replay(args: &Replay, screen: Screen) -> Result<()> {
     if Digest::of(&module) != head.module {
         return Err(bad("line 1: the module is not the one that its digest names".to_owned()));
     }
+    head.limits.check().map_err(|error| bad(format!("line 1: {error}")))?;
     let job = Job::of(module, head.limits, 1).await?;
     let units = (2..).zip(lines).map(|(number, line)| {
         let at = |error: String| bad(format!("line {number}: {error}"));
