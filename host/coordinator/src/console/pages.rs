@@ -776,7 +776,7 @@ mod tests {
                 job: evil.into(),
                 version: evil.into(),
                 owner: evil.into(),
-                state: "active",
+                state: "active".into(),
                 total: 1,
                 ended: 0,
                 share: evil.into(),
