@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
 
+mod audit;
 mod backup;
 mod bad_input;
 mod calls;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use manyhands_addresses::Origin;
 use manyhands_engines::Kind;
 use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Version};
+use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6174";
@@ -110,6 +111,15 @@ pub enum Command {
     /// Show or rotate the coordinator's keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Export and verify the coordinator's audit log
+    #[command(subcommand)]
+    Audit(Audit),
+    /// List the calls that a dry run would have sent
+    Unsent(RunOnly),
+    /// Write a run to a file, from which it can be replayed
+    Record(Record),
+    /// Execute a recorded run here again, and compare
+    Replay(Replay),
     /// Print completions for a shell
     Completions(Completions),
 }
@@ -350,6 +360,9 @@ pub struct Submit {
     /// Do not combine the outputs
     #[arg(long)]
     pub no_reduce: bool,
+    /// Do everything but send the calls that the job asks for; `manyhands unsent` lists them
+    #[arg(long)]
+    pub dry_run: bool,
     /// Follow the run until it ends
     #[arg(long)]
     pub wait: bool,
@@ -609,6 +622,65 @@ pub enum Keys {
     Show,
     /// Sign with a new key from now on
     Rotate,
+}
+
+/// `manyhands audit`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Write the whole log to a file, with a head that is signed now
+    Export(AuditExport),
+    /// Get a signed head; kept elsewhere, it proves later that nothing before it was changed or cut off
+    Head(AuditHead),
+    /// Check an exported log, without a coordinator; says the first entry that is not to be believed
+    Verify(AuditVerify),
+}
+
+/// `manyhands audit export`
+#[derive(Debug, Args)]
+pub struct AuditExport {
+    /// Where to, a line of JSON for each entry
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `manyhands audit head`
+#[derive(Debug, Args)]
+pub struct AuditHead {
+    /// Write to this file, which appears when it is complete
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+}
+
+/// `manyhands audit verify`
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// The log; `-` is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// A head that was kept: the log has to have had it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub head: Option<PathBuf>,
+    /// Fingerprint of the coordinator's root key, as it ends the join link
+    #[arg(long, value_name = "KEY")]
+    pub root: Option<Fingerprint>,
+}
+
+/// `manyhands record`
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The run's id, or `last`; it has to have ended
+    pub run: RunRef,
+    /// Where to, a line of JSON for each unit
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `manyhands replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The recording; `-` is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
 }
 
 /// `manyhands completions`

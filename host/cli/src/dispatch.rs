@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command, Plan, PlanOf};
+use crate::args::{Audit, Cli, Command, Plan, PlanOf};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{build, calls, check, local, profile, remote, scaffold};
+use crate::{audit, build, calls, check, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -23,6 +23,8 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
         Command::Run(args) => asynchronous(local::run(args, screen)),
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
+        Command::Audit(Audit::Verify(args)) => audit::verify(args, screen),
+        Command::Replay(args) => asynchronous(local::replay::replay(args, screen)),
         Command::Completions(args) => {
             // Into memory first: clap_complete panics where stdout has gone away.
             let mut script = Vec::new();
@@ -54,7 +56,13 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Calls(args) => calls::calls(&client, args, screen).await,
         Command::Token(command) => remote::token(&client, command, screen).await,
         Command::Keys(command) => remote::keys(&client, command, screen).await,
-        Command::New(_)
+        Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
+        Command::Audit(Audit::Head(args)) => audit::head(&client, args, screen).await,
+        Command::Unsent(args) => remote::unsent(&client, args, screen).await,
+        Command::Record(args) => remote::record(&client, args, screen).await,
+        Command::Audit(Audit::Verify(_))
+        | Command::Replay(_)
+        | Command::New(_)
         | Command::Build(_)
         | Command::Check(_)
         | Command::Plan(_)

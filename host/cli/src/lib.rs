@@ -20,6 +20,7 @@ pub mod samples;
 pub mod scaffold;
 pub mod section;
 
+pub mod audit;
 pub mod calls;
 pub mod client;
 pub mod profile;

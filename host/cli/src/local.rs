@@ -23,6 +23,7 @@ mod engines;
 pub(crate) mod forms;
 pub mod guest_tests;
 mod parting;
+pub mod replay;
 mod replicas;
 
 use replicas::{Answer, Job};

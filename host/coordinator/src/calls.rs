@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method};
 use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_addresses::Origin;
 use manyhands_api::FoundOut;
+use manyhands_audit::Found;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
@@ -27,15 +28,16 @@ use manyhands_model::template::Origin as Target;
 use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use crate::audit::{self, Ledger};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, Writes};
+use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
 use crate::throttle::turns::Turns;
 use crate::vault::{Vault, VaultError};
 
@@ -84,8 +86,8 @@ struct Inner {
     doubt: Option<Doubt>,
     claims: AtomicU64,
     turns: Semaphore,
-    /// What is known of calls is changed by one at a time, who reads it first.
-    changing: tokio::sync::Mutex<()>,
+    /// What is known of calls is changed by one at a time, who reads it first and writes what the audit log says of it.
+    changing: Arc<tokio::sync::Mutex<Ledger>>,
     sending: Sending,
     /// One for each request.
     tasks: TaskTracker,
@@ -179,7 +181,7 @@ impl Calls {
             doubt,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             sending: Sending::default(),
             tasks: TaskTracker::new(),
             settled: Notify::new(),
@@ -231,21 +233,23 @@ impl Calls {
         }
     }
 
-    /// Tells what an operator found out about a call.
+    /// Tells what an operator of this name found out about a call.
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn settle(&self, id: IntentId, found: FoundOut) -> Result<(), SettleError> {
-        let _alone = self.0.changing.lock().await;
+    pub async fn settle(&self, id: IntentId, found: FoundOut, by: String) -> Result<(), SettleError> {
+        let alone = self.alone().await;
         let call = self.records().blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
-        let event = match found {
-            FoundOut::NotMade => Event::NotMade,
-            FoundOut::LetGo => Event::LetGo,
+        let (event, found) = match found {
+            FoundOut::NotMade => (Event::NotMade, Found::NotMade),
+            FoundOut::LetGo => (Event::LetGo, Found::LetGo),
         };
         // Only for what may be tried again does it matter what the effect is.
         let effect = self.effect(&call).await?;
         let state = call.state.next(&event, effect, self.0.parts.clock.now())?;
-        self.write(vec![(id, CallRecord { state, ..call })], Writes::default()).await?;
+        let settled = audit::Event::Settled { call: audit::name(id, &call), found, by };
+        let call = CallRecord { state, ..call };
+        let _alone = self.write(alone, vec![(id, call)], Writes::default(), vec![settled]).await?;
         self.0.settled.notify_waiters();
         Ok(())
     }
@@ -258,23 +262,28 @@ impl Calls {
         self.records().blocking(move |records| records.unknown_calls(limit)).await
     }
 
-    /// Writes what an operator decided. No call is claimed under what was before, once this returns.
+    /// Writes what an operator decided, and that they did. No call is claimed under what was before, once this returns.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn decide(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
-        let _alone = self.0.changing.lock().await;
+    pub async fn decide(&self, event: audit::Event, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
         let mut writes = Writes::default();
         decision(&mut writes);
-        self.records().blocking(move |records| records.commit(writes)).await
+        let _alone = self.write(self.alone().await, Vec::new(), writes, vec![event]).await?;
+        Ok(())
+    }
+
+    /// The right to change what is known of calls, once nobody else has it.
+    async fn alone(&self) -> Alone {
+        Arc::clone(&self.0.changing).lock_owned().await
     }
 
     /// Writes what an operator takes back. Once this returns, no call is on its way that needed it.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn withdraw(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
-        self.decide(decision).await?;
+    pub async fn withdraw(&self, event: audit::Event, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
+        self.decide(event, decision).await?;
         let begun = self.0.sending.all().clone();
         self.0.sending.ended(&begun).await;
         Ok(())
@@ -303,30 +312,44 @@ impl Calls {
         &self.0.parts.records
     }
 
-    async fn write(&self, calls: Vec<(IntentId, CallRecord)>, mut writes: Writes) -> Result<(), RecordError> {
+    /// Makes all of this durable, with what the audit log says of it. The right to change more comes back with that, and
+    /// not before, also if nobody waits for it any more.
+    async fn write(
+        &self,
+        mut alone: Alone,
+        calls: Vec<(IntentId, CallRecord)>,
+        mut writes: Writes,
+        events: Vec<audit::Event>,
+    ) -> Result<Alone, RecordError> {
         calls.iter().for_each(|(id, call)| writes.call(*id, call));
-        self.records().blocking(move |records| records.commit(writes)).await
+        let now = self.0.parts.clock.now();
+        let write = move |records: &Records| alone.commit(records, now, events, writes).map(|()| alone);
+        self.records().blocking(write).await
     }
 
     async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let parts = &self.0.parts;
-        let (run, input, answered) = self
+        let (run, input, asked, answered) = self
             .records()
-            .blocking(move |records| Ok((records.run(unit.run)?, records.input(unit)?, records.answers(unit, step)?)))
+            .blocking(move |records| {
+                let asked = records.unit(unit)?.and_then(|unit| unit.accepted);
+                Ok((records.run(unit.run)?, records.input(unit)?, asked, records.answers(unit, step)?))
+            })
             .await?;
         if answered.is_some_and(|answered| answered.request == request) {
             return Ok(Made::Answered);
         }
+        let asked = asked.ok_or(CallsError::Missing("the request"))?;
         let run = run.ok_or(CallsError::Missing("the run"))?;
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
-        let asked = parts.records.output(request).await?;
+        let wanted = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
         let material_bytes = material.len();
         let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
         let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
         drop(material);
-        let admitted = admit(&asked, plan.catalogue(), &own);
-        drop((asked, own));
+        let admitted = admit(&wanted, plan.catalogue(), &own);
+        drop((wanted, own));
         let heard = match admitted {
             Err(error) => {
                 info!(%unit, step, %error, "a job asks for what is no list of calls");
@@ -356,6 +379,7 @@ impl Calls {
         let answers = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
         writes.answers(unit, step, &AnswersRecord { request, answers });
+        writes.request(unit, step, &asked);
         self.records().blocking(move |records| records.commit(writes)).await?;
         Ok(Made::Answered)
     }
@@ -470,11 +494,12 @@ impl Calls {
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
     ) -> Result<Vec<Claimed>, CallsError> {
-        let _alone = self.0.changing.lock().await;
+        let mut alone = self.alone().await;
         let digest = plan.digest();
         let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
         let now = self.0.parts.clock.now();
         let (mut changed, mut claimed) = (Vec::new(), Vec::new());
+        let (mut events, mut unsent) = (Vec::new(), Writes::default());
         let mut spent = Spent::default();
         for (at, life) in lives.iter_mut().enumerate() {
             let Ok(life) = life else { continue };
@@ -511,6 +536,13 @@ impl Calls {
                             info!(unit = %call.unit, verb = %call.intent.verb, %exhausted, "a call was refused");
                             Event::Refuse(Fault::Budget)
                         }
+                        // Reserved, and given back with the refusal: the budget was looked at and not spent.
+                        Ok(()) if run.spec.is_dry => {
+                            let (target_bytes, body_bytes) = (outgoing.target.len() as u64, outgoing.body.len() as u64);
+                            unsent.unsent(call, &UnsentRecord { call: id, target_bytes, body_bytes });
+                            events.push(audit::unsent(id, call, digest, &outgoing));
+                            Event::Refuse(Fault::DryRun)
+                        }
                         Ok(()) => {
                             let fence = self.fence();
                             claimed.push(Claimed { at, id, fence, outgoing, state: State::Agreed });
@@ -523,6 +555,9 @@ impl Calls {
                 call.state = state;
                 self.give_back(run, call, &mut spent).await?;
                 call.tell_if_unknown(id);
+                if call.state != State::Refused(Fault::DryRun) {
+                    events.push(audit::event(id, call, digest));
+                }
                 changed.push((id, call.clone()));
             }
         }
@@ -534,10 +569,13 @@ impl Calls {
             attempts.fence == claimed.fence
         });
         if !changed.is_empty() {
-            self.write(changed, spent.writes(run)).await?;
+            let mut writes = spent.writes(run);
+            writes.0.ops.append(&mut unsent.0.ops);
+            alone = self.write(alone, changed, writes, events).await?;
         }
         // From here on these are somebody's, until their outcome is written.
         self.0.sending.all().extend(claimed.iter().map(|claimed| claimed.id));
+        drop(alone);
         Ok(claimed)
     }
 
@@ -633,14 +671,14 @@ impl Calls {
 
     async fn note_once(
         &self,
-        Asker { run, scope, .. }: Asker<'_>,
+        Asker { run, plan, scope }: Asker<'_>,
         known: &Known,
         life: &mut Life,
         values: &UnitValues,
         fence: Fence,
         ended: &Result<Response, Ended>,
     ) -> Result<(), CallsError> {
-        let _alone = self.0.changing.lock().await;
+        let alone = self.alone().await;
         let vault = &self.0.parts.vault;
         let mut spent = Spent::default();
         let mut call = life.call.clone();
@@ -662,7 +700,8 @@ impl Calls {
                 let taken = Taken { token, surrogate: None, value };
                 writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
-            self.write(vec![(life.id, call.clone())], writes).await?;
+            let event = audit::event(life.id, &call, plan.digest());
+            let _alone = self.write(alone, vec![(life.id, call.clone())], writes, vec![event]).await?;
         }
         life.call = call;
         Ok(())
@@ -677,6 +716,8 @@ impl CallRecord {
         }
     }
 }
+/// Held by whoever changes what is known of calls.
+type Alone = OwnedMutexGuard<Ledger>;
 
 /// What runs and jobs have spent of their verbs' budgets, as far as it was looked at.
 #[derive(Default)]

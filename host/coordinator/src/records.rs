@@ -8,6 +8,8 @@
 //! | inputs | run id, index of the last | [`Content`] of some consecutive units |
 //! | results | `a`, run id, sequence | indices of the units that ended together |
 //! | results | `c`, run id, index, step | [`AnswersRecord`]: the answers to a unit's request for calls, a list of JSON |
+//! | results | `q`, run id, index, step | `Outcome`: a unit's request for calls, which has its answers |
+//! | results | `d`, run id, index, step, ordinal | [`UnsentRecord`]: a call that a dry run would have sent |
 //! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
 //! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
@@ -15,6 +17,10 @@
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
 //! | meta | `asked`, digest of a question | the run that was asked it last; see `repeats.rs` |
+//! | meta | `audit`, number | a line of the audit log |
+//! | meta | `audit-tail` | where the audit log ends: its `Tail` |
+//! | meta | `signed`, number | a line with a signed head over so many entries of the audit log |
+//! | meta | `signed-last` | over how many entries the last of them is |
 //! | meta | `budget`, run id, verb | how often the run called it |
 //! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
 //! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
@@ -32,13 +38,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_api::JobView;
+use manyhands_audit::Tail;
 use manyhands_intents::{Day, Intent, Reservation, State};
-use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
-use manyhands_state::commit::{INLINE_BYTES_MAX, Op};
+use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, Op, VALUE_BYTES_MAX};
 use manyhands_state::{Commit, CommitError, Key, ReadError, Revision, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
@@ -59,6 +66,14 @@ const VAULT_AGE: &[u8] = b"vault-age";
 const DOUBT: &[u8] = b"doubt";
 /// How often the coordinator has started making calls.
 const STARTS: &[u8] = b"starts";
+/// Lines of the audit log.
+pub(crate) const AUDIT: &[u8] = b"audit\0";
+/// Where it ends.
+const AUDIT_TAIL: &[u8] = b"audit-tail";
+/// Its signed heads.
+const SIGNED: &[u8] = b"signed\0";
+/// Over how many entries the last one is.
+const SIGNED_LAST: &[u8] = b"signed-last";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -227,6 +242,17 @@ pub struct Doubt {
     pub starts: u64,
 }
 
+/// A call that was not sent, because its run is a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentRecord {
+    /// Its id.
+    pub call: IntentId,
+    /// Bytes of path and query, with values in their slots.
+    pub target_bytes: u64,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+}
+
 /// An operator's word that a job may ask for what its plan says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalRecord {
@@ -314,6 +340,10 @@ fn asked_key(question: Digest) -> Vec<u8> {
     [&b"asked"[..], question.as_bytes()].concat()
 }
 
+fn request_key(unit: UnitId, step: u32) -> Vec<u8> {
+    [&b"q"[..], &unit_key(unit), &step.to_be_bytes()].concat()
+}
+
 fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
     [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
 }
@@ -324,6 +354,14 @@ fn day_key(job: &JobName, verb: &Name) -> Vec<u8> {
 
 fn secret_key(name: &Name) -> Vec<u8> {
     [b"secret", name.as_str().as_bytes()].concat()
+}
+
+fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
+    [prefix, &number.to_be_bytes()].concat()
+}
+
+fn number_of(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |number| u64::from_be_bytes(*number))
 }
 
 fn index_of(key: &[u8]) -> u32 {
@@ -389,6 +427,11 @@ impl Writes {
         self.put(Table::Results, &answers_key(unit, step), encode(answers));
     }
 
+    /// Writes a unit's request for calls, as workers agreed on it: whoever executes the unit again looks whether it asks the same.
+    pub fn request(&mut self, unit: UnitId, step: u32, request: &Outcome) {
+        self.put(Table::Results, &request_key(unit, step), encode(request));
+    }
+
     /// Writes where a call stands.
     pub fn call(&mut self, id: IntentId, call: &CallRecord) {
         self.put(Table::Results, &[&b"i"[..], id.as_bytes()].concat(), encode(call));
@@ -397,6 +440,12 @@ impl Writes {
             State::Unknown { .. } => Op::Put(listed, Vec::new()),
             _ => Op::Delete(listed),
         });
+    }
+
+    /// Writes a call that a dry run would have sent.
+    pub fn unsent(&mut self, call: &CallRecord, unsent: &UnsentRecord) {
+        let key = [&b"d"[..], &unit_key(call.unit), &call.step.to_be_bytes(), &call.intent.ordinal.to_be_bytes()];
+        self.put(Table::Results, &key.concat(), encode(unsent));
     }
 
     /// Writes a sealed value of a unit.
@@ -457,6 +506,22 @@ impl Writes {
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
+    }
+
+    /// Writes the line of the audit log that ends it now. There must be none in its place.
+    pub fn audit(&mut self, tail: &Tail, line: Vec<u8>) {
+        let key = Key::new(Table::Meta, &numbered(AUDIT, tail.entries));
+        self.0.expects.push(Expect::Absent(key.clone()));
+        self.0.ops.push(Op::Put(key, line));
+        self.put(Table::Meta, AUDIT_TAIL, encode(tail));
+    }
+
+    /// Writes a signed head over so many entries of the audit log. One whose trust list names hundreds of jobs is too long to be kept.
+    pub fn audit_head(&mut self, entries: u64, line: Vec<u8>) {
+        if line.len() <= VALUE_BYTES_MAX {
+            self.put(Table::Meta, &numbered(SIGNED, entries), line);
+        }
+        self.put(Table::Meta, SIGNED_LAST, encode(&entries));
     }
 
     /// Writes what is known of a worker.
@@ -615,6 +680,14 @@ impl Records {
         self.get(Table::Results, &answers_key(unit, step))
     }
 
+    /// A unit's request for calls, if it has been answered.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn request(&self, unit: UnitId, step: u32) -> Result<Option<Outcome>, RecordError> {
+        self.get(Table::Results, &request_key(unit, step))
+    }
+
     /// A call, if it was asked for.
     ///
     /// # Errors
@@ -631,6 +704,25 @@ impl Records {
         let page = self.store.scan(Table::Results, b"u", None, limit)?;
         let ids = page.into_iter().filter_map(|(key, _)| Some(IntentId(key.get(1..)?.try_into().ok()?)));
         ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
+    }
+
+    /// Up to `limit` calls that a dry run would have sent, in order, after the one with this key; each with its own.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn unsent(
+        &self,
+        run: RunId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, UnsentRecord, CallRecord)>, RecordError> {
+        let page = self.store.scan(Table::Results, &[&b"d"[..], run.as_bytes()].concat(), after, limit)?;
+        let call = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let unsent: UnsentRecord = decode(Table::Results, &record.value)?;
+            let call = self.call(unsent.call)?.ok_or_else(|| RecordError::Missing(unsent.call.to_string()))?;
+            Ok((key, unsent, call))
+        };
+        page.into_iter().map(call).collect()
     }
 
     /// The sealed values of a unit, or of all units of a run.
@@ -779,6 +871,41 @@ impl Records {
     /// Any [`RecordError`].
     pub fn starts(&self) -> Result<u64, RecordError> {
         Ok(self.get(Table::Meta, STARTS)?.unwrap_or_default())
+    }
+
+    /// Where the audit log ends.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn audit_tail(&self) -> Result<Tail, RecordError> {
+        Ok(self.get(Table::Meta, AUDIT_TAIL)?.unwrap_or_default())
+    }
+
+    /// Over how many entries of the audit log the last head is that was kept, if there is one.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn audit_head(&self) -> Result<Option<u64>, RecordError> {
+        self.get(Table::Meta, SIGNED_LAST)
+    }
+
+    /// Up to `limit` lines of the audit log after so many, and the heads that stand behind them, in order.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<Vec<u8>>, RecordError> {
+        let from = |prefix| numbered(prefix, after);
+        let entries = self.store.scan(Table::Meta, AUDIT, Some(&from(AUDIT)), limit)?;
+        let Some(last) = entries.last().map(|(key, _)| number_of(key)) else { return Ok(Vec::new()) };
+        let heads = self.store.scan(Table::Meta, SIGNED, Some(&from(SIGNED)), limit)?;
+        let mut heads = heads.into_iter().take_while(|(key, _)| number_of(key) <= last).peekable();
+        let mut lines = Vec::with_capacity(entries.len());
+        for (key, line) in entries {
+            let number = number_of(&key);
+            lines.push(line.value.to_vec());
+            lines.extend(heads.next_if(|(key, _)| number_of(key) == number).map(|(_, head)| head.value.to_vec()));
+        }
+        Ok(lines)
     }
 
     /// What a unit reads at this step: its input, and from step 1 on the answers to its requests as well.
@@ -1047,6 +1174,7 @@ mod tests {
             reduce: false,
             inputs: 1,
             submitted_at: Timestamp(u64::from(number)),
+            is_dry: false,
         };
         RunRecord { spec, status: RunStatus::Active, counts: Counts::default(), dissents: 0, finished_at: None }
     }

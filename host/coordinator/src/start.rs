@@ -301,6 +301,9 @@ async fn every_hour(app: App) {
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; trying again in an hour");
         }
+        if let Err(error) = crate::audit::keep_head(&app).await {
+            warn!(%error, "the audit log's head could not be signed; trying again in an hour");
+        }
         let idempotency = app.idempotency.clone();
         match tokio::task::spawn_blocking(move || idempotency.purge()).await {
             Ok(Ok(_)) => {}

@@ -10,10 +10,11 @@ use manyhands_intents::Plan;
 use manyhands_model::{Digest, IntentId, Name};
 
 use crate::app::App;
+use crate::audit::Event;
 use crate::auth::Caller;
 use crate::calls::SettleError;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{ApprovalRecord, SecretRecord, Writes};
+use crate::records::{ApprovalRecord, SecretRecord};
 use crate::vault::Tidied;
 
 use super::jobs::{self, ShowQuery};
@@ -47,7 +48,8 @@ pub(super) async fn approve(State(app): State<App>, caller: Caller, Path(digest)
     caller.need(Role::Operator)?;
     let plan = digest_of(&digest)?;
     let approval = ApprovalRecord { by: caller.name.clone(), at: app.clock.now() };
-    app.calls.decide(move |writes: &mut Writes| writes.approval(plan, &approval)).await?;
+    let event = Event::PlanApproved { plan, by: caller.name.clone() };
+    app.calls.decide(event, |writes| writes.approval(plan, &approval)).await?;
     tracing::info!(plan = %plan, "a plan was approved");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -62,7 +64,8 @@ pub(super) async fn disapprove(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let plan = digest_of(&digest)?;
-    app.calls.withdraw(move |writes: &mut Writes| writes.no_approval(plan)).await?;
+    let event = Event::PlanWithdrawn { plan, by: caller.name.clone() };
+    app.calls.withdraw(event, |writes| writes.no_approval(plan)).await?;
     tracing::info!(plan = %plan, "a plan is approved no more");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -101,7 +104,8 @@ pub(super) async fn set_secret(
     }
     let sealed = app.vault.seal_secret(&name, &origin, &new.secret);
     let sealed = sealed.map_err(|error| ApiError::internal(&error))?;
-    app.calls.withdraw(move |writes: &mut Writes| writes.secret(&name, origin, sealed)).await?;
+    let event = Event::SecretSet { name: name.clone(), origin: origin.clone(), by: caller.name.clone() };
+    app.calls.withdraw(event, |writes| writes.secret(&name, origin, sealed)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -126,7 +130,8 @@ pub(super) async fn remove_secret(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let name = name_of(&name)?;
-    app.calls.withdraw(move |writes: &mut Writes| writes.no_secret(&name)).await?;
+    let event = Event::SecretRemoved { name: name.clone(), by: caller.name.clone() };
+    app.calls.withdraw(event, |writes| writes.no_secret(&name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -163,7 +168,7 @@ pub(super) async fn settle(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let id: IntentId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
-    app.calls.settle(id, settled.found).await.map_err(|error| match error {
+    app.calls.settle(id, settled.found, caller.name.clone()).await.map_err(|error| match error {
         SettleError::Nobody => ApiError::not_found("call", id),
         SettleError::Unchanged(why) => ApiError::new(Kind::Conflict, why.to_string()),
         SettleError::Records(error) => error.into(),

@@ -55,6 +55,7 @@ pub(super) fn view(record: &RunRecord) -> RunView {
             cancelled: counts.cancelled.into(),
         },
         dissents: *dissents,
+        dry_run: spec.is_dry,
         submitted_at: spec.submitted_at,
         finished_at: *finished_at,
     }

@@ -60,6 +60,8 @@ pub(super) struct SubmitQuery {
     priority: Option<i8>,
     /// Whether outputs are reduced to one; by default if the job can.
     reduce: Option<bool>,
+    /// Whether to do everything but send the calls that the job asks for, which then hears the fault `dry_run`.
+    dry_run: Option<bool>,
 }
 
 /// Submits a run. The body holds its inputs, one a line or framed; it may be long and is taken as it
@@ -90,7 +92,8 @@ pub(super) async fn submit(
         return Err(ApiError::new(Kind::Invalid, detail));
     }
     let framing = framing(&headers)?;
-    let wish = Wish { job, quorum, reduce, priority: query.priority.unwrap_or(0) };
+    let (priority, is_dry) = (query.priority.unwrap_or(0), query.dry_run.unwrap_or(false));
+    let wish = Wish { job, quorum, reduce, priority, is_dry };
     let once = Once::of(&app, &caller, &headers)?;
     let (status, record) = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
     Ok((status, Json(view(&record))))
@@ -102,6 +105,7 @@ struct Wish {
     quorum: Quorum,
     reduce: bool,
     priority: i8,
+    is_dry: bool,
 }
 
 fn quorum(app: &App, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
@@ -181,7 +185,7 @@ impl<'a> Submission<'a> {
     fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
         let now = app.clock.now();
         let Quorum { agree, most } = wish.quorum;
-        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0]];
+        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
         Self {
             fingerprint: Digest::of_parts([&wish.job.module.0[..], &options]),
             id: app.new_run_id(now),
@@ -397,6 +401,7 @@ impl<'a> Submission<'a> {
             reduce: self.wish.reduce,
             inputs: self.inputs,
             submitted_at: self.now,
+            is_dry: self.wish.is_dry,
         };
         let counts = Counts { waiting: spec.reduction().units(), ..Counts::default() };
         Ok(RunRecord { spec, status: RunStatus::Active, counts, dissents: 0, finished_at: None })
@@ -501,7 +506,8 @@ pub(super) async fn invoke(
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
-    let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
+    let quorum = quorum(&app, query.replicas, None)?;
+    let wish = Wish { quorum, reduce: false, priority: i8::MAX, is_dry: false, job };
     let codec = wish.job.manifest.codec;
     let mut submission = Submission::new(&app, &caller, wish, None);
     let (unit, mut answer) = match submission.invoke(body, wants_no_cache(&headers)).await? {
