@@ -14,6 +14,7 @@
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
+//! | meta | `asked`, digest of a question | the run that was asked it last; see `repeats.rs` |
 //! | meta | `budget`, run id, verb | how often the run called it |
 //! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
 //! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
@@ -309,6 +310,10 @@ fn replaced(done: Result<Revision, CommitError>) -> Result<bool, RecordError> {
     }
 }
 
+fn asked_key(question: Digest) -> Vec<u8> {
+    [&b"asked"[..], question.as_bytes()].concat()
+}
+
 fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
     [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
 }
@@ -447,6 +452,11 @@ impl Writes {
     /// Writes that calls are made for the so-manieth time.
     pub fn starts(&mut self, starts: u64) {
         self.put(Table::Meta, STARTS, encode(&starts));
+    }
+
+    /// Writes that a run was asked this.
+    pub fn asked(&mut self, question: Digest, run: RunId) {
+        self.put(Table::Meta, &asked_key(question), encode(&run));
     }
 
     /// Writes what is known of a worker.
@@ -933,6 +943,22 @@ impl Records {
     pub fn jobs(&self) -> Result<Vec<JobRecord>, RecordError> {
         let page = self.store.scan(Table::Jobs, &[], None, usize::MAX)?;
         page.into_iter().map(|(_, record)| decode(Table::Jobs, &record.value)).collect()
+    }
+
+    /// The run that was asked this last.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn asked(&self, question: Digest) -> Result<Option<RunId>, RecordError> {
+        self.get(Table::Meta, &asked_key(question))
+    }
+
+    /// What is known of a worker.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn worker(&self, worker: WorkerId) -> Result<Option<WorkerRecord>, RecordError> {
+        self.get(Table::Workers, worker.as_bytes())
     }
 
     /// All workers of which something is known.

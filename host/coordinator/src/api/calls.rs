@@ -52,7 +52,7 @@ pub(super) async fn approve(State(app): State<App>, caller: Caller, Path(digest)
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes an approval back: no call of this plan is begun any more when this answers.
+/// Takes an approval back: no call of this plan is on its way any more when this answers, which takes as long as one that was.
 #[utoipa::path(delete, path = "/v1/plans/{digest}", tag = "operators", security(("bearer" = [])),
     params(("digest" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
 pub(super) async fn disapprove(
@@ -62,7 +62,7 @@ pub(super) async fn disapprove(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let plan = digest_of(&digest)?;
-    app.calls.decide(move |writes: &mut Writes| writes.no_approval(plan)).await?;
+    app.calls.withdraw(move |writes: &mut Writes| writes.no_approval(plan)).await?;
     tracing::info!(plan = %plan, "a plan is approved no more");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -81,7 +81,7 @@ pub(super) async fn secrets(State(app): State<App>, caller: Caller) -> Answer<Js
     Ok(Json(SecretList { secrets: secrets.into_iter().map(view).collect() }))
 }
 
-/// Sets a secret for calls of one origin, over what there was.
+/// Sets a secret for calls of one origin, over what there was: no call with that is on its way any more when this answers.
 #[utoipa::path(put, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
     params(("name" = String, Path)), request_body = NewSecret,
     responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
@@ -101,7 +101,7 @@ pub(super) async fn set_secret(
     }
     let sealed = app.vault.seal_secret(&name, &origin, &new.secret);
     let sealed = sealed.map_err(|error| ApiError::internal(&error))?;
-    app.calls.decide(move |writes: &mut Writes| writes.secret(&name, origin, sealed)).await?;
+    app.calls.withdraw(move |writes: &mut Writes| writes.secret(&name, origin, sealed)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn rotate_vault(State(app): State<App>, caller: Caller) -> Answ
     Ok(Json(RotatedVault { key, sealed, gone, kept }))
 }
 
-/// Removes a secret.
+/// Removes a secret: no call with it is on its way any more when this answers.
 #[utoipa::path(delete, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
     params(("name" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
 pub(super) async fn remove_secret(
@@ -126,7 +126,7 @@ pub(super) async fn remove_secret(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let name = name_of(&name)?;
-    app.calls.decide(move |writes: &mut Writes| writes.no_secret(&name)).await?;
+    app.calls.withdraw(move |writes: &mut Writes| writes.no_secret(&name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
