@@ -20,13 +20,15 @@ struct Operator {
     folder: TempDir,
     server: String,
     token: PathBuf,
+    key: String,
 }
 
 impl Operator {
     fn of(coordinator: &Coordinator) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let server = format!("http://{}", coordinator.address());
-        Self { folder, server, token: coordinator.data_dir().join("operator.token") }
+        let key = folder.path().join("publisher.key").display().to_string();
+        Self { folder, server, token: coordinator.data_dir().join("operator.token"), key }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,9 +60,8 @@ impl Operator {
         complaint
     }
 
-    fn publishes(&self, module: &str, samples: &str) -> [String; 6] {
-        let key = self.path("publisher.key").display().to_string();
-        ["publish", module, "--key", &key, "--sample", samples].map(str::to_owned)
+    fn publishing<'a>(&'a self, module: &'a str, samples: &'a str) -> [&'a str; 6] {
+        ["publish", module, "--key", &self.key, "--sample", samples]
     }
 }
 
@@ -74,10 +75,9 @@ async fn only_what_is_declared_and_agrees_with_itself_is_published() {
     let coordinator = Coordinator::start().await;
     let operator = Operator::of(&coordinator);
     let samples = operator.write("inputs.jsonl", "{\"to\":\"ann.lee@example.com\"}\n{\"to\":\"bob@example.com\"}\n");
-    let strs = |arguments: &[String; 6]| arguments.each_ref().map(String::as_str).to_vec();
 
     let open = operator.write("open.wasm", jobs::parrot_of(sensitive("teller", json!([]))).module);
-    let refused = operator.complains(1, &strs(&operator.publishes(&open, &samples)));
+    let refused = operator.complains(1, &operator.publishing(&open, &samples));
     assert!(
         refused.contains("inputs.jsonl:1:7") && refused.contains("{ at = \"/to\", class = \"email\" }"),
         "{refused}"
@@ -95,12 +95,12 @@ async fn only_what_is_declared_and_agrees_with_itself_is_published() {
           (call $output_write (i32.const 0) (i32.const 28)))"#;
     let fields = json!([{ "at": "/to", "class": "email" }]);
     let looks = operator.write("looks.wasm", jobs::assemble(&sensitive("teller", fields.clone()), body));
-    let refused = operator.complains(1, &strs(&operator.publishes(&looks, &samples)));
+    let refused = operator.complains(1, &operator.publishing(&looks, &samples));
     assert!(refused.contains("depends on the bytes of tokens") && refused.contains("the output differs"), "{refused}");
     assert_eq!(operator.reads(&["jobs", "--json"]).trim(), r#"{"jobs":[]}"#, "nothing was published");
 
     let good = operator.write("good.wasm", jobs::parrot_of(sensitive("teller", fields)).module);
-    assert_eq!(operator.reads(&strs(&operator.publishes(&good, &samples))).trim(), "teller@1.0.0");
+    assert_eq!(operator.reads(&operator.publishing(&good, &samples)).trim(), "teller@1.0.0");
     // And what it promised holds: replicas agree.
     let _runners = coordinator.runners(2).await;
     let run = operator.reads(&["submit", "teller", "--inputs", &samples, "--wait"]);

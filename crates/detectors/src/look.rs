@@ -9,7 +9,7 @@ use manyhands_model::{Class, Sensitive};
 use manyhands_placeholder::{NotJson, Open, Places, Str, in_the_open};
 
 use crate::name::Named;
-use crate::text::{Seen, by_itself, could_be_card, of_number, of_text};
+use crate::text::{Seen, by_itself, could_be_card, is_name, of_number, of_text};
 use crate::way::{Step, place, pointer, read};
 
 /// The most places that are told about.
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
         self.count_bare(text);
         if let Some(seen) = of_text(text, named) {
             self.value(at, seen);
-        } else if named == Named::Name && text.contains(char::is_alphabetic) && text.chars().count() <= 200 {
+        } else if named == Named::Name && is_name(text) && !text.starts_with(char::is_lowercase) {
             self.frame.name.get_or_insert_with(|| (at, self.way.clone()));
         }
     }
@@ -324,7 +324,8 @@ mod tests {
 
     #[test]
     fn a_name_is_a_persons_beside_what_only_people_have() {
-        assert_eq!(found("[]", r#"{"name": "a page", "text": "words"}"#), "");
+        assert_eq!(found("[]", r#"{"name": "A page", "text": "words"}"#), "");
+        assert_eq!(found("[]", r#"{"name": "glob", "phone": "030 901820"}"#), "1:27 /phone /phone phone x1");
         let person = r#"[{"name": "Ann Lee", "email": "ann@example.com"}, {"name": "a page"}]"#;
         assert_eq!(found("[]", person), "1:11 /0/name $[*].name name x1\n1:31 /0/email $[*].email email x1");
         // Also when what is beside it is declared already, whichever comes first.

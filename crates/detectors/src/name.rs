@@ -87,6 +87,29 @@ const MACHINES: &[&str] = &[
     "http", "network", "net",
 ];
 
+/// Before `token` or `key`, these say that it opens nothing: it marks a place, or names something.
+const MARKS: &[&str] = &[
+    "next",
+    "page",
+    "pagination",
+    "continuation",
+    "cursor",
+    "sync",
+    "purchase",
+    "idempotency",
+    "client",
+    "public",
+    "partition",
+    "sort",
+    "primary",
+    "foreign",
+    "cache",
+    "map",
+    "tag",
+    "condition",
+    "registry",
+];
+
 impl Named {
     /// By the name of a field, however its words are joined.
     pub(crate) fn of(name: &str) -> Self {
@@ -130,6 +153,7 @@ impl Named {
             "dob" | "birthdate" | "birthday" | "dateofbirth" => Self::Birth,
             "password" | "passwd" | "passphrase" => Self::Password,
             "secret" | "apikey" | "accesstoken" | "credential" | "authorization" => Self::Key,
+            "token" | "key" if MARKS.contains(&before) => Self::Nothing,
             "token" | "key" | "auth" => Self::MaybeKey,
             _ => Self::Nothing,
         }
@@ -199,11 +223,11 @@ mod tests {
             ("dob birthDate birth_date date_of_birth dateOfBirth birthday", Named::Birth),
             ("password user_password passwd passphrase", Named::Password),
             ("apiKey api_key client_secret accessToken private_key Authorization credentials secret", Named::Key),
-            ("token key auth next_token sortKey", Named::MaybeKey),
+            ("token key auth csrf-token signingKey", Named::MaybeKey),
             (
                 "ip_address IPAddress macAddress email_address walletAddress memoryAddress file_name userName username \
                  product_name phoneModel phone_count cardinality discard birthplace keyboard compass passed tokens_used \
-                 zip_code city country latitude rename telemetry cancel",
+                 next_token sortKey auth_public_key zip_code city country latitude rename telemetry cancel",
                 Named::Nothing,
             ),
         ] {

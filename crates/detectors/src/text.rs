@@ -158,20 +158,25 @@ fn by_name(text: &str, named: Named) -> Option<Seen> {
             let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
             if could_be_card(&digits) && luhn(&digits) { CARD_BY_NAME } else { None }
         }
-        Named::Person if letters && text.chars().count() <= 200 => {
-            seen(Class::Name, "a person's name, by its field's name")
-        }
+        Named::Person if is_name(text) => seen(Class::Name, "a person's name, by its field's name"),
         // A street and its number, at least: a `street` alone is on every map.
         Named::Address if letters && digits && words() && text.chars().count() <= 500 => {
             seen(Class::Address, "a postal address, by its field's name")
         }
         Named::Birth if digits && text.len() <= 40 => seen(Class::Date, "a date of birth, by its field's name"),
-        Named::Password if text.len() >= 6 && letters && (digits || others) && !words() => {
+        // Names of policies and addresses of pages have both.
+        Named::Password
+            if text.len() >= 6
+                && letters
+                && (digits || others)
+                && !words()
+                && !(text.contains(':') && text.contains('/')) =>
+        {
             seen(Class::Secret, "a password, by its field's name")
         }
         Named::Key
             if text.len() >= 12
-                && !text.trim_start_matches("Bearer ").contains(' ')
+                && is_of_a_key(text.trim_start_matches("Bearer "))
                 && bits_of_a_character(text) >= 3.0 =>
         {
             seen(Class::Secret, "a secret, by its field's name")
@@ -181,7 +186,7 @@ fn by_name(text: &str, named: Named) -> Option<Seen> {
             if text.len() >= 20
                 && letters
                 && digits
-                && !words()
+                && is_of_a_key(text)
                 && !text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
                 && bits_of_a_character(text) >= 3.5 =>
         {
@@ -189,6 +194,17 @@ fn by_name(text: &str, named: Named) -> Option<Seen> {
         }
         _ => None,
     }
+}
+
+/// Whether it has nothing but what names of people have.
+pub(crate) fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_alphabetic() || matches!(c, ' ' | '.' | ',' | '\'' | '-' | '\u{2019}');
+    text.contains(char::is_alphabetic) && text.chars().all(plain) && text.chars().count() <= 100
+}
+
+/// Whether it has nothing but what keys and tokens are written with (RFC 6750, section 2.1).
+fn is_of_a_key(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
 }
 
 /// Whether nothing around it makes it something else.
@@ -374,7 +390,12 @@ mod tests {
                 &["6759649826438453", "4111 1111 1111 1111"],
                 &["ace of spades", "visa", "1111", "4111111111111112"],
             ),
-            (Named::Person, "name", &["Ann", "Lee-Smith", "李"], &["", "17", "-"]),
+            (
+                Named::Person,
+                "name",
+                &["Ann", "Lee-Smith", "o'Neil", "李", "Dr. Ann Lee, Jr."],
+                &["", "17", "-", "decode/utf8", "lee_smith"],
+            ),
             (
                 Named::Address,
                 "address",
@@ -386,7 +407,13 @@ mod tests {
                 Named::Password,
                 "secret",
                 &["hunter2", "correct-horse-battery"],
-                &["required", "", "12345", "must be 8 characters long"],
+                &[
+                    "required",
+                    "",
+                    "12345",
+                    "must be 8 characters long",
+                    "arn:aws:iam::aws:policy/IAMUserChangePassword",
+                ],
             ),
             (
                 Named::Key,
@@ -403,6 +430,8 @@ mod tests {
                     "customer-name-and-address",
                     "d41d8cd98f00b204e9800998ecf8427e",
                     "550e8400-e29b-41d4-a716-446655440000",
+                    "aws:ResourceTag/${TagKey1}",
+                    "ec2:CapacityReservationFleet2",
                 ],
             ),
         ] {

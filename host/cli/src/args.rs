@@ -164,6 +164,7 @@ pub struct Build {
 
 /// `manyhands check`
 #[derive(Debug, Args)]
+#[command(override_usage = "manyhands check <FILE.wasm> [OPTIONS]")]
 pub struct Check {
     /// The module
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
@@ -182,11 +183,11 @@ pub struct Check {
 /// What is looked at before anybody else gets it.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Samples {
-    /// Inputs like those that it will get, in which nothing sensitive may stand undeclared; of a `.jsonl` each line is one
-    /// [default: `inputs.jsonl`, or what is in `samples/`, beside the module or the folder `target` that it lies in]
+    /// Inputs like those to come, in which nothing sensitive may stand undeclared; of a `.jsonl`, each line is one [default:
+    /// `inputs.jsonl`, or what is in `samples/`, of the module's folder or project]
     #[arg(long = "sample", value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
-    /// Every worker may see what stands there, whatever it looks like: a JSON Pointer or JSONPath. May be given several times
+    /// Workers may see what stands there, whatever it looks like: a JSON Pointer or JSONPath; may be repeated
     #[arg(long, value_name = "PLACE")]
     pub allow_undeclared: Vec<Place>,
 }
@@ -324,6 +325,7 @@ pub struct Login {
 
 /// `manyhands publish`
 #[derive(Debug, Args)]
+#[command(override_usage = "manyhands publish <FILE.wasm> [OPTIONS]")]
 pub struct Publish {
     /// The module
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cargo_metadata::MetadataCommand;
 use manyhands_detectors::{Finding, Why, look};
-use manyhands_model::{Class, Codec, Manifest, Sensitive};
+use manyhands_model::{Class, Codec, JobName, Manifest, Sensitive};
 use manyhands_sealer::Sealed;
 use serde::Serialize;
 
@@ -58,7 +59,7 @@ pub struct Looked {
 /// Something looks sensitive and is not declared, the outcome depends on the bytes of tokens, or a sample is no input of this job.
 pub async fn check(args: &Samples, module: &Path, sealed: &Sealed, screen: Screen) -> Result<Looked> {
     let manifest = &sealed.manifest;
-    let files = if args.files.is_empty() { beside(module) } else { args.files.clone() };
+    let files = if args.files.is_empty() { beside(module, &manifest.name) } else { args.files.clone() };
     if files.is_empty() {
         if !manifest.sensitive.is_empty() {
             let cure = "name some with --sample";
@@ -118,11 +119,11 @@ fn told(looked: &Looked, files: &[PathBuf]) -> String {
     parts.join("; ")
 }
 
-/// The samples that lie with a module: beside it, or in the folder in which `manyhands build` made `target/manyhands`.
-fn beside(module: &Path) -> Vec<PathBuf> {
+/// The samples that lie with a module: beside it, or in the project in which `manyhands build` made `target/manyhands`.
+fn beside(module: &Path, job: &JobName) -> Vec<PathBuf> {
     let folder = module.parent().unwrap_or(Path::new(""));
     let is_built = folder.ends_with("target/manyhands");
-    let project = folder.parent().and_then(Path::parent).filter(|_| is_built);
+    let project = folder.parent().and_then(Path::parent).filter(|_| is_built).map(|root| package(root, job));
     let in_folder = |folder: &Path| {
         let one = folder.join("inputs.jsonl");
         if one.is_file() {
@@ -135,8 +136,18 @@ fn beside(module: &Path) -> Vec<PathBuf> {
         files.sort();
         files
     };
-    let found = core::iter::once(folder).chain(project).map(in_folder);
-    found.into_iter().find(|files| !files.is_empty()).unwrap_or_default()
+    let folders = core::iter::once(folder).chain(project.as_deref());
+    folders.map(in_folder).find(|files| !files.is_empty()).unwrap_or_default()
+}
+
+/// The folder of the package that is the job, where `root` is a workspace; else `root` itself.
+fn package(root: &Path, job: &JobName) -> PathBuf {
+    // Without a Cargo.toml there, Cargo would say so in an error, which is as good.
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec().ok();
+    let found = metadata.and_then(|all| all.packages.into_iter().find(|package| package.name.as_str() == job.as_str()));
+    let folder = found.and_then(|package| package.manifest_path.parent().map(|folder| folder.as_std_path().to_owned()));
+    folder.unwrap_or_else(|| root.to_owned())
 }
 
 fn read(files: &[PathBuf]) -> impl Iterator<Item = Result<Sample>> {
@@ -208,10 +219,11 @@ fn cure(found: &[(String, Finding)], manifest: &Manifest) -> String {
     let mut lines = Vec::new();
     if !values.is_empty() && manifest.codec == Codec::Json {
         lines.push(
-            "so that workers get tokens instead, add to `sensitive` below [package.metadata.manyhands] in Cargo.toml"
-                .to_owned(),
+            "so that workers get tokens instead, let the fields have types of `manyhands::token`, or add".to_owned(),
         );
-        lines.push("(in a manifest that is JSON, the same as JSON):".to_owned());
+        lines.push(
+            "to `sensitive` below [package.metadata.manyhands] in Cargo.toml (or in a manifest, as JSON):".to_owned(),
+        );
         lines.extend(values.iter().map(|finding| {
             let at = toml::Value::from(printable(&finding.declare));
             format!("  {{ at = {at}, class = \"{}\" }},", finding.class)
@@ -297,6 +309,7 @@ mod tests {
     #[test]
     fn samples_are_found_where_builds_leave_modules() {
         let folder = tempfile::tempdir().expect("a folder");
+        let found = |module: &Path| beside(module, &"a".parse().expect("a name"));
         let write = |path: &str| {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -304,19 +317,27 @@ mod tests {
             path
         };
         let module = write("target/manyhands/a.wasm");
-        assert_eq!(beside(&module), Vec::<PathBuf>::new());
+        assert_eq!(found(&module), Vec::<PathBuf>::new());
         let [b, a] = ["samples/b.json", "samples/a.jsonl"].map(write);
         write("samples/notes.txt");
-        assert_eq!(beside(&module), [a.clone(), b.clone()]);
+        assert_eq!(found(&module), [a.clone(), b.clone()]);
         let places: Vec<String> = read(&[a, b]).map(|sample| sample.expect("reads").place()).collect();
         assert_eq!(places.len(), 3);
         assert!(places[1].ends_with("a.jsonl:3"), "{places:?}");
         let project = write("inputs.jsonl");
-        assert_eq!(beside(&module), [project]);
+        assert_eq!(found(&module), [project]);
+        // Of a workspace, the package's.
+        std::fs::write(folder.path().join("Cargo.toml"), "[workspace]\nmembers = [\"jobs/a\"]\nresolver = \"3\"")
+            .expect("written");
+        let member = write("jobs/a/inputs.jsonl");
+        write("jobs/a/src/lib.rs");
+        std::fs::write(folder.path().join("jobs/a/Cargo.toml"), "[package]\nname = \"a\"\nversion = \"0.1.0\"")
+            .expect("written");
+        assert_eq!(found(&module), [member]);
         let own = write("target/manyhands/inputs.jsonl");
-        assert_eq!(beside(&module), [own]);
+        assert_eq!(found(&module), [own]);
         // Another folder has no project around it.
-        assert_eq!(beside(&write("x/y/z.wasm")), Vec::<PathBuf>::new());
+        assert_eq!(found(&write("x/y/z.wasm")), Vec::<PathBuf>::new());
     }
 
     #[test]
