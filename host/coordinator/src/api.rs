@@ -96,6 +96,7 @@ fn documented(
         .routes(routes!(admin::tokens, admin::create_token))
         .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
+        .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
         .routes(routes!(upkeep::create_backup));
     OpenApiRouter::with_openapi(Document::openapi())
@@ -115,6 +116,7 @@ fn documented(
         .routes(routes!(runs::events))
         .routes(routes!(runs::why))
         .routes(routes!(runs::unit))
+        .routes(routes!(runs::forget))
         .routes(routes!(results::results))
         .routes(routes!(results::output))
         .routes(routes!(admin::workers))
@@ -157,6 +159,8 @@ mod tests {
             "/v1/runs/{id}/results",
             "/v1/runs/{id}/retry",
             "/v1/runs/{id}/units/{unit}",
+            "/v1/runs/{id}/values",
+            "/v1/vault/rotate",
             "/v1/runs/{id}/units/{unit}/output",
             "/v1/runs/{id}/why",
             "/v1/workers",

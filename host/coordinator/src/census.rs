@@ -6,7 +6,7 @@ use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
-use crate::records::{Content, JobRecord, SubmitRecord};
+use crate::records::{AnswersRecord, Content, JobRecord, SubmitRecord};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -116,7 +116,7 @@ impl Census {
                 if let Some(digest) = key.strip_prefix(b"o") {
                     short.push(Digest(digest.try_into().ok()?));
                 } else if key.starts_with(b"c") {
-                    let answers: Content = read(value)?;
+                    let AnswersRecord { answers, .. } = read(value)?;
                     self.blobs.extend(answers.inline.is_none().then_some(answers.digest));
                 }
             }
