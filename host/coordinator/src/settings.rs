@@ -842,7 +842,7 @@ settings! {
         /// Requests a second with one operator's token; 0 for no limit.
         operator_per_second: u32 = 2_000, 0..=1_000_000;
         /// Connections a second of one worker; 0 for no limit.
-        worker_connections_per_second: u32 = 1, 0..=1_000_000;
+        worker_connections_per_second: u32 = 20, 0..=1_000_000;
         /// Messages a second, pings included, that a worker may send without work; what it sends beyond waits.
         worker_messages_per_second: u32 = 10, 1..=1_000_000;
         /// Calls a second that are made for one requester; others wait their turn. 0 for no limit.
