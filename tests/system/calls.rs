@@ -196,6 +196,60 @@ async fn interrupted(api: &Api, site: &Site, effect: &str, unknown_ms: u64) -> (
     (coordinator, runners, run)
 }
 
+/// What a command of the coordinator's program says, with its exit code.
+fn operate(data: &std::path::Path, words: &[&str]) -> (Option<i32>, String) {
+    let dir = ["--data-dir", data.to_str().expect("a path in UTF-8")];
+    let output = manyhands_tests::run("manyhands-coordinator", [&dir[..], words].concat());
+    let said = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test]
+async fn attack_28_data_that_was_put_back_makes_no_call_again_that_it_has_forgotten() {
+    let api = Api::new(usize::MAX >> 3);
+    let site = api.start().await;
+    let mut coordinator = coordinator(&site, "at_most_once", 3_600_000).await;
+    approve(&coordinator, &site.origin()).await;
+    let asked: Vec<Vec<u8>> = ["ann", "bob"].map(|to| letter(to).into_bytes()).to_vec();
+    let run = coordinator.submit("caller", &asked).await.expect("submitted");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let (code, backup) =
+        operate(&coordinator.data_dir(), &["backup", "--to", elsewhere.path().to_str().expect("a path")]);
+    assert_eq!(code, Some(0), "{backup}");
+    let backup = backup.lines().next().expect("its path").to_owned();
+    let runners = coordinator.runners(2).await;
+    assert_eq!(coordinator.outputs(run.id).await.len(), 2);
+    assert_eq!(api.letters(), (2, 2));
+    drop(runners);
+    coordinator.kill();
+
+    let data = coordinator.data_dir();
+    std::fs::rename(&data, data.with_extension("lost")).expect("moved");
+    let (code, said) = operate(&data, &["restore", &backup]);
+    assert!(code == Some(0) && said.contains("accept-older-data"), "{said}");
+    let (code, said) = operate(&data, &[]);
+    assert!(code == Some(65) && said.contains("older than these keys"), "{said}");
+    let (code, said) = operate(&data, &["vault", "accept-older-data"]);
+    assert!(code == Some(0) && said.contains("/v1/calls/unknown"), "{said}");
+    coordinator.restart().await;
+    let _runners = coordinator.runners(2).await;
+    let both = async || {
+        let unknown: UnknownCalls = coordinator.get("/v1/calls/unknown").await.expect("a list");
+        (unknown.calls.len() == 2).then_some(unknown.calls)
+    };
+    let calls = until("both calls are listed", both).await;
+    assert_eq!(api.letters(), (2, 2), "no letter was sent again");
+    for call in calls {
+        put(&coordinator, &format!("/v1/calls/{}", call.id), json!({ "found": "let_go" })).await;
+    }
+    let unknown = b"[{\"fault\":\"unknown\"}]".to_vec();
+    assert_eq!(coordinator.outputs(run.id).await, [unknown.clone(), unknown]);
+    // What is asked for from now on is known.
+    let run = coordinator.submit("caller", &[letter("eve").into_bytes()]).await.expect("submitted");
+    coordinator.outputs(run.id).await;
+    assert_eq!(api.letters(), (3, 3));
+}
+
 #[tokio::test]
 async fn attack_28_a_call_that_a_crash_interrupts_has_one_effect_where_keys_are_honoured() {
     let api = Api::new(0);

@@ -395,6 +395,18 @@ schema! {
         pub join: String,
     }
 
+    /// The vault's key was replaced.
+    pub struct RotatedVault {
+        /// The number of the key under which values are sealed now.
+        pub key: u32,
+        /// Values and secrets that were sealed anew.
+        pub sealed: u64,
+        /// Keys that were thrown away.
+        pub gone: u64,
+        /// Keys that are left, this one included: an earlier one is kept while something sealed under it is on its way to the disk.
+        pub kept: u64,
+    }
+
     /// A version of a job was revoked.
     pub struct RevokedView {
         /// The job's name.

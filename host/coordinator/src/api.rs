@@ -98,6 +98,7 @@ fn documented(
         .routes(routes!(admin::tokens, admin::create_token))
         .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
+        .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
         .routes(routes!(upkeep::create_backup));
     OpenApiRouter::with_openapi(Document::openapi())
@@ -119,6 +120,7 @@ fn documented(
         .routes(routes!(runs::events))
         .routes(routes!(runs::why))
         .routes(routes!(runs::unit))
+        .routes(routes!(runs::forget))
         .routes(routes!(results::results))
         .routes(routes!(results::output))
         .routes(routes!(recording::recording))
@@ -166,6 +168,8 @@ mod tests {
             "/v1/runs/{id}/results",
             "/v1/runs/{id}/retry",
             "/v1/runs/{id}/units/{unit}",
+            "/v1/runs/{id}/values",
+            "/v1/vault/rotate",
             "/v1/runs/{id}/units/{unit}/output",
             "/v1/runs/{id}/why",
             "/v1/runs/{id}/unsent",

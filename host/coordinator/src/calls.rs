@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 use crate::audit::{self, Ledger};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::records::{CallRecord, RecordError, Records, UnsentRecord, Writes};
+use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
 use crate::vault::{Vault, VaultError};
 
 /// Calls that are made at once.
@@ -75,6 +75,8 @@ struct Inner {
     parts: Parts,
     /// How often calls were begun to be made; no other process makes any.
     start: u64,
+    /// What the data may have forgotten.
+    doubt: Option<Doubt>,
     claims: AtomicU64,
     turns: Semaphore,
     /// What is known of calls is changed by one at a time, who reads it first and writes what the audit log says of it.
@@ -142,13 +144,14 @@ impl Calls {
     /// # Errors
     /// Any [`RecordError`].
     pub fn start(parts: Parts) -> Result<Self, RecordError> {
-        let start = parts.records.starts()? + 1;
+        let (start, doubt) = (parts.records.starts()? + 1, parts.records.doubt()?);
         let mut writes = Writes::default();
         writes.starts(start);
         parts.records.commit(writes)?;
         Ok(Self(Arc::new(Inner {
             parts,
             start,
+            doubt,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
             changing: Arc::default(),
@@ -288,27 +291,30 @@ impl Calls {
 
     async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let parts = &self.0.parts;
-        let (run, input, asked, answered) = self
+        let (run, input, agreed, answered) = self
             .records()
             .blocking(move |records| {
-                let asked = records.unit(unit)?.and_then(|unit| unit.accepted);
-                Ok((records.run(unit.run)?, records.input(unit)?, asked, records.answers(unit, step)?.is_some()))
+                let agreed = records.unit(unit)?.and_then(|unit| unit.accepted);
+                Ok((records.run(unit.run)?, records.input(unit)?, agreed, records.answers(unit, step)?))
             })
             .await?;
-        if answered {
+        let asks =
+            |outcome: &manyhands_model::Outcome| outcome.verdict.content().is_some_and(|(asked, _)| asked == request);
+        if answered.is_some_and(|answered| asks(&answered.request)) {
             return Ok(Made::Answered);
         }
-        let asked = asked.ok_or(CallsError::Missing("the request"))?;
+        // It may have been tried again since.
+        let Some(agreed) = agreed.filter(asks) else { return Ok(Made::Unwanted) };
         let run = run.ok_or(CallsError::Missing("the run"))?;
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
-        let request = parts.records.output(request).await?;
+        let asked = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
         let material_bytes = material.len();
         let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
         let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
         drop(material);
-        let admitted = admit(&request, plan.catalogue(), &own);
-        drop((request, own));
+        let admitted = admit(&asked, plan.catalogue(), &own);
+        drop((asked, own));
         let heard = match admitted {
             Err(error) => {
                 info!(%unit, step, %error, "a job asks for what is no list of calls");
@@ -335,10 +341,9 @@ impl Calls {
         if material_bytes + answers.len() + FRAMING_BYTES > INPUT_BYTES_MAX {
             return Err(CallsError::TooLong);
         }
-        let content = parts.records.content(Bytes::from(answers)).await?;
+        let answers = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
-        writes.answers(unit, step, &content);
-        writes.request(unit, step, &asked);
+        writes.answers(unit, step, &AnswersRecord { request: agreed, answers });
         self.records().blocking(move |records| records.commit(writes)).await?;
         Ok(Made::Answered)
     }
@@ -474,6 +479,9 @@ impl Calls {
             };
             let event = match stale {
                 Some(event) => event,
+                None if self.may_be_forgotten(run, &call.state) => {
+                    Event::Forgotten { asked_at: run.spec.submitted_at, fence: self.fence() }
+                }
                 None => match self.ready(known, call, values, id, approved)? {
                     Err(why) => {
                         info!(unit = %call.unit, verb = %call.intent.verb, why, "a call was refused");
@@ -492,8 +500,7 @@ impl Calls {
                             Event::Refuse(Fault::DryRun)
                         }
                         Ok(()) => {
-                            let claim = self.0.claims.fetch_add(1, Ordering::Relaxed);
-                            let fence = Fence { start: self.0.start, claim };
+                            let fence = self.fence();
                             claimed.push(Claimed { at, id, fence, outgoing, state: State::Agreed });
                             Event::Claim(fence)
                         }
@@ -503,6 +510,7 @@ impl Calls {
             if let Ok(state) = call.state.next(&event, effect, now) {
                 call.state = state;
                 self.give_back(run, call, &mut spent).await?;
+                call.tell_if_unknown(id);
                 if call.state != State::Refused(Fault::DryRun) {
                     events.push(audit::event(id, call, digest));
                 }
@@ -525,6 +533,17 @@ impl Calls {
         self.0.sending.all().extend(claimed.iter().map(|claimed| claimed.id));
         drop(alone);
         Ok(claimed)
+    }
+
+    fn fence(&self) -> Fence {
+        Fence { start: self.0.start, claim: self.0.claims.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Whether the data was put back from a copy since this call can have been made, and nobody was told yet.
+    fn may_be_forgotten(&self, run: &RunRecord, state: &State) -> bool {
+        let Some(doubt) = &self.0.doubt else { return false };
+        let told = state.fence().is_some_and(|fence| fence.start > doubt.starts);
+        run.spec.submitted_at < doubt.before && !told && !run.spec.is_dry
     }
 
     /// The request of a call, or why there is none.
@@ -603,9 +622,7 @@ impl Calls {
             tokio::time::sleep(RECORDS_PAUSE).await;
         }
         self.0.sending.all().remove(&life.id);
-        if matches!(life.call.state, State::Unknown { .. }) {
-            error!(%unit, %verb, call = %life.id, "nobody knows whether a call was made; find out, and settle it");
-        }
+        life.call.tell_if_unknown(life.id);
     }
 
     async fn note_once(
@@ -644,6 +661,15 @@ impl Calls {
         }
         life.call = call;
         Ok(())
+    }
+}
+
+impl CallRecord {
+    fn tell_if_unknown(&self, id: IntentId) {
+        if matches!(self.state, State::Unknown { .. }) {
+            let Self { unit, intent, .. } = self;
+            error!(%unit, verb = %intent.verb, call = %id, "nobody knows whether a call was made; find out, and settle it");
+        }
     }
 }
 

@@ -799,6 +799,8 @@ settings! {
         allow: AllowedOrigins = AllowedOrigins::default(), ();
         /// File with the key of the values that tokens stand for; by default beside the data directory. Copy it, but not to where the backups are.
         vault_key: String = String::new(), (is_path, "the path of a file from the root; empty for one beside the data directory");
+        /// How long values are kept after their run has ended; then its results show tokens.
+        values_ms: u64 = 30 * 24 * 3_600_000, 0..=100 * 365 * 24 * 3_600_000;
         /// How long a call of which nobody knows whether it was made waits for the operator, before the job hears so.
         unknown_ms: u64 = 3_600_000, 0..=30 * 24 * 3_600_000;
     }

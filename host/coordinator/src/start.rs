@@ -36,7 +36,7 @@ use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::Settings;
 use crate::upkeep::Uploads;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// How often the clock is compared with the one on the wall.
 const CLOCK_WATCH: Duration = Duration::from_secs(5);
@@ -87,6 +87,9 @@ pub enum StartError {
     /// The keys cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The vault's keys do not fit the data.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The tokens cannot be read or made.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -269,7 +272,7 @@ async fn every_minute(app: App) {
     }
 }
 
-/// What grows old: the trust list, answers kept for those who ask twice, and room on the disk.
+/// What grows old: the trust list, answers kept for those who ask twice, values, the keys that they are sealed under, and room on the disk.
 async fn every_hour(app: App) {
     let mut every = tokio::time::interval(HOUR);
     while app.stop.run_until_cancelled(every.tick()).await.is_some() {
@@ -290,6 +293,9 @@ async fn every_hour(app: App) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(%error, "old answers could not be removed; trying again in an hour"),
             Err(error) => warn!(%error, "old answers could not be removed; trying again in an hour"),
+        }
+        if let Err(error) = app.look_after_values().await {
+            warn!(%error, "old values could not be looked after; trying again in an hour");
         }
     }
 }
@@ -333,6 +339,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?, metrics);
     let vault = Arc::new(Vault::new(settings.vault_key(), records.clone()));
+    // Before anything else happens to data that may have been put back from a copy.
+    vault.grow()?;
     let swept = records.sweep_broken_submissions()?;
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");

@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use manyhands_addresses::Origin;
-use manyhands_api::{CallView, NewSecret, PlanView, Role, SecretList, SecretView, SettledCall, UnknownCalls};
+use manyhands_api::{
+    CallView, NewSecret, PlanView, Role, RotatedVault, SecretList, SecretView, SettledCall, UnknownCalls,
+};
 use manyhands_intents::Plan;
 use manyhands_model::{Digest, IntentId, Name};
 
@@ -13,6 +15,7 @@ use crate::auth::Caller;
 use crate::calls::SettleError;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{ApprovalRecord, SecretRecord};
+use crate::vault::Tidied;
 
 use super::jobs::{self, ShowQuery};
 
@@ -102,9 +105,19 @@ pub(super) async fn set_secret(
     let sealed = app.vault.seal_secret(&name, &origin, &new.secret);
     let sealed = sealed.map_err(|error| ApiError::internal(&error))?;
     let event = Event::SecretSet { name: name.clone(), origin: origin.clone(), by: caller.name.clone() };
-    let record = SecretRecord { origin, sealed };
-    app.calls.decide(event, |writes| writes.secret(&name, &record)).await?;
+    app.calls.decide(event, |writes| writes.secret(&name, origin, sealed)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Seals values and secrets under a new key, and throws earlier keys away as soon as nothing needs them.
+#[utoipa::path(post, path = "/v1/vault/rotate", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), responses((status = 200, body = RotatedVault)))]
+pub(super) async fn rotate_vault(State(app): State<App>, caller: Caller) -> Answer<Json<RotatedVault>> {
+    caller.need(Role::Operator)?;
+    let rotated = app.vault_work(|vault| Ok((vault.rotate()?, vault.tidy()?))).await;
+    let (key, Tidied { sealed, gone, kept }) = rotated.map_err(|error| ApiError::internal(&error))?;
+    tracing::info!(key, sealed, gone, kept, "the vault's key was rotated");
+    Ok(Json(RotatedVault { key, sealed, gone, kept }))
 }
 
 /// Removes a secret.
