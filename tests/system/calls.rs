@@ -81,7 +81,7 @@ fn verbs(origin: &str, effect: &str) -> Value {
             "json": { "to": "{to}", "text": "{text}" },
             "slots": { "to": { "type": "id", "bytes_max": 64 }, "text": { "type": "text", "bytes_max": 200 } },
             "answer": { "message": { "at": "/id", "type": "id", "bytes_max": 64 } },
-            "effect": effect, "budget": { "per_run": 20 }
+            "effect": effect, "limits": { "total_ms": 120000 }, "budget": { "per_run": 20 }
         }
     });
     if effect == "keyed" {
@@ -157,7 +157,7 @@ async fn attack_28_replicas_ask_and_each_call_is_made_once() {
 }
 
 #[tokio::test]
-async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
+async fn attack_14_nothing_is_called_that_no_operator_approved_or_more_often_than_its_budget_says() {
     let api = Api::new(usize::MAX >> 3);
     let site = api.start().await;
     let coordinator = coordinator(&site, "keyed", 0).await;
@@ -182,6 +182,34 @@ async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
     let run = coordinator.submit("caller", &[letter("bob").into_bytes()]).await.expect("submitted");
     assert_eq!(coordinator.outputs(run.id).await, [refused]);
     assert_eq!(api.letters(), (20, 20));
+}
+
+#[tokio::test]
+async fn attack_46_no_call_is_on_its_way_once_an_approval_was_taken_back() {
+    let api = Api::new(0);
+    let site = api.start().await;
+    let coordinator = coordinator(&site, "keyed", 0).await;
+    approve(&coordinator, &site.origin()).await;
+    let _runners = coordinator.runners(2).await;
+    let inputs: Vec<Vec<u8>> = (0..8).map(|number| letter(&format!("c{number}")).into_bytes()).collect();
+    let run = coordinator.submit("caller", &inputs).await.expect("submitted");
+    until("a call is on its way", async || (api.letters().0 > 0).then_some(())).await;
+    let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+    let taken = coordinator.request(Method::DELETE, &format!("/v1/plans/{}", plan.digest)).send();
+    let taken = tokio::spawn(taken);
+    let withdrawn = async || {
+        let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+        (!plan.approved).then_some(())
+    };
+    until("it is taken back", withdrawn).await;
+    assert!(!taken.is_finished(), "a call is on its way, and it said that none was");
+    api.0.answers.add_permits(1000);
+    let taken = taken.await.expect("no panic").expect("an answer");
+    assert!(taken.status().is_success(), "{}", taken.status());
+    let (letters, _) = api.letters();
+    let outputs = coordinator.outputs(run.id).await;
+    let refused = outputs.iter().filter(|output| **output == b"[{\"fault\":\"refused\"}]").count();
+    assert_eq!((letters + refused, api.letters().0), (8, letters), "nothing was sent after the answer");
 }
 
 /// A coordinator that was killed while a call was on its way, and has started again; its runners, and the run that asked.

@@ -5,8 +5,9 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use manyhands_addresses::Origin;
 use manyhands_engines::Kind;
-use manyhands_model::{JobName, RunId, Version};
+use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Version};
 use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
@@ -97,6 +98,13 @@ pub enum Command {
     Retry(RunOnly),
     /// Get one verified answer: an input in, its output out
     Invoke(Invoke),
+    /// Show every call that a job could ever make, approve it, or take that back
+    Plan(Plan),
+    /// Keep secrets for calls, such as keys of APIs
+    #[command(subcommand)]
+    Secret(Secret),
+    /// List calls of which nobody knows whether they were made, or say what became of one
+    Calls(Calls),
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(Token),
@@ -166,6 +174,21 @@ pub struct Check {
     /// With --input: the reduce step
     #[arg(long, requires = "input")]
     pub reduce: bool,
+    /// What is looked at before anybody else gets it.
+    #[command(flatten)]
+    pub samples: Samples,
+}
+
+/// What is looked at before anybody else gets it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Samples {
+    /// Inputs like those that it will get, in which nothing sensitive may stand undeclared; of a `.jsonl` each line is one
+    /// [default: `inputs.jsonl`, or what is in `samples/`, beside the module or the folder `target` that it lies in]
+    #[arg(long = "sample", value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Every worker may see what stands there, whatever it looks like: a JSON Pointer or JSONPath. May be given several times
+    #[arg(long, value_name = "PLACE")]
+    pub allow_undeclared: Vec<Place>,
 }
 
 /// Where the inputs come from.
@@ -311,6 +334,9 @@ pub struct Publish {
     /// Makes it safe to try again: a second request with the same key does nothing new
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+    /// What is looked at before anybody else gets it.
+    #[command(flatten)]
+    pub samples: Samples,
 }
 
 /// `manyhands submit`
@@ -444,6 +470,117 @@ pub struct Invoke {
     /// Wait at most so many seconds for the answer
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
+}
+
+/// `manyhands plan`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Plan {
+    /// A published job, NAME or NAME@VERSION, or a module's file, for which no coordinator is needed
+    #[arg(value_name = "JOB|FILE.wasm", required = true, value_hint = ValueHint::FilePath)]
+    pub of: Option<PlanOf>,
+    /// What to do but showing it.
+    #[command(subcommand)]
+    pub command: Option<PlanCommand>,
+}
+
+/// What to do with a plan but showing it.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Show a job's plan, and let jobs with exactly this plan make its calls
+    Approve {
+        /// The job: NAME or NAME@VERSION
+        job: JobRef,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Only if the plan is this one, which somebody has read before
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<Digest>,
+    },
+    /// Take the approval of a job's plan back: none of its calls is begun any more
+    Revoke {
+        /// The job: NAME or NAME@VERSION
+        job: JobRef,
+    },
+}
+
+/// Whose plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanOf {
+    /// That of a published job.
+    Job(JobRef),
+    /// That of a module in a file.
+    File(PathBuf),
+}
+
+impl FromStr for PlanOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // No job's name has a dot or a slash, a version no slash.
+        if text.ends_with(".wasm") || text.contains('/') {
+            return Ok(Self::File(text.into()));
+        }
+        text.parse().map(Self::Job)
+    }
+}
+
+/// `manyhands secret`
+#[derive(Debug, Subcommand)]
+pub enum Secret {
+    /// Set a secret, over what there was. It is read from a file or from stdin, and sent to its origin only
+    Set {
+        /// Its name, as `{secret:NAME}` in verbs
+        name: Name,
+        /// Where alone it is sent, such as `https://api.example.com`
+        #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+        origin: Origin,
+        /// The file that holds it; `-` is stdin. A line break at its end does not count
+        #[arg(long, value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// List names and origins; never the secrets
+    List,
+    /// Remove a secret; calls with it are refused from now on
+    Remove {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// `manyhands calls`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Calls {
+    /// What to do but listing them.
+    #[command(subcommand)]
+    pub command: Option<CallsCommand>,
+}
+
+/// What to do with a call of which nobody knows whether it was made.
+#[derive(Debug, Subcommand)]
+pub enum CallsCommand {
+    /// Say what you found out at the other end
+    Settle {
+        /// Its id, from `manyhands calls`
+        id: IntentId,
+        /// What you found out.
+        #[command(flatten)]
+        found: Found,
+    },
+}
+
+/// What an operator found out.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Found {
+    /// The call was not made: make it
+    #[arg(long)]
+    pub not_made: bool,
+    /// It was made, or nobody will ever know: the job hears `unknown`
+    #[arg(long)]
+    pub let_go: bool,
 }
 
 /// `manyhands token`
@@ -636,6 +773,39 @@ mod tests {
         assert!(parse("manyhands run a.wasm").is_err());
         assert!(parse("manyhands run a.wasm --input a --inputs b").is_err());
         assert!(parse("manyhands submit a --inputs - --priority -3 --wait --timeout 2.5").is_ok());
+    }
+
+    #[test]
+    fn plans_secrets_and_calls_are_named_as_people_do() {
+        let plan = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::Plan(plan)) => plan,
+            other => panic!("{line}: {other:?}"),
+        };
+        let job: JobRef = "crm@1.2.3".parse().expect("parses");
+        assert_eq!(plan("manyhands plan crm@1.2.3").of, Some(PlanOf::Job(job)));
+        assert_eq!(plan("manyhands plan a.wasm").of, Some(PlanOf::File("a.wasm".into())));
+        assert_eq!(plan("manyhands plan ./crm").of, Some(PlanOf::File("./crm".into())));
+        assert!(matches!(
+            plan("manyhands plan approve crm --yes").command,
+            Some(PlanCommand::Approve { yes: true, .. })
+        ));
+        assert!(matches!(plan("manyhands plan revoke crm").command, Some(PlanCommand::Revoke { .. })));
+        let id = IntentId([7; 32]);
+        for good in ["secret set crm_key --origin https://a.example", "secret list", "secret remove crm_key", "calls"] {
+            assert!(parse(&format!("manyhands {good}")).is_ok(), "{good}");
+        }
+        assert!(parse(&format!("manyhands calls settle {id} --not-made")).is_ok());
+        // A secret is never an argument, and nobody settles a call without saying how.
+        for bad in [
+            "plan".to_owned(),
+            "plan approve".to_owned(),
+            "secret set crm_key hunter2 --origin https://a.example".to_owned(),
+            "secret set crm_key".to_owned(),
+            format!("calls settle {id}"),
+            format!("calls settle {id} --not-made --let-go"),
+        ] {
+            assert!(parse(&format!("manyhands {bad}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use crate::args::{Audit, Cli, Command};
+use crate::args::{Audit, Cli, Command, Plan, PlanOf};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{audit, build, check, local, profile, remote, scaffold};
+use crate::{audit, build, calls, check, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -18,7 +18,8 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::New(args) => scaffold::new(args, screen),
         Command::Build(args) => build::build(args, screen),
-        Command::Check(args) => check::check(args, screen),
+        Command::Check(args) => asynchronous(check::check(args, screen)),
+        Command::Plan(Plan { of: Some(PlanOf::File(module)), .. }) => calls::plan_of_module(module, screen),
         Command::Run(args) => asynchronous(local::run(args, screen)),
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
@@ -49,6 +50,10 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Cancel(args) => remote::change(&client, args, "cancel", screen).await,
         Command::Retry(args) => remote::change(&client, args, "retry", screen).await,
         Command::Invoke(args) => remote::invoke(&client, args, screen).await,
+        Command::Plan(Plan { of: Some(PlanOf::Job(job)), .. }) => calls::plan(&client, job, screen).await,
+        Command::Plan(Plan { command: Some(command), .. }) => calls::decide(&client, command, screen).await,
+        Command::Secret(command) => calls::secret(&client, command, cli.global.token_file.as_deref(), screen).await,
+        Command::Calls(args) => calls::calls(&client, args, screen).await,
         Command::Token(command) => remote::token(&client, command, screen).await,
         Command::Keys(command) => remote::keys(&client, command, screen).await,
         Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
@@ -60,6 +65,7 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         | Command::New(_)
         | Command::Build(_)
         | Command::Check(_)
+        | Command::Plan(_)
         | Command::Run(_)
         | Command::Test(_)
         | Command::TestRunner(_)

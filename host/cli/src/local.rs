@@ -20,6 +20,7 @@ use crate::inputs;
 use crate::screen::{Screen, grouped, printable};
 
 mod engines;
+pub(crate) mod forms;
 pub mod guest_tests;
 mod parting;
 pub mod replay;

@@ -28,7 +28,7 @@ use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
 use crate::inputs::{open_file, read_whole, write_frame};
 use crate::screen::{Screen, bytes, grouped, printable, table};
-use crate::{publisher, watch};
+use crate::{publisher, samples, watch};
 
 /// Uploads are read in pieces of this size, and two of them wait at most.
 const PIECE_BYTES: usize = 64 << 10;
@@ -36,11 +36,12 @@ const PIECE_BYTES: usize = 64 << 10;
 /// `manyhands publish`
 ///
 /// # Errors
-/// The module is refused, here or there, or any [`Client`] fault.
+/// The module is refused, here or there, what [`samples::check`] finds, or any [`Client`] fault.
 pub async fn publish(client: &Client, args: &Publish, screen: Screen) -> Result<()> {
     let module = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     // Sealing here costs milliseconds, and a refusal is clearer without a coordinator in between.
     let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
+    samples::check(&args.samples, &args.module, &sealed, screen).await?;
     let key = publisher::key(args.key.as_deref(), screen)?;
     let publication = Publication {
         name: sealed.manifest.name,

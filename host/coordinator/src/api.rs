@@ -68,6 +68,7 @@ pub fn router(app: App) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(map_response(problem::no_plain_errors))
+        .layer(from_fn_with_state(app.clone(), crate::throttle::admit))
         .layer(from_fn_with_state(app.metrics.clone(), crate::metrics::count))
         .with_state(app)
 }

@@ -23,8 +23,10 @@ use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
+use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use crate::upkeep::Uploads;
 use crate::vault::{Tidied, Vault, VaultError};
 
@@ -48,6 +50,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// Who knows what was asked before.
+    pub questions: Questions,
     /// Who signs.
     pub authority: Arc<Authority>,
     /// The scheduler.
@@ -56,6 +60,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Who may call.
     pub tokens: Tokens,
+    /// How often they may.
+    pub throttle: Throttle,
     /// Which requests were answered before.
     pub idempotency: Idempotency,
     /// What is counted.

@@ -25,7 +25,7 @@ use manyhands_intents::{
     give_back, hear, reserve,
 };
 use manyhands_model::template::Origin as Target;
-use manyhands_model::{Class, Digest, IntentId, Name, Timestamp, UnitId};
+use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
@@ -38,10 +38,15 @@ use crate::audit::{self, Ledger};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
+use crate::throttle::turns::Turns;
 use crate::vault::{Vault, VaultError};
 
 /// Calls that are made at once.
 const CALLS_AT_ONCE: usize = 256;
+/// Of these, most for one requester.
+pub const CALLS_OF_ONE_AT_ONCE: usize = CALLS_AT_ONCE / 2;
+// A unit's calls are begun together.
+const _: () = assert!(CALLS_OF_ONE_AT_ONCE >= manyhands_intents::intent::CALLS_MAX);
 /// What a frame takes for another part, and for being one.
 const FRAMING_BYTES: usize = 12;
 /// How often a task that waits looks whether its run still wants it.
@@ -61,6 +66,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The clock.
     pub clock: Clock,
+    /// Whose calls are made next.
+    pub turns: Turns,
     /// How long a call of which nobody knows whether it was made waits for the operator.
     pub unknown_time: Duration,
     /// Once it is cancelled, no call is begun any more.
@@ -122,11 +129,31 @@ pub enum SettleError {
 
 /// Intents that are being sent, or whose outcome is being written.
 #[derive(Default)]
-struct Sending(Mutex<BTreeSet<IntentId>>);
+struct Sending {
+    all: Mutex<BTreeSet<IntentId>>,
+    /// Told whenever one is over.
+    fewer: Notify,
+}
 
 impl Sending {
     fn all(&self) -> MutexGuard<'_, BTreeSet<IntentId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn over(&self, id: IntentId) {
+        self.all().remove(&id);
+        self.fewer.notify_waiters();
+    }
+
+    /// Waits until none of these is on its way any more.
+    async fn ended(&self, these: &BTreeSet<IntentId>) {
+        loop {
+            let fewer = self.fewer.notified();
+            if self.all().is_disjoint(these) {
+                return;
+            }
+            fewer.await;
+        }
     }
 }
 
@@ -251,6 +278,17 @@ impl Calls {
         Arc::clone(&self.0.changing).lock_owned().await
     }
 
+    /// Writes what an operator takes back. Once this returns, no call is on its way that needed it.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn withdraw(&self, event: audit::Event, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
+        self.decide(event, decision).await?;
+        let begun = self.0.sending.all().clone();
+        self.0.sending.ended(&begun).await;
+        Ok(())
+    }
+
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
         let run = call.unit.run;
         let record = self.records().blocking(move |records| records.run(run)).await?;
@@ -372,8 +410,12 @@ impl Calls {
             // Before they are claimed: what is claimed is sent at once.
             let due = lives.iter().flatten().filter(|life| self.is_due(life)).count();
             if due > 0 {
+                let due = u32::try_from(due).unwrap_or(1);
+                let (Parts { turns, stop, .. }, spec) = (&self.0.parts, &run.spec);
+                let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.is_wanted(spec.id));
+                let Some(_turn) = stop.run_until_cancelled(turn).await.transpose()?.flatten() else { return Ok(None) };
                 // It is never closed.
-                let _turns = self.0.turns.acquire_many(u32::try_from(due).unwrap_or(1)).await;
+                let _turns = self.0.turns.acquire_many(due).await;
                 let values = self.values(scope).await?;
                 let claimed = self.claim(asker, lives, &values).await?;
                 let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
@@ -393,9 +435,7 @@ impl Calls {
             if heard.is_some() {
                 return Ok(heard);
             }
-            let id = run.spec.id;
-            let still = self.records().blocking(move |records| records.run(id)).await?;
-            if still.is_none_or(|run| run.status != RunStatus::Active) {
+            if !self.is_wanted(run.spec.id).await? {
                 return Ok(None);
             }
             let now = self.0.parts.clock.now();
@@ -411,6 +451,12 @@ impl Calls {
                 *life = known;
             }
         }
+    }
+
+    /// Whether a run still wants anything.
+    async fn is_wanted(&self, run: RunId) -> Result<bool, RecordError> {
+        let run = self.records().blocking(move |records| records.run(run)).await?;
+        Ok(run.is_some_and(|run| run.status == RunStatus::Active))
     }
 
     /// Whether something is to be done about an intent now.
@@ -621,7 +667,7 @@ impl Calls {
             warn!(%unit, %verb, %error, "the outcome of a call cannot be written now; trying again");
             tokio::time::sleep(RECORDS_PAUSE).await;
         }
-        self.0.sending.all().remove(&life.id);
+        self.0.sending.over(life.id);
         life.call.tell_if_unknown(life.id);
     }
 

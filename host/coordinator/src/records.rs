@@ -15,6 +15,7 @@
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
+//! | meta | `asked`, digest of a question | the run that was asked it last; see `repeats.rs` |
 //! | meta | `audit`, number | a line of the audit log |
 //! | meta | `audit-tail` | where the audit log ends: its `Tail` |
 //! | meta | `signed`, number | a line with a signed head over so many entries of the audit log |
@@ -334,6 +335,10 @@ fn replaced(done: Result<Revision, CommitError>) -> Result<bool, RecordError> {
     }
 }
 
+fn asked_key(question: Digest) -> Vec<u8> {
+    [&b"asked"[..], question.as_bytes()].concat()
+}
+
 fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
     [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
 }
@@ -502,6 +507,11 @@ impl Writes {
             self.put(Table::Meta, &numbered(SIGNED, entries), line);
         }
         self.put(Table::Meta, SIGNED_LAST, encode(&entries));
+    }
+
+    /// Writes that a run was asked this.
+    pub fn asked(&mut self, question: Digest, run: RunId) {
+        self.put(Table::Meta, &asked_key(question), encode(&run));
     }
 
     /// Writes what is known of a worker.
@@ -1042,6 +1052,22 @@ impl Records {
     pub fn jobs(&self) -> Result<Vec<JobRecord>, RecordError> {
         let page = self.store.scan(Table::Jobs, &[], None, usize::MAX)?;
         page.into_iter().map(|(_, record)| decode(Table::Jobs, &record.value)).collect()
+    }
+
+    /// The run that was asked this last.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn asked(&self, question: Digest) -> Result<Option<RunId>, RecordError> {
+        self.get(Table::Meta, &asked_key(question))
+    }
+
+    /// What is known of a worker.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn worker(&self, worker: WorkerId) -> Result<Option<WorkerRecord>, RecordError> {
+        self.get(Table::Workers, worker.as_bytes())
     }
 
     /// All workers of which something is known.

@@ -22,7 +22,7 @@ use crate::app::{App, Inner};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::backup;
-use crate::calls::Calls;
+use crate::calls::{self, CALLS_OF_ONE_AT_ONCE, Calls};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
@@ -32,9 +32,12 @@ use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
 use crate::records::{RecordError, Records};
+use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::Settings;
+use crate::throttle::Throttle;
+use crate::throttle::turns::Turns;
 use crate::upkeep::Uploads;
 use crate::vault::{Vault, VaultError};
 
@@ -170,7 +173,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
     let secrets = Secrets::new(records.clone(), Arc::clone(&catalogue), Arc::clone(&vault));
-    let calls = calls(&settings, address, &records, &catalogue, &vault, &clock, &stop)?;
+    let calls = Calls::start(calls::Parts {
+        records: records.clone(),
+        catalogue: Arc::clone(&catalogue),
+        egress: egress(&settings, address)?,
+        vault: Arc::clone(&vault),
+        clock: clock.clone(),
+        turns: Turns::new(&settings.throttling, CALLS_OF_ONE_AT_ONCE, metrics.clone()),
+        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
+        stop: stop.clone(),
+    })?;
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),
@@ -190,6 +202,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let (drain_time, under_way) = (Duration::from_millis(limits.drain_timeout_ms), calls.clone());
+    let questions = Questions::new(records.clone(), settings.scheduling.repeats);
+    let throttle = Throttle::new(&settings.throttling, metrics.clone());
     let app = App::from(Inner {
         settings,
         clock,
@@ -198,10 +212,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         vault,
         secrets,
         calls,
+        questions,
         authority,
         core,
         hub,
         tokens,
+        throttle,
         idempotency,
         metrics: metrics.clone(),
         monitor,
@@ -373,30 +389,10 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     })
 }
 
-/// Who makes calls, from now on.
-fn calls(
-    settings: &Settings,
-    address: SocketAddr,
-    records: &Records,
-    catalogue: &Arc<Catalogue>,
-    vault: &Arc<Vault>,
-    clock: &Clock,
-    stop: &CancellationToken,
-) -> Result<Calls, StartError> {
-    let egress = Egress::new(manyhands_egress::Settings {
-        allowed: settings.calls.allow.0.clone(),
-        own: vec![address],
-        roots: Vec::new(),
-    })?;
-    Ok(Calls::start(crate::calls::Parts {
-        records: records.clone(),
-        catalogue: Arc::clone(catalogue),
-        egress,
-        vault: Arc::clone(vault),
-        clock: clock.clone(),
-        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
-        stop: stop.clone(),
-    })?)
+/// The way out, but not to ourselves.
+fn egress(settings: &Settings, address: SocketAddr) -> Result<Egress, StartError> {
+    let (allowed, own, roots) = (settings.calls.allow.0.clone(), vec![address], Vec::new());
+    Ok(Egress::new(manyhands_egress::Settings { allowed, own, roots })?)
 }
 
 /// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it

@@ -54,7 +54,7 @@ pub(super) async fn approve(State(app): State<App>, caller: Caller, Path(digest)
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes an approval back: no call of this plan is begun any more when this answers.
+/// Takes an approval back: no call of this plan is on its way any more when this answers, which takes as long as one that was.
 #[utoipa::path(delete, path = "/v1/plans/{digest}", tag = "operators", security(("bearer" = [])),
     params(("digest" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
 pub(super) async fn disapprove(
@@ -65,7 +65,7 @@ pub(super) async fn disapprove(
     caller.need(Role::Operator)?;
     let plan = digest_of(&digest)?;
     let event = Event::PlanWithdrawn { plan, by: caller.name.clone() };
-    app.calls.decide(event, |writes| writes.no_approval(plan)).await?;
+    app.calls.withdraw(event, |writes| writes.no_approval(plan)).await?;
     tracing::info!(plan = %plan, "a plan is approved no more");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -84,7 +84,7 @@ pub(super) async fn secrets(State(app): State<App>, caller: Caller) -> Answer<Js
     Ok(Json(SecretList { secrets: secrets.into_iter().map(view).collect() }))
 }
 
-/// Sets a secret for calls of one origin, over what there was.
+/// Sets a secret for calls of one origin, over what there was: no call with that is on its way any more when this answers.
 #[utoipa::path(put, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
     params(("name" = String, Path)), request_body = NewSecret,
     responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
@@ -105,7 +105,7 @@ pub(super) async fn set_secret(
     let sealed = app.vault.seal_secret(&name, &origin, &new.secret);
     let sealed = sealed.map_err(|error| ApiError::internal(&error))?;
     let event = Event::SecretSet { name: name.clone(), origin: origin.clone(), by: caller.name.clone() };
-    app.calls.decide(event, |writes| writes.secret(&name, origin, sealed)).await?;
+    app.calls.withdraw(event, |writes| writes.secret(&name, origin, sealed)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn rotate_vault(State(app): State<App>, caller: Caller) -> Answ
     Ok(Json(RotatedVault { key, sealed, gone, kept }))
 }
 
-/// Removes a secret.
+/// Removes a secret: no call with it is on its way any more when this answers.
 #[utoipa::path(delete, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
     params(("name" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
 pub(super) async fn remove_secret(
@@ -131,7 +131,7 @@ pub(super) async fn remove_secret(
     caller.need(Role::Operator)?;
     let name = name_of(&name)?;
     let event = Event::SecretRemoved { name: name.clone(), by: caller.name.clone() };
-    app.calls.decide(event, |writes| writes.no_secret(&name)).await?;
+    app.calls.withdraw(event, |writes| writes.no_secret(&name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
