@@ -15,8 +15,8 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-sealer",
         "manyhands-api",
         "manyhands-intents",
-        "manyhands-detectors",
         "manyhands-audit",
+        "manyhands-detectors",
     ],
     &["manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
 ];

@@ -46,7 +46,8 @@ fn events() -> Vec<Event> {
         Event::Settled { call: call.clone(), found: Found::NotMade, by: by() },
         Event::Ended { call: call.clone(), end: End::Answered(200) },
         Event::Unsent { call, step: 1, plan, intent, origin, body_bytes: 12 },
-        Event::SecretRemoved { name: name(), by: by() },
+        // A name that JSON has to escape.
+        Event::SecretRemoved { name: name(), by: "ö\"\\\u{1}".to_owned() },
         Event::PlanWithdrawn { plan, by: by() },
     ]
 }

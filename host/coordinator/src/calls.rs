@@ -329,27 +329,30 @@ impl Calls {
 
     async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let parts = &self.0.parts;
-        let (run, input, asked, answered) = self
+        let (run, input, agreed, answered) = self
             .records()
             .blocking(move |records| {
-                let asked = records.unit(unit)?.and_then(|unit| unit.accepted);
-                Ok((records.run(unit.run)?, records.input(unit)?, asked, records.answers(unit, step)?))
+                let agreed = records.unit(unit)?.and_then(|unit| unit.accepted);
+                Ok((records.run(unit.run)?, records.input(unit)?, agreed, records.answers(unit, step)?))
             })
             .await?;
-        if answered.is_some_and(|answered| answered.request == request) {
+        let asks =
+            |outcome: &manyhands_model::Outcome| outcome.verdict.content().is_some_and(|(asked, _)| asked == request);
+        if answered.is_some_and(|answered| asks(&answered.request)) {
             return Ok(Made::Answered);
         }
-        let asked = asked.ok_or(CallsError::Missing("the request"))?;
+        // It may have been tried again since.
+        let Some(agreed) = agreed.filter(asks) else { return Ok(Made::Unwanted) };
         let run = run.ok_or(CallsError::Missing("the run"))?;
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
-        let wanted = parts.records.output(request).await?;
+        let asked = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
         let material_bytes = material.len();
         let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
         let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
         drop(material);
-        let admitted = admit(&wanted, plan.catalogue(), &own);
-        drop((wanted, own));
+        let admitted = admit(&asked, plan.catalogue(), &own);
+        drop((asked, own));
         let heard = match admitted {
             Err(error) => {
                 info!(%unit, step, %error, "a job asks for what is no list of calls");
@@ -378,8 +381,7 @@ impl Calls {
         }
         let answers = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
-        writes.answers(unit, step, &AnswersRecord { request, answers });
-        writes.request(unit, step, &asked);
+        writes.answers(unit, step, &AnswersRecord { request: agreed, answers });
         self.records().blocking(move |records| records.commit(writes)).await?;
         Ok(Made::Answered)
     }
@@ -587,7 +589,7 @@ impl Calls {
     fn may_be_forgotten(&self, run: &RunRecord, state: &State) -> bool {
         let Some(doubt) = &self.0.doubt else { return false };
         let told = state.fence().is_some_and(|fence| fence.start > doubt.starts);
-        run.spec.submitted_at < doubt.before && !told
+        run.spec.submitted_at < doubt.before && !told && !run.spec.is_dry
     }
 
     /// The request of a call, or why there is none.
@@ -716,6 +718,7 @@ impl CallRecord {
         }
     }
 }
+
 /// Held by whoever changes what is known of calls.
 type Alone = OwnedMutexGuard<Ledger>;
 

@@ -1,7 +1,7 @@
 //! What the state holds, and which blobs it names: the one place that knows where records name blobs.
 
 use manyhands_audit::{Entry, Tail};
-use manyhands_model::{Digest, Outcome};
+use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
@@ -118,11 +118,9 @@ impl Census {
             Table::Results => {
                 if let Some(digest) = key.strip_prefix(b"o") {
                     short.push(Digest(digest.try_into().ok()?));
-                } else if key.starts_with(b"q") {
-                    let request: Outcome = read(value)?;
-                    outputs.extend(request.verdict.content().map(|(request, _)| request));
                 } else if key.starts_with(b"c") {
-                    let AnswersRecord { answers, .. } = read(value)?;
+                    let AnswersRecord { request, answers } = read(value)?;
+                    outputs.extend(request.verdict.content().map(|(request, _)| request));
                     self.blobs.extend(answers.inline.is_none().then_some(answers.digest));
                 }
             }
@@ -161,7 +159,7 @@ fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use manyhands_model::{Fuel, RunId, UnitId, Verdict, WorkerId};
+    use manyhands_model::{Fuel, Outcome, RunId, UnitId, Verdict, WorkerId};
     use manyhands_scheduler::{End, Replica};
     use manyhands_state::{Commit, MemoryStore};
 

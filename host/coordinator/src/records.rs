@@ -8,7 +8,6 @@
 //! | inputs | run id, index of the last | [`Content`] of some consecutive units |
 //! | results | `a`, run id, sequence | indices of the units that ended together |
 //! | results | `c`, run id, index, step | [`AnswersRecord`]: the answers to a unit's request for calls, a list of JSON |
-//! | results | `q`, run id, index, step | `Outcome`: a unit's request for calls, which has its answers |
 //! | results | `d`, run id, index, step, ordinal | [`UnsentRecord`]: a call that a dry run would have sent |
 //! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
@@ -224,11 +223,22 @@ pub struct CallRecord {
     pub state: State,
 }
 
+/// A call that was not sent, because its run is a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentRecord {
+    /// Its id.
+    pub call: IntentId,
+    /// Bytes of path and query, with values in their slots.
+    pub target_bytes: u64,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+}
+
 /// The answers to a request for calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswersRecord {
-    /// SHA-256 of the request: a unit that was tried again may ask for something else.
-    pub request: Digest,
+    /// The request, as workers agreed on it: a unit that is tried again may ask for something else.
+    pub request: Outcome,
     /// The answers.
     pub answers: Content,
 }
@@ -240,17 +250,6 @@ pub struct Doubt {
     pub before: Timestamp,
     /// How often calls had been begun to be made by then, as far as is known: whoever made one since knows of the doubt.
     pub starts: u64,
-}
-
-/// A call that was not sent, because its run is a dry run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnsentRecord {
-    /// Its id.
-    pub call: IntentId,
-    /// Bytes of path and query, with values in their slots.
-    pub target_bytes: u64,
-    /// Bytes of the body.
-    pub body_bytes: u64,
 }
 
 /// An operator's word that a job may ask for what its plan says.
@@ -340,10 +339,6 @@ fn asked_key(question: Digest) -> Vec<u8> {
     [&b"asked"[..], question.as_bytes()].concat()
 }
 
-fn request_key(unit: UnitId, step: u32) -> Vec<u8> {
-    [&b"q"[..], &unit_key(unit), &step.to_be_bytes()].concat()
-}
-
 fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
     [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
 }
@@ -427,11 +422,6 @@ impl Writes {
         self.put(Table::Results, &answers_key(unit, step), encode(answers));
     }
 
-    /// Writes a unit's request for calls, as workers agreed on it: whoever executes the unit again looks whether it asks the same.
-    pub fn request(&mut self, unit: UnitId, step: u32, request: &Outcome) {
-        self.put(Table::Results, &request_key(unit, step), encode(request));
-    }
-
     /// Writes where a call stands.
     pub fn call(&mut self, id: IntentId, call: &CallRecord) {
         self.put(Table::Results, &[&b"i"[..], id.as_bytes()].concat(), encode(call));
@@ -503,11 +493,6 @@ impl Writes {
         self.put(Table::Meta, STARTS, encode(&starts));
     }
 
-    /// Writes that a run was asked this.
-    pub fn asked(&mut self, question: Digest, run: RunId) {
-        self.put(Table::Meta, &asked_key(question), encode(&run));
-    }
-
     /// Writes the line of the audit log that ends it now. There must be none in its place.
     pub fn audit(&mut self, tail: &Tail, line: Vec<u8>) {
         let key = Key::new(Table::Meta, &numbered(AUDIT, tail.entries));
@@ -522,6 +507,11 @@ impl Writes {
             self.put(Table::Meta, &numbered(SIGNED, entries), line);
         }
         self.put(Table::Meta, SIGNED_LAST, encode(&entries));
+    }
+
+    /// Writes that a run was asked this.
+    pub fn asked(&mut self, question: Digest, run: RunId) {
+        self.put(Table::Meta, &asked_key(question), encode(&run));
     }
 
     /// Writes what is known of a worker.
@@ -678,14 +668,6 @@ impl Records {
     /// Any [`RecordError`].
     pub fn answers(&self, unit: UnitId, step: u32) -> Result<Option<AnswersRecord>, RecordError> {
         self.get(Table::Results, &answers_key(unit, step))
-    }
-
-    /// A unit's request for calls, if it has been answered.
-    ///
-    /// # Errors
-    /// Any [`RecordError`].
-    pub fn request(&self, unit: UnitId, step: u32) -> Result<Option<Outcome>, RecordError> {
-        self.get(Table::Results, &request_key(unit, step))
     }
 
     /// A call, if it was asked for.

@@ -610,6 +610,7 @@ mod tests {
             reduce: false,
             inputs: 1,
             submitted_at: Timestamp(0),
+            is_dry: false,
         };
         let status = if finished_at.is_some() { RunStatus::Finished } else { RunStatus::Active };
         let finished_at = finished_at.map(Timestamp);

@@ -20,7 +20,7 @@ use super::runs;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Answer, ApiError, Kind, Path};
-use crate::records::{Content, RecordError, Records};
+use crate::records::{AnswersRecord, Content, RecordError, Records};
 use crate::serve::Intake;
 
 /// Lines that wait for a slow reader.
@@ -102,9 +102,10 @@ async fn known(app: &App, spec: &RunSpec, index: u32) -> Result<Known, RecordErr
         let mut read: Vec<_> = input.into_iter().collect();
         let mut outcomes = Vec::new();
         for step in 0..record.step {
-            let missing = |what| move || RecordError::Missing(format!("{what} {step} of unit {unit}"));
-            outcomes.push(records.request(unit, step)?.ok_or_else(missing("request"))?);
-            read.push(records.answers(unit, step)?.ok_or_else(missing("the answers to request"))?.answers);
+            let missing = || RecordError::Missing(format!("the answers to request {step} of unit {unit}"));
+            let AnswersRecord { request, answers } = records.answers(unit, step)?.ok_or_else(missing)?;
+            outcomes.push(request);
+            read.push(answers);
         }
         outcomes.extend(record.accepted);
         Ok(Known { unit, reduces, seed, read, outcomes })
