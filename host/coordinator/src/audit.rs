@@ -57,15 +57,15 @@ pub fn name(id: IntentId, call: &CallRecord) -> Call {
     Call { id, unit: call.unit, verb: call.intent.verb.clone() }
 }
 
-/// What the log says of a call that has come to stand where it does.
-pub fn event(id: IntentId, call: &CallRecord, plan: Digest) -> Event {
+/// What the log says of a call that has come to stand where it does, under a plan that has this digest.
+pub fn event(id: IntentId, call: &CallRecord, plan: impl FnOnce() -> Digest) -> Event {
     let (name, step) = (name(id, call), call.step);
     let end = match &call.state {
         State::Agreed | State::Waiting { .. } => End::Postponed,
         State::Claimed { attempts } => {
             let intent = Digest::of(&call.intent.canonical());
             let (start, claim) = (attempts.fence.start, attempts.fence.claim);
-            return Event::Claimed { call: name, step, plan, intent, start, claim };
+            return Event::Claimed { call: name, step, plan: plan(), intent, start, claim };
         }
         State::Unknown { .. } => End::Unknown,
         State::Refused(Fault::Budget) => End::OverBudget,

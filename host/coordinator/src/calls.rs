@@ -558,7 +558,7 @@ impl Calls {
                 self.give_back(run, call, &mut spent).await?;
                 call.tell_if_unknown(id);
                 if call.state != State::Refused(Fault::DryRun) {
-                    events.push(audit::event(id, call, digest));
+                    events.push(audit::event(id, call, || digest));
                 }
                 changed.push((id, call.clone()));
             }
@@ -702,7 +702,7 @@ impl Calls {
                 let taken = Taken { token, surrogate: None, value };
                 writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
-            let event = audit::event(life.id, &call, plan.digest());
+            let event = audit::event(life.id, &call, || plan.digest());
             let _alone = self.write(alone, vec![(life.id, call.clone())], writes, vec![event]).await?;
         }
         life.call = call;
