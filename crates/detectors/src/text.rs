@@ -181,11 +181,11 @@ fn by_name(text: &str, named: Named) -> Option<Seen> {
         {
             seen(Class::Secret, "a secret, by its field's name")
         }
-        // Digests and UUIDs are keys of another kind, and so are words with dashes.
+        // Digests and UUIDs are keys of another kind, and names of things have a version's number at most.
         Named::MaybeKey
             if text.len() >= 20
                 && letters
-                && digits
+                && text.bytes().filter(u8::is_ascii_digit).count() >= 3
                 && is_of_a_key(text)
                 && !text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
                 && bits_of_a_character(text) >= 3.5 =>
@@ -432,6 +432,7 @@ mod tests {
                     "550e8400-e29b-41d4-a716-446655440000",
                     "aws:ResourceTag/${TagKey1}",
                     "ec2:CapacityReservationFleet2",
+                    "DescribeIpv6PoolAssociationsV2",
                 ],
             ),
         ] {
