@@ -1,0 +1,301 @@
+//! Answers that have to be earned: who may begin, what words amount to, and what the operator's machine says.
+
+use std::collections::BTreeMap;
+
+use manyhands_model::{Outcome, Timestamp, UnitId, Verdict, WorkerId};
+
+use super::{Class, Effect, Record, Scheduler, Worker};
+use crate::audit::{Draw, Purpose};
+use crate::groups::Kind;
+use crate::record::UnitRecord;
+use crate::trust::{Judge, Level, Rule, Standing, share};
+use crate::unit::{End, Open};
+use crate::weigh::{Ask, Court, Finding, Voice};
+
+impl Open {
+    /// Whether one of those who have had their say, or are about to, is one voice with this worker.
+    pub(super) fn hears(&self, worker: &Worker, workers: &BTreeMap<WorkerId, Worker>) -> bool {
+        let said = self.reports.iter().map(|replica| replica.worker);
+        let others = said.chain(self.leases.iter().map(|(_, worker)| *worker));
+        others.filter_map(|id| workers.get(&id)).any(|other| other.origin.is_one_voice_with(&worker.origin))
+    }
+
+    /// What is known of it, without an end.
+    pub(super) fn record(&self) -> UnitRecord {
+        UnitRecord {
+            step: self.step,
+            end: None,
+            accepted: None,
+            replicas: self.reports.clone(),
+            audited: self.audited.clone(),
+            vouched: None,
+            recalled: self.recalled.clone(),
+        }
+    }
+}
+
+impl Scheduler {
+    // ── Who may begin ──
+
+    pub(super) fn is_thin(&self) -> bool {
+        self.core.len() < self.policy.trust.core_min
+    }
+
+    /// Takes note of what changed about a worker: whether it has a record, and whether it may have another lease.
+    pub(super) fn rank(&mut self, id: WorkerId) {
+        let is_thin = self.is_thin();
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let is_there = worker.connected && !worker.record.banned;
+        let has_record = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
+        let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
+        let is_runner = is_there && worker.origin.kind == Kind::Runner;
+        let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
+        self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
+        let was_in_line = worker.in_line;
+        let wants = is_there && worker.wants > 0 && worker.is_hungry && worker.may_earn(&self.policy);
+        if was_in_core && !has_record {
+            self.core.remove(&id);
+        } else if has_record && !was_in_core {
+            self.core.insert(id);
+        }
+        let has_left = (has_record || !is_there) && self.candidates.remove(&id);
+        let in_line = match (wants, has_record) {
+            (false, _) => None,
+            (true, true) => Some(Class::First),
+            (true, false) if is_thin && self.is_tried(id) => Some(Class::First),
+            (true, false) => Some(Class::Stranger),
+        };
+        if in_line != was_in_line
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.in_line = in_line;
+            self.hungry.line_up(id, was_in_line, in_line);
+            self.stirred |= in_line.is_some();
+        }
+        if self.is_thin() != is_thin {
+            self.thinned();
+        } else if has_left && is_thin {
+            self.fill_candidates();
+        }
+    }
+
+    /// Whether a worker without a record is tried on its own; it is from now on if there is room.
+    fn is_tried(&mut self, id: WorkerId) -> bool {
+        let may = self.candidates.contains(&id) || self.workers.get(&id).is_some_and(|worker| self.may_try(worker));
+        if may {
+            self.candidates.insert(id);
+        }
+        may
+    }
+
+    /// Whether a worker without a record may be tried on its own, while there are few with one. Who stays is tried first: a
+    /// visitor is gone before it has earned anything.
+    fn may_try(&self, worker: &Worker) -> bool {
+        if !self.policy.trust.has_audits() {
+            return true;
+        }
+        if worker.origin.kind == Kind::Visitor && self.runners >= self.policy.trust.core_min {
+            return false;
+        }
+        let is_one_voice = |id: &WorkerId| {
+            self.workers.get(id).is_some_and(|candidate| candidate.origin.is_one_voice_with(&worker.origin))
+        };
+        self.candidates.len() < self.policy.trust.candidates_max && !self.candidates.iter().any(is_one_voice)
+    }
+
+    fn fill_candidates(&mut self) {
+        let free = self.policy.trust.candidates_max.saturating_sub(self.candidates.len());
+        // As many again, in case that some are one voice.
+        let next: Vec<WorkerId> = self.hungry.strangers.iter().take(2 * free).copied().collect();
+        next.into_iter().for_each(|id| self.rank(id));
+    }
+
+    /// Workers with a record have become too few to lean on, or enough.
+    fn thinned(&mut self) {
+        if self.is_thin() {
+            self.fill_candidates();
+            let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
+                run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
+            };
+            let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
+            kept.into_iter().for_each(|unit| self.judge(self.now, unit));
+        } else {
+            core::mem::take(&mut self.candidates).into_iter().for_each(|id| self.rank(id));
+        }
+    }
+
+    // ── What words amount to ──
+
+    /// Looks at the words about an open unit and does what they ask for.
+    pub(super) fn weigh(&mut self, now: Timestamp, unit: UnitId, level: Level, wrong_ppb: u32) {
+        let Some(open) = self.open(unit) else { return };
+        if let Some(truth) = open.audited.clone() {
+            return self.accept(now, unit, truth, None);
+        }
+        let trust = &self.policy.trust;
+        let mut voices: Vec<(usize, Voice<'_>)> = Vec::with_capacity(open.reports.len());
+        let mut heard: Vec<&Worker> = Vec::with_capacity(open.reports.len());
+        for (at, replica) in open.reports.iter().enumerate() {
+            let Some(worker) = self.workers.get(&replica.worker) else { continue };
+            // Where it comes from may have changed since it was asked.
+            if heard.iter().any(|other| other.origin.is_one_voice_with(&worker.origin)) {
+                continue;
+            }
+            heard.push(worker);
+            let (standing, credit) = (worker.standing(trust), worker.record.credit(trust));
+            voices.push((at, Voice { outcome: &replica.outcome, standing, credit }));
+        }
+        let court = Court {
+            trust,
+            level,
+            wrong: share(wrong_ppb),
+            can_audit: trust.has_audits() && !open.unauditable,
+            may_audit: self.audits.is_affordable(trust),
+            is_thin: self.is_thin(),
+            newcomers: self.newcomers,
+            has_strangers: !self.hungry.strangers.is_empty(),
+        };
+        let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
+        let step = open.step;
+        let finding = court.weigh(&words, |what, said| self.lottery.draw(what, unit, step, said));
+        let (ask, audit) = match finding {
+            Finding::Accepted { by, vouched } => {
+                let Some((at, voice)) = voices.get(by) else { return };
+                let vouched = vouched.then_some(*at).and_then(|at| u8::try_from(at).ok());
+                let outcome = voice.outcome.clone();
+                return self.accept(now, unit, outcome, vouched);
+            }
+            Finding::Hopeless => return self.end(now, unit, End::Undecided, None, None),
+            Finding::Wanted(ask) => (ask, false),
+            Finding::Audit => (Ask::Nobody, true),
+        };
+        let Some(open) = self.open_mut(unit) else { return };
+        open.ask = ask;
+        let record = open.record();
+        if record != UnitRecord::default() {
+            self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        }
+        if audit {
+            self.audits.ask(unit, step, Purpose::Decide);
+        } else {
+            self.enqueue(unit);
+        }
+    }
+
+    fn accept(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome, vouched: Option<u8>) {
+        match outcome.verdict {
+            Verdict::Called { .. } => self.called(now, unit, outcome, vouched),
+            _ => {
+                let end = if outcome.verdict.is_ok() { End::Done } else { End::Failed };
+                self.end(now, unit, end, Some(outcome), vouched);
+            }
+        }
+    }
+
+    /// Whether an answer is the operator's word.
+    pub(super) fn is_proven(&self, record: &UnitRecord) -> bool {
+        let is_trusted = |worker: &WorkerId| {
+            self.workers.get(worker).is_some_and(|it| it.standing(&self.policy.trust) == Standing::Trusted)
+        };
+        record.audited.is_some() || record.agreeing().any(|worker| is_trusted(&worker))
+    }
+
+    /// Credits those whose word was the answer.
+    pub(super) fn credit(&mut self, record: &UnitRecord) {
+        let trust = self.policy.trust;
+        let agreeing: Vec<(WorkerId, bool)> = record
+            .agreeing()
+            .filter_map(|id| {
+                let worker = self.workers.get(&id)?;
+                Some((id, worker.standing(&trust) >= Standing::Established))
+            })
+            .collect();
+        for replica in record.replicas.iter().filter(|_| record.accepted.is_some()) {
+            let is_stranger = |it: &Worker| it.standing(&trust) == Standing::Stranger;
+            if self.workers.get(&replica.worker).is_some_and(is_stranger) {
+                self.newcomers.note(record.accepted.as_ref() == Some(&replica.outcome));
+            }
+        }
+        let with_record = agreeing.iter().filter(|(_, has_record)| *has_record).count();
+        let anchor = record.vouched_by();
+        // So many strangers that nobody with a record was needed.
+        let by_numbers = anchor.is_some() && with_record == 0;
+        for (id, has_record) in agreeing {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            if record.audited.is_some() || by_numbers || with_record > usize::from(has_record) {
+                worker.record.passed(&trust);
+            }
+            if anchor == Some(id) {
+                worker.record.decided = worker.record.decided.saturating_add(1);
+            }
+            worker.record.lapses = worker.record.lapses.saturating_sub(1);
+            worker.quota = worker.quota.saturating_add(1);
+        }
+    }
+
+    /// A unit has an answer that had to be earned.
+    pub(super) fn accepted(&mut self, unit: UnitId, record: UnitRecord) {
+        self.audits.note_accepted();
+        let Some((anchor, said)) = record.vouched_by().zip(record.accepted.as_ref()) else { return };
+        let trust = &self.policy.trust;
+        let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
+        self.history.note(anchor, unit, trust.life(share(wrong_ppb)));
+        if self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited() {
+            self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record)));
+        }
+    }
+
+    // ── What the operator's machine says ──
+
+    pub(super) fn begin_audits(&mut self) {
+        while let Some((unit, step, purpose)) = self.audits.begin(&self.policy.trust) {
+            let is_needed = match purpose {
+                Purpose::Decide => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
+                Purpose::Verify(_) => true,
+            };
+            if is_needed {
+                self.effects.push_back(Effect::Audit { unit, step });
+                self.audits.began(unit, step, purpose);
+            }
+        }
+    }
+
+    pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
+        match (self.audits.done(unit, step), outcome) {
+            (None, _) => {}
+            (Some(Purpose::Decide), outcome) => {
+                let Some(open) = self.open_mut(unit).filter(|open| open.step == step) else { return };
+                open.unauditable = outcome.is_none();
+                open.audited = outcome;
+                self.judge(now, unit);
+            }
+            (Some(Purpose::Verify(_)), None) => {}
+            (Some(Purpose::Verify(record)), Some(truth)) if record.accepted.as_ref() == Some(&truth) => {
+                for id in record.agreeing() {
+                    let Some(worker) = self.workers.get_mut(&id) else { continue };
+                    worker.record.passed(&self.policy.trust);
+                    self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+                    self.rank(id);
+                }
+                // If it was opened again meanwhile, this is no longer its record.
+                if self.is_settled(unit, step) {
+                    let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
+                    self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+                }
+            }
+            (Some(Purpose::Verify(record)), Some(truth)) => {
+                self.refute(unit, step, truth);
+                for id in record.agreeing().collect::<Vec<_>>() {
+                    self.dissent(now, id, unit, Judge::Operator);
+                }
+            }
+        }
+    }
+
+    fn open(&self, unit: UnitId) -> Option<&Open> {
+        match self.runs.get(&unit.run)?.units.get(unit.index as usize)? {
+            super::State::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+}
