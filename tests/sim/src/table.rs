@@ -1,0 +1,111 @@
+//! The figures for people, at most a hundred columns wide, and for programs.
+
+use manyhands_sim::{Figures, Rule, Scene, rule};
+use serde_json::{Value, json};
+
+type Played = [(Scene, Figures)];
+
+/// A share in as few signs as it takes; none seen is 0.
+fn share(share: f64) -> String {
+    if share == 0.0 { "0".to_owned() } else { format!("{share:.1e}") }
+}
+
+/// Shares of hostile workers, each once and in order.
+fn shares(played: &Played) -> Vec<u32> {
+    let mut shares: Vec<u32> = played.iter().map(|(scene, _)| scene.hostile_percent).collect();
+    shares.dedup();
+    shares
+}
+
+/// What each adversary does to each rule.
+pub(crate) fn compare(played: &Played) -> Vec<String> {
+    let rules: Vec<Rule> =
+        rule::ALL.iter().copied().filter(|rule| played.iter().any(|(scene, _)| scene.rule == *rule)).collect();
+    let mut lines =
+        vec!["Share of units whose answer is wrong in the end, and replicas a unit, own runs included".to_owned()];
+    for hostile in shares(played) {
+        let names: String = rules.iter().map(|rule| format!("{rule:>12}")).collect();
+        lines.push(format!("\n{:16}{names}", format!("{hostile} % hostile")));
+        let here: Vec<_> = played.iter().filter(|(scene, _)| scene.hostile_percent == hostile).collect();
+        let mut adversaries: Vec<_> = here.iter().map(|(scene, _)| scene.adversary).collect();
+        adversaries.dedup();
+        let cell = |rule: Rule, adversary| {
+            let found = here.iter().find(|(scene, _)| scene.rule == rule && scene.adversary == adversary);
+            found.map_or_else(String::new, |(_, figures)| {
+                format!("{}@{:.2}", share(figures.wrong_share()), figures.replicas)
+            })
+        };
+        for &adversary in &adversaries {
+            let cells: String = rules.iter().map(|&rule| format!("{:>12}", cell(rule, adversary))).collect();
+            lines.push(format!("{:16}{cells}", adversary.to_string()));
+        }
+        let worst = |rule: Rule| {
+            let here = here.iter().filter(|(scene, _)| scene.rule == rule);
+            here.map(|(_, figures)| figures.wrong_share()).fold(0.0, f64::max)
+        };
+        if adversaries.len() > 1 {
+            let cells: String = rules.iter().map(|&rule| format!("{:>12}", share(worst(rule)))).collect();
+            lines.push(format!("{:16}{cells}", "worst"));
+        }
+    }
+    lines
+}
+
+/// What the production scheduler's rules cost, in more detail.
+pub(crate) fn ours(played: &Played) -> Vec<String> {
+    let mut lines = Vec::new();
+    let ours: Vec<Rule> = rule::ALL.iter().copied().filter(|rule| rule.is_ours()).collect();
+    for rule in ours {
+        let of_rule: Vec<_> = played.iter().filter(|(scene, _)| scene.rule == rule).collect();
+        let honest = of_rule.iter().find(|(scene, _)| scene.hostile_percent == 0).map(|(_, figures)| figures);
+        if of_rule.is_empty() {
+            continue;
+        }
+        lines.push(format!(
+            "\n{:19}  wrong  at most   once repl. later  own  p50×  p99×  ids/w  rate  time banned",
+            rule.to_string()
+        ));
+        for (scene, figures) in &of_rule {
+            let times = |of: fn(&Figures) -> f64| {
+                honest.map_or_else(
+                    || "-".to_owned(),
+                    |honest| format!("{:.2}", of(figures) / of(honest).max(f64::MIN_POSITIVE)),
+                )
+            };
+            let name = format!("{:>2} % {}", scene.hostile_percent, scene.adversary);
+            let identities =
+                figures.identities_per_wrong().map_or_else(|| "-".to_owned(), |count| format!("{count:.1}"));
+            lines.push(format!(
+                "{name:18} {:>7} {:>8} {:>6} {:>5.2} {:>5.2} {:>4.2} {:>5} {:>5} {identities:>6} {:>5} {:>5.2} {:>6}",
+                share(figures.wrong_share()),
+                share(figures.wrong_share_at_most()),
+                figures.wrong_once,
+                figures.replicas,
+                figures.replicas_later,
+                figures.own_runs,
+                times(|figures| figures.latency_p50_s),
+                times(|figures| figures.latency_p99_s),
+                times(|figures| figures.throughput),
+                figures.time_counted,
+                figures.honest_banned,
+            ));
+        }
+    }
+    lines
+}
+
+/// A scene with its figures.
+pub(crate) fn json(scene: &Scene, figures: &Figures) -> Value {
+    json!({
+        "replay": scene.to_string(),
+        "rule": scene.rule,
+        "adversary": scene.adversary.to_string(),
+        "hostile_percent": scene.hostile_percent,
+        "visitors_percent": scene.visitors_percent,
+        "workers": scene.workers,
+        "seed": scene.seed,
+        "wrong_share": figures.wrong_share(),
+        "wrong_share_at_most": figures.wrong_share_at_most(),
+        "figures": figures,
+    })
+}

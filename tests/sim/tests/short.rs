@@ -1,0 +1,91 @@
+//! The simulator itself, in worlds so small that every test run can afford them: that it shows what is known of other people's
+//! rules, and the same every time. The long form is `cargo xtask sim`.
+
+use manyhands_sim::{Adversary, Figures, Rule, Scene};
+
+fn scene(rule: Rule, hostile_percent: u32, adversary: &str) -> Scene {
+    let adversary = adversary.parse().expect("a constant");
+    Scene { seed: 1, workers: 100, units: 10_000, hostile_percent, adversary, visitors_percent: 0, rule }
+}
+
+fn play(scene: &Scene) -> Figures {
+    let figures = scene.play(&|_| ());
+    eprintln!("{:.1e} @ {:.2}: {scene}", figures.wrong_share(), figures.replicas);
+    figures
+}
+
+fn assert_about(what: &str, figure: f64, expected: f64, tolerance: f64) {
+    assert!((figure / expected - 1.0).abs() <= tolerance, "{what}: {figure:.3e} instead of about {expected:.3e}");
+}
+
+/// The share of wrong answers and the replicas of a colluding tenth, in closed form: a unit errs where two or three of
+/// three are theirs, 3p²(1-p) + p³, and two that agree take a third replica where they do not, 2 + 2p(1-p).
+#[test]
+fn a_plain_majority_errs_as_often_as_arithmetic_says() {
+    let two = play(&scene(Rule::QuorumOfTwo, 10, "gang:0:1000"));
+    assert_about("wrong", two.wrong_share(), 0.028, 0.25);
+    assert_about("replicas", two.replicas, 2.18, 0.03);
+    let three = play(&scene(Rule::TwoOfThree, 10, "gang:0:1000"));
+    assert_about("wrong", three.wrong_share(), 0.028, 0.25);
+    assert_about("replicas", three.replicas, 3.0, 0.03);
+}
+
+/// What others measured in worlds of their own: 3.6e-2 of the answers wrong at 1.10 replicas for hosts that are right ten times before they
+/// collude, and nothing at 1.04 replicas where nobody cheats.
+#[test]
+fn boinc_trusts_those_who_behave_ten_times() {
+    let gang = play(&scene(Rule::Boinc, 10, "gang:10:1000"));
+    assert_about("wrong", gang.wrong_share(), 0.036, 0.6);
+    assert_about("replicas", gang.replicas, 1.15, 0.1);
+    let honest = play(&scene(Rule::Boinc, 0, "none"));
+    assert_eq!(honest.wrong_once, 0);
+    assert!(honest.replicas < 1.2, "{}", honest.replicas);
+}
+
+/// It aims at 1e-4. Quizzes for one worker show nothing of those who cheat only together, and once two are credible enough, f² of
+/// the first two replicas are theirs.
+#[test]
+fn credibility_is_blind_for_those_who_know_that_they_share_a_unit() {
+    let long = |adversary| play(&Scene { workers: 30, ..scene(Rule::Credibility, 30, adversary) });
+    let (alone, together) = (long("gang:0:1000"), long("together:2:100"));
+    assert!(alone.wrong_share() <= 1e-4, "{alone:?}");
+    assert!(together.wrong_share() >= 1e-2, "{together:?}");
+}
+
+#[test]
+fn a_world_without_cheats_has_no_wrong_answer() {
+    for rule in manyhands_sim::rule::ALL {
+        let figures = play(&scene(*rule, 0, "none"));
+        assert_eq!((figures.wrong_once, figures.undecided, figures.honest_banned), (0, 0, 0), "{rule}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for rule in manyhands_sim::rule::ALL {
+        let scene = Scene { units: 2_000, ..scene(*rule, 30, "together:2:10") };
+        assert_eq!(play(&scene), play(&scene), "{rule}");
+        assert_ne!(play(&Scene { seed: 2, ..scene }), play(&scene), "{rule}");
+    }
+}
+
+#[test]
+fn every_adversary_plays_to_the_end() {
+    for adversary in manyhands_sim::adversary::ALL {
+        for rule in manyhands_sim::rule::ALL {
+            let figures =
+                play(&Scene { adversary: *adversary, units: 1_000, visitors_percent: 50, ..scene(*rule, 30, "none") });
+            assert!(figures.replicas >= 1.0, "{adversary}, {rule}");
+        }
+    }
+}
+
+#[test]
+fn a_scene_is_written_as_the_command_that_shows_it_again() {
+    let text = scene(Rule::Boinc, 10, "sleeper:10").to_string();
+    assert_eq!(
+        text,
+        "cargo xtask sim --seed 1 --adversary sleeper:10 --hostile 10 --rule boinc --workers 100 --units 10000 --visitors 0"
+    );
+    assert_eq!("sleeper:10".parse(), Ok(Adversary::Sleeper { honest: 10 }));
+}
