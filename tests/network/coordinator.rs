@@ -15,7 +15,7 @@ use manyhands_protocol::{
     ServerMessage, Task, Ticket, Welcome, decode, encode,
 };
 use manyhands_scheduler::{
-    Effect, Input, LeaseDraft, Policy, Record, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord,
+    Effect, Groups, Input, LeaseDraft, Policy, Record, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord,
 };
 use manyhands_signing::{Keypair, MacKey, PublicKey, Signed, TrustList, TrustedKey, Validity};
 
@@ -328,7 +328,7 @@ impl Coordinator {
             process.acts.push(Act::Send(older, ServerMessage::Refused { reason, retry_after: None }));
             process.acts.push(Act::Close(older));
         }
-        process.inbox.push_back((Input::Connected { worker }, Vec::new()));
+        process.inbox.push_back((Input::Connected { worker, origin: Groups::default() }, Vec::new()));
         process.acts.push(Act::Send(link, ServerMessage::Welcome(Welcome { heartbeat: HEARTBEAT })));
         process.acts.push(Act::Watch(link, 3 * HEARTBEAT));
         self.think(t)

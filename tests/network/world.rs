@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Version, WorkerId};
 use manyhands_protocol::{Done, ServerMessage, decode, encode};
-use manyhands_scheduler::{Counts, End, Quorum, Record, RunRecord, RunSpec, RunStatus, UnitRecord};
+use manyhands_scheduler::{Counts, End, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
 use manyhands_signing::PublicKey;
 use manyhands_worker::{Input, Order, Pause};
 use rand_chacha::ChaCha8Rng;
@@ -950,7 +950,7 @@ fn run(number: u8, quorum: Quorum, random: &mut ChaCha8Rng) -> (RunRecord, Vec<B
         serial: 1,
         module: Digest::of(b"module"),
         wall_ms: 20_000,
-        quorum,
+        rule: Rule::Fixed(quorum),
         priority: 0,
         reduce: random.next_u32().is_multiple_of(2),
         inputs,

@@ -9,21 +9,28 @@
 //! Leases are not recorded: each is signed and complete, so its result is recognised even by a
 //! coordinator that has forgotten giving it out.
 //!
-//! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then
-//! [`Scheduler`].
+//! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then [`trust`] (what a
+//! worker's word is worth), then [`Scheduler`].
 
+pub mod groups;
 pub mod reason;
 pub mod record;
 pub mod reduction;
+pub mod trust;
 pub mod unit;
 
+mod audit;
+mod history;
 mod queue;
 mod scheduler;
 mod shares;
 mod usual;
+mod weigh;
 
+pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
 pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
 pub use crate::scheduler::{Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary};
+pub use crate::trust::{Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

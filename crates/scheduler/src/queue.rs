@@ -9,6 +9,8 @@ use manyhands_model::WorkerId;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     started: Line<u32>,
+    /// Started ones that are for workers with a record.
+    kept: Line<u32>,
     fresh: Line<u32>,
     /// Never leased units need no place in a line: they are all from here on, in order.
     next_fresh: u32,
@@ -91,30 +93,56 @@ impl Queue {
         Self { end_fresh: inputs, ..Self::default() }
     }
 
-    pub(crate) fn push(&mut self, unit: u32, started: bool) {
-        if started { self.started.push(unit) } else { self.fresh.push(unit) }
+    pub(crate) fn push(&mut self, unit: u32, place: Place) {
+        match place {
+            Place::Started => self.started.push(unit),
+            Place::Kept => self.kept.push(unit),
+            Place::Fresh => self.fresh.push(unit),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.started.is_empty() && self.fresh.is_empty() && self.next_fresh == self.end_fresh
+        !self.has_started() && self.kept.is_empty() && self.fresh.is_empty() && self.next_fresh == self.end_fresh
+    }
+
+    /// Units that are kept for workers with a record.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = u32> + '_ {
+        self.kept.places.iter().copied().flatten()
+    }
+
+    /// Whether there are started units that anybody may have.
+    pub(crate) fn has_started(&self) -> bool {
+        !self.started.is_empty()
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
     pub(crate) fn look_again(&mut self, worker: WorkerId) {
         self.started.look_again(worker);
+        self.kept.look_again(worker);
         self.fresh.look_again(worker);
     }
 
-    /// Takes the first unit that fits this worker. Those that are gone leave the line.
-    pub(crate) fn take(&mut self, worker: WorkerId, mut look: impl FnMut(u32) -> Look) -> Option<u32> {
-        let in_line = self.started.take(worker, &mut look).or_else(|| self.fresh.take(worker, &mut look));
-        if in_line.is_some() {
-            return in_line;
+    /// Takes the first unit that fits this worker, among started ones that anybody may have only, or among all. Those that
+    /// are gone leave the line.
+    pub(crate) fn take(
+        &mut self,
+        worker: WorkerId,
+        all: bool,
+        mut look: impl FnMut(u32, Place) -> Look,
+    ) -> Option<u32> {
+        let mut found = self.started.take(worker, &mut |unit| look(unit, Place::Started));
+        if all {
+            found = found
+                .or_else(|| self.kept.take(worker, &mut |unit| look(unit, Place::Kept)))
+                .or_else(|| self.fresh.take(worker, &mut |unit| look(unit, Place::Fresh)));
+        }
+        if found.is_some() || !all {
+            return found;
         }
         while self.next_fresh < self.end_fresh {
             let unit = self.next_fresh;
             self.next_fresh += 1;
-            match look(unit) {
+            match look(unit, Place::Fresh) {
                 Look::Fits => return Some(unit),
                 Look::NotThisWorker | Look::Later => self.fresh.push(unit),
                 Look::Gone => {}
@@ -122,6 +150,17 @@ impl Queue {
         }
         None
     }
+}
+
+/// Where a unit stands in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Somebody works on it already.
+    Started,
+    /// The same, and somebody with a record should be next.
+    Kept,
+    /// Nobody has touched it.
+    Fresh,
 }
 
 /// What a look at a unit in line says.
@@ -150,45 +189,45 @@ mod tests {
         let mut known = std::collections::BTreeSet::new();
         let mut looks = 0;
         for _ in 0..UNITS {
-            let taken = queue.take(FAST, |unit| {
+            let taken = queue.take(FAST, true, |unit, _| {
                 looks += 1;
                 if known.contains(&unit) { Look::NotThisWorker } else { Look::Fits }
             });
             let unit = taken.expect("there is one left");
             known.insert(unit);
-            queue.push(unit, true);
+            queue.push(unit, Place::Started);
         }
         assert!(looks <= 2 * UNITS, "{looks} looks for {UNITS} leases");
         // The slow one meets them in order.
-        let met: Vec<_> = (0..5).filter_map(|_| queue.take(SLOW, |_| Look::Fits)).collect();
+        let met: Vec<_> = (0..5).filter_map(|_| queue.take(SLOW, true, |_, _| Look::Fits)).collect();
         assert_eq!(met, [0, 1, 2, 3, 4]);
     }
 
     #[test]
     fn what_somebody_else_should_have_stays_on_offer() {
         let mut queue = Queue::default();
-        queue.push(7, true);
-        queue.push(8, true);
-        assert_eq!(queue.take(FAST, |unit| if unit == 7 { Look::Later } else { Look::Fits }), Some(8));
-        assert_eq!(queue.take(FAST, |_| Look::Fits), Some(7));
+        queue.push(7, Place::Started);
+        queue.push(8, Place::Started);
+        assert_eq!(queue.take(FAST, true, |unit, _| if unit == 7 { Look::Later } else { Look::Fits }), Some(8));
+        assert_eq!(queue.take(FAST, true, |_, _| Look::Fits), Some(7));
         assert!(queue.is_empty());
     }
 
     #[test]
     fn who_may_not_have_it_is_not_asked_again_until_told_so() {
         let mut queue = Queue::default();
-        queue.push(7, true);
-        assert_eq!(queue.take(FAST, |_| Look::NotThisWorker), None);
-        assert_eq!(queue.take(FAST, |_| panic!("looked at again")), None);
+        queue.push(7, Place::Started);
+        assert_eq!(queue.take(FAST, true, |_, _| Look::NotThisWorker), None);
+        assert_eq!(queue.take(FAST, true, |_, _| panic!("looked at again")), None);
         queue.look_again(FAST);
-        assert_eq!(queue.take(FAST, |_| Look::Fits), Some(7));
+        assert_eq!(queue.take(FAST, true, |_, _| Look::Fits), Some(7));
     }
 
     #[test]
     fn those_that_are_gone_leave_no_trace() {
         let mut queue = Queue::default();
-        (0..1_000).for_each(|unit| queue.push(unit, true));
-        assert_eq!(queue.take(FAST, |unit| if unit < 999 { Look::Gone } else { Look::Fits }), Some(999));
+        (0..1_000).for_each(|unit| queue.push(unit, Place::Started));
+        assert_eq!(queue.take(FAST, true, |unit, _| if unit < 999 { Look::Gone } else { Look::Fits }), Some(999));
         assert!(queue.is_empty() && queue.started.places.is_empty());
     }
 }

@@ -6,7 +6,8 @@ use manyhands_protocol::Settlement;
 use serde::{Deserialize, Serialize};
 
 use crate::reduction::Reduction;
-use crate::unit::{Counts, End, Quorum};
+use crate::trust::Rule;
+use crate::unit::{Counts, End};
 
 /// What somebody submitted. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub struct RunSpec {
     /// How long one execution may take, in milliseconds.
     pub wall_ms: u64,
     /// When an outcome counts.
-    pub quorum: Quorum,
+    pub rule: Rule,
     /// Higher goes first among its owner's runs.
     pub priority: i8,
     /// Whether outputs are reduced to one.
@@ -94,8 +95,15 @@ pub struct UnitRecord {
     pub end: Option<End>,
     /// The accepted outcome of this step, if workers agreed.
     pub accepted: Option<Outcome>,
-    /// All reports on this step, accepted or not.
+    /// All reports on this step, accepted or not, in the order in which they came.
     pub replicas: Vec<Replica>,
+    /// What came out when the operator's own machine executed it, if it did. Nobody's word stands against this.
+    pub audited: Option<Outcome>,
+    /// Which of the replicas decided, as long as nobody whom it could not fool has looked. It is asked again when that
+    /// worker is caught.
+    pub vouched: Option<u8>,
+    /// The answer that it had before it was opened again, while it has no other.
+    pub recalled: Option<Outcome>,
 }
 
 impl UnitRecord {
@@ -105,6 +113,17 @@ impl UnitRecord {
             Verdict::Called { calls, .. } => Some(calls),
             _ => None,
         }
+    }
+
+    /// Who said what was accepted.
+    pub(crate) fn agreeing(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        let agrees = |replica: &&Replica| self.accepted.as_ref() == Some(&replica.outcome);
+        self.replicas.iter().filter(agrees).map(|replica| replica.worker)
+    }
+
+    /// Whose word it rests on, as long as nobody whom it could not fool has looked.
+    pub fn vouched_by(&self) -> Option<WorkerId> {
+        Some(self.replicas.get(usize::from(self.vouched?))?.worker)
     }
 
     /// What the answer says of each replica, once there is one.
@@ -131,6 +150,17 @@ pub struct WorkerRecord {
     pub lost: u64,
     /// Whether it gets no more work.
     pub banned: bool,
+    /// How often its outcome was found right by somebody who has a record, or by the operator's own machine, since it was
+    /// last found wrong.
+    pub checks: u32,
+    /// Units that its word decided since then, checked or not.
+    pub decided: u32,
+    /// Wrong outcomes that are not forgotten yet.
+    pub faults: u32,
+    /// Leases that it let run out, less what it brought: see [`Policy::lapses_max`](crate::Policy::lapses_max).
+    pub lapses: u8,
+    /// Whether units that its word decided are being looked at again.
+    pub recalling: bool,
 }
 
 /// Something to be made durable.

@@ -9,13 +9,23 @@ use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::queue::{Line, Look, Queue};
+use crate::audit::{Audits, Lottery};
+use crate::groups::Groups;
+use crate::history::History;
+use crate::queue::{Line, Look, Place, Queue};
 use crate::reason::Reason;
 use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
-use crate::shares::{Share, Shares};
+use crate::shares::{Offers, Share, Shares};
+use crate::trust::{Consequence, Rule, Standing, Trust};
 use crate::unit::{Counts, End, Open, State, Tally};
 use crate::usual::Usual;
+use crate::weigh::Ask;
+
+mod recall;
+mod verification;
+
+use recall::Recall;
 
 /// A replica for which somebody waits is late when it takes so many times as long as is usual for its job.
 const LATE_TIMES: u32 = 4;
@@ -31,8 +41,6 @@ pub struct Policy {
     pub leases_per_worker_max: usize,
     /// Leases that a worker may hold of which nothing is known yet: many who come only to take are not to take much.
     pub leases_per_newcomer_max: usize,
-    /// Contradictions after which a worker gets no more work.
-    pub dissents_max: u64,
     /// Machines that may fail on one unit before it ends undecided.
     pub machine_failures_max: u8,
     /// How long a unit for which somebody waits is kept for workers with a record, which may have their hands full for
@@ -45,6 +53,8 @@ pub struct Policy {
     pub patience_min: Duration,
     /// The same while nothing is known of the job.
     pub patience_unknown: Duration,
+    /// What a word is worth, for runs in which that has to be earned.
+    pub trust: Trust,
 }
 
 impl Default for Policy {
@@ -54,12 +64,12 @@ impl Default for Policy {
             absence: Duration::from_secs(15),
             leases_per_worker_max: 256,
             leases_per_newcomer_max: 2,
-            dissents_max: 3,
             machine_failures_max: 16,
             first_choice: Duration::from_millis(5),
             wary: Duration::from_secs(60),
             patience_min: Duration::from_millis(50),
             patience_unknown: Duration::from_secs(1),
+            trust: Trust::default(),
         }
     }
 }
@@ -89,6 +99,8 @@ pub enum Input {
     Connected {
         /// Who.
         worker: WorkerId,
+        /// Where it comes from.
+        origin: Groups,
     },
     /// Its connection is gone.
     Disconnected {
@@ -144,6 +156,30 @@ pub enum Input {
         /// 0 to 1000.
         permille: u16,
     },
+    /// The operator's machine has executed a unit: the answer to each [`Effect::Audit`].
+    Audited {
+        /// The unit.
+        unit: UnitId,
+        /// Which step of it.
+        step: u32,
+        /// What came out, in canonical form; none if it cannot be executed there.
+        outcome: Option<Outcome>,
+    },
+    /// The answer to each [`Effect::Recall`]: the run as it is recorded, and the units that were asked for.
+    Recalled {
+        /// The run.
+        run: Box<RunRecord>,
+        /// Units with their records; those that there are no records of any longer are left out.
+        units: Vec<(u32, UnitRecord)>,
+    },
+    /// A run that has ended is not kept any longer: nothing in it can be looked at again. Also the answer to
+    /// [`Effect::Recall`] where that is so.
+    Forgotten(RunId),
+    /// An operator overrules: the worker's faults and lapses are forgotten, and it may earn a record again.
+    Pardoned {
+        /// Who.
+        worker: WorkerId,
+    },
     /// [`Scheduler::wake_at`] has come.
     TimePassed,
 }
@@ -188,6 +224,31 @@ pub enum Effect {
         /// SHA-256 of the request.
         calls: Digest,
     },
+    /// Execute a unit on the operator's own machine, then say [`Input::Audited`], whatever came of it. It may have ended, and
+    /// its run as well. No more of these are out than the policy says.
+    Audit {
+        /// The unit.
+        unit: UnitId,
+        /// How many answers there are with the unit's input.
+        step: u32,
+    },
+    /// Read the records of a run and of these units of it, then say [`Input::Recalled`].
+    Recall {
+        /// The run, which may have ended.
+        run: RunId,
+        /// The units.
+        units: Vec<u32>,
+    },
+    /// These units are open again, since the word on which they rested is worth nothing. Their records are before this.
+    Reopened {
+        /// The run, which is active again if it had ended.
+        run: RunId,
+        /// The units.
+        units: Vec<u32>,
+    },
+    /// A unit that was open again has ended, with another answer than it had, or with none. Who was handed the old one
+    /// should be told.
+    Changed(UnitId),
     /// A unit ended, for those who wait for it.
     Ended(UnitId, End),
     /// A worker's report contradicts the answer. The evidence is recorded.
@@ -235,6 +296,19 @@ pub struct WorkerSummary {
     pub leases: usize,
     /// What is known of it.
     pub record: WorkerRecord,
+    /// What its word is worth.
+    pub standing: Standing,
+}
+
+/// How much of a run a worker has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// An active run.
+    pub run: RunId,
+    /// Units of it that the worker was given.
+    pub units: u32,
+    /// Units that the run has.
+    pub of: u32,
 }
 
 /// What a query about a lease says.
@@ -270,6 +344,8 @@ struct Run {
     in_line_since: Timestamp,
     /// Its place among all runs.
     share: Share,
+    /// How many units each worker was given, where there is more than one.
+    seen: BTreeMap<WorkerId, u32>,
 }
 
 #[derive(Default)]
@@ -279,8 +355,14 @@ struct Worker {
     leases: BTreeSet<LeaseId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
+    /// Runs in which what it said is to be taken back.
+    recalls: usize,
     /// Whether somebody waited for it in vain since it last was right.
     kept_waiting: bool,
+    origin: Groups,
+    /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
+    /// and is halved by each that did not and by each lease that ran out.
+    quota: u16,
     record: WorkerRecord,
 }
 
@@ -289,6 +371,26 @@ impl Worker {
     const fn is_proven(&self) -> bool {
         self.record.agreed > self.record.lost && !self.kept_waiting
     }
+
+    fn standing(&self, trust: &Trust) -> Standing {
+        if self.origin.trusted && !self.record.banned { Standing::Trusted } else { self.record.standing(trust) }
+    }
+
+    /// Whether it may have another lease where words have to be earned.
+    fn may_earn(&self, policy: &Policy) -> bool {
+        let least = u16::try_from(policy.leases_per_newcomer_max).unwrap_or(u16::MAX);
+        let most = usize::from(self.quota.max(least)).min(policy.leases_per_worker_max);
+        self.leases.len() + self.open_reports.len() < most && self.record.lapses < policy.trust.lapses_max
+    }
+}
+
+/// What settling a unit showed.
+struct Settled {
+    dissenters: Vec<WorkerId>,
+    /// Whether the operator's machine says so.
+    is_proven: bool,
+    /// Whether somebody has been told something else before.
+    is_changed: bool,
 }
 
 struct Held {
@@ -315,12 +417,25 @@ enum Patience {
     Over,
 }
 
+/// Some of the workers that want leases.
+#[derive(Clone, Copy)]
+enum Class {
+    All,
+    Proven,
+    First,
+    Stranger,
+}
+
 /// Connected workers that want leases.
 #[derive(Default)]
 struct Hungry {
     all: BTreeSet<WorkerId>,
     /// Those among them that are known to bring answers.
     proven: BTreeSet<WorkerId>,
+    /// Those that may be the first to execute a unit whose answer has to be earned, and those that may not; without those
+    /// that may have no lease of any.
+    firsts: BTreeSet<WorkerId>,
+    strangers: BTreeSet<WorkerId>,
     /// Who was looked at last.
     last: Option<WorkerId>,
 }
@@ -329,6 +444,8 @@ impl Hungry {
     fn remove(&mut self, worker: WorkerId) {
         self.all.remove(&worker);
         self.proven.remove(&worker);
+        self.firsts.remove(&worker);
+        self.strangers.remove(&worker);
     }
 
     /// Says whether it was none before.
@@ -347,10 +464,19 @@ impl Hungry {
         }
     }
 
-    /// Whose turn it is: of all, or of the proven ones.
-    fn next(&mut self, proven: bool) -> Option<WorkerId> {
+    const fn of(&self, class: Class) -> &BTreeSet<WorkerId> {
+        match class {
+            Class::All => &self.all,
+            Class::Proven => &self.proven,
+            Class::First => &self.firsts,
+            Class::Stranger => &self.strangers,
+        }
+    }
+
+    /// Whose turn it is among these.
+    fn next(&mut self, class: Class) -> Option<WorkerId> {
         use core::ops::Bound::{Excluded, Unbounded};
-        let workers = if proven { &self.proven } else { &self.all };
+        let workers = self.of(class);
         let after = workers.range((self.last.map_or(Unbounded, Excluded), Unbounded)).next();
         self.last = after.or_else(|| workers.first()).copied();
         self.last
@@ -378,6 +504,14 @@ pub struct Scheduler {
     late: Line<UnitId>,
     shares: Shares,
     hungry: Hungry,
+    lottery: Lottery,
+    audits: Audits,
+    history: History,
+    recalls: BTreeMap<RunId, Recall>,
+    /// Connected workers with a record.
+    core: BTreeSet<WorkerId>,
+    /// Connected workers without one that are tried on their own while there are few with one.
+    candidates: BTreeSet<WorkerId>,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
     /// Leases that ran out so far.
@@ -390,10 +524,13 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler with nothing to do. `seed` comes from the operating system, or from a test.
     pub fn new(policy: Policy, seed: [u8; 32]) -> Self {
+        let mut random = ChaCha20Rng::from_seed(seed);
+        let mut key = [0; 32];
+        random.fill_bytes(&mut key);
         Self {
             policy,
             now: Timestamp::default(),
-            random: ChaCha20Rng::from_seed(seed),
+            random,
             runs: BTreeMap::new(),
             workers: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -405,6 +542,12 @@ impl Scheduler {
             late: Line::default(),
             shares: Shares::default(),
             hungry: Hungry::default(),
+            lottery: Lottery(key),
+            audits: Audits::default(),
+            history: History::default(),
+            recalls: BTreeMap::new(),
+            core: BTreeSet::new(),
+            candidates: BTreeSet::new(),
             stirred: false,
             expired: 0,
             spares: 0,
@@ -414,7 +557,9 @@ impl Scheduler {
 
     /// Takes back what is known of a worker.
     pub fn restore_worker(&mut self, id: WorkerId, record: WorkerRecord) {
-        self.workers.entry(id).or_default().record = record;
+        let worker = self.workers.entry(id).or_default();
+        worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
+        worker.record = record;
     }
 
     /// Takes back a run with the units of which something is known: an active one, or one that has ended and
@@ -433,20 +578,31 @@ impl Scheduler {
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
+        let mut vouched = Vec::new();
         for (index, unit) in units {
             let Some(state) = run.units.get_mut(index as usize) else { continue };
+            if run.shape.units() > 1 {
+                unit.replicas.iter().for_each(|replica| *run.seen.entry(replica.worker).or_default() += 1);
+            }
+            vouched.extend(unit.vouched_by().map(|worker| (worker, index)));
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
             } else if let Some(calls) = unit.calls() {
                 let (unit, step) = (UnitId { run: id, index }, unit.step);
                 *state = State::Calling { step };
                 self.effects.push_back(Effect::Call { unit, step, calls });
-            } else if unit.step > 0 || !unit.replicas.is_empty() {
+            } else if unit != UnitRecord::default() {
                 known.push(index);
                 for replica in &unit.replicas {
                     self.workers.entry(replica.worker).or_default().open_reports.insert(UnitId { run: id, index });
                 }
-                *state = State::Open(Box::new(Open { step: unit.step, reports: unit.replicas, ..Open::default() }));
+                *state = State::Open(Box::new(Open {
+                    step: unit.step,
+                    reports: unit.replicas,
+                    audited: unit.audited,
+                    recalled: unit.recalled,
+                    ..Open::default()
+                }));
             }
         }
         for unit in run.shape.inputs()..run.shape.units() {
@@ -455,7 +611,7 @@ impl Scheduler {
                 let ready = missing == 0 && has_input(unit);
                 run.units[unit as usize] = if ready { State::Fresh } else { State::Blocked { missing } };
                 if ready {
-                    run.queue.push(unit, false);
+                    run.queue.push(unit, Place::Fresh);
                 } else if missing == 0 {
                     self.effects.push_back(Effect::Assemble {
                         unit: UnitId { run: id, index: unit },
@@ -470,6 +626,7 @@ impl Scheduler {
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
+        self.vouched(id, vouched);
         // A crash may have come between the end of its last unit and its own. A run that had ended is here
         // to be retried.
         if was_active {
@@ -489,12 +646,14 @@ impl Scheduler {
             Input::Cancel(run) => self.cancel(now, run),
             Input::Retry(run) => self.retry(now, run),
             Input::InputReady(unit) => self.input_ready(unit),
-            Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None),
-            Input::Answered { unit, step } => self.answered(unit, step),
-            Input::Connected { worker } => {
+            Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None, None),
+            Input::Answered { unit, step } => self.answered(now, unit, step),
+            Input::Connected { worker, origin } => {
                 let entry = self.workers.entry(worker).or_default();
                 entry.connected = true;
                 entry.wants = 0;
+                entry.origin = origin;
+                self.rank(worker);
             }
             Input::Disconnected { worker } => self.disconnected(now, worker),
             Input::Left { worker } => {
@@ -523,10 +682,15 @@ impl Scheduler {
                     held.permille = permille.min(1000);
                 }
             }
+            Input::Audited { unit, step, outcome } => self.audited(now, (unit, step), outcome),
+            Input::Recalled { run, units } => self.recalled(now, *run, units),
+            Input::Forgotten(run) => self.forgotten(run),
+            Input::Pardoned { worker } => self.pardon(worker),
             Input::TimePassed => {}
         }
         self.expire(now);
         self.dispatch(now);
+        self.begin_audits();
     }
 
     /// What should happen next; empty the queue before waiting for the next input.
@@ -560,7 +724,7 @@ impl Scheduler {
         run.cancelled = true;
         // The run ends with its last unit.
         for index in 0..run.shape.units() {
-            self.end(now, UnitId { run: id, index }, End::Cancelled, None);
+            self.end(now, UnitId { run: id, index }, End::Cancelled, None, None);
         }
     }
 
@@ -580,7 +744,7 @@ impl Scheduler {
                 }
             } else {
                 run.units[index as usize] = State::Fresh;
-                run.queue.push(index, false);
+                run.queue.push(index, Place::Fresh);
             }
             self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index }, UnitRecord::default())));
         }
@@ -596,13 +760,13 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         if let Some(state @ State::Blocked { missing: 0 }) = run.units.get_mut(unit.index as usize) {
             *state = State::Fresh;
-            run.queue.push(unit.index, false);
+            run.queue.push(unit.index, Place::Fresh);
             run.line_up(&mut self.shares);
             self.stirred = true;
         }
     }
 
-    fn answered(&mut self, unit: UnitId, answered: u32) {
+    fn answered(&mut self, now: Timestamp, unit: UnitId, answered: u32) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let Some(state @ State::Calling { .. }) = run.units.get_mut(unit.index as usize) else { return };
         if matches!(state, State::Calling { step } if *step != answered) {
@@ -610,9 +774,7 @@ impl Scheduler {
         }
         let step = answered + 1;
         *state = State::Open(Box::new(Open { step, ..Open::default() }));
-        let record = UnitRecord { step, ..UnitRecord::default() };
-        self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
-        self.enqueue(unit);
+        self.judge(now, unit);
     }
 
     // ── Workers ──
@@ -623,6 +785,7 @@ impl Scheduler {
         if count > 0 && !entry.record.banned {
             self.hungry.insert(worker, entry);
             self.stirred = true;
+            self.rank(worker);
         } else {
             self.hungry.remove(worker);
         }
@@ -635,6 +798,7 @@ impl Scheduler {
         if self.hungry.insert(worker, entry) {
             self.stirred = true;
         }
+        self.rank(worker);
     }
 
     fn disconnected(&mut self, now: Timestamp, worker: WorkerId) {
@@ -661,6 +825,7 @@ impl Scheduler {
         for lease in awaited {
             self.release(lease);
         }
+        self.rank(worker);
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -681,7 +846,7 @@ impl Scheduler {
         let mut evidence = Some(evidence);
         for Report { lease, outcome } in reports {
             let unit = UnitId { run, index: lease.task.index };
-            let counted = self.count(worker, unit, (module, lease.task.step), outcome);
+            let counted = self.count(worker, unit, (module, lease.task.step), lease.id, outcome);
             if counted.is_ok() {
                 self.note_time(now, worker, lease.id, module);
             }
@@ -714,8 +879,10 @@ impl Scheduler {
         id: WorkerId,
         unit: UnitId,
         (module, step): (Digest, u32),
+        lease: LeaseId,
         outcome: Outcome,
     ) -> Result<(), Receipt> {
+        let is_due = self.leases.get(&lease).is_some_and(|held| held.worker == id && held.unit == unit);
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
         let Some(worker) = self.workers.get_mut(&id) else {
             return refuse("this worker never connected");
@@ -740,6 +907,12 @@ impl Scheduler {
             Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == id) => {
                 Err(Receipt::AlreadyRecorded)
             }
+            // Whoever takes its time may have seen who came after it.
+            Some(State::Open(open))
+                if !is_due && !open.reports.is_empty() && matches!(run.spec.rule, Rule::Earned { .. }) =>
+            {
+                refuse("the lease ran out, and others have been asked since")
+            }
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, &mut run.counts);
@@ -754,54 +927,67 @@ impl Scheduler {
     fn judge(&mut self, now: Timestamp, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
-        match run.spec.quorum.tally(&open.reports) {
+        let quorum = match run.spec.rule {
+            Rule::Fixed(quorum) => quorum,
+            Rule::Earned { level, wrong_ppb } => return self.weigh(now, unit, level, wrong_ppb),
+        };
+        match quorum.tally(&open.reports) {
             Tally::Agreed(outcome) if matches!(outcome.verdict, Verdict::Called { .. }) => {
                 let outcome = outcome.clone();
-                self.called(now, unit, outcome);
+                self.called(now, unit, outcome, None);
             }
             Tally::Agreed(outcome) => {
                 let outcome = outcome.clone();
                 let end = if outcome.verdict.is_ok() { End::Done } else { End::Failed };
-                self.end(now, unit, end, Some(outcome));
+                self.end(now, unit, end, Some(outcome), None);
             }
-            Tally::Hopeless => self.end(now, unit, End::Undecided, None),
+            Tally::Hopeless => self.end(now, unit, End::Undecided, None, None),
             Tally::Needs(_) => {
-                let record = UnitRecord { step: open.step, end: None, accepted: None, replicas: open.reports.clone() };
+                let record = open.record();
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
                 self.enqueue(unit);
             }
         }
     }
 
-    /// Ends a unit that has not ended, with all that follows from it.
-    fn end(&mut self, now: Timestamp, unit: UnitId, end: End, accepted: Option<Outcome>) {
+    /// Ends a unit that has not ended, with all that follows from it. `vouched` says which replica's word it rests on.
+    fn end(&mut self, now: Timestamp, unit: UnitId, end: End, accepted: Option<Outcome>, vouched: Option<u8>) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let parent = run.shape.parent(unit.index);
-        let Some(dissenters) = self.settle(unit, State::Ended(end), accepted) else { return };
+        let Some(settled) = self.settle(unit, State::Ended(end), accepted, vouched) else { return };
         self.effects.push_back(Effect::Ended(unit, end));
-        for worker in dissenters {
-            self.dissent(now, worker, unit);
+        if settled.is_changed {
+            self.effects.push_back(Effect::Changed(unit));
         }
         if let Some(parent) = parent {
-            self.part_ended(now, UnitId { run: unit.run, index: parent }, end);
+            let parent = UnitId { run: unit.run, index: parent };
+            if settled.is_changed {
+                self.invalidate(parent);
+            }
+            self.part_ended(now, parent, end);
         }
+        self.dissenters(now, unit, settled);
         self.finish_if_done(now, unit.run);
     }
 
     /// Workers agreed on what a unit asks for.
-    fn called(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome) {
+    fn called(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome, vouched: Option<u8>) {
         let Verdict::Called { calls, .. } = outcome.verdict else { return };
         let Some(step) = self.open_mut(unit).map(|open| open.step) else { return };
-        let dissenters = self.settle(unit, State::Calling { step }, Some(outcome));
+        let Some(settled) = self.settle(unit, State::Calling { step }, Some(outcome), vouched) else { return };
         self.effects.push_back(Effect::Call { unit, step, calls });
-        for worker in dissenters.into_iter().flatten() {
-            self.dissent(now, worker, unit);
+        self.dissenters(now, unit, settled);
+    }
+
+    fn dissenters(&mut self, now: Timestamp, unit: UnitId, settled: Settled) {
+        for worker in settled.dissenters {
+            self.dissent(now, worker, unit, settled.is_proven);
         }
     }
 
     /// Puts a unit that has not ended into another state, in which nobody is needed for it: takes its leases back and
     /// notes who was right. Returns who was not; nothing if it has ended.
-    fn settle(&mut self, unit: UnitId, next: State, accepted: Option<Outcome>) -> Option<Vec<WorkerId>> {
+    fn settle(&mut self, unit: UnitId, next: State, accepted: Option<Outcome>, vouched: Option<u8>) -> Option<Settled> {
         let run = self.runs.get_mut(&unit.run)?;
         let state = run.units.get_mut(unit.index as usize)?;
         if matches!(state, State::Ended(_)) {
@@ -822,9 +1008,16 @@ impl Scheduler {
             })
             .collect();
         run.dissents += dissenters.len() as u64;
+        let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
+        // Somebody who is cancelled has not been told anything else.
+        let is_changed =
+            end.is_some_and(|end| end != End::Cancelled) && open.recalled.is_some() && open.recalled != accepted;
 
-        let record = UnitRecord { step: open.step, end, accepted: accepted.clone(), replicas: open.reports.clone() };
-        self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        let record = UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record() };
+        let is_proven = self.is_proven(&record);
+        self.credit(&record);
+        let workers: Vec<WorkerId> = open.reports.iter().map(|replica| replica.worker).collect();
+        self.effects.push_back(Effect::Record(Record::Unit(unit, record.clone())));
         for replica in &open.reports {
             let Some(worker) = self.workers.get_mut(&replica.worker) else { continue };
             worker.open_reports.remove(&unit);
@@ -839,7 +1032,11 @@ impl Scheduler {
             self.forget(lease);
             self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
         }
-        Some(dissenters)
+        workers.into_iter().for_each(|worker| self.rank(worker));
+        if is_earned && accepted.is_some() {
+            self.accepted(unit, record);
+        }
+        Some(Settled { dissenters, is_proven, is_changed })
     }
 
     fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
@@ -854,22 +1051,27 @@ impl Scheduler {
                 }
             }
             End::Cancelled => {}
-            End::Failed | End::Undecided | End::Skipped => self.end(now, parent, End::Skipped, None),
+            End::Failed | End::Undecided | End::Skipped => self.end(now, parent, End::Skipped, None, None),
         }
     }
 
     /// A worker's signature stands under a wrong answer.
-    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId) {
+    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId, proven: bool) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.record.dissents += 1;
-        let newly_banned = !worker.record.banned && worker.record.dissents >= self.policy.dissents_max;
-        worker.record.banned |= newly_banned;
-        let (record, banned) = (worker.record, worker.record.banned);
-        self.effects.push_back(Effect::Record(Record::Worker(id, record)));
+        let was_banned = worker.record.banned;
+        let consequence = worker.record.erred(proven, &self.policy.trust);
+        worker.quota /= 2;
+        let banned = worker.record.banned;
+        if consequence != Consequence::Doubt {
+            self.recall(id);
+        }
+        let Some(worker) = self.workers.get(&id) else { return };
+        self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
         self.effects.push_back(Effect::Dissent { worker: id, unit, banned });
-        if newly_banned {
+        if banned && !was_banned {
             self.discard(now, id);
         }
+        self.rank(id);
     }
 
     /// Takes everything back that a banned worker holds or said where there is no answer yet.
@@ -912,6 +1114,8 @@ impl Scheduler {
         let (unit, id) = (held.unit, held.worker);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.record.lost += 1;
+            worker.record.lapses = worker.record.lapses.saturating_add(1);
+            worker.quota /= 2;
             self.hungry.rank(id, worker);
         }
         self.release(lease);
@@ -920,7 +1124,7 @@ impl Scheduler {
             open.machine_failures += 1;
             open.failed_last = Some(id);
             if open.machine_failures >= most {
-                self.end(now, unit, End::Undecided, None);
+                self.end(now, unit, End::Undecided, None, None);
             }
         }
     }
@@ -953,6 +1157,7 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&held.worker) {
             worker.leases.remove(&lease);
         }
+        self.rank(held.worker);
         Some(held)
     }
 
@@ -1024,14 +1229,15 @@ impl Scheduler {
     fn enqueue(&mut self, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
-        if open.late > 0 && !open.wants_spare && open.spares(run.spec.quorum) > 0 {
+        if open.late > 0 && !open.wants_spare && open.spares(run.spec.rule) > 0 {
             open.wants_spare = true;
             self.late.push(unit);
             self.stirred = true;
         }
-        if !open.queued && open.wanted(run.spec.quorum) > 0 {
-            open.queued = true;
-            run.queue.push(unit.index, true);
+        let place = if open.ask == Ask::Established { Place::Kept } else { Place::Started };
+        if open.queued != Some(place) && open.wanted(run.spec.rule) > 0 {
+            open.queued = Some(place);
+            run.queue.push(unit.index, place);
             run.line_up(&mut self.shares);
             if self.now < self.wary_until {
                 run.keep(self.now.after(self.policy.first_choice), self.now, &mut self.kept);
@@ -1046,16 +1252,19 @@ impl Scheduler {
         if !core::mem::take(&mut self.stirred) {
             return;
         }
-        self.serve(true, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
-        self.serve(true, |this| this.shares.is_awaited(), |this, worker| this.grant(now, worker));
-        self.serve(false, |this| !this.shares.is_empty(), |this, worker| this.grant(now, worker));
+        self.serve(Class::Proven, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
+        self.serve(Class::Proven, |this| this.shares.is_awaited(), |this, worker| this.grant(now, worker));
+        // What strangers may have is all that they may have.
+        self.serve(Class::Stranger, |this| this.shares.offers().strangers, |this, worker| this.grant(now, worker));
+        self.serve(Class::First, |this| this.shares.offers().established, |this, worker| this.grant(now, worker));
+        self.serve(Class::All, |this| this.shares.offers().everybody, |this, worker| this.grant(now, worker));
     }
 
     /// Lets hungry workers take their turns while there is `more`, until each of them looked in vain.
-    fn serve(&mut self, proven: bool, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerId) -> bool) {
+    fn serve(&mut self, class: Class, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerId) -> bool) {
         let mut in_vain = 0;
-        while more(self) && in_vain < if proven { self.hungry.proven.len() } else { self.hungry.all.len() } {
-            let Some(worker) = self.hungry.next(proven) else { return };
+        while more(self) && in_vain < self.hungry.of(class).len() {
+            let Some(worker) = self.hungry.next(class) else { return };
             // One without room is hungry no more, and did not look.
             if self.has_room(worker) {
                 in_vain = if grant(self, worker) { 0 } else { in_vain + 1 };
@@ -1093,18 +1302,37 @@ impl Scheduler {
         if run.spec.is_awaited() && now < kept_until && !self.workers.get(&id).is_some_and(Worker::is_proven) {
             return false;
         }
-        let (units, quorum) = (&mut run.units, run.spec.quorum);
+        let (rule, workers) = (run.spec.rule, &self.workers);
+        let Some(worker) = workers.get(&id) else { return false };
+        let is_fixed = matches!(rule, Rule::Fixed(_));
+        let may_begin = is_fixed || self.hungry.firsts.contains(&id);
+        if !is_fixed {
+            let has_had_its_share = {
+                let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
+                let seen = run.seen.get(&id).copied().unwrap_or_default();
+                // Where few are there, each has to do more.
+                let fair = 4 * run.shape.units() as usize / self.core.len().max(1);
+                f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && seen as usize >= fair
+            };
+            if has_had_its_share || !worker.may_earn(&self.policy) {
+                return false;
+            }
+        }
+        let units = &mut run.units;
         let others = self.hungry.all.len() > 1;
-        let index = run.queue.take(id, |index| match &mut units[index as usize] {
+        let index = run.queue.take(id, may_begin, |index, place| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
-            State::Open(open) if open.wanted(quorum) == 0 => {
-                open.queued = false;
+            // It stands elsewhere by now.
+            State::Open(open) if open.queued != Some(place) && place != Place::Fresh => Look::Gone,
+            State::Open(open) if open.wanted(rule) == 0 => {
+                open.queued = None;
                 Look::Gone
             }
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
+            State::Open(open) if !is_fixed && open.hears(worker, workers) => Look::NotThisWorker,
             State::Open(open) if others && open.failed_last == Some(id) => Look::Later,
             State::Open(open) => {
-                open.queued = false;
+                open.queued = None;
                 Look::Fits
             }
             State::Blocked { .. } | State::Calling { .. } | State::Ended(_) => Look::Gone,
@@ -1121,15 +1349,16 @@ impl Scheduler {
 
     /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
     fn grant_spare(&mut self, now: Timestamp, id: WorkerId) -> bool {
-        let runs = &mut self.runs;
+        let (runs, firsts) = (&mut self.runs, &self.hungry.firsts);
         let unit = self.late.take(id, &mut |unit: UnitId| {
             let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
             match run.units.get_mut(unit.index as usize) {
-                Some(State::Open(open)) if open.spares(run.spec.quorum) == 0 => {
+                Some(State::Open(open)) if open.spares(run.spec.rule) == 0 => {
                     open.wants_spare = false;
                     Look::Gone
                 }
                 Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
+                Some(State::Open(open)) if open.ask == Ask::Established && !firsts.contains(&id) => Look::NotThisWorker,
                 Some(State::Open(open)) => {
                     open.wants_spare = false;
                     Look::Fits
@@ -1174,10 +1403,14 @@ impl Scheduler {
         }
         self.leases.insert(lease, Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0 });
         self.deadlines.insert((expires_at, lease));
+        if run.shape.units() > 1 {
+            *run.seen.entry(id).or_default() += 1;
+        }
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.leases.insert(lease);
             worker.wants -= 1;
         }
+        self.rank(id);
         self.effects.push_back(Effect::Grant(LeaseDraft {
             id: lease,
             worker: id,
@@ -1264,7 +1497,26 @@ impl Scheduler {
             connected: worker.connected,
             leases: worker.leases.len(),
             record: worker.record,
+            standing: worker.standing(&self.policy.trust),
         })
+    }
+
+    /// How much of each active run of more than one unit a worker was given.
+    pub fn exposure(&self, worker: WorkerId) -> impl Iterator<Item = Exposure> + '_ {
+        self.runs.iter().filter_map(move |(id, run)| {
+            let units = *run.seen.get(&worker)?;
+            Some(Exposure { run: *id, units, of: run.shape.units() })
+        })
+    }
+
+    /// Audits under way, and audits in line.
+    pub fn audits(&self) -> (usize, usize) {
+        self.audits.counts()
+    }
+
+    /// Accepted units that rest on one worker's word, as far as is known without their records.
+    pub fn vouched_units(&self) -> usize {
+        self.history.len()
     }
 
     /// A lease that is out.
@@ -1312,7 +1564,7 @@ impl Scheduler {
             State::Fresh => &nobody,
             State::Open(open) => open,
         };
-        let more = open.wanted(run.spec.quorum);
+        let more = open.wanted(run.spec.rule);
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
         let connected = self.workers.values().filter(|worker| worker.connected && !worker.record.banned).count();
         let eligible = self
@@ -1369,6 +1621,7 @@ impl Run {
             cancelled: false,
             in_line_since: Timestamp::default(),
             share,
+            seen: BTreeMap::new(),
         }
     }
 
@@ -1382,7 +1635,17 @@ impl Run {
 
     /// Says whether units are in line; to be called whenever that may have changed.
     fn line_up(&mut self, shares: &mut Shares) {
-        shares.set_waiting(&mut self.share, !self.queue.is_empty());
+        let has_units = !self.queue.is_empty();
+        shares.set_waiting(&mut self.share, has_units);
+        let is_fixed = matches!(self.spec.rule, Rule::Fixed(_));
+        shares.set_offers(
+            &mut self.share,
+            Offers {
+                everybody: is_fixed && has_units,
+                established: !is_fixed && has_units,
+                strangers: !is_fixed && self.queue.has_started(),
+            },
+        );
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -19,6 +19,25 @@ pub(crate) struct Shares {
     order: BTreeSet<(u64, Arc<str>)>,
     /// Runs in line for whose answer somebody waits.
     awaited: usize,
+    /// Runs in line, by whom they have something for.
+    offers: [usize; 3],
+}
+
+/// For whom a run has units in line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offers {
+    /// For everybody: its quorum is fixed.
+    pub(crate) everybody: bool,
+    /// For workers with a record.
+    pub(crate) established: bool,
+    /// For those without one as well.
+    pub(crate) strangers: bool,
+}
+
+impl Offers {
+    const fn counts(self) -> [usize; 3] {
+        [self.everybody as usize, self.established as usize, self.strangers as usize]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +54,7 @@ pub(crate) struct Share {
     place: Place,
     awaited: bool,
     waiting: bool,
+    offers: Offers,
 }
 
 impl Shares {
@@ -45,12 +65,13 @@ impl Shares {
         let name = self.owners.get_key_value(owner).map_or_else(|| Arc::from(owner), |(name, _)| Arc::clone(name));
         let entry = self.owners.entry(Arc::clone(&name)).or_insert_with(|| Owner { served: least, ..Owner::default() });
         entry.runs += 1;
-        Share { owner: name, place: (Reverse(priority), 0, run), awaited, waiting: false }
+        Share { owner: name, place: (Reverse(priority), 0, run), awaited, waiting: false, offers: Offers::default() }
     }
 
     /// Lets a run go that has ended.
     pub(crate) fn leave(&mut self, mut share: Share) {
         self.set_waiting(&mut share, false);
+        self.set_offers(&mut share, Offers::default());
         if let Some(owner) = self.owners.get_mut(&share.owner) {
             owner.runs -= 1;
             if owner.runs == 0 {
@@ -79,6 +100,21 @@ impl Shares {
         }
     }
 
+    /// Notes for whom the run has units in line.
+    pub(crate) fn set_offers(&mut self, share: &mut Share, offers: Offers) {
+        let before = core::mem::replace(&mut share.offers, offers).counts();
+        let changes = before.into_iter().zip(offers.counts());
+        for (count, (before, after)) in self.offers.iter_mut().zip(changes) {
+            *count = *count + after - before;
+        }
+    }
+
+    /// For whom there is anything.
+    pub(crate) fn offers(&self) -> Offers {
+        let [everybody, established, strangers] = self.offers.map(|count| count > 0);
+        Offers { everybody, established, strangers }
+    }
+
     /// Notes that the run got a lease; it has to be in line.
     pub(crate) fn serve(&mut self, share: &mut Share) {
         let Some(owner) = self.owners.get_mut(&share.owner) else { return };
@@ -88,11 +124,6 @@ impl Shares {
         owner.waiting.remove(&share.place);
         share.place.1 += 1;
         owner.waiting.insert(share.place);
-    }
-
-    /// Whether no run has a unit in line.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.order.is_empty()
     }
 
     /// Whether a run is in line for whose answer somebody waits.
@@ -196,6 +227,6 @@ mod tests {
         assert_eq!(to_bob, 5);
         shares.leave(ann);
         shares.leave(bob);
-        assert!(shares.is_empty() && shares.owners.is_empty());
+        assert!(shares.order.is_empty() && shares.owners.is_empty());
     }
 }

@@ -12,6 +12,9 @@
 //! Open, leased ────────────────────────────────▶ Calling ────────▶ Open, one step further
 //! ```
 //!
+//! An ended unit of an active or an ended run is opened again when the word on which it rests turns out to be worth
+//! nothing: Ended(Done | Failed) ──recall──▶ Open, with what others said.
+//!
 //! | state ↓ · event → | lease asked | outcome arrives | lease ends without one | parts done | answered | cancel | retry |
 //! |---|---|---|---|---|---|---|---|
 //! | Blocked | – | refused | – | Open | – | Cancelled | – |
@@ -23,7 +26,10 @@
 use manyhands_model::{LeaseId, Outcome, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::queue::Place;
 use crate::record::Replica;
+use crate::trust::Rule;
+use crate::weigh::Ask;
 
 /// The rule by which outcomes become the answer: so many equal ones, among at most so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +100,16 @@ pub(crate) struct Open {
     pub(crate) machine_failures: u8,
     /// The worker whose machine failed last: others go first.
     pub(crate) failed_last: Option<WorkerId>,
-    /// Whether it stands in its run's queue.
-    pub(crate) queued: bool,
+    /// Where it stands in its run's queue, if it does.
+    pub(crate) queued: Option<Place>,
+    /// Who should execute it next, where words have to be earned.
+    pub(crate) ask: Ask,
+    /// What the operator's machine says.
+    pub(crate) audited: Option<Outcome>,
+    /// Whether that machine cannot execute it.
+    pub(crate) unauditable: bool,
+    /// The answer that it had before it was opened again.
+    pub(crate) recalled: Option<Outcome>,
 }
 
 impl Open {
@@ -105,22 +119,29 @@ impl Open {
     }
 
     /// Leases to be given out now.
-    pub(crate) fn wanted(&self, quorum: Quorum) -> usize {
+    pub(crate) fn wanted(&self, rule: Rule) -> usize {
+        match rule {
+            Rule::Fixed(quorum) => self.needed(quorum).saturating_sub(self.leases.len()),
+            // One after the other, so that nobody knows who will come after it.
+            Rule::Earned { .. } => usize::from(self.ask != Ask::Nobody && self.leases.is_empty()),
+        }
+    }
+
+    fn needed(&self, quorum: Quorum) -> usize {
         match quorum.tally(&self.reports) {
-            Tally::Needs(more) => usize::from(more).saturating_sub(self.leases.len()),
+            Tally::Needs(more) => usize::from(more),
             Tally::Agreed(_) | Tally::Hopeless => 0,
         }
     }
 
     /// Leases to be given out now because others are late: one for each, so that no more are out than twice what
     /// the quorum takes, however many of them are late.
-    pub(crate) fn spares(&self, quorum: Quorum) -> usize {
-        let needed = match quorum.tally(&self.reports) {
-            Tally::Needs(more) => usize::from(more),
-            Tally::Agreed(_) | Tally::Hopeless => return 0,
+    pub(crate) fn spares(&self, rule: Rule) -> usize {
+        let (needed, most) = match rule {
+            Rule::Fixed(quorum) => (self.needed(quorum), 2 * usize::from(quorum.agree)),
+            Rule::Earned { .. } => (usize::from(self.ask != Ask::Nobody), 2),
         };
         let in_time = self.leases.len() - self.late;
-        let most = 2 * usize::from(quorum.agree);
         needed.saturating_sub(in_time).min(most.saturating_sub(self.leases.len()))
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Counts, Effect, End, Input, LeaseDraft, Policy, Quorum, Record, RunRecord, RunSpec, RunStatus, Scheduler,
-    UnitRecord, WorkerRecord,
+    Counts, Effect, End, Groups, Input, LeaseDraft, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus,
+    Scheduler, UnitRecord, WorkerRecord,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -78,7 +78,7 @@ fn spec(id: RunId, quorum: Quorum) -> RunSpec {
         serial: 1,
         module: Digest::of(b"module"),
         wall_ms: 20_000,
-        quorum,
+        rule: Rule::Fixed(quorum),
         priority: 0,
         reduce: false,
         inputs: 1,
@@ -164,6 +164,10 @@ impl World {
                 }
                 Effect::Withdraw { leases, .. } => self.held.retain(|held| !leases.contains(&held.id)),
                 Effect::Record(Record::Evidence(..))
+                | Effect::Audit { .. }
+                | Effect::Recall { .. }
+                | Effect::Reopened { .. }
+                | Effect::Changed(_)
                 | Effect::Receipts { .. }
                 | Effect::Ended(..)
                 | Effect::Dissent { .. }
@@ -191,7 +195,7 @@ impl World {
         }
         self.obey();
         for index in self.connected.clone() {
-            self.tell(Input::Connected { worker: worker(index) });
+            self.tell(Input::Connected { worker: worker(index), origin: Groups::default() });
         }
     }
 
@@ -230,7 +234,7 @@ impl World {
             return;
         }
         if self.connected.insert(index) {
-            self.tell(Input::Connected { worker: who });
+            self.tell(Input::Connected { worker: who, origin: Groups::default() });
         }
         if let Some((unit, step)) = self.calls.pop() {
             self.disk.answered.insert((unit, step));
@@ -269,7 +273,7 @@ impl World {
                         reports.push(Report { lease: lease(&draft), outcome });
                     }
                     // The shell knows every worker that reports: it is connected.
-                    self.tell(Input::Connected { worker });
+                    self.tell(Input::Connected { worker, origin: Groups::default() });
                     self.connected.insert(worker.0[0]);
                     let (run, module) = (self.run, Digest::of(b"module"));
                     self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
@@ -362,7 +366,7 @@ impl Counter {
         };
         // Each brings something before there is anybody else; after the second time it is known what is usual.
         for index in (0..=SLEEPER).chain(0..=SLEEPER) {
-            counter.tell(Input::Connected { worker: worker(index) });
+            counter.tell(Input::Connected { worker: worker(index), origin: Groups::default() });
             counter.submit(Quorum { agree: 1, most: 1 });
             counter.tell(Input::Wants { worker: worker(index), count: 1 });
             counter.pass(10);
@@ -441,13 +445,13 @@ impl Counter {
         let index = self.below(u32::from(TAKERS)) as u8;
         let who = worker(index);
         if index >= BUSY {
-            self.tell(Input::Connected { worker: who });
+            self.tell(Input::Connected { worker: who, origin: Groups::default() });
             self.tell(Input::Wants { worker: who, count: 9 });
         } else if self.below(100) == 0 {
             // Its connection breaks, and it forgets.
             self.held.retain(|(held, _)| held.worker != who);
             self.tell(Input::Disconnected { worker: who });
-            self.tell(Input::Connected { worker: who });
+            self.tell(Input::Connected { worker: who, origin: Groups::default() });
         } else if !self.held.iter().any(|(held, _)| held.worker == who) {
             self.tell(Input::Wants { worker: who, count: 1 });
         }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Effect, Input, Policy, Quorum, Record, RunRecord, RunSpec, RunStatus, Scheduler, UnitRecord, WorkerRecord,
+    Effect, Groups, Input, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, Scheduler, UnitRecord,
+    WorkerRecord,
 };
 
 fn policy() -> Policy {
@@ -96,7 +97,7 @@ impl World {
             serial: 1,
             module: Digest::of(b"module"),
             wall_ms: 20_000,
-            quorum: Quorum { agree: 2, most: 4 },
+            rule: Rule::Fixed(Quorum { agree: 2, most: 4 }),
             priority: 0,
             reduce: false,
             inputs: 0,
@@ -106,7 +107,8 @@ impl World {
             match option.split(' ').collect::<Vec<_>>()[..] {
                 [count, "inputs" | "input"] => spec.inputs = count.parse().expect("count"),
                 [agree, "of", most] => {
-                    spec.quorum = Quorum { agree: agree.parse().expect("agree"), most: most.parse().expect("most") };
+                    let (agree, most) = (agree.parse().expect("agree"), most.parse().expect("most"));
+                    spec.rule = Rule::Fixed(Quorum { agree, most });
                 }
                 ["reduce"] => spec.reduce = true,
                 ["awaited"] => spec.priority = i8::MAX,
@@ -132,7 +134,7 @@ impl World {
                 self.reopen(now, run(rest));
                 Input::Retry(run(rest))
             }
-            "connects" => Input::Connected { worker },
+            "connects" => Input::Connected { worker, origin: Groups::default() },
             "leaves" => Input::Disconnected { worker },
             "closes" => Input::Left { worker },
             "wants" => Input::Wants { worker, count: rest.parse().expect("a number") },
@@ -215,6 +217,10 @@ impl World {
                 Effect::Call { unit, step, calls } => {
                     said.push(format!("call for {} at {step}: {}", show(unit), &calls.to_string()[..4]));
                 }
+                Effect::Audit { unit, step: _ } => said.push(format!("audit {}", show(unit))),
+                Effect::Recall { run, units } => said.push(format!("recall {} {units:?}", text(&run.0))),
+                Effect::Reopened { run, units } => said.push(format!("reopened {} {units:?}", text(&run.0))),
+                Effect::Changed(unit) => said.push(format!("{} changed", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
                 Effect::Dissent { worker, unit, banned } => {
                     let banned = if banned { ", banned" } else { "" };

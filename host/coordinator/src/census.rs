@@ -97,7 +97,8 @@ impl Census {
             Table::Units => {
                 let unit: UnitRecord = read(value)?;
                 self.units += 1;
-                let said = unit.accepted.iter().chain(unit.replicas.iter().map(|replica| &replica.outcome));
+                let replicas = unit.replicas.iter().map(|replica| &replica.outcome);
+                let said = unit.accepted.iter().chain(&unit.audited).chain(&unit.recalled).chain(replicas);
                 let begin = outputs.len();
                 for outcome in said {
                     if let Some((output, _)) = outcome.verdict.content()
@@ -164,6 +165,7 @@ mod tests {
             end: accepted.map(|_| End::Done),
             accepted: accepted.map(outcome),
             replicas: said.iter().enumerate().map(replica).collect(),
+            ..UnitRecord::default()
         }
     }
 

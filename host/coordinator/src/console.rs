@@ -175,6 +175,10 @@ impl Monitor {
             | Input::Left { .. }
             | Input::Wants { .. }
             | Input::Progress { .. }
+            | Input::Audited { .. }
+            | Input::Recalled { .. }
+            | Input::Forgotten(_)
+            | Input::Pardoned { .. }
             | Input::TimePassed => return,
         }
         self.0.changes.fetch_add(1, Ordering::Relaxed);
@@ -241,6 +245,10 @@ impl Monitor {
             | Effect::Grant(_)
             | Effect::Assemble { .. }
             | Effect::Call { .. }
+            | Effect::Audit { .. }
+            | Effect::Recall { .. }
+            | Effect::Reopened { .. }
+            | Effect::Changed(_)
             | Effect::Ended(..)
             | Effect::RunEnded(_) => return,
         }

@@ -19,7 +19,9 @@ use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
 use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
-use manyhands_scheduler::{Effect, Input, LeaseDraft, Record, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord};
+use manyhands_scheduler::{
+    Effect, Input, LeaseDraft, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
+};
 use manyhands_signing::Validity;
 use manyhands_state::CommitError;
 use tokio::sync::{mpsc, oneshot};
@@ -573,6 +575,8 @@ impl Hand {
             }
             Effect::Withdraw { worker, leases } => after.withdrawn.entry(worker).or_default().extend(leases),
             Effect::Assemble { unit, parts } => {
+                // Its parts may have had other outputs before.
+                self.packs.known.remove(&(unit.run, unit.index));
                 // It takes a while.
                 after.send_receipts(hub);
                 let input = match runtime.block_on(self.assemble(unit, parts)) {
@@ -598,6 +602,26 @@ impl Hand {
                     let _stopping = core.tell(input).await;
                 });
             }
+            Effect::Audit { unit, step } => self.clerk.tell(Input::Audited { unit, step, outcome: None }),
+            Effect::Recall { run, units } => {
+                let records = &self.clerk.records;
+                let input = match records.run(run)? {
+                    None => Input::Forgotten(run),
+                    Some(record) => {
+                        let mut known = Vec::with_capacity(units.len());
+                        for index in units {
+                            known.extend(records.unit(UnitId { run, index })?.map(|unit| (index, unit)));
+                        }
+                        Input::Recalled { run: Box::new(record), units: known }
+                    }
+                };
+                self.clerk.tell(input);
+            }
+            Effect::Reopened { run, units } => {
+                warn!(%run, units = units.len(), "units are executed again, since they rested on the word of somebody who lied");
+                after.changed.insert(run);
+            }
+            Effect::Changed(unit) => warn!(%unit, "a unit has another result than it had"),
             Effect::Dissent { worker, unit, banned } => {
                 metrics.report(ReportResult::Dissent);
                 warn!(%worker, %unit, banned, "a worker's signed report contradicts the verified answer");
@@ -858,6 +882,8 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
                 let units = records.units(run.spec.id)?;
                 scheduler.restore_run(now, run, units, |unit| ready.contains(&unit));
                 restored += 1;
+            } else if matches!(run.spec.rule, Rule::Earned { .. }) {
+                scheduler.restore_history(run.spec.id, records.units(run.spec.id)?);
             }
         }
     }

@@ -855,7 +855,7 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use manyhands_scheduler::{Counts, Quorum, RunSpec, RunStatus};
+    use manyhands_scheduler::{Counts, Quorum, Rule, RunSpec, RunStatus};
     use manyhands_state::MemoryStore;
 
     use super::*;
@@ -875,7 +875,7 @@ mod tests {
             serial: 1,
             module: Digest::of(b"module"),
             wall_ms: 1_000,
-            quorum: Quorum { agree: 1, most: 1 },
+            rule: Rule::Fixed(Quorum { agree: 1, most: 1 }),
             priority: 0,
             reduce: false,
             inputs: 1,

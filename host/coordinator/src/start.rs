@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use manyhands_egress::Egress;
-use manyhands_scheduler::{Policy, Scheduler};
+use manyhands_scheduler::{Policy, Scheduler, Trust};
 use manyhands_store::{Blobs, Options, Repair, SledStore};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rand_chacha::ChaCha20Rng;
@@ -339,7 +339,10 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         info!(runs = listed, "runs were listed with their owners, which an older version did not do");
     }
     let catalogue = Arc::new(Catalogue::load(&records)?);
-    let policy = Policy { lease_margin: Duration::from_millis(settings.scheduling.lease_ms), ..Policy::default() };
+    // This coordinator executes no units itself.
+    let trust = Trust { audits_in_flight_max: 0, ..Trust::default() };
+    let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
+    let policy = Policy { lease_margin, trust, ..Policy::default() };
     let mut scheduler = Scheduler::new(policy, entropy()?);
     let restored = core::restore(&mut scheduler, &records, clock.now())?;
     if restored > 0 {

@@ -11,7 +11,7 @@ use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
 };
-use manyhands_scheduler::Input;
+use manyhands_scheduler::{Groups, Input};
 use manyhands_signing::Untrusted;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -172,7 +172,7 @@ async fn talk(
     mut outbox: Outbox,
 ) -> Result<(), Leave> {
     let heartbeat = app.settings.limits.heartbeat();
-    app.core.tell(Input::Connected { worker }).await?;
+    app.core.tell(Input::Connected { worker, origin: Groups::default() }).await?;
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
     let mut allowance = MESSAGES_AT_FIRST;

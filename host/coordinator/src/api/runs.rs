@@ -41,8 +41,8 @@ pub(super) fn view(record: &RunRecord) -> RunView {
             RunStatus::Cancelled => RunState::Cancelled,
         },
         priority: spec.priority,
-        replicas: spec.quorum.agree,
-        replicas_max: spec.quorum.most,
+        replicas: spec.rule.replicas().agree,
+        replicas_max: spec.rule.replicas().most,
         reduce: spec.reduce,
         inputs: spec.inputs.into(),
         units: UnitCounts {

@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use manyhands_api::{FRAMES, IDEMPOTENCY_HEADER, NDJSON, RunView};
 use manyhands_model::{Codec, Digest, RunId, Timestamp, UnitId, Version};
 use manyhands_placeholder::Scope;
-use manyhands_scheduler::{Counts, End, Input, Quorum, RunRecord, RunSpec, RunStatus, UnitRecord};
+use manyhands_scheduler::{Counts, End, Input, Quorum, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -382,7 +382,7 @@ impl<'a> Submission<'a> {
             serial: *serial,
             module: *module,
             wall_ms: manifest.limits.wall_ms,
-            quorum: self.wish.quorum,
+            rule: Rule::Fixed(self.wish.quorum),
             priority: self.wish.priority,
             reduce: self.wish.reduce,
             inputs: self.inputs,

@@ -678,6 +678,7 @@ mod tests {
             end: Some(End::Done),
             accepted: accepted.map(outcome),
             replicas: outcomes.iter().map(replica).collect(),
+            ..UnitRecord::default()
         }
     }
 

@@ -507,7 +507,7 @@ pub(super) async fn run(
         ("failed", count(counts.failed.into())),
         ("cancelled", count(counts.cancelled.into())),
         ("disagreements", count(record.dissents)),
-        ("quorum", format!("{} of at most {}", spec.quorum.agree, spec.quorum.most)),
+        ("quorum", format!("{} of at most {}", spec.rule.replicas().agree, spec.rule.replicas().most)),
         ("owner", spec.owner.clone()),
         ("submitted", format!("{} UTC", moment(spec.submitted_at))),
     ];
@@ -815,7 +815,9 @@ mod tests {
 
     #[test]
     fn trust_is_what_the_scheduler_goes_by() {
-        let word = |agreed, dissents, lost, banned| trust(&WorkerRecord { agreed, dissents, lost, banned }).0;
+        let record =
+            |agreed, dissents, lost, banned| WorkerRecord { agreed, dissents, lost, banned, ..Default::default() };
+        let word = |agreed, dissents, lost, banned| trust(&record(agreed, dissents, lost, banned)).0;
         assert_eq!(word(0, 0, 0, false), "new");
         assert_eq!(word(5, 0, 1, false), "proven");
         assert_eq!(word(1, 0, 1, false), "unreliable");

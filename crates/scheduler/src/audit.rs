@@ -1,0 +1,118 @@
+//! Which units the operator's own machine executes as well.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use manyhands_model::{Digest, Outcome, UnitId};
+
+use crate::record::UnitRecord;
+use crate::trust::Trust;
+
+/// Accepted units that may wait for their audit. Beyond that they go without: audits are never in the way.
+const WAITING_MAX: usize = 4_096;
+
+/// Draws that nobody can foresee: a keyed function of what was reported, so they are fixed only when it is too late to
+/// report something else, and nobody without the key can compute them.
+pub(crate) struct Lottery(pub(crate) [u8; 32]);
+
+/// What is drawn for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Draw {
+    /// How many voices a unit takes.
+    Voices,
+    /// Whether the next voice, the so-manyth, has to be one with a record.
+    Record(u8),
+    /// Whether an accepted unit is audited.
+    Audit,
+}
+
+impl Lottery {
+    /// Evenly distributed over 0 to 1, without 1.
+    pub(crate) fn draw(&self, what: Draw, unit: UnitId, step: u32, said: &Outcome) -> f64 {
+        let (letter, number) = match what {
+            Draw::Voices => (b'v', 0),
+            Draw::Record(number) => (b'r', number),
+            Draw::Audit => (b'a', 0),
+        };
+        let content = said.verdict.content().map_or([0; 32], |(digest, _)| digest.0);
+        let place = [&unit.index.to_le_bytes()[..], &step.to_le_bytes(), &said.fuel.0.to_le_bytes()].concat();
+        let parts = [&b"manyhands:draw\0"[..], &self.0, &[letter, number], unit.run.as_bytes(), &place, &content];
+        let Digest(digest) = Digest::of_parts(parts);
+        let (bits, _) = digest.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        (u64::from_le_bytes(*bits) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// Why a unit is audited.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// It has no answer before.
+    Decide,
+    /// It has one, and this is its record.
+    Verify(Box<UnitRecord>),
+}
+
+/// Audits under way and in line.
+#[derive(Default)]
+pub(crate) struct Audits {
+    in_flight: BTreeMap<(UnitId, u32), Purpose>,
+    /// Units without an answer go first.
+    deciding: VecDeque<(UnitId, u32)>,
+    verifying: VecDeque<(UnitId, u32, Box<UnitRecord>)>,
+    /// Audits asked for so far, and units accepted so far.
+    asked: u64,
+    accepted: u64,
+}
+
+impl Audits {
+    /// Notes that a unit was accepted.
+    pub(crate) const fn note_accepted(&mut self) {
+        self.accepted += 1;
+    }
+
+    /// Whether one more is within the budget.
+    pub(crate) fn is_affordable(&self, trust: &Trust) -> bool {
+        let most = trust.audit_burst as f64 + trust.audit_share * self.accepted as f64;
+        trust.has_audits() && (self.asked as f64) < most
+    }
+
+    /// Asks for one, unless that has happened; says whether it has to be begun.
+    pub(crate) fn ask(&mut self, unit: UnitId, step: u32, purpose: Purpose) {
+        match purpose {
+            Purpose::Decide => {
+                if self.in_flight.contains_key(&(unit, step)) || self.deciding.contains(&(unit, step)) {
+                    return;
+                }
+                self.deciding.push_back((unit, step));
+            }
+            Purpose::Verify(_) if self.verifying.len() >= WAITING_MAX => return,
+            Purpose::Verify(record) => self.verifying.push_back((unit, step, record)),
+        }
+        self.asked += 1;
+    }
+
+    /// The next to begin, if one may.
+    pub(crate) fn begin(&mut self, trust: &Trust) -> Option<(UnitId, u32, Purpose)> {
+        if self.in_flight.len() >= trust.audits_in_flight_max {
+            return None;
+        }
+        if let Some((unit, step)) = self.deciding.pop_front() {
+            return Some((unit, step, Purpose::Decide));
+        }
+        self.verifying.pop_front().map(|(unit, step, record)| (unit, step, Purpose::Verify(record)))
+    }
+
+    /// It has begun.
+    pub(crate) fn began(&mut self, unit: UnitId, step: u32, purpose: Purpose) {
+        self.in_flight.insert((unit, step), purpose);
+    }
+
+    /// One has come back; says what for.
+    pub(crate) fn done(&mut self, unit: UnitId, step: u32) -> Option<Purpose> {
+        self.in_flight.remove(&(unit, step))
+    }
+
+    /// Audits under way, and in line.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.in_flight.len(), self.deciding.len() + self.verifying.len())
+    }
+}

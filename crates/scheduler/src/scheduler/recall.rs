@@ -1,0 +1,273 @@
+//! Taking back what rested on the word of somebody who was caught.
+//!
+//! The scheduler keeps no records of units that have ended; it knows whose word they rest on, and asks the shell for the
+//! records when that word turns out to be worth nothing. What others said is kept. A request for calls that was agreed on is
+//! not taken back: the calls may have been made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use manyhands_model::{Outcome, RunId, Timestamp, UnitId, WorkerId};
+
+use super::{Effect, Record, Run, Scheduler};
+use crate::queue::Queue;
+use crate::record::{RunRecord, RunStatus, UnitRecord};
+use crate::unit::{Counts, End, Open, State};
+
+/// What is asked about a run.
+#[derive(Default)]
+pub(super) struct Recall {
+    /// Answers that are still to come.
+    asked: usize,
+    /// Who was caught.
+    by: BTreeSet<WorkerId>,
+    /// Units whose answer is wrong, with the step at which that is so and what the operator's machine says.
+    wrong: BTreeMap<u32, (u32, Outcome)>,
+}
+
+impl Scheduler {
+    /// Asks for everything that rests on the word of a worker.
+    pub(super) fn recall(&mut self, id: WorkerId) {
+        let runs = self.history.take(id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.recalls += runs.len();
+        worker.record.recalling = worker.recalls > 0;
+        for (run, units) in runs {
+            self.recalls.entry(run).or_default().by.insert(id);
+            self.ask_for(run, units);
+        }
+    }
+
+    /// A unit's answer is wrong, whoever gave it.
+    pub(super) fn refute(&mut self, unit: UnitId, step: u32, truth: Outcome) {
+        self.recalls.entry(unit.run).or_default().wrong.insert(unit.index, (step, truth));
+        self.ask_for(unit.run, vec![unit.index]);
+    }
+
+    fn ask_for(&mut self, run: RunId, units: Vec<u32>) {
+        self.recalls.entry(run).or_default().asked += 1;
+        self.effects.push_back(Effect::Recall { run, units });
+    }
+
+    /// Takes back what the records of a run say about whose word its units rest on.
+    pub(super) fn vouched(&mut self, run: RunId, units: Vec<(WorkerId, u32)>) {
+        let mut recalled: BTreeMap<WorkerId, Vec<u32>> = BTreeMap::new();
+        for (worker, index) in units {
+            // It was caught before the last process ended, and that was not seen through.
+            if self.workers.get(&worker).is_some_and(|worker| worker.record.recalling || worker.record.banned) {
+                recalled.entry(worker).or_default().push(index);
+            } else {
+                self.history.note(worker, UnitId { run, index });
+            }
+        }
+        for (id, units) in recalled {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            worker.recalls += 1;
+            worker.record.recalling = true;
+            self.recalls.entry(run).or_default().by.insert(id);
+            self.ask_for(run, units);
+        }
+    }
+
+    /// Takes back whose word the units of a run rest on that has ended.
+    pub fn restore_history(&mut self, run: RunId, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
+        let vouched = |(index, unit): (u32, UnitRecord)| Some((unit.vouched_by()?, index));
+        let vouched = units.into_iter().filter_map(vouched).collect();
+        self.vouched(run, vouched);
+    }
+
+    pub(super) fn recalled(&mut self, now: Timestamp, record: RunRecord, units: Vec<(u32, UnitRecord)>) {
+        let id = record.spec.id;
+        let Some(recall) = self.recalls.get_mut(&id) else { return };
+        if !self.runs.contains_key(&id) && record.status == RunStatus::Active {
+            // It ended after the records were read.
+            let units = units.into_iter().map(|(index, _)| index).collect();
+            return self.effects.push_back(Effect::Recall { run: id, units });
+        }
+        recall.asked -= 1;
+        let mut again = Vec::new();
+        for (index, unit) in units {
+            let truth = match recall.wrong.get(&index) {
+                Some((step, truth)) if *step == unit.step && unit.accepted.as_ref() != Some(truth) => {
+                    Some(truth.clone())
+                }
+                _ => None,
+            };
+            let is_loose = unit.vouched_by().is_some_and(|worker| recall.by.contains(&worker));
+            if truth.is_some() || is_loose {
+                let by = recall.by.clone();
+                again.push((index, unit, truth, by));
+            }
+        }
+        let by = if recall.asked == 0 { self.recalls.remove(&id).map(|recall| recall.by) } else { None };
+        if record.status != RunStatus::Cancelled {
+            self.reopen(now, record, again);
+        }
+        self.saw_through(by);
+    }
+
+    /// What those said who were caught has been taken back in one more run.
+    fn saw_through(&mut self, by: Option<BTreeSet<WorkerId>>) {
+        for id in by.into_iter().flatten() {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            worker.recalls = worker.recalls.saturating_sub(1);
+            if worker.recalls == 0 {
+                worker.record.recalling = false;
+                self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+                self.rank(id);
+            }
+        }
+    }
+
+    fn reopen(
+        &mut self,
+        now: Timestamp,
+        record: RunRecord,
+        units: Vec<(u32, UnitRecord, Option<Outcome>, BTreeSet<WorkerId>)>,
+    ) {
+        let id = record.spec.id;
+        if units.is_empty() {
+            return;
+        }
+        let had_ended = !self.runs.contains_key(&id);
+        if had_ended {
+            let run = Run::ended(record, &mut self.shares);
+            self.runs.insert(id, run);
+        }
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let mut reopened = Vec::new();
+        for (index, unit, truth, by) in units {
+            let Some(end @ (End::Done | End::Failed)) = unit.end else { continue };
+            let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index as usize) else {
+                continue;
+            };
+            let mut reports = unit.replicas;
+            match &truth {
+                Some(truth) => reports.retain(|replica| replica.outcome == *truth),
+                None => reports.retain(|replica| !by.contains(&replica.worker)),
+            }
+            let unit_id = UnitId { run: id, index };
+            for replica in &reports {
+                if let Some(worker) = self.workers.get_mut(&replica.worker) {
+                    worker.open_reports.insert(unit_id);
+                }
+            }
+            // What stands there for a run that had ended need not be how the unit ended.
+            *state = State::Ended(end);
+            *run.counts.of(state) -= 1;
+            let (step, recalled) = (unit.step, unit.accepted);
+            *state = State::Open(Box::new(Open { step, reports, audited: truth, recalled, ..Open::default() }));
+            *run.counts.of(state) += 1;
+            if let Some(parent) = run.shape.parent(index)
+                && let Some(State::Blocked { missing }) = run.units.get_mut(parent as usize)
+                && end == End::Done
+            {
+                *missing += 1;
+            }
+            reopened.push(index);
+        }
+        if reopened.is_empty() {
+            self.finish_if_empty(id, had_ended);
+            return;
+        }
+        if had_ended {
+            let record = run.record(RunStatus::Active, None);
+            self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
+        }
+        for index in &reopened {
+            if let Some(record) = self.open_mut(UnitId { run: id, index: *index }).map(|open| open.record()) {
+                self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index: *index }, record)));
+            }
+        }
+        self.effects.push_back(Effect::Reopened { run: id, units: reopened.clone() });
+        for index in reopened {
+            self.judge(now, UnitId { run: id, index });
+        }
+    }
+
+    /// Lets a run go again that was taken back for nothing.
+    fn finish_if_empty(&mut self, id: RunId, had_ended: bool) {
+        if had_ended && let Some(run) = self.runs.remove(&id) {
+            self.shares.leave(run.share);
+        }
+    }
+
+    /// Begins a reduce step anew, and all those that build on it: one of its parts has another output, or none.
+    pub(super) fn invalidate(&mut self, unit: UnitId) {
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let mut next = Some(unit.index);
+        // The part that changed is counted as missing until it is said to have ended.
+        let mut missing_more = 1;
+        while let Some(index) = next {
+            let missing = run.missing(index) + core::mem::take(&mut missing_more);
+            let Some(state) = run.units.get_mut(index as usize) else { return };
+            let unit = UnitId { run: unit.run, index };
+            let was = match state {
+                State::Blocked { .. } => return,
+                State::Ended(End::Undecided | End::Skipped | End::Cancelled) => return,
+                _ => {
+                    *run.counts.of(state) -= 1;
+                    let was = core::mem::replace(state, State::Blocked { missing });
+                    *run.counts.of(state) += 1;
+                    was
+                }
+            };
+            next = run.shape.parent(index);
+            self.effects.push_back(Effect::Record(Record::Unit(unit, UnitRecord::default())));
+            match was {
+                State::Ended(_) => self.effects.push_back(Effect::Changed(unit)),
+                State::Open(open) => {
+                    for replica in &open.reports {
+                        if let Some(worker) = self.workers.get_mut(&replica.worker) {
+                            worker.open_reports.remove(&unit);
+                        }
+                    }
+                    for (lease, worker) in open.leases {
+                        self.forget(lease);
+                        self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+                    }
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Whether a unit's step has its answer and nobody asks for it again.
+    pub(super) fn is_settled(&self, unit: UnitId, step: u32) -> bool {
+        if self.recalls.contains_key(&unit.run) {
+            return false;
+        }
+        let Some(run) = self.runs.get(&unit.run) else { return true };
+        match run.units.get(unit.index as usize) {
+            Some(State::Ended(End::Done | End::Failed)) => true,
+            Some(State::Calling { step: now }) => *now == step,
+            _ => false,
+        }
+    }
+
+    pub(super) fn forgotten(&mut self, run: RunId) {
+        self.history.forget(run);
+        let by = self.recalls.remove(&run).map(|recall| recall.by);
+        self.saw_through(by);
+    }
+
+    pub(super) fn pardon(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let record = &mut worker.record;
+        (record.banned, record.faults, record.lapses) = (false, 0, 0);
+        self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+        self.look_at_wants(id);
+        self.rank(id);
+    }
+}
+
+impl Run {
+    /// One that has ended, of whose units only those matter that are opened again.
+    fn ended(record: RunRecord, shares: &mut super::Shares) -> Self {
+        let (counts, dissents): (Counts, u64) = (record.counts, record.dissents);
+        let mut run = Self::new(record.spec, shares);
+        run.queue = Queue::fresh(0);
+        run.units.iter_mut().for_each(|state| *state = State::Ended(End::Done));
+        Self { counts, dissents, ..run }
+    }
+}

@@ -1,0 +1,277 @@
+//! Answers that have to be earned: who may begin, what words amount to, and what the operator's machine says.
+
+use std::collections::BTreeMap;
+
+use manyhands_model::{Outcome, Timestamp, UnitId, Verdict, WorkerId};
+
+use super::{Effect, Record, Scheduler, Worker};
+use crate::audit::{Draw, Purpose};
+use crate::record::UnitRecord;
+use crate::trust::{Level, Standing};
+use crate::unit::{End, Open};
+use crate::weigh::{Ask, Court, Finding, Voice};
+
+impl Open {
+    /// Whether one of those who have had their say, or are about to, is one voice with this worker.
+    pub(super) fn hears(&self, worker: &Worker, workers: &BTreeMap<WorkerId, Worker>) -> bool {
+        let said = self.reports.iter().map(|replica| replica.worker);
+        let others = said.chain(self.leases.iter().map(|(_, worker)| *worker));
+        others.filter_map(|id| workers.get(&id)).any(|other| other.origin.is_one_voice_with(&worker.origin))
+    }
+
+    /// What is known of it, without an end.
+    pub(super) fn record(&self) -> UnitRecord {
+        UnitRecord {
+            step: self.step,
+            end: None,
+            accepted: None,
+            replicas: self.reports.clone(),
+            audited: self.audited.clone(),
+            vouched: None,
+            recalled: self.recalled.clone(),
+        }
+    }
+}
+
+impl Scheduler {
+    // ── Who may begin ──
+
+    pub(super) fn is_thin(&self) -> bool {
+        self.core.len() < self.policy.trust.core_min
+    }
+
+    /// Takes note of what changed about a worker: whether it has a record, and whether it may have another lease.
+    pub(super) fn rank(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let is_there = worker.connected && !worker.record.banned;
+        let is_established = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
+        let was_thin = self.is_thin();
+        let mut has_left = false;
+        if is_established {
+            self.core.insert(id);
+        } else {
+            self.core.remove(&id);
+        }
+        if !self.candidates.is_empty() && (is_established || !is_there) {
+            has_left = self.candidates.remove(&id);
+        }
+        let wants = is_there && worker.wants > 0 && worker.may_earn(&self.policy) && self.hungry.all.contains(&id);
+        if wants && !is_established && self.is_thin() && !self.candidates.contains(&id) && self.may_try(worker) {
+            self.candidates.insert(id);
+        }
+        let is_first = is_established || (self.is_thin() && self.candidates.contains(&id));
+        let (to, from) = if is_first {
+            (&mut self.hungry.firsts, &mut self.hungry.strangers)
+        } else {
+            (&mut self.hungry.strangers, &mut self.hungry.firsts)
+        };
+        from.remove(&id);
+        if !wants {
+            to.remove(&id);
+        } else if to.insert(id) {
+            self.stirred = true;
+        }
+        if self.is_thin() != was_thin {
+            self.thinned();
+        } else if has_left && was_thin {
+            self.fill_candidates();
+        }
+    }
+
+    /// Whether a worker without a record may be tried on its own, while there are few with one.
+    fn may_try(&self, worker: &Worker) -> bool {
+        if !self.policy.trust.has_audits() {
+            return true;
+        }
+        let is_one_voice = |id: &WorkerId| {
+            self.workers.get(id).is_some_and(|candidate| candidate.origin.is_one_voice_with(&worker.origin))
+        };
+        self.candidates.len() < self.policy.trust.candidates_max && !self.candidates.iter().any(is_one_voice)
+    }
+
+    fn fill_candidates(&mut self) {
+        let free = self.policy.trust.candidates_max.saturating_sub(self.candidates.len());
+        // As many again, in case that some are one voice.
+        let next: Vec<WorkerId> = self.hungry.strangers.iter().take(2 * free).copied().collect();
+        next.into_iter().for_each(|id| self.rank(id));
+    }
+
+    /// Workers with a record have become too few to lean on, or enough.
+    fn thinned(&mut self) {
+        if self.is_thin() {
+            self.fill_candidates();
+            let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
+                run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
+            };
+            let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
+            kept.into_iter().for_each(|unit| self.judge(self.now, unit));
+        } else {
+            core::mem::take(&mut self.candidates).into_iter().for_each(|id| self.rank(id));
+        }
+    }
+
+    // ── What words amount to ──
+
+    /// Looks at the words about an open unit and does what they ask for.
+    pub(super) fn weigh(&mut self, now: Timestamp, unit: UnitId, level: Level, wrong_ppb: u32) {
+        let Some(open) = self.open(unit) else { return };
+        if let Some(truth) = open.audited.clone() {
+            return self.accept(now, unit, truth, None);
+        }
+        let trust = &self.policy.trust;
+        let mut voices: Vec<(usize, Voice<'_>)> = Vec::with_capacity(open.reports.len());
+        let mut heard: Vec<&Worker> = Vec::with_capacity(open.reports.len());
+        for (at, replica) in open.reports.iter().enumerate() {
+            let Some(worker) = self.workers.get(&replica.worker) else { continue };
+            // Where it comes from may have changed since it was asked.
+            if heard.iter().any(|other| other.origin.is_one_voice_with(&worker.origin)) {
+                continue;
+            }
+            heard.push(worker);
+            let (standing, credit) = (worker.standing(trust), worker.record.credit(trust));
+            voices.push((at, Voice { outcome: &replica.outcome, standing, credit }));
+        }
+        let court = Court {
+            trust,
+            level,
+            wrong: f64::from(wrong_ppb.max(1)) * 1e-9,
+            can_audit: trust.has_audits() && !open.unauditable,
+            may_audit: self.audits.is_affordable(trust),
+            is_thin: self.is_thin(),
+        };
+        let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
+        let step = open.step;
+        let finding = court.weigh(&words, |what, said| self.lottery.draw(what, unit, step, said));
+        let (ask, audit) = match finding {
+            Finding::Accepted { by, vouched } => {
+                let Some((at, voice)) = voices.get(by) else { return };
+                let vouched = vouched.then_some(*at).and_then(|at| u8::try_from(at).ok());
+                let outcome = voice.outcome.clone();
+                return self.accept(now, unit, outcome, vouched);
+            }
+            Finding::Hopeless => return self.end(now, unit, End::Undecided, None, None),
+            Finding::Wanted(ask) => (ask, false),
+            Finding::Audit => (Ask::Nobody, true),
+        };
+        let Some(open) = self.open_mut(unit) else { return };
+        open.ask = ask;
+        let record = open.record();
+        if record != UnitRecord::default() {
+            self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        }
+        if audit {
+            self.audits.ask(unit, step, Purpose::Decide);
+        } else {
+            self.enqueue(unit);
+        }
+    }
+
+    fn accept(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome, vouched: Option<u8>) {
+        match outcome.verdict {
+            Verdict::Called { .. } => self.called(now, unit, outcome, vouched),
+            _ => {
+                let end = if outcome.verdict.is_ok() { End::Done } else { End::Failed };
+                self.end(now, unit, end, Some(outcome), vouched);
+            }
+        }
+    }
+
+    /// Whether an answer is the operator's word.
+    pub(super) fn is_proven(&self, record: &UnitRecord) -> bool {
+        let is_trusted = |worker: &WorkerId| {
+            self.workers.get(worker).is_some_and(|it| it.standing(&self.policy.trust) == Standing::Trusted)
+        };
+        record.audited.is_some() || record.agreeing().any(|worker| is_trusted(&worker))
+    }
+
+    /// Credits those whose word was the answer.
+    pub(super) fn credit(&mut self, record: &UnitRecord) {
+        let trust = self.policy.trust;
+        let agreeing: Vec<(WorkerId, bool)> = record
+            .agreeing()
+            .filter_map(|id| {
+                let worker = self.workers.get(&id)?;
+                Some((id, worker.standing(&trust) >= Standing::Established))
+            })
+            .collect();
+        let with_record = agreeing.iter().filter(|(_, has_record)| *has_record).count();
+        let anchor = record.vouched_by();
+        for (id, has_record) in agreeing {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            if record.audited.is_some() || with_record > usize::from(has_record) {
+                worker.record.passed(&trust);
+            }
+            if anchor == Some(id) {
+                worker.record.decided = worker.record.decided.saturating_add(1);
+            }
+            worker.record.lapses = worker.record.lapses.saturating_sub(1);
+            worker.quota = worker.quota.saturating_add(1);
+        }
+    }
+
+    /// A unit has an answer that had to be earned.
+    pub(super) fn accepted(&mut self, unit: UnitId, record: UnitRecord) {
+        self.audits.note_accepted();
+        let Some((anchor, said)) = record.vouched_by().zip(record.accepted.as_ref()) else { return };
+        self.history.note(anchor, unit);
+        let trust = &self.policy.trust;
+        let is_drawn = self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited();
+        if is_drawn && self.audits.is_affordable(trust) {
+            self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record)));
+        }
+    }
+
+    // ── What the operator's machine says ──
+
+    pub(super) fn begin_audits(&mut self) {
+        while let Some((unit, step, purpose)) = self.audits.begin(&self.policy.trust) {
+            let is_needed = match purpose {
+                Purpose::Decide => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
+                Purpose::Verify(_) => true,
+            };
+            if is_needed {
+                self.effects.push_back(Effect::Audit { unit, step });
+                self.audits.began(unit, step, purpose);
+            }
+        }
+    }
+
+    pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
+        match (self.audits.done(unit, step), outcome) {
+            (None, _) => {}
+            (Some(Purpose::Decide), outcome) => {
+                let Some(open) = self.open_mut(unit).filter(|open| open.step == step) else { return };
+                open.unauditable = outcome.is_none();
+                open.audited = outcome;
+                self.judge(now, unit);
+            }
+            (Some(Purpose::Verify(_)), None) => {}
+            (Some(Purpose::Verify(record)), Some(truth)) if record.accepted.as_ref() == Some(&truth) => {
+                for id in record.agreeing() {
+                    let Some(worker) = self.workers.get_mut(&id) else { continue };
+                    worker.record.passed(&self.policy.trust);
+                    self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+                    self.rank(id);
+                }
+                // If it was opened again meanwhile, this is no longer its record.
+                if self.is_settled(unit, step) {
+                    let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
+                    self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+                }
+            }
+            (Some(Purpose::Verify(record)), Some(truth)) => {
+                self.refute(unit, step, truth);
+                for id in record.agreeing().collect::<Vec<_>>() {
+                    self.dissent(now, id, unit, true);
+                }
+            }
+        }
+    }
+
+    fn open(&self, unit: UnitId) -> Option<&Open> {
+        match self.runs.get(&unit.run)?.units.get(unit.index as usize)? {
+            super::State::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What a worker's word is worth, and how much of it a unit takes.
+//!
+//! # The model
+//! A share `f` of the independent voices is hostile ([`Trust::hostile`]). The hostile know each other, tell each other which
+//! units they hold, and lie only when they like. So nothing that a worker did proves that it is honest: a sleeper's record is
+//! as good as anybody's. What a record does prove is how much an identity has cost, and so how much harm its loss outweighs.
+//!
+//! *The order of words.* A unit's replicas are leased one after the other, and the next only when the one before has been
+//! reported. The first voice with a record, the *anchor*, speaks without knowing who will come after it, or whether anybody
+//! will: that is drawn from a keyed function of its report. A lie of the anchor stays undetected with probability
+//! `ν = (1 − a) · h^n`, where `a` is the share of the accepted units that the operator's machine executes as well, `n` the
+//! voices after the anchor, and `h` the chance that one of them belongs to it. Voices before the anchor count for nothing,
+//! since whoever speaks after an accomplice lies without risk. Colluders that see that they share a unit gain nothing where
+//! the first of them had to speak alone.
+//!
+//! *The harm of one identity.* Once a lie is proven, everything that the liar's word decided is taken back. What remains is
+//! what an identity said that was never caught: `x` lies remain with probability `ν^x`, so at best for it `max x·ν^x`, which is
+//! `1 / (e · ln 1/ν)` for `ν ≥ 1/e`, and `ν` below that, for the one lie of an identity that is given away for it. Sarmenta's bound
+//! on spot-checking with blacklisting (Sarmenta, "Sabotage-tolerance mechanisms for volunteer computing systems", CCGrid 2001)
+//! has the same form, for liars with a constant rate; this one holds for any history.
+//!
+//! *The rule.* The share of wrong answers is `f · harm / u`, where `u` is how many units an identity decides. With a target `ε`,
+//! - a worker that has decided `u ≥ f / (e · ε)` units may be alone, with `ν = exp(−f / (e · ε · u))`: the more it has given,
+//!   the less it is checked, and never less than [`Trust::checked_min`];
+//! - before that, and where the target asks for more, `ν = min(1/e, ε · L / f)`: an identity can harm but once, and that counts
+//!   over the `L` units of a usual life ([`Trust::life_units`]).
+//!
+//! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
+//!
+//! # What it does not cover
+//! - More hostile voices than `f`, or voices that look independent and are not.
+//! - An identity that is thrown away for one lie before it has lived `L` units: over shorter lives the share is up to
+//!   `f · h^n / u`. No rule with so few replicas can do better; only an audit of everything can.
+//! - Strangers who are nearly all hostile: half of the checks are kept for workers with a record, so a lie is then found about
+//!   half as often as `h` says.
+//! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
+//!   the operator's own machine ([`Level::Audited`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::WorkerRecord;
+use crate::unit::Quorum;
+
+/// When an outcome counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rule {
+    /// So many equal outcomes, whoever says so.
+    Fixed(Quorum),
+    /// As many as it takes, by what those who say so have earned.
+    Earned {
+        /// The least that it takes.
+        level: Level,
+        /// Units of a thousand million that may be wrong. At least 1.
+        wrong_ppb: u32,
+    },
+}
+
+impl Rule {
+    /// The fewest equal outcomes that make an answer, and the most replicas of a unit.
+    pub const fn replicas(self) -> Quorum {
+        match self {
+            Self::Fixed(quorum) => quorum,
+            Self::Earned { level: Level::Adaptive | Level::Audited, .. } => Quorum { agree: 1, most: VOICES_MAX },
+            Self::Earned { level: Level::Full, .. } => Quorum { agree: 2, most: VOICES_MAX },
+        }
+    }
+}
+
+/// The least that it takes, however much workers have earned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// One worker with a record, and now and then another one.
+    Adaptive,
+    /// Two, at least one of them with a record.
+    Full,
+    /// The operator's own machine executes each unit as well: for what cannot be taken back. Where it does not execute
+    /// anything, so many workers with a record that a target of all hostile ones agreeing is met.
+    Audited,
+}
+
+/// What an operator can set about trust.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trust {
+    /// The share of independent voices that is assumed to be hostile, above 0 and below 1.
+    pub hostile: f64,
+    /// How often an identity must have been right to be believed in anything.
+    pub established_checks: u32,
+    /// The share of a worker's units that somebody else executes as well, however much it has earned; 0 to 1.
+    pub checked_min: f64,
+    /// Units that an identity usually decides before it is given up.
+    pub life_units: u32,
+    /// The share of accepted units that the operator's own machine executes as well, disputes included; 0 to 1.
+    pub audit_share: f64,
+    /// Audits beyond that share, for the time in which nobody has a record.
+    pub audit_burst: u64,
+    /// Audits that may be under way at a time; 0 where the operator's machine executes nothing.
+    pub audits_in_flight_max: usize,
+    /// Workers with a record that have to be there, so that others are not tried on their own.
+    pub core_min: usize,
+    /// Workers that are tried on their own at a time while there are fewer.
+    pub candidates_max: usize,
+    /// Wrong outcomes after which a worker gets no more work.
+    pub faults_max: u32,
+    /// Checks for which a wrong outcome is forgiven: a machine that errs once in so many is no liar.
+    pub forgiven_after: u32,
+    /// Leases that a worker may let run out beyond what it brings, before it gets no more.
+    pub lapses_max: u8,
+    /// The share of one run's units that one worker may see; 0 to 1.
+    pub run_share_max: f64,
+    /// Units of one run that a worker may see whatever share that is.
+    pub run_units_min: u32,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            hostile: 0.3,
+            established_checks: 100,
+            checked_min: 0.05,
+            life_units: 10_000,
+            audit_share: 0.03,
+            audit_burst: 2_000,
+            audits_in_flight_max: 16,
+            core_min: 8,
+            candidates_max: 16,
+            faults_max: 3,
+            forgiven_after: 1_000,
+            lapses_max: 16,
+            run_share_max: 0.25,
+            run_units_min: 256,
+        }
+    }
+}
+
+/// Whose word it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Somebody of whom little is known.
+    Stranger,
+    /// It has been right as often as is asked for.
+    Established,
+    /// It is the operator's own.
+    Trusted,
+}
+
+/// What follows from a wrong outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// It is noted.
+    Doubt,
+    /// It has to earn everything again, and what it decided is taken back.
+    Caught,
+    /// The same, and it gets no more work.
+    Banned,
+}
+
+impl WorkerRecord {
+    /// Whose word this is, unless it is the operator's.
+    pub(crate) const fn standing(&self, trust: &Trust) -> Standing {
+        if self.checks >= trust.established_checks && !self.recalling && !self.banned {
+            Standing::Established
+        } else {
+            Standing::Stranger
+        }
+    }
+
+    /// Units that its identity has cost.
+    pub(crate) fn credit(&self, trust: &Trust) -> u32 {
+        self.checks.min(trust.established_checks).saturating_add(self.decided)
+    }
+
+    /// Somebody who could not be fooled found it right.
+    pub(crate) const fn passed(&mut self, trust: &Trust) {
+        self.checks = self.checks.saturating_add(1);
+        if self.faults > 0 && self.checks.is_multiple_of(trust.forgiven_after) {
+            self.faults -= 1;
+        }
+    }
+
+    /// Its signature stands under a wrong outcome; `proven` if the operator's machine says so, and not other workers. All
+    /// that leads to a ban stands here: so many unforgiven faults, or a proven one from somebody who has hardly done anything else.
+    pub(crate) const fn erred(&mut self, proven: bool, trust: &Trust) -> Consequence {
+        self.dissents += 1;
+        self.faults += 1;
+        let hardly_known = self.checks < trust.established_checks / 10;
+        if self.banned || self.faults >= trust.faults_max || (proven && hardly_known) {
+            self.banned = true;
+        }
+        if proven || self.banned {
+            self.checks = 0;
+            self.decided = 0;
+        } else {
+            self.checks /= 2;
+        }
+        match (self.banned, proven) {
+            (true, _) => Consequence::Banned,
+            (false, true) => Consequence::Caught,
+            (false, false) => Consequence::Doubt,
+        }
+    }
+}
+
+impl Trust {
+    /// Whether the operator's own machine executes units.
+    pub(crate) const fn has_audits(&self) -> bool {
+        self.audits_in_flight_max > 0
+    }
+
+    /// The share of accepted units that is audited without any reason: most of the budget, the rest is for disputes.
+    pub(crate) fn audited(&self) -> f64 {
+        if self.has_audits() { self.audit_share * 2.0 / 3.0 } else { 0.0 }
+    }
+
+    /// How likely a voice after the anchor is the anchor's accomplice: half of them have a record, and of the others twice as
+    /// many are hostile.
+    fn accomplice(&self) -> f64 {
+        (1.5 * self.hostile).min(0.95)
+    }
+
+    /// How many independent voices have to say the same after the anchor, by its `credit` and a `draw` of 0 to 1.
+    pub(crate) fn voices_after(&self, level: Level, wrong: f64, credit: u32, draw: f64) -> u8 {
+        let accomplice = self.accomplice();
+        let most = undetected_max(wrong / self.hostile, credit, self.life_units);
+        let mut undetected = 1.0 - self.audited();
+        for voices in 0..VOICES_MAX {
+            let chance = (1.0 - most / undetected) / (1.0 - accomplice);
+            let chance = match (voices, level) {
+                (0, Level::Adaptive) => chance.max(self.checked_min),
+                (0, Level::Full | Level::Audited) => 1.0,
+                _ => chance,
+            };
+            if draw >= chance {
+                return voices;
+            }
+            undetected *= accomplice;
+        }
+        VOICES_MAX
+    }
+
+    /// How many workers with a record have to say the same where nothing else stands behind them.
+    pub(crate) fn voices_alone(&self, standing: Standing, wrong: f64) -> u8 {
+        let hostile = if standing == Standing::Stranger { (2.0 * self.hostile).min(0.95) } else { self.hostile };
+        (wrong.ln() / hostile.ln()).ceil().clamp(2.0, f64::from(VOICES_MAX)) as u8
+    }
+}
+
+/// More than any target asks for.
+pub(crate) const VOICES_MAX: u8 = 24;
+
+/// How likely a lie may stay undetected, by the target over the hostile share. See the model.
+fn undetected_max(wrong: f64, credit: u32, life_units: u32) -> f64 {
+    let earned = wrong * f64::from(credit) * core::f64::consts::E;
+    if earned >= 1.0 { (-1.0 / earned).exp() } else { (wrong * f64::from(life_units)).min(1.0 / core::f64::consts::E) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean(trust: &Trust, level: Level, wrong: f64, credit: u32) -> f64 {
+        let draws = 10_000;
+        let voices = |draw| f64::from(trust.voices_after(level, wrong, credit, f64::from(draw) / f64::from(draws)));
+        1.0 + (0..draws).map(voices).sum::<f64>() / f64::from(draws)
+    }
+
+    #[test]
+    fn voices_by_target_and_credit() {
+        let with = |hostile| Trust { hostile, ..Trust::default() };
+        let mut table = Vec::new();
+        for (hostile, level, wrong) in [
+            (0.1, Level::Adaptive, 4e-4),
+            (0.3, Level::Adaptive, 1e-3),
+            (0.3, Level::Adaptive, 1e-4),
+            (0.1, Level::Full, 1e-5),
+            (0.3, Level::Full, 1e-5),
+            (0.3, Level::Full, 1e-6),
+        ] {
+            let means = [100, 1_000, 10_000, 1_000_000].map(|credit| mean(&with(hostile), level, wrong, credit));
+            table.push(format!("{hostile} {level:?} {wrong:e}: {:.2?}", means));
+        }
+        insta_like(&table);
+    }
+
+    fn insta_like(table: &[String]) {
+        println!("{}", table.join("\n"));
+    }
+
+    #[test]
+    fn no_history_makes_a_lie_worth_more_than_the_target() {
+        // What an identity can do before it is caught, in any history: it lies with the probability that suits it best.
+        for hostile in [0.05, 0.1, 0.3] {
+            for wrong in [1e-3, 1e-4, 1e-5] {
+                for credit in [200, 1_000, 5_000, 50_000] {
+                    let undetected = undetected_max(wrong / hostile, credit, 10_000);
+                    let harm = (1..1_000).map(|lies| f64::from(lies) * undetected.powi(lies)).fold(0.0, f64::max);
+                    let life = f64::from(credit.max(10_000));
+                    let counted = if undetected > 1.0 / core::f64::consts::E { f64::from(credit) } else { life };
+                    assert!(hostile * harm / counted <= 1.05 * wrong, "{hostile} {wrong} {credit}: {harm}");
+                }
+            }
+        }
+    }
+}

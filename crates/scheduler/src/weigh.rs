@@ -1,0 +1,132 @@
+//! What the words about a unit amount to, where they have to be earned. The model stands above [`trust`](crate::trust).
+
+use manyhands_model::Outcome;
+
+use crate::audit::Draw;
+use crate::trust::{Level, Standing, Trust, VOICES_MAX};
+
+/// One replica, in the order in which they were reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voice<'a> {
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) standing: Standing,
+    /// Units that its identity has cost.
+    pub(crate) credit: u32,
+}
+
+/// Who should execute it next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ask {
+    /// Nobody, or nobody knows yet.
+    #[default]
+    Nobody,
+    /// Somebody with a record.
+    Established,
+    /// Anybody.
+    Anybody,
+}
+
+/// What the words amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// What this replica says is the answer.
+    Accepted {
+        by: usize,
+        /// Whether it rests on that replica's word, and not on the operator's.
+        vouched: bool,
+    },
+    /// Another replica is needed.
+    Wanted(Ask),
+    /// The operator's own machine has to say.
+    Audit,
+    /// Nothing comes of it.
+    Hopeless,
+}
+
+/// What else matters.
+pub(crate) struct Court<'a> {
+    pub(crate) trust: &'a Trust,
+    pub(crate) level: Level,
+    /// The target, as a share.
+    pub(crate) wrong: f64,
+    /// Whether the operator's machine can execute this unit.
+    pub(crate) can_audit: bool,
+    /// Whether that is within the budget.
+    pub(crate) may_audit: bool,
+    /// Whether too few workers with a record are there to lean on.
+    pub(crate) is_thin: bool,
+}
+
+impl Court<'_> {
+    /// Weighs independent voices. Pure: the same words in the same order, the same finding.
+    pub(crate) fn weigh(&self, voices: &[Voice<'_>], draw: impl Fn(Draw, &Outcome) -> f64) -> Finding {
+        if let Some(by) = voices.iter().position(|voice| voice.standing == Standing::Trusted) {
+            return Finding::Accepted { by, vouched: false };
+        }
+        let Some(first) = voices.first() else { return Finding::Wanted(self.opening()) };
+        if self.level == Level::Audited && self.can_audit {
+            return Finding::Audit;
+        }
+        let agreed = voices.iter().all(|voice| voice.outcome == first.outcome);
+        if !agreed && self.can_audit && (self.may_audit || voices.len() >= usize::from(VOICES_MAX)) {
+            return Finding::Audit;
+        }
+        if voices.len() >= usize::from(VOICES_MAX) && !agreed {
+            return Finding::Hopeless;
+        }
+        let established = |outcome: &Outcome| {
+            let count = |voice: &&Voice<'_>| voice.outcome == outcome && voice.standing == Standing::Established;
+            voices.iter().filter(count).count()
+        };
+        // The first of those on which most people with a record agree.
+        let best = voices.iter().map(|voice| established(voice.outcome)).max().unwrap_or(0);
+        let anchor =
+            voices.iter().position(|it| it.standing == Standing::Established && established(it.outcome) == best);
+        let Some((by, anchor)) = anchor.and_then(|at| Some((at, voices.get(at)?))) else {
+            return self.strangers(voices, agreed);
+        };
+        let with = |voice: &&Voice<'_>| voice.outcome == anchor.outcome;
+        let against = voices.iter().filter(|voice| !with(voice));
+        let (mut contradictions, mut doubts) = (0, 0);
+        for voice in against {
+            if voice.standing == Standing::Established { contradictions += 1 } else { doubts = 1 }
+        }
+        let after = voices.iter().skip(by + 1).filter(with).count();
+        let needed = if self.level == Level::Audited {
+            // Nobody knows who spoke first among so many.
+            self.trust.voices_alone(Standing::Established, self.wrong) - 1
+        } else {
+            self.trust.voices_after(self.level, self.wrong, anchor.credit, draw(Draw::Voices, anchor.outcome))
+        };
+        let is_certain = agreed || established(anchor.outcome) > contradictions;
+        if is_certain && after >= usize::from(needed) + contradictions + doubts {
+            return Finding::Accepted { by, vouched: true };
+        }
+        if self.is_thin && self.can_audit {
+            return Finding::Audit;
+        }
+        let number = u8::try_from(after).unwrap_or(u8::MAX);
+        let with_record = !agreed || self.level == Level::Audited || draw(Draw::Record(number), anchor.outcome) < 0.5;
+        Finding::Wanted(if with_record && !self.is_thin { Ask::Established } else { Ask::Anybody })
+    }
+
+    /// Who begins.
+    fn opening(&self) -> Ask {
+        if self.is_thin && !self.can_audit { Ask::Anybody } else { Ask::Established }
+    }
+
+    /// Nobody with a record has said anything.
+    fn strangers(&self, voices: &[Voice<'_>], agreed: bool) -> Finding {
+        if !self.is_thin {
+            return Finding::Wanted(Ask::Established);
+        }
+        if self.can_audit {
+            return Finding::Audit;
+        }
+        let needed = usize::from(self.trust.voices_alone(Standing::Stranger, self.wrong));
+        if agreed && voices.len() >= needed {
+            return Finding::Accepted { by: 0, vouched: true };
+        }
+        Finding::Wanted(Ask::Anybody)
+    }
+}
