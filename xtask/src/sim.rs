@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// How many of a hundred workers do
     #[arg(long)]
     hostile: Vec<u32>,
-    /// When an outcome counts: 2-of-2+, 2-of-3, boinc, sarmenta, fixed
+    /// When an outcome counts: 2-of-2+, boinc, sarmenta, fixed, adaptive:1e-4, full:1e-5, …
     #[arg(long)]
     rule: Vec<String>,
     /// Computers in each world
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// How many of a hundred computers are visitors' browsers
     #[arg(long, default_value_t = 0)]
     visitors: u32,
+    /// How many of a hundred workers the coordinator takes for hostile
+    #[arg(long, default_value_t = 30)]
+    assumed: u32,
 }
 
 /// Prints the tables, and writes `target/sim/report.json` and `target/sim/plot.png`.
@@ -45,8 +48,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let report = folder.join("report.json");
     let mut sim = command(workspace().join("target/proof/manyhands-sim"));
     sim.arg("--report").arg(&report).args(["--seed", &options.seed.to_string()]);
-    for (name, number) in [("--workers", options.workers), ("--units", options.units), ("--visitors", options.visitors)]
-    {
+    for (name, number) in [
+        ("--workers", options.workers),
+        ("--units", options.units),
+        ("--visitors", options.visitors),
+        ("--assumed", options.assumed),
+    ] {
         sim.args([name, &number.to_string()]);
     }
     options.adversary.iter().for_each(|adversary| drop(sim.args(["--adversary", adversary])));

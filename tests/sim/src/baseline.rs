@@ -345,7 +345,7 @@ impl Baseline {
                 self.effects.push_back(Effect::Dissent { worker: vote.worker, unit: id, banned: false });
             }
         }
-        let record = UnitRecord { step: 0, end: Some(end), accepted, replicas: unit.votes.clone() };
+        let record = UnitRecord { end: Some(end), accepted, replicas: unit.votes.clone(), ..UnitRecord::default() };
         self.effects.push_back(Effect::Record(Record::Unit(id, record)));
     }
 
@@ -375,7 +375,7 @@ impl Coordinator for Baseline {
         self.now = now;
         match input {
             Input::Submitted(spec) => self.runs.push(spec),
-            Input::Connected { worker } => {
+            Input::Connected { worker, .. } => {
                 let host = self.hosts.entry(worker).or_default();
                 host.is_connected = true;
                 host.wants = 0;
@@ -397,6 +397,10 @@ impl Coordinator for Baseline {
             | Input::InputImpossible(_)
             | Input::Answered { .. }
             | Input::MachineFailed { .. }
+            | Input::Audited { .. }
+            | Input::Recalled { .. }
+            | Input::Forgotten(_)
+            | Input::Pardoned { .. }
             | Input::Progress { .. } => {}
         }
         self.expire();

@@ -17,6 +17,8 @@ pub struct Figures {
     pub wrong: u64,
     /// Those that had a wrong answer at some time.
     pub wrong_once: u64,
+    /// Answers that were taken back, right or wrong.
+    pub reopened: u64,
     /// Those that ended without an answer.
     pub undecided: u64,
     /// Reports of workers and the coordinator's own runs, for each unit.
@@ -74,6 +76,7 @@ pub(crate) struct Tally {
     pub(crate) wrong: u64,
     pub(crate) wrong_once: u64,
     pub(crate) undecided: u64,
+    pub(crate) reopened: u64,
     pub(crate) reports: u64,
     pub(crate) own_runs: u64,
     pub(crate) leases: u64,
@@ -100,6 +103,7 @@ impl Tally {
             wrong: 0,
             wrong_once: 0,
             undecided: 0,
+            reopened: 0,
             reports: 0,
             own_runs: 0,
             leases: 0,
@@ -161,6 +165,7 @@ impl Tally {
             wrong: self.wrong,
             wrong_once: self.wrong_once,
             undecided: self.undecided,
+            reopened: self.reopened,
             replicas: replicas as f64 / units,
             replicas_later: (replicas - self.at_half.unwrap_or(0)) as f64 / (units / 2.0),
             own_runs: self.own_runs as f64 / units,

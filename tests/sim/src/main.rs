@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use manyhands_sim::{Adversary, Figures, Rule, Scene, adversary, rule};
+use manyhands_sim::{Adversary, Figures, Rule, Scene, adversary};
 
 /// What to simulate; everything if nothing is named.
 #[derive(Parser)]
@@ -24,7 +24,7 @@ struct Options {
     /// How many of a hundred workers do
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
     hostile: Vec<u32>,
-    /// When an outcome counts: 2-of-2+, 2-of-3, boinc, sarmenta, fixed
+    /// When an outcome counts: 2-of-2+, boinc, sarmenta, fixed, adaptive:1e-4, full:1e-5, …
     #[arg(long)]
     rule: Vec<Rule>,
     /// Computers in each world
@@ -36,6 +36,9 @@ struct Options {
     /// How many of a hundred computers are visitors' browsers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     visitors: u32,
+    /// How many of a hundred workers the coordinator takes for hostile
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=99))]
+    assumed: u32,
     /// Where the figures go
     #[arg(long, default_value = "target/sim/report.json")]
     report: PathBuf,
@@ -44,21 +47,22 @@ struct Options {
 impl Options {
     fn scenes(&self) -> Vec<Scene> {
         let or = |named: &[u32], all: &[u32]| if named.is_empty() { all.to_vec() } else { named.to_vec() };
-        let rules = if self.rule.is_empty() { rule::ALL } else { &self.rule };
         let adversaries = if self.adversary.is_empty() { adversary::ALL } else { &self.adversary };
         let mut scenes = Vec::new();
         for hostile_percent in or(&self.hostile, &[0, 10, 30]) {
             // Those who are not there all do the same.
             let adversaries = if hostile_percent == 0 { &[Adversary::None] } else { adversaries };
+            let rules = if self.rule.is_empty() { Rule::of_tables(hostile_percent) } else { self.rule.clone() };
             for &adversary in adversaries {
-                let &Self { seed, workers, units, visitors, .. } = self;
+                let &Self { seed, workers, units, visitors: visitors_percent, assumed: assumed_percent, .. } = self;
                 let scene = |&rule| Scene {
                     seed,
                     workers,
                     units,
                     hostile_percent,
                     adversary,
-                    visitors_percent: visitors,
+                    visitors_percent,
+                    assumed_percent,
                     rule,
                 };
                 scenes.extend(rules.iter().map(scene));

@@ -22,6 +22,8 @@ pub struct Scene {
     pub adversary: Adversary,
     /// How many of a hundred computers are visitors: half of them leave within a minute, and nobody sees them again. From 0 to 100.
     pub visitors_percent: u32,
+    /// How many of a hundred the coordinator takes for hostile. From 1 to 99.
+    pub assumed_percent: u32,
     /// When an outcome counts.
     pub rule: Rule,
 }
@@ -42,29 +44,15 @@ impl Scene {
 
     /// What the figures break of what the rule promises, each with the command that shows it again.
     pub fn broken(&self, figures: &Figures) -> Vec<String> {
-        let Some(promise) = self.rule.promise(self.hostile_percent) else { return Vec::new() };
-        let mut broken = Vec::new();
-        if figures.wrong_share() > promise.wrong_share_max {
-            broken.push(format!(
-                "{:.1e} of the answers are wrong instead of {:.1e}: `{self}`",
-                figures.wrong_share(),
-                promise.wrong_share_max
-            ));
-        }
-        if figures.replicas > promise.replicas_max {
-            broken.push(format!(
-                "{:.2} replicas a unit instead of {:.2}: `{self}`",
-                figures.replicas, promise.replicas_max
-            ));
-        }
-        broken
+        let broken = self.rule.broken(self.hostile_percent, figures);
+        broken.into_iter().map(|what| format!("{what}: `{self}`")).collect()
     }
 }
 
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, workers, units, hostile_percent, adversary, visitors_percent, rule } = self;
+        let Self { seed, workers, units, hostile_percent, adversary, visitors_percent, assumed_percent, rule } = self;
         write!(f, "cargo xtask sim --seed {seed} --adversary {adversary} --hostile {hostile_percent} --rule {rule}")?;
-        write!(f, " --workers {workers} --units {units} --visitors {visitors_percent}")
+        write!(f, " --workers {workers} --units {units} --visitors {visitors_percent} --assumed {assumed_percent}")
     }
 }

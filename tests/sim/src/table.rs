@@ -1,6 +1,6 @@
 //! The figures for people, at most a hundred columns wide, and for programs.
 
-use manyhands_sim::{Figures, Rule, Scene, rule};
+use manyhands_sim::{Figures, Rule, Scene};
 use serde_json::{Value, json};
 
 type Played = [(Scene, Figures)];
@@ -17,35 +17,51 @@ fn shares(played: &Played) -> Vec<u32> {
     shares
 }
 
+/// Rules, each once and in order.
+fn rules<'a>(played: impl IntoIterator<Item = &'a (Scene, Figures)>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (scene, _) in played {
+        if !rules.contains(&scene.rule) {
+            rules.push(scene.rule);
+        }
+    }
+    rules
+}
+
+/// As many as a hundred columns hold.
+const RULES_MAX: usize = 6;
+
 /// What each adversary does to each rule.
 pub(crate) fn compare(played: &Played) -> Vec<String> {
-    let rules: Vec<Rule> =
-        rule::ALL.iter().copied().filter(|rule| played.iter().any(|(scene, _)| scene.rule == *rule)).collect();
     let mut lines =
-        vec!["Share of units whose answer is wrong in the end, and replicas a unit, own runs included".to_owned()];
+        vec!["Share of units whose answer is wrong in the end @ replicas a unit, own runs included".to_owned()];
     for hostile in shares(played) {
-        let names: String = rules.iter().map(|rule| format!("{rule:>12}")).collect();
-        lines.push(format!("\n{:16}{names}", format!("{hostile} % hostile")));
         let here: Vec<_> = played.iter().filter(|(scene, _)| scene.hostile_percent == hostile).collect();
         let mut adversaries: Vec<_> = here.iter().map(|(scene, _)| scene.adversary).collect();
         adversaries.dedup();
-        let cell = |rule: Rule, adversary| {
-            let found = here.iter().find(|(scene, _)| scene.rule == rule && scene.adversary == adversary);
-            found.map_or_else(String::new, |(_, figures)| {
-                format!("{}@{:.2}", share(figures.wrong_share()), figures.replicas)
-            })
-        };
-        for &adversary in &adversaries {
-            let cells: String = rules.iter().map(|&rule| format!("{:>12}", cell(rule, adversary))).collect();
-            lines.push(format!("{:16}{cells}", adversary.to_string()));
-        }
-        let worst = |rule: Rule| {
-            let here = here.iter().filter(|(scene, _)| scene.rule == rule);
-            here.map(|(_, figures)| figures.wrong_share()).fold(0.0, f64::max)
-        };
-        if adversaries.len() > 1 {
-            let cells: String = rules.iter().map(|&rule| format!("{:>12}", share(worst(rule)))).collect();
-            lines.push(format!("{:16}{cells}", "worst"));
+        for rules in rules(here.iter().copied()).chunks(RULES_MAX) {
+            let row = |name: &str, cell: &dyn Fn(Rule) -> String| {
+                let cells: String = rules.iter().map(|&rule| format!(" {:>13}", cell(rule))).collect();
+                format!("{name:15}{cells}")
+            };
+            lines.push(String::new());
+            lines.push(row(&format!("{hostile} % hostile"), &|rule| rule.to_string()));
+            for &adversary in &adversaries {
+                let of = |rule| here.iter().find(|(scene, _)| scene.rule == rule && scene.adversary == adversary);
+                let text = |(_, figures): &&(Scene, Figures)| {
+                    format!("{} @ {:.2}", share(figures.wrong_share()), figures.replicas)
+                };
+                lines.push(row(&adversary.to_string(), &|rule| of(rule).map(|it| text(it)).unwrap_or_default()));
+            }
+            if adversaries.len() > 1 {
+                let worst = |rule| {
+                    let here = here.iter().filter(|(scene, _)| scene.rule == rule);
+                    here.fold((0.0_f64, 0.0_f64), |worst, (_, figures)| {
+                        (worst.0.max(figures.wrong_share()), worst.1.max(figures.replicas))
+                    })
+                };
+                lines.push(row("worst", &|rule| format!("{} @ {:.2}", share(worst(rule).0), worst(rule).1)));
+            }
         }
     }
     lines
@@ -54,13 +70,9 @@ pub(crate) fn compare(played: &Played) -> Vec<String> {
 /// What the production scheduler's rules cost, in more detail.
 pub(crate) fn ours(played: &Played) -> Vec<String> {
     let mut lines = Vec::new();
-    let ours: Vec<Rule> = rule::ALL.iter().copied().filter(|rule| rule.is_ours()).collect();
-    for rule in ours {
+    for rule in rules(played).into_iter().filter(|rule| rule.is_ours()) {
         let of_rule: Vec<_> = played.iter().filter(|(scene, _)| scene.rule == rule).collect();
         let honest = of_rule.iter().find(|(scene, _)| scene.hostile_percent == 0).map(|(_, figures)| figures);
-        if of_rule.is_empty() {
-            continue;
-        }
         lines.push(format!(
             "\n{:19}  wrong  at most   once repl. later  own  p50×  p99×  ids/w  rate  time banned",
             rule.to_string()
@@ -102,6 +114,7 @@ pub(crate) fn json(scene: &Scene, figures: &Figures) -> Value {
         "adversary": scene.adversary.to_string(),
         "hostile_percent": scene.hostile_percent,
         "visitors_percent": scene.visitors_percent,
+        "assumed_percent": scene.assumed_percent,
         "workers": scene.workers,
         "seed": scene.seed,
         "wrong_share": figures.wrong_share(),

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Receipt, Report, Task, Ticket};
-use manyhands_scheduler::{Effect, End, Input, LeaseDraft, Record, RunSpec, UnitRecord};
+use manyhands_scheduler::{
+    Counts, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus, UnitRecord,
+};
 
 use crate::adversary::{Act, Answer, Gang, Strategy, View};
 use crate::figures::{Figures, Tally};
@@ -43,6 +45,8 @@ enum Event {
     Depart(usize, u32),
     Finish(usize, LeaseId),
     Decide(usize, LeaseId),
+    /// The operator's machine has executed this step of a unit.
+    Audited(UnitId, u32),
     /// It has room.
     Ask(usize),
     /// This identity of it is worth nothing any more.
@@ -95,9 +99,10 @@ enum Stored {
     Undecided,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Unit {
     stored: Stored,
+    record: UnitRecord,
     first_lease: Option<Timestamp>,
     /// Whether it had an answer once.
     was_answered: bool,
@@ -117,7 +122,12 @@ pub(crate) struct World<'a> {
     bodies: Vec<Body>,
     by_id: BTreeMap<WorkerId, usize>,
     gang: Gang,
+    runs: BTreeMap<RunId, RunRecord>,
     units: Vec<Unit>,
+    /// Records that the coordinator wants to read.
+    recalls: VecDeque<(RunId, Vec<u32>)>,
+    /// What the operator's machine executes.
+    auditing: usize,
     tally: Tally,
 }
 
@@ -133,6 +143,12 @@ fn outcome(unit: UnitId, mark: impl FnOnce(&mut [u8; 32])) -> Outcome {
     mark(&mut digest);
     // A liar knows what a unit costs.
     Outcome { verdict: Verdict::Ok { output: Digest(digest), output_bytes: 32 }, fuel: Fuel(1000) }
+}
+
+/// What a unit takes a worker of speed 1, which is the same each time: from two fifths to eight fifths of the average. Unit: seconds.
+fn work_s(unit: UnitId) -> f64 {
+    let mixed = (unit.index ^ (unit.index >> 7)).wrapping_mul(0x9E37_79B1) >> 16;
+    WORK_S * (0.4 + 1.2 * f64::from(mixed) / 65536.0)
 }
 
 fn run_id(number: u32) -> RunId {
@@ -155,11 +171,23 @@ impl<'a> World<'a> {
             bodies: Vec::new(),
             by_id: BTreeMap::new(),
             gang: Gang::default(),
+            runs: BTreeMap::new(),
+            recalls: VecDeque::new(),
+            auditing: 0,
             units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
             tally: Tally::new(scene),
         };
         for number in 0..RUNS {
-            world.tell(Input::Submitted(world.spec(number)));
+            let spec = world.spec(number);
+            let record = RunRecord {
+                spec: spec.clone(),
+                status: RunStatus::Active,
+                counts: Counts::default(),
+                dissents: 0,
+                finished_at: None,
+            };
+            world.runs.insert(spec.id, record);
+            world.tell(Input::Submitted(spec));
         }
         let offset = world.random.unit();
         let hostile = u64::from(scene.workers) * u64::from(scene.hostile_percent) / 100;
@@ -197,7 +225,7 @@ impl<'a> World<'a> {
             serial: 1,
             module: Digest::of(b"module"),
             wall_ms: WALL_MS,
-            quorum: self.scene.rule.quorum(),
+            rule: self.scene.rule.of_run(),
             // One after the other.
             priority: -i8::try_from(number).expect("few runs"),
             reduce: false,
@@ -212,7 +240,7 @@ impl<'a> World<'a> {
         let end = Timestamp(u64::from(self.scene.units) * 500_000 + 86_400_000);
         let mut wakes = 0;
         let mut said = 0;
-        while self.tally.open > 0 {
+        while self.tally.open > 0 || self.auditing > 0 {
             let event = self.events.peek().map(|Reverse((at, ..))| *at);
             let wake = self.coordinator.wake_at();
             let at = match (event, wake) {
@@ -244,13 +272,8 @@ impl<'a> World<'a> {
 
     #[expect(clippy::panic, reason = "a broken promise of the scheduler; whoever reads it can see it again")]
     fn fail(&self, what: &str) -> ! {
-        panic!(
-            "{what}, after {} s of {} units open {}; replay with `{}`",
-            self.now.0 / 1000,
-            self.units.len(),
-            self.tally.open,
-            self.scene
-        )
+        let (seconds, open, why) = (self.now.0 / 1000, self.tally.open, self.coordinator.explain(self.now));
+        panic!("{what}, after {seconds} s, with {open} units open; replay with `{}`\n{why}", self.scene)
     }
 
     fn schedule(&mut self, in_s: f64, event: Event) {
@@ -279,6 +302,10 @@ impl<'a> World<'a> {
                     let held = withheld.swap_remove(at);
                     self.cheat(index, held, true);
                 }
+            }
+            Event::Audited(unit, step) => {
+                self.auditing -= 1;
+                self.tell(Input::Audited { unit, step, outcome: Some(truth(unit)) });
             }
             Event::Ask(index) => self.ask(index),
             Event::Rename(index, worker) => {
@@ -323,7 +350,8 @@ impl<'a> World<'a> {
         let mean = if is_visitor { VISIT_MEDIAN_S / core::f64::consts::LN_2 } else { SESSION_S };
         let stay = self.random.exponential(mean);
         self.schedule(stay, Event::Depart(index, session));
-        self.tell(Input::Connected { worker });
+        let kind = if is_visitor { Kind::Visitor } else { Kind::Runner };
+        self.tell(Input::Connected { worker, origin: Groups { kind, ..Groups::default() } });
         self.ask(index);
     }
 
@@ -385,11 +413,8 @@ impl<'a> World<'a> {
         }
         let Some(held) = body.queue.pop_front() else { return };
         let LeaseDraft { id: lease, unit, .. } = held.draft;
-        // The same unit takes the same machine equally long: from a half to twice what is usual.
-        let mixed = (unit.index ^ (unit.index >> 7)).wrapping_mul(0x9E37_79B1) >> 16;
-        let work = WORK_S * (0.5 + 1.5 * f64::from(mixed) / 65536.0) / 1.25;
         body.current = Some((held, self.now));
-        let seconds = work / body.speed;
+        let seconds = work_s(unit) / body.speed;
         self.schedule(seconds, Event::Finish(index, lease));
     }
 
@@ -469,24 +494,45 @@ impl<'a> World<'a> {
 
     fn tell(&mut self, input: Input) {
         self.coordinator.handle(self.now, input);
-        while let Some(effect) = self.coordinator.poll_effect() {
-            match effect {
-                Effect::Record(Record::Unit(unit, record)) => self.store(unit, &record),
-                Effect::Grant(draft) => self.granted(draft),
-                Effect::Withdraw { worker, leases } => self.withdrawn(worker, &leases),
-                Effect::Receipts { receipts, .. } => {
-                    let counted = receipts.iter().any(|(_, receipt)| *receipt == Receipt::Recorded);
-                    let took = core::mem::take(&mut self.tally.reporting);
-                    if counted {
-                        self.tally.count(took);
-                    }
-                }
-                Effect::Dissent { worker, banned, .. } => self.contradicted(worker, banned),
-                Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..))
-                | Effect::Ended(..)
-                | Effect::RunEnded(_) => {}
-                Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),
+        loop {
+            while let Some(effect) = self.coordinator.poll_effect() {
+                self.obey(effect);
             }
+            let Some((run, indexes)) = self.recalls.pop_front() else { return };
+            let place =
+                |index: &u32| Some((*index, self.units[self.place(UnitId { run, index: *index })?].record.clone()));
+            let units = indexes.iter().filter_map(place).collect();
+            let Some(record) = self.runs.get(&run).cloned() else { return };
+            self.coordinator.handle(self.now, Input::Recalled { run: Box::new(record), units });
+        }
+    }
+
+    fn obey(&mut self, effect: Effect) {
+        match effect {
+            Effect::Record(Record::Unit(unit, record)) => self.store(unit, record),
+            Effect::Record(Record::Run(run)) => drop(self.runs.insert(run.spec.id, *run)),
+            Effect::Grant(draft) => self.granted(draft),
+            Effect::Withdraw { worker, leases } => self.withdrawn(worker, &leases),
+            Effect::Receipts { receipts, .. } => {
+                let counted = receipts.iter().any(|(_, receipt)| *receipt == Receipt::Recorded);
+                let took = core::mem::take(&mut self.tally.reporting);
+                if counted {
+                    self.tally.count(took);
+                }
+            }
+            Effect::Dissent { worker, banned, .. } => self.contradicted(worker, banned),
+            Effect::Audit { unit, step } => {
+                self.tally.own_runs += 1;
+                self.auditing += 1;
+                self.schedule(work_s(unit), Event::Audited(unit, step));
+            }
+            Effect::Recall { run, units } => self.recalls.push_back((run, units)),
+            Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
+            Effect::Record(Record::Evidence(..) | Record::Worker(..))
+            | Effect::Changed(_)
+            | Effect::Ended(..)
+            | Effect::RunEnded(_) => {}
+            Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),
         }
     }
 
@@ -496,7 +542,7 @@ impl<'a> World<'a> {
         (unit.index < self.scene.units_per_run()).then_some((run * self.scene.units_per_run() + unit.index) as usize)
     }
 
-    fn store(&mut self, id: UnitId, record: &UnitRecord) {
+    fn store(&mut self, id: UnitId, record: UnitRecord) {
         for (number, replica) in record.replicas.iter().enumerate() {
             if record.replicas[..number].iter().any(|other| other.worker == replica.worker) {
                 self.fail("a worker counts twice on a unit");
@@ -521,6 +567,7 @@ impl<'a> World<'a> {
             Some(End::Undecided | End::Skipped | End::Cancelled) => Stored::Undecided,
         };
         let unit = &mut self.units[place];
+        unit.record = record;
         let before = core::mem::replace(&mut unit.stored, stored);
         self.tally.moved(before == Stored::Open, stored == Stored::Open);
         self.tally.wrong += u64::from(stored == Stored::Wrong);
