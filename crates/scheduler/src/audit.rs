@@ -19,8 +19,10 @@ pub(crate) struct Lottery(pub(crate) [u8; 32]);
 pub(crate) enum Draw {
     /// How many voices a unit takes.
     Voices,
-    /// Whether the next voice, the so-manyth, has to be one with a record.
-    Record(u8),
+    /// Whether the next voice, the so-manyth, may be one without a record.
+    Stranger(u8),
+    /// Whether somebody without a record is tried on a unit that takes no other voice.
+    Trial,
     /// Whether an accepted unit is audited.
     Audit,
 }
@@ -30,7 +32,8 @@ impl Lottery {
     pub(crate) fn draw(&self, what: Draw, unit: UnitId, step: u32, said: &Outcome) -> f64 {
         let (letter, number) = match what {
             Draw::Voices => (b'v', 0),
-            Draw::Record(number) => (b'r', number),
+            Draw::Stranger(number) => (b's', number),
+            Draw::Trial => (b't', 0),
             Draw::Audit => (b'a', 0),
         };
         let content = said.verdict.content().map_or([0; 32], |(digest, _)| digest.0);

@@ -1234,7 +1234,8 @@ impl Scheduler {
             self.late.push(unit);
             self.stirred = true;
         }
-        let place = if open.ask == Ask::Established { Place::Kept } else { Place::Started };
+        let is_fixed = matches!(run.spec.rule, Rule::Fixed(_));
+        let place = if is_fixed || open.ask == Ask::Anybody { Place::Started } else { Place::Kept };
         if open.queued != Some(place) && open.wanted(run.spec.rule) > 0 {
             open.queued = Some(place);
             run.queue.push(unit.index, place);

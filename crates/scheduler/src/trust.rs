@@ -31,8 +31,8 @@
 //! - More hostile voices than `f`, or voices that look independent and are not.
 //! - An identity that is thrown away for one lie before it has lived `L` units: over shorter lives the share is up to
 //!   `f · h^n / u`. No rule with so few replicas can do better; only an audit of everything can.
-//! - Strangers who are nearly all hostile: half of the checks are kept for workers with a record, so a lie is then found about
-//!   half as often as `h` says.
+//! - Strangers who are nearly all hostile: a lie is then found seldomer than `h` says, though never by less than a third, since
+//!   most of the checks are kept for workers with a record.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
 //!   the operator's own machine ([`Level::Audited`]).
 
@@ -87,6 +87,9 @@ pub struct Trust {
     pub established_checks: u32,
     /// The share of a worker's units that somebody else executes as well, however much it has earned; 0 to 1.
     pub checked_min: f64,
+    /// The share of units for which nobody else is needed, and that somebody without a record executes as well, as long as there
+    /// are any who have nothing to do; 0 to 1. It is what it costs that newcomers become useful.
+    pub tried_share: f64,
     /// Units that an identity usually decides before it is given up.
     pub life_units: u32,
     /// The share of accepted units that the operator's own machine executes as well, disputes included; 0 to 1.
@@ -117,6 +120,7 @@ impl Default for Trust {
             hostile: 0.3,
             established_checks: 100,
             checked_min: 0.05,
+            tried_share: 0.1,
             life_units: 10_000,
             audit_share: 0.03,
             audit_burst: 2_000,
@@ -211,10 +215,9 @@ impl Trust {
         if self.has_audits() { self.audit_share * 2.0 / 3.0 } else { 0.0 }
     }
 
-    /// How likely a voice after the anchor is the anchor's accomplice: half of them have a record, and of the others twice as
-    /// many are hostile.
+    /// How likely a voice after the anchor is the anchor's accomplice, if of those without a record twice as many are hostile.
     fn accomplice(&self) -> f64 {
-        (1.5 * self.hostile).min(0.95)
+        ((1.0 + STRANGERS) * self.hostile).min(0.95)
     }
 
     /// How many independent voices have to say the same after the anchor, by its `credit` and a `draw` of 0 to 1.
@@ -243,6 +246,10 @@ impl Trust {
         (wrong.ln() / hostile.ln()).ceil().clamp(2.0, f64::from(VOICES_MAX)) as u8
     }
 }
+
+/// The share of the voices after an anchor that may be without a record: where these are all hostile, most lies are found
+/// none the less.
+pub(crate) const STRANGERS: f64 = 0.3;
 
 /// More than any target asks for.
 pub(crate) const VOICES_MAX: u8 = 24;

@@ -3,7 +3,7 @@
 use manyhands_model::Outcome;
 
 use crate::audit::Draw;
-use crate::trust::{Level, Standing, Trust, VOICES_MAX};
+use crate::trust::{Level, STRANGERS, Standing, Trust, VOICES_MAX};
 
 /// One replica, in the order in which they were reported.
 #[derive(Clone, Copy, Debug)]
@@ -17,10 +17,10 @@ pub(crate) struct Voice<'a> {
 /// Who should execute it next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ask {
-    /// Nobody, or nobody knows yet.
-    #[default]
+    /// Nobody.
     Nobody,
-    /// Somebody with a record.
+    /// Somebody with a record, as whoever begins a unit.
+    #[default]
     Established,
     /// Anybody.
     Anybody,
@@ -55,6 +55,8 @@ pub(crate) struct Court<'a> {
     pub(crate) may_audit: bool,
     /// Whether too few workers with a record are there to lean on.
     pub(crate) is_thin: bool,
+    /// Whether workers without a record have nothing to do.
+    pub(crate) has_strangers: bool,
 }
 
 impl Court<'_> {
@@ -63,7 +65,7 @@ impl Court<'_> {
         if let Some(by) = voices.iter().position(|voice| voice.standing == Standing::Trusted) {
             return Finding::Accepted { by, vouched: false };
         }
-        let Some(first) = voices.first() else { return Finding::Wanted(self.opening()) };
+        let Some(first) = voices.first() else { return Finding::Wanted(Ask::default()) };
         if self.level == Level::Audited && self.can_audit {
             return Finding::Audit;
         }
@@ -99,20 +101,23 @@ impl Court<'_> {
             self.trust.voices_after(self.level, self.wrong, anchor.credit, draw(Draw::Voices, anchor.outcome))
         };
         let is_certain = agreed || established(anchor.outcome) > contradictions;
-        if is_certain && after >= usize::from(needed) + contradictions + doubts {
+        if is_certain && after >= usize::from(needed).max(doubts) + contradictions {
+            let is_tried = self.level == Level::Adaptive
+                && after == 0
+                && self.has_strangers
+                && draw(Draw::Trial, anchor.outcome) < self.trust.tried_share;
+            if is_tried {
+                return Finding::Wanted(Ask::Anybody);
+            }
             return Finding::Accepted { by, vouched: true };
         }
         if self.is_thin && self.can_audit {
             return Finding::Audit;
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
-        let with_record = !agreed || self.level == Level::Audited || draw(Draw::Record(number), anchor.outcome) < 0.5;
+        let with_record =
+            !agreed || self.level == Level::Audited || draw(Draw::Stranger(number), anchor.outcome) >= STRANGERS;
         Finding::Wanted(if with_record && !self.is_thin { Ask::Established } else { Ask::Anybody })
-    }
-
-    /// Who begins.
-    fn opening(&self) -> Ask {
-        if self.is_thin && !self.can_audit { Ask::Anybody } else { Ask::Established }
     }
 
     /// Nobody with a record has said anything.

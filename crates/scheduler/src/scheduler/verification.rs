@@ -138,6 +138,7 @@ impl Scheduler {
             can_audit: trust.has_audits() && !open.unauditable,
             may_audit: self.audits.is_affordable(trust),
             is_thin: self.is_thin(),
+            has_strangers: !self.hungry.strangers.is_empty(),
         };
         let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
         let step = open.step;

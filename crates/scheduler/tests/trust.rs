@@ -1,0 +1,340 @@
+//! Words that have to be earned, against those who mean harm: small worlds, each from a seed. `tests/sim` has the large ones.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use bytes::Bytes;
+use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, Verdict, WorkerId};
+use manyhands_protocol::{Lease, Report, Task, Ticket};
+use manyhands_scheduler::{
+    Counts, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord, RunSpec, RunStatus,
+    Scheduler, Trust, UnitRecord,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+/// What a hostile worker does. All of them share one wrong answer for each unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Adversary {
+    /// Nobody is hostile.
+    None,
+    /// It lies with this probability, alone or together, once it has been right so often.
+    Liar { chance: f64, after: u32, together: bool },
+    /// It lies together with all others, if whoever was asked before it lied as well; and begins with this probability.
+    Aware { begins: f64, after: u32 },
+    /// It never answers.
+    Silent,
+}
+
+struct Body {
+    id: WorkerId,
+    hostile: bool,
+    speed: f64,
+    right: u32,
+}
+
+struct World {
+    scheduler: Scheduler,
+    random: ChaCha8Rng,
+    adversary: Adversary,
+    now: u64,
+    bodies: Vec<Body>,
+    body_of: BTreeMap<WorkerId, usize>,
+    identities: u64,
+    /// When, what: a body, and what it holds.
+    due: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    held: BTreeMap<u64, LeaseDraft>,
+    next: u64,
+    units: BTreeMap<u32, UnitRecord>,
+    record: RunRecord,
+    lied_on: BTreeSet<u32>,
+    replicas: u64,
+    audits: u64,
+    first_wrong: u64,
+    bans: u64,
+}
+
+fn truth(unit: u32) -> Outcome {
+    Outcome {
+        verdict: Verdict::Ok { output: Digest([(unit % 251) as u8; 32]), output_bytes: 4 },
+        fuel: Fuel(u64::from(unit)),
+    }
+}
+
+fn lie(unit: u32, nonce: u64) -> Outcome {
+    Outcome { fuel: Fuel(u64::from(unit) + 1 + nonce), ..truth(unit) }
+}
+
+const RUN: RunId = RunId([1; 16]);
+
+impl World {
+    fn new(seed: u64, workers: usize, units: u32, rule: Rule, hostile: f64, adversary: Adversary) -> Self {
+        let policy = Policy { trust: Trust { hostile: hostile.max(0.1), ..Trust::default() }, ..Policy::default() };
+        let spec = RunSpec {
+            id: RUN,
+            owner: "ann".into(),
+            job: "job".parse().unwrap(),
+            version: "1.0.0".parse().unwrap(),
+            serial: 1,
+            module: Digest::of(b"module"),
+            wall_ms: 60_000,
+            rule,
+            priority: 0,
+            reduce: false,
+            inputs: units,
+            submitted_at: Timestamp(0),
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let bodies = (0..workers).map(|index| Body {
+            id: WorkerId([0; 32]),
+            hostile: (index as f64) < hostile * workers as f64 && adversary != Adversary::None,
+            speed: 0.5 + f64::from(random.next_u32() % 1_000) / 500.0,
+            right: 0,
+        });
+        let bodies: Vec<Body> = bodies.collect();
+        let mut world = Self {
+            scheduler: Scheduler::new(policy, [seed as u8; 32]),
+            random,
+            adversary,
+            now: 0,
+            bodies,
+            body_of: BTreeMap::new(),
+            identities: 0,
+            due: BinaryHeap::new(),
+            held: BTreeMap::new(),
+            next: 0,
+            units: BTreeMap::new(),
+            record: RunRecord {
+                spec: spec.clone(),
+                status: RunStatus::Active,
+                counts: Counts::default(),
+                dissents: 0,
+                finished_at: None,
+            },
+            lied_on: BTreeSet::new(),
+            replicas: 0,
+            audits: 0,
+            first_wrong: 0,
+            bans: 0,
+        };
+        world.tell(Input::Submitted(spec));
+        for body in 0..workers {
+            world.join(body);
+        }
+        world
+    }
+
+    fn chance(&mut self, share: f64) -> bool {
+        f64::from(self.random.next_u32()) < share * f64::from(u32::MAX)
+    }
+
+    /// A body comes with a new identity.
+    fn join(&mut self, body: usize) {
+        self.identities += 1;
+        let id = WorkerId(Digest::of(&self.identities.to_le_bytes()).0);
+        self.body_of.remove(&self.bodies[body].id);
+        self.bodies[body].id = id;
+        self.bodies[body].right = 0;
+        self.body_of.insert(id, body);
+        self.tell(Input::Connected { worker: id, origin: Groups::default() });
+        self.tell(Input::Wants { worker: id, count: 1 });
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.scheduler.handle(Timestamp(self.now), input);
+        let mut banned = Vec::new();
+        while let Some(effect) = self.scheduler.poll_effect() {
+            match effect {
+                Effect::Record(Record::Unit(id, record)) => drop(self.units.insert(id.index, record)),
+                Effect::Record(Record::Run(record)) => self.record = *record,
+                Effect::Grant(draft) => self.granted(draft),
+                Effect::Audit { unit, step } => {
+                    self.audits += 1;
+                    let outcome = Some(truth(unit.index));
+                    self.scheduler.handle(Timestamp(self.now), Input::Audited { unit, step, outcome });
+                }
+                Effect::Recall { units, .. } => {
+                    let record = |index: u32| Some((index, self.units.get(&index)?.clone()));
+                    let units = units.into_iter().filter_map(record).collect();
+                    let input = Input::Recalled { run: Box::new(self.record.clone()), units };
+                    self.scheduler.handle(Timestamp(self.now), input);
+                }
+                Effect::Ended(unit, end) => {
+                    assert_eq!(end, End::Done, "{unit}");
+                    let accepted = self.units[&unit.index].accepted.as_ref();
+                    self.first_wrong += u64::from(accepted != Some(&truth(unit.index)));
+                }
+                Effect::Dissent { worker, banned: true, .. } => {
+                    self.bans += 1;
+                    banned.push(worker);
+                }
+                Effect::Withdraw { worker, leases } => {
+                    self.held.retain(|_, held| held.worker != worker || !leases.contains(&held.id));
+                    if let Some(body) = self.body_of.get(&worker).copied() {
+                        // It is free again.
+                        self.due.push(Reverse((self.now + 1, u64::MAX, body)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for worker in banned {
+            if let Some(body) = self.body_of.get(&worker).copied() {
+                self.held.retain(|_, held| held.worker != worker);
+                self.tell(Input::Disconnected { worker });
+                self.join(body);
+            }
+        }
+    }
+
+    fn granted(&mut self, draft: LeaseDraft) {
+        self.replicas += 1;
+        let body = self.body_of[&draft.worker];
+        if self.bodies[body].hostile && self.adversary == Adversary::Silent {
+            return;
+        }
+        let jitter = f64::from(self.random.next_u32() % 1_000) / 1_000.0;
+        let took = (1_000.0 * self.bodies[body].speed * (0.5 + jitter)) as u64;
+        self.next += 1;
+        self.held.insert(self.next, draft);
+        self.due.push(Reverse((self.now + took, self.next, body)));
+    }
+
+    fn say(&mut self, body: usize, unit: u32) -> Outcome {
+        let Body { hostile, right, .. } = self.bodies[body];
+        let lies = hostile
+            && match self.adversary {
+                Adversary::None | Adversary::Silent => false,
+                Adversary::Liar { chance, after, .. } => right >= after && self.chance(chance),
+                Adversary::Aware { begins, after } => {
+                    let said: Vec<_> = self
+                        .units
+                        .get(&unit)
+                        .map(|unit| unit.replicas.clone())
+                        .unwrap_or_default()
+                        .into_iter()
+                        .collect();
+                    let accomplice =
+                        |worker: &WorkerId| self.body_of.get(worker).is_some_and(|body| self.bodies[*body].hostile);
+                    if said.iter().any(|replica| !accomplice(&replica.worker)) {
+                        false
+                    } else if said.is_empty() {
+                        right >= after && self.chance(begins)
+                    } else {
+                        said.iter().all(|replica| replica.outcome != truth(unit))
+                    }
+                }
+            };
+        self.bodies[body].right += 1;
+        if !lies {
+            return truth(unit);
+        }
+        self.lied_on.insert(unit);
+        let alone = matches!(self.adversary, Adversary::Liar { together: false, .. });
+        lie(unit, if alone { self.random.next_u64() >> 8 } else { 0 })
+    }
+
+    fn run(&mut self) {
+        let mut steps = 0_u64;
+        while self.record.status == RunStatus::Active {
+            steps += 1;
+            assert!(steps < 100_000_000, "it does not end");
+            let wake = self.scheduler.wake_at().map(|at| at.0);
+            let Some(Reverse((at, number, body))) = self.due.peek().copied() else {
+                let Some(wake) = wake else {
+                    let stuck: Vec<_> = self.scheduler.why_all(Timestamp(self.now), RUN).take(3).collect();
+                    let workers = self
+                        .scheduler
+                        .workers()
+                        .filter(|it| it.connected)
+                        .map(|it| (it.standing, it.record, it.leases));
+                    panic!(
+                        "units are stuck: {stuck:?}, audits {:?}, {:?}",
+                        self.scheduler.audits(),
+                        workers.collect::<Vec<_>>()
+                    );
+                };
+                self.now = wake.max(self.now);
+                self.tell(Input::TimePassed);
+                continue;
+            };
+            if wake.is_some_and(|wake| wake < at) {
+                self.now = wake.unwrap_or_default().max(self.now);
+                self.tell(Input::TimePassed);
+                continue;
+            }
+            self.due.pop();
+            self.now = self.now.max(at);
+            if let Some(draft) = self.held.remove(&number) {
+                let outcome = self.say(body, draft.unit.index);
+                let LeaseDraft { id, unit, step, entry, seed, worker, .. } = draft;
+                let task = Task { index: unit.index, step, entry, input: Digest::of(b""), seed };
+                let reports = vec![Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome }];
+                let (run, module) = (RUN, Digest::of(b"module"));
+                self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
+            }
+            let worker = self.bodies[body].id;
+            if !self.held.values().any(|held| held.worker == worker) {
+                self.tell(Input::Wants { worker, count: 1 });
+            }
+        }
+    }
+
+    fn wrong(&self) -> u64 {
+        self.units.iter().filter(|(index, unit)| unit.accepted != Some(truth(**index))).count() as u64
+    }
+
+    fn line(&self) -> String {
+        let units = f64::from(self.record.spec.inputs);
+        format!(
+            "{:?}: wrong {:.1e} (first {:.1e}), replicas {:.3} of which audits {:.3}, bans {}, time {} s",
+            self.adversary,
+            self.wrong() as f64 / units,
+            self.first_wrong as f64 / units,
+            (self.replicas + self.audits) as f64 / units,
+            self.audits as f64 / units,
+            self.bans,
+            self.now / 1_000
+        )
+    }
+}
+
+const SUITE: [Adversary; 12] = [
+    Adversary::None,
+    Adversary::Liar { chance: 1.0, after: 0, together: false },
+    Adversary::Liar { chance: 1.0, after: 0, together: true },
+    Adversary::Liar { chance: 0.1, after: 0, together: true },
+    Adversary::Liar { chance: 0.01, after: 0, together: true },
+    Adversary::Liar { chance: 1.0, after: 10, together: true },
+    Adversary::Liar { chance: 1.0, after: 100, together: true },
+    Adversary::Liar { chance: 0.01, after: 150, together: true },
+    Adversary::Liar { chance: 0.003, after: 150, together: false },
+    Adversary::Aware { begins: 0.0, after: 200 },
+    Adversary::Aware { begins: 0.01, after: 200 },
+    Adversary::Aware { begins: 1.0, after: 400 },
+];
+
+/// The cells of the table, for tuning: `MANYHANDS_TRUST=400,300000 cargo test --release … -- --nocapture the_table`.
+#[test]
+fn the_table() {
+    let size = std::env::var("MANYHANDS_TRUST").unwrap_or_else(|_| "60,6000".into());
+    let (workers, units) = size.split_once(',').unwrap();
+    let (workers, units) = (workers.parse().unwrap(), units.parse().unwrap());
+    for (hostile, level, wrong_ppb) in [
+        (0.1, Level::Adaptive, 400_000),
+        (0.1, Level::Full, 10_000),
+        (0.3, Level::Adaptive, 1_000_000),
+        (0.3, Level::Full, 10_000),
+        (0.3, Level::Full, 1_000),
+    ] {
+        println!("— {hostile} {level:?} {:e}", f64::from(wrong_ppb) * 1e-9);
+        for adversary in SUITE {
+            if std::env::var("ONLY").is_ok_and(|only| !format!("{hostile} {level:?} {adversary:?}").contains(&only)) {
+                continue;
+            }
+            let mut world = World::new(1, workers, units, Rule::Earned { level, wrong_ppb }, hostile, adversary);
+            world.run();
+            println!("  {}", world.line());
+        }
+    }
+}
