@@ -36,9 +36,9 @@ pub(crate) struct Options {
     /// How many of a hundred computers are visitors' browsers
     #[arg(long, default_value_t = 0)]
     visitors: u32,
-    /// How many of a hundred workers the coordinator takes for hostile
-    #[arg(long, default_value_t = 30)]
-    assumed: u32,
+    /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
+    #[arg(long)]
+    assumed: Option<u32>,
 }
 
 /// Prints the tables, and writes `target/sim/report.json` and `target/sim/plot.png`.
@@ -56,6 +56,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     ] {
         sim.args([name, &number.to_string()]);
     }
+    options.assumed.iter().for_each(|assumed| drop(sim.args(["--assumed", &assumed.to_string()])));
     options.adversary.iter().for_each(|adversary| drop(sim.args(["--adversary", adversary])));
     options.hostile.iter().for_each(|hostile| drop(sim.args(["--hostile", &hostile.to_string()])));
     options.rule.iter().for_each(|rule| drop(sim.args(["--rule", rule])));

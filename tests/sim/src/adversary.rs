@@ -172,7 +172,8 @@ pub const ALL: &[Adversary] = &[
     Adversary::Hunter { honest: 10 },
     Adversary::Hunter { honest: 100 },
     Adversary::Runaway { honest: 10, lies: 3 },
-    Adversary::Runaway { honest: 100, lies: 10 },
+    Adversary::Runaway { honest: 110, lies: 1 },
+    Adversary::Runaway { honest: 110, lies: 5 },
     Adversary::Mute,
     Adversary::Late,
 ];
@@ -318,9 +319,8 @@ struct Hunter {
 impl Strategy for Hunter {
     fn act(&mut self, view: View<'_>) -> Act {
         let View { unit, gang, .. } = view;
-        let looks_checked = !gang.known(unit).fresh;
-        let honest = view.agreed < self.honest || looks_checked;
-        Act::Tell(gang.say(unit, if honest { Answer::Truth } else { Answer::Shared }))
+        let lies = view.agreed >= self.honest && gang.known(unit).fresh;
+        Act::Tell(gang.say(unit, if lies { Answer::Shared } else { Answer::Truth }))
     }
 }
 
@@ -333,12 +333,17 @@ struct Runaway {
 
 impl Strategy for Runaway {
     fn act(&mut self, view: View<'_>) -> Act {
+        let View { unit, gang, .. } = view;
         if view.agreed < self.honest {
-            return Act::Tell(Answer::Truth);
+            return Act::Tell(gang.say(unit, Answer::Truth));
         }
-        let Some(lies) = self.lies.checked_sub(1) else { return Act::Vanish };
-        self.lies = lies;
-        Act::Tell(view.gang.say(view.unit, Answer::Shared))
+        let known = *gang.known(unit);
+        if known.fresh && known.said.is_none() {
+            let Some(lies) = self.lies.checked_sub(1) else { return Act::Vanish };
+            self.lies = lies;
+            return Act::Tell(gang.say(unit, Answer::Shared));
+        }
+        Act::Tell(gang.say(unit, Answer::Truth))
     }
 }
 

@@ -36,9 +36,9 @@ struct Options {
     /// How many of a hundred computers are visitors' browsers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     visitors: u32,
-    /// How many of a hundred workers the coordinator takes for hostile
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=99))]
-    assumed: u32,
+    /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99))]
+    assumed: Option<u32>,
     /// Where the figures go
     #[arg(long, default_value = "target/sim/report.json")]
     report: PathBuf,
@@ -54,7 +54,8 @@ impl Options {
             let adversaries = if hostile_percent == 0 { &[Adversary::None] } else { adversaries };
             let rules = if self.rule.is_empty() { Rule::of_tables(hostile_percent) } else { self.rule.clone() };
             for &adversary in adversaries {
-                let &Self { seed, workers, units, visitors: visitors_percent, assumed: assumed_percent, .. } = self;
+                let &Self { seed, workers, units, visitors: visitors_percent, .. } = self;
+                let assumed_percent = self.assumed.unwrap_or(hostile_percent.clamp(10, 99));
                 let scene = |&rule| Scene {
                     seed,
                     workers,
@@ -94,9 +95,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
     }
     std::fs::write(&options.report, serde_json::to_string_pretty(&report)? + "\n")
         .with_context(|| format!("{} cannot be written", options.report.display()))?;
-    let broken: Vec<String> = played.iter().flat_map(|(scene, figures)| scene.broken(figures)).collect();
+    let broken = table::broken(&played);
     broken.iter().for_each(|line| eprintln!("{line}"));
-    if broken.is_empty() { Ok(()) } else { bail!("{} promises are broken", broken.len()) }
+    if broken.is_empty() { Ok(()) } else { bail!("{} promises are broken, each shown where it is worst", broken.len()) }
 }
 
 /// Plays all scenes, as many at a time as there are cores.

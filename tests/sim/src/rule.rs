@@ -9,7 +9,6 @@ use manyhands_scheduler::{self as scheduler, Effect, Input, Level, Policy, Quoru
 use serde::{Serialize, Serializer};
 
 use crate::baseline::{Baseline, Kind};
-use crate::figures::Figures;
 use crate::scene::Scene;
 
 /// What drives the workers of a world: the production scheduler, or somebody else's rule behind the same three verbs.
@@ -47,7 +46,10 @@ impl Coordinator for Scheduler {
         }
         let mut workers: BTreeMap<String, u32> = BTreeMap::new();
         for worker in self.workers() {
-            let state = format!("{:?}, connected {}, leases {}, banned {}, lapses {}", worker.standing, worker.connected, worker.leases, worker.record.banned, worker.record.lapses);
+            let state = format!(
+                "{:?}, connected {}, leases {}, banned {}, lapses {}",
+                worker.standing, worker.connected, worker.leases, worker.record.banned, worker.record.lapses
+            );
             *workers.entry(state).or_default() += 1;
         }
         format!("units: {reasons:#?}\nworkers: {workers:#?}\naudits under way, and in line: {:?}", self.audits())
@@ -114,24 +116,8 @@ impl Rule {
             _ => return None,
         };
         let Self::Earned(_, wrong_ppb) = self else { return None };
-        let wrong_share_max = if hostile_percent == 0 { 0.0 } else { f64::from(wrong_ppb) * 1e-9 };
+        let wrong_share_max = if hostile_percent == 0 { 0.0 } else { f64::from(wrong_ppb) / 1e9 };
         Some(Promise { wrong_share_max, replicas_max })
-    }
-
-    /// What the figures break of what it promises.
-    pub(crate) fn broken(self, hostile_percent: u32, figures: &Figures) -> Vec<String> {
-        let Some(Promise { wrong_share_max, replicas_max }) = self.promise(hostile_percent) else { return Vec::new() };
-        let mut broken = Vec::new();
-        if figures.wrong_share() > wrong_share_max {
-            broken.push(format!(
-                "{:.1e} of the answers are wrong instead of {wrong_share_max:.1e}",
-                figures.wrong_share()
-            ));
-        }
-        if figures.replicas > replicas_max {
-            broken.push(format!("{:.2} replicas a unit instead of {replicas_max:.2}", figures.replicas));
-        }
-        broken
     }
 
     /// Whether it is the production scheduler's.
@@ -164,7 +150,7 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let earned = |level, wrong_ppb: u32| format!("{level}:{:e}", f64::from(wrong_ppb) * 1e-9);
+        let earned = |level, wrong_ppb: u32| format!("{level}:{:e}", f64::from(wrong_ppb) / 1e9);
         f.pad(&match *self {
             Self::QuorumOfTwo => "2-of-2+".to_owned(),
             Self::TwoOfThree => "2-of-3".to_owned(),

@@ -41,12 +41,6 @@ impl Scene {
     pub fn play(&self, progress: &dyn Fn(u64)) -> Figures {
         World::new(self).run(progress)
     }
-
-    /// What the figures break of what the rule promises, each with the command that shows it again.
-    pub fn broken(&self, figures: &Figures) -> Vec<String> {
-        let broken = self.rule.broken(self.hostile_percent, figures);
-        broken.into_iter().map(|what| format!("{what}: `{self}`")).collect()
-    }
 }
 
 impl fmt::Display for Scene {

@@ -106,6 +106,28 @@ pub(crate) fn ours(played: &Played) -> Vec<String> {
     lines
 }
 
+/// Promises that are broken, each with the command that shows the worst case again.
+pub(crate) fn broken(played: &Played) -> Vec<String> {
+    let mut lines = Vec::new();
+    for rule in rules(played) {
+        for hostile in shares(played) {
+            let Some(promise) = rule.promise(hostile) else { continue };
+            let mut worst = |of: fn(&Figures) -> f64, most: f64, what: &str| {
+                let here = played.iter().filter(|(scene, _)| scene.rule == rule && scene.hostile_percent == hostile);
+                let Some((scene, figures)) = here.max_by(|one, other| of(&one.1).total_cmp(&of(&other.1))) else {
+                    return;
+                };
+                if of(figures) > most {
+                    lines.push(format!("{what}: {:.3e} instead of {most:.3e}\n  {scene}", of(figures)));
+                }
+            };
+            worst(Figures::wrong_share, promise.wrong_share_max, "wrong answers");
+            worst(|figures| figures.replicas_later, promise.replicas_max, "replicas a unit");
+        }
+    }
+    lines
+}
+
 /// A scene with its figures.
 pub(crate) fn json(scene: &Scene, figures: &Figures) -> Value {
     json!({
