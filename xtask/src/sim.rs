@@ -23,7 +23,7 @@ pub(crate) struct Options {
     adversary: Vec<String>,
     /// How many of a hundred workers do
     #[arg(long)]
-    hostile: Vec<u32>,
+    hostile: Vec<String>,
     /// When an outcome counts: 2-of-2+, boinc, sarmenta, fixed, adaptive:1e-4, full:1e-5, …
     #[arg(long)]
     rule: Vec<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     visitors: u32,
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
     #[arg(long)]
-    assumed: Option<u32>,
+    assumed: Vec<String>,
 }
 
 /// Prints the tables, and writes `target/sim/report.json` and `target/sim/plot.png`.
@@ -48,18 +48,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let report = folder.join("report.json");
     let mut sim = command(workspace().join("target/proof/manyhands-sim"));
     sim.arg("--report").arg(&report).args(["--seed", &options.seed.to_string()]);
-    for (name, number) in [
-        ("--workers", options.workers),
-        ("--units", options.units),
-        ("--visitors", options.visitors),
-        ("--assumed", options.assumed),
-    ] {
+    for (name, number) in [("--workers", options.workers), ("--units", options.units), ("--visitors", options.visitors)]
+    {
         sim.args([name, &number.to_string()]);
     }
-    options.assumed.iter().for_each(|assumed| drop(sim.args(["--assumed", &assumed.to_string()])));
-    options.adversary.iter().for_each(|adversary| drop(sim.args(["--adversary", adversary])));
-    options.hostile.iter().for_each(|hostile| drop(sim.args(["--hostile", &hostile.to_string()])));
-    options.rule.iter().for_each(|rule| drop(sim.args(["--rule", rule])));
+    let Options { adversary, hostile, rule, assumed, .. } = options;
+    let named = [("--adversary", adversary), ("--hostile", hostile), ("--rule", rule), ("--assumed", assumed)];
+    for (name, value) in named.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
+        sim.args([name, value.as_str()]);
+    }
+    // One of before says nothing about this.
+    drop(std::fs::remove_file(&report));
     let kept = succeed(&mut sim).await;
     // Also where a promise is broken: then it is wanted most.
     if report.exists() {

@@ -389,7 +389,11 @@ impl Coordinator for Baseline {
                     .collect();
                 self.effects.push_back(Effect::Receipts { worker, receipts });
             }
-            Input::GaveBack { leases, .. } => leases.into_iter().for_each(|lease| drop(self.release(lease))),
+            Input::GaveBack { leases, .. } => {
+                for lease in leases {
+                    self.release(lease);
+                }
+            }
             Input::TimePassed
             | Input::Cancel(_)
             | Input::Retry(_)

@@ -97,7 +97,7 @@ impl Rule {
     pub fn of_tables(hostile_percent: u32) -> Vec<Self> {
         let ours: &[Self] = match hostile_percent {
             0 => &[ADAPTIVE_1E3, ADAPTIVE_4E4, ADAPTIVE_1E4, FULL_1E5, FULL_1E6],
-            ..=19 => &[ADAPTIVE_4E4, FULL_1E5],
+            1..=19 => &[ADAPTIVE_4E4, FULL_1E5],
             _ => &[ADAPTIVE_1E3, ADAPTIVE_1E4, FULL_1E5, FULL_1E6],
         };
         [OTHERS, ours].concat()

@@ -51,7 +51,7 @@ pub(crate) fn compare(played: &Played) -> Vec<String> {
                 let text = |(_, figures): &&(Scene, Figures)| {
                     format!("{} @ {:.2}", share(figures.wrong_share()), figures.replicas)
                 };
-                lines.push(row(&adversary.to_string(), &|rule| of(rule).map(|it| text(it)).unwrap_or_default()));
+                lines.push(row(&adversary.to_string(), &|rule| of(rule).map(text).unwrap_or_default()));
             }
             if adversaries.len() > 1 {
                 let worst = |rule| {
@@ -73,10 +73,13 @@ pub(crate) fn ours(played: &Played) -> Vec<String> {
     for rule in rules(played).into_iter().filter(|rule| rule.is_ours()) {
         let of_rule: Vec<_> = played.iter().filter(|(scene, _)| scene.rule == rule).collect();
         let honest = of_rule.iter().find(|(scene, _)| scene.hostile_percent == 0).map(|(_, figures)| figures);
-        lines.push(format!(
-            "\n{:19}  wrong  at most   once repl. later  own  p50×  p99×  ids/w  rate  time banned",
-            rule.to_string()
-        ));
+        lines.push(String::new());
+        let rate = honest.map(|honest| format!(", {:.1} answers a second where nobody cheats", honest.throughput));
+        lines.push(format!("{rule}{}", rate.unwrap_or_default()));
+        lines.push(
+            "                      wrong  at most   once repl. later  own  p50×  p99×  ids/w  rate  time banned"
+                .to_owned(),
+        );
         for (scene, figures) in &of_rule {
             let times = |of: fn(&Figures) -> f64| {
                 honest.map_or_else(
@@ -88,7 +91,7 @@ pub(crate) fn ours(played: &Played) -> Vec<String> {
             let identities =
                 figures.identities_per_wrong().map_or_else(|| "-".to_owned(), |count| format!("{count:.1}"));
             lines.push(format!(
-                "{name:18} {:>7} {:>8} {:>6} {:>5.2} {:>5.2} {:>4.2} {:>5} {:>5} {identities:>6} {:>5} {:>5.2} {:>6}",
+                "{name:19} {:>7} {:>8} {:>6} {:>5.2} {:>5.2} {:>4.2} {:>5} {:>5} {identities:>6} {:>5} {:>5.2} {:>6}",
                 share(figures.wrong_share()),
                 share(figures.wrong_share_at_most()),
                 figures.wrong_once,
