@@ -17,7 +17,7 @@ use crate::reason::Reason;
 use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::shares::{Offers, Share, Shares};
-use crate::trust::{Consequence, Rule, Standing, Trust};
+use crate::trust::{Consequence, Judge, Newcomers, Rule, Standing, Trust};
 use crate::unit::{Counts, End, Open, State, Tally};
 use crate::usual::Usual;
 use crate::weigh::Ask;
@@ -387,8 +387,8 @@ impl Worker {
 /// What settling a unit showed.
 struct Settled {
     dissenters: Vec<WorkerId>,
-    /// Whether the operator's machine says so.
-    is_proven: bool,
+    /// Who says that they are wrong.
+    judge: Judge,
     /// Whether somebody has been told something else before.
     is_changed: bool,
 }
@@ -512,6 +512,7 @@ pub struct Scheduler {
     core: BTreeSet<WorkerId>,
     /// Connected workers without one that are tried on their own while there are few with one.
     candidates: BTreeSet<WorkerId>,
+    newcomers: Newcomers,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
     /// Leases that ran out so far.
@@ -548,6 +549,7 @@ impl Scheduler {
             recalls: BTreeMap::new(),
             core: BTreeSet::new(),
             candidates: BTreeSet::new(),
+            newcomers: Newcomers::default(),
             stirred: false,
             expired: 0,
             spares: 0,
@@ -981,7 +983,7 @@ impl Scheduler {
 
     fn dissenters(&mut self, now: Timestamp, unit: UnitId, settled: Settled) {
         for worker in settled.dissenters {
-            self.dissent(now, worker, unit, settled.is_proven);
+            self.dissent(now, worker, unit, settled.judge);
         }
     }
 
@@ -1014,7 +1016,13 @@ impl Scheduler {
             end.is_some_and(|end| end != End::Cancelled) && open.recalled.is_some() && open.recalled != accepted;
 
         let record = UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record() };
-        let is_proven = self.is_proven(&record);
+        let judge = if !is_earned {
+            Judge::Quorum
+        } else if self.is_proven(&record) {
+            Judge::Operator
+        } else {
+            Judge::Peers
+        };
         self.credit(&record);
         let workers: Vec<WorkerId> = open.reports.iter().map(|replica| replica.worker).collect();
         self.effects.push_back(Effect::Record(Record::Unit(unit, record.clone())));
@@ -1036,7 +1044,7 @@ impl Scheduler {
         if is_earned && accepted.is_some() {
             self.accepted(unit, record);
         }
-        Some(Settled { dissenters, is_proven, is_changed })
+        Some(Settled { dissenters, judge, is_changed })
     }
 
     fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
@@ -1056,10 +1064,10 @@ impl Scheduler {
     }
 
     /// A worker's signature stands under a wrong answer.
-    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId, proven: bool) {
+    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId, judge: Judge) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let was_banned = worker.record.banned;
-        let consequence = worker.record.erred(proven, &self.policy.trust);
+        let consequence = worker.record.erred(judge, &self.policy.trust);
         worker.quota /= 2;
         let banned = worker.record.banned;
         if consequence != Consequence::Doubt {
@@ -1115,6 +1123,9 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.record.lost += 1;
             worker.record.lapses = worker.record.lapses.saturating_add(1);
+            if worker.standing(&self.policy.trust) == Standing::Stranger {
+                self.newcomers.note(false);
+            }
             worker.quota /= 2;
             self.hungry.rank(id, worker);
         }

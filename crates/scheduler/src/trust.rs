@@ -120,8 +120,8 @@ impl Default for Trust {
             hostile: 0.3,
             established_checks: 100,
             checked_min: 0.05,
-            tried_share: 0.1,
-            life_units: 10_000,
+            tried_share: 0.2,
+            life_units: 12_000,
             audit_share: 0.03,
             audit_burst: 2_000,
             audits_in_flight_max: 16,
@@ -146,6 +146,49 @@ pub enum Standing {
     /// It is the operator's own.
     Trusted,
 }
+
+/// What those without a record are worth at present.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomers {
+    /// The share of what they were asked that came to good, the latest most.
+    good: f64,
+}
+
+impl Default for Newcomers {
+    fn default() -> Self {
+        Self { good: 1.0 }
+    }
+}
+
+impl Newcomers {
+    pub(crate) fn note(&mut self, good: bool) {
+        self.good += (f64::from(u8::from(good)) - self.good) / 256.0;
+    }
+
+    /// The share of units that take nobody else on which one of them is tried. Where most of them only cost, few are.
+    pub(crate) fn tried(self, trust: &Trust) -> f64 {
+        trust.tried_share * self.good.powi(4)
+    }
+
+    /// The share of the voices after an anchor that may be theirs.
+    pub(crate) fn heard(self) -> f64 {
+        STRANGERS * self.good.max(0.1)
+    }
+}
+
+/// Who says that an outcome is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// As many workers as a fixed rule asks for.
+    Quorum,
+    /// Workers with a record.
+    Peers,
+    /// The operator's own machine.
+    Operator,
+}
+
+/// Contradictions that nobody proved after which a worker that brings nothing else gets no more work.
+const DOUBTS_MAX: u8 = 4;
 
 /// What follows from a wrong outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,25 +224,28 @@ impl WorkerRecord {
         }
     }
 
-    /// Its signature stands under a wrong outcome; `proven` if the operator's machine says so, and not other workers. All
-    /// that leads to a ban stands here: so many unforgiven faults, or a proven one from somebody who has hardly done anything else.
-    pub(crate) const fn erred(&mut self, proven: bool, trust: &Trust) -> Consequence {
+    /// Its signature stands under a wrong outcome. All that leads to a ban stands here: so many unforgiven faults that the
+    /// operator's machine proved or that a fixed quorum counted, or a proven one of somebody who has hardly done anything else. What
+    /// only other workers say never bans where words have to be earned, or those who are many could ban whom they like.
+    pub(crate) fn erred(&mut self, says: Judge, trust: &Trust) -> Consequence {
         self.dissents += 1;
-        self.faults += 1;
         let hardly_known = self.checks < trust.established_checks / 10;
-        if self.banned || self.faults >= trust.faults_max || (proven && hardly_known) {
-            self.banned = true;
+        if says == Judge::Peers {
+            self.checks /= 2;
+            self.lapses = self.lapses.saturating_add(trust.lapses_max.div_ceil(DOUBTS_MAX));
+            return Consequence::Doubt;
         }
-        if proven || self.banned {
-            self.checks = 0;
-            self.decided = 0;
+        self.faults += 1;
+        self.banned |= self.faults >= trust.faults_max || (says == Judge::Operator && hardly_known);
+        if self.banned || says == Judge::Operator {
+            (self.checks, self.decided) = (0, 0);
         } else {
             self.checks /= 2;
         }
-        match (self.banned, proven) {
-            (true, _) => Consequence::Banned,
-            (false, true) => Consequence::Caught,
-            (false, false) => Consequence::Doubt,
+        match says {
+            _ if self.banned => Consequence::Banned,
+            Judge::Operator => Consequence::Caught,
+            Judge::Quorum | Judge::Peers => Consequence::Doubt,
         }
     }
 }
@@ -247,9 +293,9 @@ impl Trust {
     }
 }
 
-/// The share of the voices after an anchor that may be without a record: where these are all hostile, most lies are found
-/// none the less.
-pub(crate) const STRANGERS: f64 = 0.3;
+/// The share of the voices after an anchor that may be without a record, at most: where these are all hostile, most lies are
+/// found none the less.
+const STRANGERS: f64 = 0.3;
 
 /// More than any target asks for.
 pub(crate) const VOICES_MAX: u8 = 24;

@@ -3,7 +3,7 @@
 use manyhands_model::Outcome;
 
 use crate::audit::Draw;
-use crate::trust::{Level, STRANGERS, Standing, Trust, VOICES_MAX};
+use crate::trust::{Level, Newcomers, Standing, Trust, VOICES_MAX};
 
 /// One replica, in the order in which they were reported.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,9 @@ pub(crate) struct Court<'a> {
     pub(crate) may_audit: bool,
     /// Whether too few workers with a record are there to lean on.
     pub(crate) is_thin: bool,
-    /// Whether workers without a record have nothing to do.
+    /// What those without a record are worth at present.
+    pub(crate) newcomers: Newcomers,
+    /// Whether some of them have nothing to do.
     pub(crate) has_strangers: bool,
 }
 
@@ -105,7 +107,7 @@ impl Court<'_> {
             let is_tried = self.level == Level::Adaptive
                 && after == 0
                 && self.has_strangers
-                && draw(Draw::Trial, anchor.outcome) < self.trust.tried_share;
+                && draw(Draw::Trial, anchor.outcome) < self.newcomers.tried(self.trust);
             if is_tried {
                 return Finding::Wanted(Ask::Anybody);
             }
@@ -115,8 +117,9 @@ impl Court<'_> {
             return Finding::Audit;
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
-        let with_record =
-            !agreed || self.level == Level::Audited || draw(Draw::Stranger(number), anchor.outcome) >= STRANGERS;
+        let with_record = !agreed
+            || self.level == Level::Audited
+            || draw(Draw::Stranger(number), anchor.outcome) >= self.newcomers.heard();
         Finding::Wanted(if with_record && !self.is_thin { Ask::Established } else { Ask::Anybody })
     }
 

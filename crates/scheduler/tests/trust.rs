@@ -286,8 +286,11 @@ impl World {
 
     fn line(&self) -> String {
         let units = f64::from(self.record.spec.inputs);
+        let established =
+            self.scheduler.workers().filter(|it| it.standing == manyhands_scheduler::Standing::Established);
+        let established = established.count();
         format!(
-            "{:?}: wrong {:.1e} (first {:.1e}), replicas {:.3} of which audits {:.3}, bans {}, time {} s",
+            "{:?}: established {established}, wrong {:.1e} (first {:.1e}), replicas {:.3} of which audits {:.3}, bans {}, time {} s",
             self.adversary,
             self.wrong() as f64 / units,
             self.first_wrong as f64 / units,

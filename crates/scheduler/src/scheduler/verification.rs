@@ -7,7 +7,7 @@ use manyhands_model::{Outcome, Timestamp, UnitId, Verdict, WorkerId};
 use super::{Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Purpose};
 use crate::record::UnitRecord;
-use crate::trust::{Level, Standing};
+use crate::trust::{Judge, Level, Standing};
 use crate::unit::{End, Open};
 use crate::weigh::{Ask, Court, Finding, Voice};
 
@@ -138,6 +138,7 @@ impl Scheduler {
             can_audit: trust.has_audits() && !open.unauditable,
             may_audit: self.audits.is_affordable(trust),
             is_thin: self.is_thin(),
+            newcomers: self.newcomers,
             has_strangers: !self.hungry.strangers.is_empty(),
         };
         let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
@@ -195,6 +196,12 @@ impl Scheduler {
                 Some((id, worker.standing(&trust) >= Standing::Established))
             })
             .collect();
+        for replica in record.replicas.iter().filter(|_| record.accepted.is_some()) {
+            let is_stranger = |it: &Worker| it.standing(&trust) == Standing::Stranger;
+            if self.workers.get(&replica.worker).is_some_and(is_stranger) {
+                self.newcomers.note(record.accepted.as_ref() == Some(&replica.outcome));
+            }
+        }
         let with_record = agreeing.iter().filter(|(_, has_record)| *has_record).count();
         let anchor = record.vouched_by();
         for (id, has_record) in agreeing {
@@ -263,7 +270,7 @@ impl Scheduler {
             (Some(Purpose::Verify(record)), Some(truth)) => {
                 self.refute(unit, step, truth);
                 for id in record.agreeing().collect::<Vec<_>>() {
-                    self.dissent(now, id, unit, true);
+                    self.dissent(now, id, unit, Judge::Operator);
                 }
             }
         }
