@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Units in each world
     #[arg(long, default_value_t = 100_000)]
     units: u32,
-    /// How many of a hundred computers are visitors' browsers
+    /// How many of a hundred honest computers are visitors' browsers
     #[arg(long, default_value_t = 0)]
     visitors: u32,
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10

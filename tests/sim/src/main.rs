@@ -33,7 +33,7 @@ struct Options {
     /// Units in each world
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     units: u32,
-    /// How many of a hundred computers are visitors' browsers
+    /// How many of a hundred honest computers are visitors' browsers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     visitors: u32,
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10

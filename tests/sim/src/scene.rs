@@ -20,7 +20,8 @@ pub struct Scene {
     pub hostile_percent: u32,
     /// What those do.
     pub adversary: Adversary,
-    /// How many of a hundred computers are visitors: half of them leave within a minute, and nobody sees them again. From 0 to 100.
+    /// How many of a hundred honest computers are visitors: half of them leave within a minute, and nobody sees them again. From 0 to
+    /// 100.
     pub visitors_percent: u32,
     /// How many of a hundred the coordinator takes for hostile. From 1 to 99.
     pub assumed_percent: u32,

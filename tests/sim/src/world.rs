@@ -192,14 +192,16 @@ impl<'a> World<'a> {
         let offset = world.random.unit();
         let hostile = u64::from(scene.workers) * u64::from(scene.hostile_percent) / 100;
         for index in 0..scene.workers {
+            let strategy = if u64::from(index) < hostile { scene.adversary.strategy() } else { None };
             world.bodies.push(Body {
                 id: WorkerId([0; 32]),
-                strategy: if u64::from(index) < hostile { scene.adversary.strategy() } else { None },
                 agreed: 0,
                 // The fastest is nine times as fast as the slowest. Steps of the golden ratio lie evenly, so that the hostile are
                 // neither the fast ones nor the slow ones by chance.
                 speed: 3_f64.powf(2.0 * (offset + f64::from(index) * 0.618_033_988_749_895).fract() - 1.0),
-                is_visitor: index % 100 < scene.visitors_percent,
+                // Whoever wants to be believed stays.
+                is_visitor: index % 100 < scene.visitors_percent && strategy.is_none(),
+                strategy,
                 online: false,
                 session: 0,
                 is_leaving: false,
