@@ -39,6 +39,8 @@ pub struct Figures {
     pub time_counted: f64,
     /// Identities that cheats used.
     pub hostile_identities: u64,
+    /// The most leases that one of those was given that never was right.
+    pub in_vain_max: u32,
     /// Those among them that were banned.
     pub hostile_banned: u64,
     /// Honest workers that were banned.
@@ -81,6 +83,7 @@ pub(crate) struct Tally {
     pub(crate) own_runs: u64,
     pub(crate) leases: u64,
     pub(crate) hostile_identities: u64,
+    pub(crate) in_vain_max: u32,
     pub(crate) hostile_banned: u64,
     pub(crate) honest_banned: u64,
     /// What the report took that is being told.
@@ -108,6 +111,7 @@ impl Tally {
             own_runs: 0,
             leases: 0,
             hostile_identities: 0,
+            in_vain_max: 0,
             hostile_banned: 0,
             honest_banned: 0,
             reporting: Duration::ZERO,
@@ -175,6 +179,7 @@ impl Tally {
             throughput: units * 0.95 / (mostly.0.max(1) as f64 / 1000.0),
             time_counted: self.counted.as_secs_f64() / self.donated.as_secs_f64().max(f64::MIN_POSITIVE),
             hostile_identities: self.hostile_identities,
+            in_vain_max: self.in_vain_max,
             hostile_banned: self.hostile_banned,
             honest_banned: self.honest_banned,
         }

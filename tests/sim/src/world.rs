@@ -59,6 +59,8 @@ struct Body {
     strategy: Option<Box<dyn Strategy>>,
     /// Reports under this identity that became answers.
     agreed: u32,
+    /// Leases under this identity.
+    leases: u32,
     speed: f64,
     is_visitor: bool,
     online: bool,
@@ -196,6 +198,7 @@ impl<'a> World<'a> {
             world.bodies.push(Body {
                 id: WorkerId([0; 32]),
                 agreed: 0,
+                leases: 0,
                 // The fastest is nine times as fast as the slowest. Steps of the golden ratio lie evenly, so that the hostile are
                 // neither the fast ones nor the slow ones by chance.
                 speed: 3_f64.powf(2.0 * (offset + f64::from(index) * 0.618_033_988_749_895).fract() - 1.0),
@@ -331,7 +334,7 @@ impl<'a> World<'a> {
         let body = &mut self.bodies[index];
         self.by_id.remove(&body.id);
         body.id = id;
-        body.agreed = 0;
+        (body.agreed, body.leases) = (0, 0);
         body.is_banned = false;
         if body.strategy.is_some() {
             body.strategy = self.scene.adversary.strategy();
@@ -597,7 +600,11 @@ impl<'a> World<'a> {
         if !body.online {
             return;
         }
+        body.leases += 1;
         if body.strategy.is_some() {
+            if body.agreed == 0 {
+                self.tally.in_vain_max = self.tally.in_vain_max.max(body.leases);
+            }
             self.gang.granted(draft.unit, place.is_some());
         }
         let agreed = body.agreed;

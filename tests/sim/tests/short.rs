@@ -84,6 +84,30 @@ fn earned_answers_hold_against_those_who_break_the_rules_of_others() {
     }
 }
 
+/// Three in ten who only lie, never answer or are always late take little from the others, and each of them little in all.
+#[test]
+fn griefers_are_soon_left_alone() {
+    for rule in [ADAPTIVE, FULL] {
+        let honest = play(&scene(rule, 0, "none"));
+        for adversary in ["liar:1000", "mute", "late"] {
+            let grieved = play(&scene(rule, 30, adversary));
+            let share = grieved.throughput / honest.throughput;
+            assert!(share >= 0.6, "{adversary}: {share:.2} of the answers a second");
+            assert!(grieved.in_vain_max <= 20, "{adversary}: {} leases", grieved.in_vain_max);
+        }
+    }
+}
+
+/// Nine in ten are pages that somebody looks at for a minute, and three in ten of them are closed in the middle of a unit.
+#[test]
+fn what_visitors_give_is_not_wasted() {
+    for rule in [ADAPTIVE, FULL] {
+        let figures = play(&Scene { visitors_percent: 90, ..scene(rule, 0, "none") });
+        assert_eq!(figures.wrong_once, 0);
+        assert!(figures.time_counted >= 0.9, "{figures:?}");
+    }
+}
+
 #[test]
 fn a_world_without_cheats_has_no_wrong_answer() {
     for rule in rules() {
