@@ -360,6 +360,13 @@ struct Worker {
     /// Whether somebody waited for it in vain since it last was right.
     kept_waiting: bool,
     origin: Groups,
+    /// Whether it stands among those that want leases, and among which of those that may earn something.
+    is_hungry: bool,
+    in_line: Option<Class>,
+    /// Whether it stands among the connected ones with a record.
+    is_in_core: bool,
+    /// Whether it is counted among the connected ones that stay.
+    is_runner: bool,
     /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
     /// and is halved by each that did not and by each lease that ran out.
     quota: u16,
@@ -418,7 +425,7 @@ enum Patience {
 }
 
 /// Some of the workers that want leases.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     All,
     Proven,
@@ -441,23 +448,38 @@ struct Hungry {
 }
 
 impl Hungry {
-    fn remove(&mut self, worker: WorkerId) {
-        self.all.remove(&worker);
-        self.proven.remove(&worker);
-        self.firsts.remove(&worker);
-        self.strangers.remove(&worker);
+    fn remove(&mut self, id: WorkerId, worker: &mut Worker) {
+        if core::mem::take(&mut worker.is_hungry) {
+            self.all.remove(&id);
+            self.proven.remove(&id);
+        }
+        self.line_up(id, worker.in_line.take(), None);
     }
 
     /// Says whether it was none before.
-    fn insert(&mut self, id: WorkerId, worker: &Worker) -> bool {
-        let new = self.all.insert(id);
+    fn insert(&mut self, id: WorkerId, worker: &mut Worker) -> bool {
+        let new = !core::mem::replace(&mut worker.is_hungry, true);
+        if new {
+            self.all.insert(id);
+        }
         self.rank(id, worker);
         new
     }
 
+    /// Puts a worker from one line of those that may earn something into another.
+    fn line_up(&mut self, id: WorkerId, from: Option<Class>, to: Option<Class>) {
+        for (class, line) in [(Class::First, &mut self.firsts), (Class::Stranger, &mut self.strangers)] {
+            if from == Some(class) {
+                line.remove(&id);
+            } else if to == Some(class) {
+                line.insert(id);
+            }
+        }
+    }
+
     /// Takes note of what became known of a worker.
     fn rank(&mut self, id: WorkerId, worker: &Worker) {
-        if worker.is_proven() && self.all.contains(&id) {
+        if worker.is_proven() && worker.is_hungry {
             self.proven.insert(id);
         } else {
             self.proven.remove(&id);
@@ -512,6 +534,8 @@ pub struct Scheduler {
     core: BTreeSet<WorkerId>,
     /// Connected workers without one that are tried on their own while there are few with one.
     candidates: BTreeSet<WorkerId>,
+    /// Connected workers that stay, with a record or without.
+    runners: usize,
     newcomers: Newcomers,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
@@ -549,6 +573,7 @@ impl Scheduler {
             recalls: BTreeMap::new(),
             core: BTreeSet::new(),
             candidates: BTreeSet::new(),
+            runners: 0,
             newcomers: Newcomers::default(),
             stirred: false,
             expired: 0,
@@ -789,14 +814,14 @@ impl Scheduler {
             self.stirred = true;
             self.rank(worker);
         } else {
-            self.hungry.remove(worker);
+            self.hungry.remove(worker, entry);
         }
     }
 
     /// Puts a worker among those that want leases, if it does.
     fn look_at_wants(&mut self, worker: WorkerId) {
         let wants = |entry: &&Worker| entry.connected && entry.wants > 0 && !entry.record.banned;
-        let Some(entry) = self.workers.get(&worker).filter(wants) else { return };
+        let Some(entry) = self.workers.get_mut(&worker).filter(|entry| wants(&&**entry)) else { return };
         if self.hungry.insert(worker, entry) {
             self.stirred = true;
         }
@@ -807,7 +832,7 @@ impl Scheduler {
         let Some(entry) = self.workers.get_mut(&worker) else { return };
         entry.connected = false;
         entry.wants = 0;
-        self.hungry.remove(worker);
+        self.hungry.remove(worker, entry);
         let until = now.after(self.policy.absence);
         let mut awaited = Vec::new();
         for id in &entry.leases {
@@ -1084,8 +1109,8 @@ impl Scheduler {
 
     /// Takes everything back that a banned worker holds or said where there is no answer yet.
     fn discard(&mut self, now: Timestamp, id: WorkerId) {
-        self.hungry.remove(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        self.hungry.remove(id, worker);
         worker.wants = 0;
         let leases: Vec<LeaseId> = worker.leases.iter().copied().collect();
         let units = core::mem::take(&mut worker.open_reports);
@@ -1286,13 +1311,13 @@ impl Scheduler {
 
     /// Whether a hungry worker may have another lease; if not, it is hungry no more.
     fn has_room(&mut self, id: WorkerId) -> bool {
-        let Some(worker) = self.workers.get(&id) else { return false };
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
         let is_new = worker.record.agreed == 0 && worker.open_reports.is_empty();
         let Policy { leases_per_worker_max, leases_per_newcomer_max, .. } = self.policy;
         let most = if is_new { leases_per_newcomer_max } else { leases_per_worker_max };
         let has_room = worker.wants > 0 && worker.leases.len() < most;
         if !has_room {
-            self.hungry.remove(id);
+            self.hungry.remove(id, worker);
         }
         has_room
     }
@@ -1317,7 +1342,7 @@ impl Scheduler {
         let (rule, workers) = (run.spec.rule, &self.workers);
         let Some(worker) = workers.get(&id) else { return false };
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        let may_begin = is_fixed || self.hungry.firsts.contains(&id);
+        let may_begin = is_fixed || worker.in_line == Some(Class::First);
         if !is_fixed {
             let has_had_its_share = {
                 let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;

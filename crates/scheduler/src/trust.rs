@@ -319,23 +319,27 @@ mod tests {
     #[test]
     fn voices_by_target_and_credit() {
         let with = |hostile| Trust { hostile, ..Trust::default() };
-        let mut table = Vec::new();
-        for (hostile, level, wrong) in [
+        let cells = [
             (0.1, Level::Adaptive, 4e-4),
             (0.3, Level::Adaptive, 1e-3),
             (0.3, Level::Adaptive, 1e-4),
             (0.1, Level::Full, 1e-5),
             (0.3, Level::Full, 1e-5),
             (0.3, Level::Full, 1e-6),
-        ] {
+        ];
+        let line = |(hostile, level, wrong)| {
             let means = [100, 1_000, 10_000, 1_000_000].map(|credit| mean(&with(hostile), level, wrong, credit));
-            table.push(format!("{hostile} {level:?} {wrong:e}: {:.2?}", means));
-        }
-        insta_like(&table);
-    }
-
-    fn insta_like(table: &[String]) {
-        println!("{}", table.join("\n"));
+            format!("{hostile} {level:?} {wrong:e}: {means:.2?}")
+        };
+        assert_eq!(
+            cells.map(line).join("\n"),
+            "0.1 Adaptive 4e-4: [1.68, 1.08, 1.05, 1.05]
+0.3 Adaptive 1e-3: [2.06, 1.14, 1.05, 1.05]
+0.3 Adaptive 1e-4: [2.06, 2.06, 1.14, 1.05]
+0.1 Full 1e-5: [2.00, 2.00, 2.00, 2.00]
+0.3 Full 1e-5: [2.06, 2.06, 2.06, 2.00]
+0.3 Full 1e-6: [4.51, 4.51, 4.51, 2.00]"
+        );
     }
 
     #[test]

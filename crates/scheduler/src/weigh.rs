@@ -43,6 +43,9 @@ pub(crate) enum Finding {
     Hopeless,
 }
 
+/// Strangers that may stand for the operator's machine once that has done its share: more would cost too much.
+const STRANGERS_MAX: usize = 6;
+
 /// What else matters.
 pub(crate) struct Court<'a> {
     pub(crate) trust: &'a Trust,
@@ -128,10 +131,10 @@ impl Court<'_> {
         if !self.is_thin {
             return Finding::Wanted(Ask::Established);
         }
-        if self.can_audit {
+        let needed = usize::from(self.trust.voices_alone(Standing::Stranger, self.wrong));
+        if self.can_audit && (self.may_audit || needed > STRANGERS_MAX) {
             return Finding::Audit;
         }
-        let needed = usize::from(self.trust.voices_alone(Standing::Stranger, self.wrong));
         if agreed && voices.len() >= needed {
             return Finding::Accepted { by: 0, vouched: true };
         }

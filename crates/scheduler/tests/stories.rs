@@ -11,8 +11,8 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Effect, Groups, Input, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, Scheduler, UnitRecord,
-    WorkerRecord,
+    Effect, Group, Groups, Input, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, Scheduler, Trust,
+    UnitRecord, WorkerRecord,
 };
 
 fn policy() -> Policy {
@@ -111,6 +111,9 @@ impl World {
                     spec.rule = Rule::Fixed(Quorum { agree, most });
                 }
                 ["reduce"] => spec.reduce = true,
+                ["adaptive"] => spec.rule = Rule::Earned { level: Level::Adaptive, wrong_ppb: 1_000_000 },
+                ["full"] => spec.rule = Rule::Earned { level: Level::Full, wrong_ppb: 1_000_000 },
+                ["audited"] => spec.rule = Rule::Earned { level: Level::Audited, wrong_ppb: 1_000_000 },
                 ["awaited"] => spec.priority = i8::MAX,
                 ["priority", priority] => spec.priority = priority.parse().expect("priority"),
                 _ => panic!("unknown option `{option}`"),
@@ -134,7 +137,30 @@ impl World {
                 self.reopen(now, run(rest));
                 Input::Retry(run(rest))
             }
-            "connects" => Input::Connected { worker, origin: Groups::default() },
+            // Under one roof, if anything is said.
+            "connects" => {
+                let prefix = (!rest.is_empty()).then(|| Group(rest.len() as u64));
+                Input::Connected { worker, origin: Groups { prefix, ..Groups::default() } }
+            }
+            // It has a record, as after a long time.
+            "returns-established" => {
+                let record =
+                    WorkerRecord { agreed: 10_000, checks: 1_000, decided: 1_000_000, ..WorkerRecord::default() };
+                self.scheduler.restore_worker(worker, record);
+                Input::Connected { worker, origin: Groups::default() }
+            }
+            "audits" => {
+                let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
+                let outcome = (letter != "nothing").then(|| outcome(letter));
+                Input::Audited { unit: unit(what), step: 0, outcome }
+            }
+            // The shell reads all records of a run.
+            "reads" => {
+                let units = self.units.iter().filter(|(unit, _)| unit.run == run(rest));
+                let units = units.map(|(unit, record)| (unit.index, record.clone())).collect();
+                Input::Recalled { run: Box::new(self.runs[&run(rest)].clone()), units }
+            }
+            "pardons" => Input::Pardoned { worker: WorkerId(name(rest)) },
             "leaves" => Input::Disconnected { worker },
             "closes" => Input::Left { worker },
             "wants" => Input::Wants { worker, count: rest.parse().expect("a number") },
@@ -924,6 +950,230 @@ fn a_unit_that_waits_for_answers_can_be_cancelled_and_retried() {
          5s ann retries r
          6s w1 wants 1         => w1 gets r/0
          7s w1 returns r/0 ?A  => call for r/0 at 0: 559a; w1 recorded
+        ",
+    );
+}
+
+/// Nothing is drawn: who has a record is believed, nothing is audited but what has to be, and two are enough to lean on.
+fn sober() -> Policy {
+    let trust = Trust { checked_min: 0.0, audit_share: 0.0, tried_share: 0.0, core_min: 2, ..Trust::default() };
+    Policy { trust, ..policy() }
+}
+
+#[test]
+fn who_has_a_record_is_believed_alone() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         1s ann submits r: 1 input, adaptive
+         1s w1 wants 1         => w1 gets r/0
+         2s w1 returns r/0 A   => r/0 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn attack_32_nobody_knows_who_comes_after_it() {
+    // Two are needed, and the second is asked only when the first has spoken.
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         1s ann submits r: 1 input, full
+         1s w1 wants 1         => w1 gets r/0
+         1s w2 wants 1
+         2s w1 returns r/0 A   => w1 recorded; w2 gets r/0
+         3s w2 returns r/0 A   => r/0 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn attack_32_who_waits_to_see_who_else_is_asked_is_not_heard() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s w3 returns-established
+         1s ann submits r: 1 input, full
+         1s w1 wants 1         => w1 gets r/0
+         2s w2 wants 1
+        61s time passes        => w1 drops 1; w2 gets r/0
+        62s w2 returns r/0 X   => w2 recorded
+        63s w1 returns r/0 X   => w1 refused: the lease ran out, and others have been asked since
+        64s w3 wants 1         => w3 gets r/0
+        65s w3 returns r/0 A   => w3 recorded; audit r/0
+        66s op audits r/0 A    => r/0 done; w2 contradicts r/0; r ends
+        ",
+    );
+}
+
+#[test]
+fn attack_33_a_sleeper_that_is_found_out_takes_its_answers_with_it() {
+    // Every accepted unit is audited, in time. Its run has ended by then.
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         0s w2 returns-established
+         1s ann submits r: 3 inputs, adaptive
+         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1; sleeper gets r/2
+         2s sleeper returns r/0 A => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 X => r/1 done; sleeper recorded
+         4s sleeper returns r/2 Y => r/2 done; r ends; sleeper recorded
+         4s status r              => Finished
+         5s op audits r/0 A       => audit r/1
+         6s w2 wants 5
+         7s op audits r/1 A       => recall r [1]; recall r [0, 1, 2]; sleeper contradicts r/1; audit r/2
+         8s disk reads r          => reopened r [1, 2]; r/1 done; r/1 changed; w2 gets r/2
+         8s status r              => Active
+         9s disk reads r
+        10s w2 returns r/2 C      => r/2 done; r/2 changed; r ends; w2 recorded
+        10s status r              => Finished
+        ",
+    );
+}
+
+#[test]
+fn a_crash_does_not_keep_a_liars_answers() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         0s w2 returns-established
+         1s ann submits r: 3 inputs, adaptive
+         1s sleeper wants 2       => sleeper gets r/0; sleeper gets r/1
+         2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 Y => r/1 done; sleeper recorded
+         4s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0; audit r/1
+         5s op crashes            => recall r [0, 1]
+         6s disk reads r          => reopened r [0, 1]
+         7s w2 returns-established
+         7s w2 wants 9            => w2 gets r/0; w2 gets r/1; w2 gets r/2
+        ",
+    );
+}
+
+#[test]
+fn attack_35_a_flood_of_new_names_gets_nothing_to_begin_with() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s new1 connects
+         0s new1 wants 9
+         0s new2 connects
+         0s new2 wants 9
+         1s ann submits r: 1 input, adaptive
+         2s w1 wants 1         => w1 gets r/0
+         3s w1 returns r/0 A   => r/0 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn attack_35_names_under_one_roof_are_one_voice() {
+    let trust = Trust { audits_in_flight_max: 0, hostile: 0.1, ..sober().trust };
+    // Nobody has a record and nothing can be audited, so it takes five strangers.
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s a connects roof
+         0s b connects roof
+         0s c connects
+         1s ann submits r: 1 input, adaptive
+         1s a wants 1         => a gets r/0
+         1s b wants 1
+         2s a returns r/0 A   => a recorded
+         3s c wants 1         => c gets r/0
+         4s c returns r/0 A   => c recorded
+         5s b wants 1
+        ",
+    );
+}
+
+#[test]
+fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
+    // Sixteen leases run out, whatever is done in between, and none is given after that.
+    let mut story = String::from(
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         1s ann submits r: 9 inputs, adaptive
+        ",
+    );
+    story += "1s w1 wants 1 => w1 gets r/0\n";
+    let mut at = 1;
+    for lapse in 1..=16 {
+        at += 60;
+        story += &format!("{at}s time passes => w1 drops 1\n");
+        if lapse < 16 {
+            story += &format!("{at}s w1 wants 1 => w1 gets r/0\n");
+        }
+    }
+    story += &format!("{at}s w1 wants 1\n");
+    story += &format!("{at}s op pardons w1 => w1 gets r/0\n");
+    check_with(sober(), &story);
+}
+
+#[test]
+fn what_cannot_be_taken_back_waits_for_the_operators_machine() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         1s ann submits r: 1 input, audited
+         1s w1 wants 1          => w1 gets r/0
+         2s w1 returns r/0 ?A   => w1 recorded; audit r/0
+         3s op audits r/0 ?A    => call for r/0 at 0: 559a
+        ",
+    );
+}
+
+#[test]
+fn while_nobody_has_a_record_the_operators_machine_decides() {
+    check_with(
+        sober(),
+        "
+         0s w1 connects
+         1s ann submits r: 1 input, adaptive
+         1s w1 wants 1         => w1 gets r/0
+         2s w1 returns r/0 A   => w1 recorded; audit r/0
+         3s op audits r/0 A    => r/0 done; r ends
+        ",
+    );
+}
+
+#[test]
+fn what_only_others_say_bans_nobody() {
+    // The operator's machine cannot execute it.
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s w3 returns-established
+         1s ann submits r: 1 input, full
+         1s w1 wants 1           => w1 gets r/0
+         2s w1 returns r/0 X     => w1 recorded
+         2s w2 wants 1           => w2 gets r/0
+         3s w2 returns r/0 A     => w2 recorded; audit r/0
+         4s op audits r/0 nothing
+         5s w3 wants 1           => w3 gets r/0
+         6s w3 returns r/0 A     => w3 recorded
+         7s w4 returns-established
+         7s w4 wants 1           => w4 gets r/0
+         8s w4 returns r/0 A     => r/0 done; w1 contradicts r/0; r ends; w4 recorded
+         9s bob submits s: 1 input, adaptive
+         9s w1 wants 1           => w1 gets s/0
         ",
     );
 }

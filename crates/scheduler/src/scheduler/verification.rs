@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use manyhands_model::{Outcome, Timestamp, UnitId, Verdict, WorkerId};
 
-use super::{Effect, Record, Scheduler, Worker};
+use super::{Class, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Purpose};
+use crate::groups::Kind;
 use crate::record::UnitRecord;
 use crate::trust::{Judge, Level, Standing};
 use crate::unit::{End, Open};
@@ -42,46 +43,59 @@ impl Scheduler {
 
     /// Takes note of what changed about a worker: whether it has a record, and whether it may have another lease.
     pub(super) fn rank(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
+        let is_thin = self.is_thin();
+        let Some(worker) = self.workers.get_mut(&id) else { return };
         let is_there = worker.connected && !worker.record.banned;
-        let is_established = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
-        let was_thin = self.is_thin();
-        let mut has_left = false;
-        if is_established {
-            self.core.insert(id);
-        } else {
+        let has_record = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
+        let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
+        let is_runner = is_there && worker.origin.kind == Kind::Runner;
+        let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
+        self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
+        let was_in_line = worker.in_line;
+        let wants = is_there && worker.wants > 0 && worker.is_hungry && worker.may_earn(&self.policy);
+        if was_in_core && !has_record {
             self.core.remove(&id);
+        } else if has_record && !was_in_core {
+            self.core.insert(id);
         }
-        if !self.candidates.is_empty() && (is_established || !is_there) {
-            has_left = self.candidates.remove(&id);
-        }
-        let wants = is_there && worker.wants > 0 && worker.may_earn(&self.policy) && self.hungry.all.contains(&id);
-        if wants && !is_established && self.is_thin() && !self.candidates.contains(&id) && self.may_try(worker) {
-            self.candidates.insert(id);
-        }
-        let is_first = is_established || (self.is_thin() && self.candidates.contains(&id));
-        let (to, from) = if is_first {
-            (&mut self.hungry.firsts, &mut self.hungry.strangers)
-        } else {
-            (&mut self.hungry.strangers, &mut self.hungry.firsts)
+        let has_left = (has_record || !is_there) && self.candidates.remove(&id);
+        let in_line = match (wants, has_record) {
+            (false, _) => None,
+            (true, true) => Some(Class::First),
+            (true, false) if is_thin && self.is_tried(id) => Some(Class::First),
+            (true, false) => Some(Class::Stranger),
         };
-        from.remove(&id);
-        if !wants {
-            to.remove(&id);
-        } else if to.insert(id) {
-            self.stirred = true;
+        if in_line != was_in_line
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.in_line = in_line;
+            self.hungry.line_up(id, was_in_line, in_line);
+            self.stirred |= in_line.is_some();
         }
-        if self.is_thin() != was_thin {
+        if self.is_thin() != is_thin {
             self.thinned();
-        } else if has_left && was_thin {
+        } else if has_left && is_thin {
             self.fill_candidates();
         }
     }
 
-    /// Whether a worker without a record may be tried on its own, while there are few with one.
+    /// Whether a worker without a record is tried on its own; it is from now on if there is room.
+    fn is_tried(&mut self, id: WorkerId) -> bool {
+        let may = self.candidates.contains(&id) || self.workers.get(&id).is_some_and(|worker| self.may_try(worker));
+        if may {
+            self.candidates.insert(id);
+        }
+        may
+    }
+
+    /// Whether a worker without a record may be tried on its own, while there are few with one. Who stays is tried first: a
+    /// visitor is gone before it has earned anything.
     fn may_try(&self, worker: &Worker) -> bool {
         if !self.policy.trust.has_audits() {
             return true;
+        }
+        if worker.origin.kind == Kind::Visitor && self.runners >= self.policy.trust.core_min {
+            return false;
         }
         let is_one_voice = |id: &WorkerId| {
             self.workers.get(id).is_some_and(|candidate| candidate.origin.is_one_voice_with(&worker.origin))
