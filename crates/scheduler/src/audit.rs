@@ -61,8 +61,8 @@ pub(crate) struct Audits {
     /// Units without an answer go first.
     deciding: VecDeque<(UnitId, u32)>,
     verifying: VecDeque<(UnitId, u32, Box<UnitRecord>)>,
-    /// Audits asked for so far, and units accepted so far.
-    asked: u64,
+    /// Units without an answer that were asked for so far, and units accepted so far.
+    decided: u64,
     accepted: u64,
 }
 
@@ -72,10 +72,10 @@ impl Audits {
         self.accepted += 1;
     }
 
-    /// Whether one more is within the budget.
+    /// Whether one more dispute may be settled. Drawn audits have a budget of their own, so that nobody can use it up by disputing.
     pub(crate) fn is_affordable(&self, trust: &Trust) -> bool {
-        let most = trust.audit_burst as f64 + trust.audit_share * self.accepted as f64;
-        trust.has_audits() && (self.asked as f64) < most
+        let most = trust.audit_burst as f64 + (trust.audit_share - trust.audited()) * self.accepted as f64;
+        trust.has_audits() && (self.decided as f64) < most
     }
 
     /// Asks for one, unless that has happened; says whether it has to be begun.
@@ -86,11 +86,11 @@ impl Audits {
                     return;
                 }
                 self.deciding.push_back((unit, step));
+                self.decided += 1;
             }
             Purpose::Verify(_) if self.verifying.len() >= WAITING_MAX => return,
             Purpose::Verify(record) => self.verifying.push_back((unit, step, record)),
         }
-        self.asked += 1;
     }
 
     /// The next to begin, if one may.

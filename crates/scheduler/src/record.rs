@@ -157,7 +157,7 @@ pub struct WorkerRecord {
     pub decided: u32,
     /// Wrong outcomes that are not forgotten yet.
     pub faults: u32,
-    /// Leases that it let run out, less what it brought: see [`Policy::lapses_max`](crate::Policy::lapses_max).
+    /// Leases that it let run out, less what it brought: see [`Trust::lapses_max`](crate::Trust::lapses_max).
     pub lapses: u8,
     /// Whether units that its word decided are being looked at again.
     pub recalling: bool,

@@ -92,9 +92,10 @@ pub struct Trust {
     pub tried_share: f64,
     /// Units that an identity usually decides before it is given up.
     pub life_units: u32,
-    /// The share of accepted units that the operator's own machine executes as well, disputes included; 0 to 1.
+    /// The share of accepted units that the operator's own machine executes as well; 0 to 1. Two thirds are drawn, the rest is
+    /// for disputes.
     pub audit_share: f64,
-    /// Audits beyond that share, for the time in which nobody has a record.
+    /// Audits beyond that share that may settle disputes.
     pub audit_burst: u64,
     /// Audits that may be under way at a time; 0 where the operator's machine executes nothing.
     pub audits_in_flight_max: usize,
@@ -126,10 +127,10 @@ impl Default for Trust {
             audit_burst: 2_000,
             audits_in_flight_max: 16,
             core_min: 8,
-            candidates_max: 16,
+            candidates_max: 12,
             faults_max: 3,
             forgiven_after: 1_000,
-            lapses_max: 16,
+            lapses_max: 12,
             run_share_max: 0.25,
             run_units_min: 256,
         }
@@ -187,7 +188,8 @@ pub(crate) enum Judge {
     Operator,
 }
 
-/// Contradictions that nobody proved after which a worker that brings nothing else gets no more work.
+/// Contradictions that nobody proved after which a worker that brings nothing else gets no more work; half as many where it has
+/// hardly brought anything before.
 const DOUBTS_MAX: u8 = 4;
 
 /// What follows from a wrong outcome.
@@ -231,9 +233,10 @@ impl WorkerRecord {
         self.dissents += 1;
         let hardly_known = self.checks < trust.established_checks / 10;
         if says == Judge::Peers {
-            self.checks /= 2;
-            self.lapses = self.lapses.saturating_add(trust.lapses_max.div_ceil(DOUBTS_MAX));
-            return Consequence::Doubt;
+            (self.checks, self.decided) = (self.checks / 2, 0);
+            let doubts = if hardly_known { DOUBTS_MAX / 2 } else { DOUBTS_MAX };
+            self.lapses = self.lapses.saturating_add(trust.lapses_max.div_ceil(doubts));
+            return Consequence::Caught;
         }
         self.faults += 1;
         self.banned |= self.faults >= trust.faults_max || (says == Judge::Operator && hardly_known);
@@ -245,7 +248,8 @@ impl WorkerRecord {
         match says {
             _ if self.banned => Consequence::Banned,
             Judge::Operator => Consequence::Caught,
-            Judge::Quorum | Judge::Peers => Consequence::Doubt,
+            Judge::Peers => Consequence::Caught,
+            Judge::Quorum => Consequence::Doubt,
         }
     }
 }
@@ -256,7 +260,7 @@ impl Trust {
         self.audits_in_flight_max > 0
     }
 
-    /// The share of accepted units that is audited without any reason: most of the budget, the rest is for disputes.
+    /// The share of accepted units that is audited without any reason.
     pub(crate) fn audited(&self) -> f64 {
         if self.has_audits() { self.audit_share * 2.0 / 3.0 } else { 0.0 }
     }

@@ -75,11 +75,8 @@ impl Court<'_> {
             return Finding::Audit;
         }
         let agreed = voices.iter().all(|voice| voice.outcome == first.outcome);
-        if !agreed && self.can_audit && (self.may_audit || voices.len() >= usize::from(VOICES_MAX)) {
-            return Finding::Audit;
-        }
         if voices.len() >= usize::from(VOICES_MAX) && !agreed {
-            return Finding::Hopeless;
+            return if self.can_audit { Finding::Audit } else { Finding::Hopeless };
         }
         let established = |outcome: &Outcome| {
             let count = |voice: &&Voice<'_>| voice.outcome == outcome && voice.standing == Standing::Established;
@@ -97,6 +94,10 @@ impl Court<'_> {
         let (mut contradictions, mut doubts) = (0, 0);
         for voice in against {
             if voice.standing == Standing::Established { contradictions += 1 } else { doubts = 1 }
+        }
+        // Strangers who dispute are outvoted: they are many, and would use up what the operator's machine can do.
+        if contradictions > 0 && self.can_audit && self.may_audit {
+            return Finding::Audit;
         }
         let after = voices.iter().skip(by + 1).filter(with).count();
         let needed = if self.level == Level::Audited {

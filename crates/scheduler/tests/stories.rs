@@ -139,7 +139,7 @@ impl World {
             }
             // Under one roof, if anything is said.
             "connects" => {
-                let prefix = (!rest.is_empty()).then(|| Group(rest.len() as u64));
+                let prefix = (!rest.is_empty()).then_some(Group(rest.len() as u64));
                 Input::Connected { worker, origin: Groups { prefix, ..Groups::default() } }
             }
             // It has a record, as after a long time.
@@ -1101,7 +1101,7 @@ fn attack_35_names_under_one_roof_are_one_voice() {
 
 #[test]
 fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
-    // Sixteen leases run out, whatever is done in between, and none is given after that.
+    // Twelve leases run out, whatever is done in between, and none is given after that.
     let mut story = String::from(
         "
          0s w1 returns-established
@@ -1111,10 +1111,10 @@ fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
     );
     story += "1s w1 wants 1 => w1 gets r/0\n";
     let mut at = 1;
-    for lapse in 1..=16 {
+    for lapse in 1..=12 {
         at += 60;
         story += &format!("{at}s time passes => w1 drops 1\n");
-        if lapse < 16 {
+        if lapse < 12 {
             story += &format!("{at}s w1 wants 1 => w1 gets r/0\n");
         }
     }

@@ -237,8 +237,7 @@ impl Scheduler {
         let Some((anchor, said)) = record.vouched_by().zip(record.accepted.as_ref()) else { return };
         self.history.note(anchor, unit);
         let trust = &self.policy.trust;
-        let is_drawn = self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited();
-        if is_drawn && self.audits.is_affordable(trust) {
+        if self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited() {
             self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record)));
         }
     }
