@@ -86,8 +86,16 @@ const PAPER: Colour = [255, 255, 255];
 const INK: Colour = [30, 34, 48];
 const FAINT: Colour = [222, 225, 232];
 /// Okabe and Ito's, who see no red or no green see them apart.
-const COLOURS: &[Colour] =
-    &[[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [213, 94, 0], [0, 114, 178], [204, 121, 167]];
+const COLOURS: &[Colour] = &[
+    [0, 0, 0],
+    [230, 159, 0],
+    [86, 180, 233],
+    [0, 158, 115],
+    [213, 94, 0],
+    [0, 114, 178],
+    [204, 121, 167],
+    [200, 190, 30],
+];
 /// Each panel. Unit: pixels.
 const PANEL: (f64, f64) = (460.0, 420.0);
 const MARGIN: (f64, f64) = (90.0, 90.0);
@@ -109,11 +117,12 @@ fn draw(report: &Path) -> anyhow::Result<Picture> {
         }
     }
     let width = MARGIN.0 + panels.len() as f64 * (PANEL.0 + MARGIN.0);
-    let mut picture = Picture::new(width as usize, (PANEL.1 + 2.0 * MARGIN.1 + 30.0) as usize, PAPER);
+    let mut picture = Picture::new(width as usize, (PANEL.1 + 2.0 * MARGIN.1 + 90.0) as usize, PAPER);
     let colour = |rule: &str| {
         let place = rules.iter().position(|other| *other == rule).unwrap_or(0);
         COLOURS[place % COLOURS.len()]
     };
+    picture.text((MARGIN.0 as usize, 24), 2, INK, "Share of wrong answers over replicas a unit");
     for (number, (hostile, worlds)) in panels.iter().enumerate() {
         let left = MARGIN.0 + number as f64 * (PANEL.0 + MARGIN.0);
         let x = |replicas: f64| {
@@ -124,12 +133,7 @@ fn draw(report: &Path) -> anyhow::Result<Picture> {
             MARGIN.1 + (POWERS.1 - power) / (POWERS.1 - POWERS.0) * PANEL.1
         };
         let place = |at: f64| at.max(0.0) as usize;
-        picture.text(
-            (place(left), place(MARGIN.1) - 40),
-            2,
-            INK,
-            &format!("{hostile} % hostile: wrong answers, replicas a unit"),
-        );
+        picture.text((place(left), place(MARGIN.1) - 30), 2, INK, &format!("{hostile} % hostile"));
         for power in POWERS.0 as i32..=POWERS.1 as i32 {
             let at = y(10_f64.powi(power));
             (place(left)..=place(left + PANEL.0)).for_each(|column| picture.set(column, place(at), FAINT));
@@ -146,8 +150,8 @@ fn draw(report: &Path) -> anyhow::Result<Picture> {
         }
     }
     for (number, rule) in rules.iter().enumerate() {
-        let left = MARGIN.0 + number as f64 * 200.0;
-        let row = MARGIN.1 + PANEL.1 + 60.0;
+        let left = MARGIN.0 + (number % 2) as f64 * 230.0;
+        let row = MARGIN.1 + PANEL.1 + 60.0 + (number / 2) as f64 * 26.0;
         picture.disc((left, row), 5.0, colour(rule));
         picture.text((left as usize + 14, row as usize - 7), 2, INK, rule);
     }
