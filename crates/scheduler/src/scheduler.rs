@@ -363,6 +363,7 @@ struct Worker {
     /// Whether it stands among those that want leases, and among which of those that may earn something.
     is_hungry: bool,
     in_line: Option<Class>,
+    away_until: Option<Timestamp>,
     /// Whether it stands among the connected ones with a record.
     is_in_core: bool,
     /// Whether it is counted among the connected ones that stay.
@@ -381,6 +382,11 @@ impl Worker {
 
     fn standing(&self, trust: &Trust) -> Standing {
         if self.origin.trusted && !self.record.banned { Standing::Trusted } else { self.record.standing(trust) }
+    }
+
+    fn summary(&self, id: WorkerId, trust: &Trust) -> WorkerSummary {
+        let (connected, leases, record) = (self.connected, self.leases.len(), self.record);
+        WorkerSummary { id, connected, leases, record, standing: self.standing(trust) }
     }
 
     /// Whether it may have another lease where words have to be earned.
@@ -530,6 +536,10 @@ pub struct Scheduler {
     audits: Audits,
     history: History,
     recalls: BTreeMap<RunId, Recall>,
+    /// Workers that left something behind that rests on their word, by when they have been away for too long.
+    away: BTreeSet<(Timestamp, WorkerId)>,
+    /// Those of whom that is not known since the process began.
+    restored: Vec<WorkerId>,
     /// Connected workers with a record.
     core: BTreeSet<WorkerId>,
     /// Connected workers without one that are tried on their own while there are few with one.
@@ -571,6 +581,8 @@ impl Scheduler {
             audits: Audits::default(),
             history: History::default(),
             recalls: BTreeMap::new(),
+            away: BTreeSet::new(),
+            restored: Vec::new(),
             core: BTreeSet::new(),
             candidates: BTreeSet::new(),
             runners: 0,
@@ -587,6 +599,9 @@ impl Scheduler {
         let worker = self.workers.entry(id).or_default();
         worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
         worker.record = record;
+        if record.decided > 0 {
+            self.restored.push(id);
+        }
     }
 
     /// Takes back a run with the units of which something is known: an active one, or one that has ended and
@@ -601,6 +616,7 @@ impl Scheduler {
     ) {
         let id = record.spec.id;
         let was_active = record.status == RunStatus::Active;
+        let rule = record.spec.rule;
         let mut run = Run::new(record.spec, &mut self.shares);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
@@ -653,7 +669,7 @@ impl Scheduler {
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
-        self.vouched(id, vouched);
+        self.vouched(id, rule, vouched);
         // A crash may have come between the end of its last unit and its own. A run that had ended is here
         // to be retried.
         if was_active {
@@ -668,6 +684,9 @@ impl Scheduler {
             self.set_back(self.now.since(now));
         }
         self.now = now;
+        for worker in core::mem::take(&mut self.restored) {
+            self.goes_away(now, worker);
+        }
         match input {
             Input::Submitted(spec) => self.submit(now, spec),
             Input::Cancel(run) => self.cancel(now, run),
@@ -680,6 +699,9 @@ impl Scheduler {
                 entry.connected = true;
                 entry.wants = 0;
                 entry.origin = origin;
+                if let Some(until) = entry.away_until.take() {
+                    self.away.remove(&(until, worker));
+                }
                 self.rank(worker);
             }
             Input::Disconnected { worker } => self.disconnected(now, worker),
@@ -728,7 +750,8 @@ impl Scheduler {
     /// When to say [`Input::TimePassed`], if nothing happens before.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let leases = self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at);
-        leases.chain(self.kept.first().map(|(at, _)| *at)).min()
+        let others = self.kept.first().map(|(at, _)| *at).into_iter().chain(self.away.first().map(|(at, _)| *at));
+        leases.chain(others).min()
     }
 
     // ── Runs ──
@@ -853,6 +876,17 @@ impl Scheduler {
             self.release(lease);
         }
         self.rank(worker);
+        self.goes_away(now, worker);
+    }
+
+    /// Notes that a worker is not there, in case that it never comes back.
+    fn goes_away(&mut self, now: Timestamp, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if !worker.connected && worker.away_until.is_none() && self.history.has(id) {
+            let until = now.after(self.policy.trust.absence);
+            worker.away_until = Some(until);
+            self.away.insert((until, id));
+        }
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -1218,6 +1252,10 @@ impl Scheduler {
         }
         self.kept = self.kept.iter().map(|(at, run)| (earlier(*at), *run)).collect();
         self.wary_until = earlier(self.wary_until);
+        self.away = self.away.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
+        for worker in self.workers.values_mut() {
+            worker.away_until = worker.away_until.map(earlier);
+        }
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -1231,6 +1269,16 @@ impl Scheduler {
             if let Some(worker) = worker {
                 self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
             }
+        }
+        while let Some((at, worker)) = self.away.first().copied() {
+            if at > now {
+                break;
+            }
+            self.away.pop_first();
+            if let Some(entry) = self.workers.get_mut(&worker) {
+                entry.away_until = None;
+            }
+            self.recall_young(worker);
         }
         while let Some((at, run)) = self.kept.first().copied() {
             if at > now {
@@ -1529,13 +1577,12 @@ impl Scheduler {
 
     /// All workers that ever reported or are connected.
     pub fn workers(&self) -> impl Iterator<Item = WorkerSummary> + '_ {
-        self.workers.iter().map(|(id, worker)| WorkerSummary {
-            id: *id,
-            connected: worker.connected,
-            leases: worker.leases.len(),
-            record: worker.record,
-            standing: worker.standing(&self.policy.trust),
-        })
+        self.workers.iter().map(|(id, worker)| worker.summary(*id, &self.policy.trust))
+    }
+
+    /// What is known of one worker.
+    pub fn worker(&self, id: WorkerId) -> Option<WorkerSummary> {
+        self.workers.get(&id).map(|worker| worker.summary(id, &self.policy.trust))
     }
 
     /// How much of each active run of more than one unit a worker was given.

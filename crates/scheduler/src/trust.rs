@@ -29,12 +29,15 @@
 //!
 //! # What it does not cover
 //! - More hostile voices than `f`, or voices that look independent and are not.
-//! - An identity that is thrown away for one lie before it has lived `L` units: over shorter lives the share is up to
-//!   `f · h^n / u`. No rule with so few replicas can do better; only an audit of everything can.
+//! - An identity that is thrown away for one lie, until it has been away for [`Trust::absence`]. If it has decided fewer units
+//!   than its lie would have to be spread over by then, what it decided is asked again. Before that, and of one that stays and
+//!   does nothing more, the share is up to `f · h^n / u`; no rule with so few replicas can do better.
 //! - Strangers who are nearly all hostile: a lie is then found seldomer than `h` says, though never by less than a third, since
 //!   most of the checks are kept for workers with a record.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
 //!   the operator's own machine ([`Level::Audited`]).
+
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +112,8 @@ pub struct Trust {
     pub forgiven_after: u32,
     /// Leases that a worker may let run out beyond what it brings, before it gets no more.
     pub lapses_max: u8,
+    /// How long a worker may be away before what it decided is asked again, if that is less than one lie of it would harm.
+    pub absence: Duration,
     /// The share of one run's units that one worker may see; 0 to 1.
     pub run_share_max: f64,
     /// Units of one run that a worker may see whatever share that is.
@@ -131,6 +136,7 @@ impl Default for Trust {
             faults_max: 3,
             forgiven_after: 1_000,
             lapses_max: 12,
+            absence: Duration::from_secs(3_600),
             run_share_max: 0.25,
             run_units_min: 256,
         }
@@ -290,6 +296,12 @@ impl Trust {
         VOICES_MAX
     }
 
+    /// How many units an identity has to decide before one lie of it does not count; at least 1. See the model.
+    pub(crate) fn life(&self, wrong: f64) -> u32 {
+        let undetected = undetected_max(wrong / self.hostile, 0, self.life_units);
+        (self.hostile * undetected / wrong).ceil().max(1.0) as u32
+    }
+
     /// How many workers with a record have to say the same where nothing else stands behind them.
     pub(crate) fn voices_alone(&self, standing: Standing, wrong: f64) -> u8 {
         let hostile = if standing == Standing::Stranger { (2.0 * self.hostile).min(0.95) } else { self.hostile };
@@ -300,6 +312,11 @@ impl Trust {
 /// The share of the voices after an anchor that may be without a record, at most: where these are all hostile, most lies are
 /// found none the less.
 const STRANGERS: f64 = 0.3;
+
+/// A target as a share.
+pub(crate) fn share(wrong_ppb: u32) -> f64 {
+    f64::from(wrong_ppb.max(1)) * 1e-9
+}
 
 /// More than any target asks for.
 pub(crate) const VOICES_MAX: u8 = 24;

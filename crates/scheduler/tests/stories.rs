@@ -113,6 +113,7 @@ impl World {
                 ["reduce"] => spec.reduce = true,
                 ["adaptive"] => spec.rule = Rule::Earned { level: Level::Adaptive, wrong_ppb: 1_000_000 },
                 ["full"] => spec.rule = Rule::Earned { level: Level::Full, wrong_ppb: 1_000_000 },
+                ["strict"] => spec.rule = Rule::Earned { level: Level::Full, wrong_ppb: 1 },
                 ["audited"] => spec.rule = Rule::Earned { level: Level::Audited, wrong_ppb: 1_000_000 },
                 ["awaited"] => spec.priority = i8::MAX,
                 ["priority", priority] => spec.priority = priority.parse().expect("priority"),
@@ -1056,6 +1057,32 @@ fn a_crash_does_not_keep_a_liars_answers() {
          6s disk reads r          => reopened r [0, 1]
          7s w2 returns-established
          7s w2 wants 9            => w2 gets r/0; w2 gets r/1; w2 gets r/2
+        ",
+    );
+}
+
+#[test]
+fn attack_33_who_leaves_young_is_asked_in_its_absence() {
+    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+            0s w1 returns-established
+            0s w2 returns-established
+            0s w3 returns-established
+            1s ann submits r: 1 input, strict
+            1s w1 wants 1         => w1 gets r/0
+            2s w1 returns r/0 X   => w1 recorded
+            3s w2 wants 1         => w2 gets r/0
+            4s w2 returns r/0 X   => r/0 done; r ends; w2 recorded
+            5s w1 leaves
+         3605s time passes        => recall r [0]
+         3606s disk reads r       => reopened r [0]
+         3607s w3 wants 1         => w3 gets r/0
+         3608s w3 returns r/0 A   => w3 recorded
+         3609s w4 returns-established
+         3609s w4 wants 1         => w4 gets r/0
+         3610s w4 returns r/0 A   => w4 recorded
         ",
     );
 }

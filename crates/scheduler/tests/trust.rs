@@ -167,7 +167,14 @@ impl World {
                     let accepted = self.units[&unit.index].accepted.as_ref();
                     self.first_wrong += u64::from(accepted != Some(&truth(unit.index)));
                 }
-                Effect::Dissent { worker, banned: true, .. } => {
+                // It is of no use any more, whether it is banned or gets no more leases.
+                Effect::Dissent { worker, banned: is_banned, .. }
+                    if is_banned
+                        || self
+                            .scheduler
+                            .worker(worker)
+                            .is_some_and(|it| it.record.lapses >= Trust::default().lapses_max) =>
+                {
                     self.bans += 1;
                     banned.push(worker);
                 }

@@ -618,7 +618,7 @@ impl Hand {
                 self.clerk.tell(input);
             }
             Effect::Reopened { run, units } => {
-                warn!(%run, units = units.len(), "units are executed again, since they rested on the word of somebody who lied");
+                warn!(%run, units = units.len(), "units are executed again, since the word on which they rested is worth nothing");
                 after.changed.insert(run);
             }
             Effect::Changed(unit) => warn!(%unit, "a unit has another result than it had"),
@@ -883,7 +883,7 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
                 scheduler.restore_run(now, run, units, |unit| ready.contains(&unit));
                 restored += 1;
             } else if matches!(run.spec.rule, Rule::Earned { .. }) {
-                scheduler.restore_history(run.spec.id, records.units(run.spec.id)?);
+                scheduler.restore_history(&run.spec, records.units(run.spec.id)?);
             }
         }
     }

@@ -10,7 +10,8 @@ use manyhands_model::{Outcome, RunId, Timestamp, UnitId, WorkerId};
 
 use super::{Effect, Record, Run, Scheduler};
 use crate::queue::Queue;
-use crate::record::{RunRecord, RunStatus, UnitRecord};
+use crate::record::{RunRecord, RunSpec, RunStatus, UnitRecord};
+use crate::trust::{Rule, share};
 use crate::unit::{Counts, End, Open, State};
 
 /// What is asked about a run.
@@ -27,7 +28,20 @@ pub(super) struct Recall {
 impl Scheduler {
     /// Asks for everything that rests on the word of a worker.
     pub(super) fn recall(&mut self, id: WorkerId) {
-        let runs = self.history.take(id);
+        self.recall_of(id, 0);
+    }
+
+    /// A worker has been away for so long that it may be gone for good. If it was young, that may have been its plan.
+    pub(super) fn recall_young(&mut self, id: WorkerId) {
+        let Some(decided) = self.workers.get(&id).map(|worker| worker.record.decided) else { return };
+        self.recall_of(id, decided);
+        if let Some(worker) = self.workers.get(&id).filter(|worker| worker.record.recalling) {
+            self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+        }
+    }
+
+    fn recall_of(&mut self, id: WorkerId, decided: u32) {
+        let runs = self.history.take(id, decided);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.recalls += runs.len();
         worker.record.recalling = worker.recalls > 0;
@@ -49,14 +63,16 @@ impl Scheduler {
     }
 
     /// Takes back what the records of a run say about whose word its units rest on.
-    pub(super) fn vouched(&mut self, run: RunId, units: Vec<(WorkerId, u32)>) {
+    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerId, u32)>) {
+        let Rule::Earned { wrong_ppb, .. } = rule else { return };
+        let life = self.policy.trust.life(share(wrong_ppb));
         let mut recalled: BTreeMap<WorkerId, Vec<u32>> = BTreeMap::new();
         for (worker, index) in units {
             // It was caught before the last process ended, and that was not seen through.
             if self.workers.get(&worker).is_some_and(|worker| worker.record.recalling || worker.record.banned) {
                 recalled.entry(worker).or_default().push(index);
             } else {
-                self.history.note(worker, UnitId { run, index });
+                self.history.note(worker, UnitId { run, index }, life);
             }
         }
         for (id, units) in recalled {
@@ -69,10 +85,10 @@ impl Scheduler {
     }
 
     /// Takes back whose word the units of a run rest on that has ended.
-    pub fn restore_history(&mut self, run: RunId, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
+    pub fn restore_history(&mut self, run: &RunSpec, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
         let vouched = |(index, unit): (u32, UnitRecord)| Some((unit.vouched_by()?, index));
         let vouched = units.into_iter().filter_map(vouched).collect();
-        self.vouched(run, vouched);
+        self.vouched(run.id, run.rule, vouched);
     }
 
     pub(super) fn recalled(&mut self, now: Timestamp, record: RunRecord, units: Vec<(u32, UnitRecord)>) {

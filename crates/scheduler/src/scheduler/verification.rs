@@ -8,7 +8,7 @@ use super::{Class, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Purpose};
 use crate::groups::Kind;
 use crate::record::UnitRecord;
-use crate::trust::{Judge, Level, Standing};
+use crate::trust::{Judge, Level, Rule, Standing, share};
 use crate::unit::{End, Open};
 use crate::weigh::{Ask, Court, Finding, Voice};
 
@@ -148,7 +148,7 @@ impl Scheduler {
         let court = Court {
             trust,
             level,
-            wrong: f64::from(wrong_ppb.max(1)) * 1e-9,
+            wrong: share(wrong_ppb),
             can_audit: trust.has_audits() && !open.unauditable,
             may_audit: self.audits.is_affordable(trust),
             is_thin: self.is_thin(),
@@ -235,8 +235,9 @@ impl Scheduler {
     pub(super) fn accepted(&mut self, unit: UnitId, record: UnitRecord) {
         self.audits.note_accepted();
         let Some((anchor, said)) = record.vouched_by().zip(record.accepted.as_ref()) else { return };
-        self.history.note(anchor, unit);
         let trust = &self.policy.trust;
+        let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
+        self.history.note(anchor, unit, trust.life(share(wrong_ppb)));
         if self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited() {
             self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record)));
         }
