@@ -35,6 +35,8 @@ pub enum Act {
     Silence,
     /// Reports nothing, lets the identity go and comes back with another.
     Vanish,
+    /// The same, but the old identity stays connected and asks for nothing: a connection costs next to nothing.
+    Abandon,
 }
 
 /// What a cheat knows when it has executed a replica, or has waited.
@@ -147,6 +149,13 @@ pub enum Adversary {
         /// So often.
         lies: u32,
     },
+    /// The same, but it keeps up the connections of those that it has left behind.
+    Ghost {
+        /// So many answers.
+        honest: u32,
+        /// So often.
+        lies: u32,
+    },
     /// Takes leases and never says anything.
     Mute,
     /// Says the truth when it is too late.
@@ -171,6 +180,7 @@ pub const ALL: &[Adversary] = &[
     Adversary::Hunter { honest: 110 },
     Adversary::Runaway { honest: 110, lies: 1 },
     Adversary::Runaway { honest: 110, lies: 5 },
+    Adversary::Ghost { honest: 110, lies: 1 },
     Adversary::Mute,
     Adversary::Late,
 ];
@@ -185,7 +195,8 @@ impl Adversary {
             Self::Gang { honest, permille } => Some(Box::new(Member { honest, permille, holders: 1 })),
             Self::Together { holders, honest } => Some(Box::new(Member { honest, permille: 1000, holders })),
             Self::Hunter { honest } => Some(Box::new(Hunter { honest })),
-            Self::Runaway { honest, lies } => Some(Box::new(Runaway { honest, lies })),
+            Self::Runaway { honest, lies } => Some(Box::new(Runaway { honest, lies, end: Act::Vanish })),
+            Self::Ghost { honest, lies } => Some(Box::new(Runaway { honest, lies, end: Act::Abandon })),
             Self::Mute => Some(Box::new(Mute)),
             Self::Late => Some(Box::new(Late)),
         }
@@ -207,6 +218,7 @@ impl fmt::Display for Adversary {
             Self::Together { holders, honest } => write!(f, "together:{holders}:{honest}"),
             Self::Hunter { honest } => write!(f, "hunter:{honest}"),
             Self::Runaway { honest, lies } => write!(f, "runaway:{honest}:{lies}"),
+            Self::Ghost { honest, lies } => write!(f, "ghost:{honest}:{lies}"),
             Self::Mute => write!(f, "mute"),
             Self::Late => write!(f, "late"),
         }
@@ -217,7 +229,7 @@ impl fmt::Display for Adversary {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no adversary `{0}`; there are none, liar:PERMILLE, sleeper:HONEST, gang:HONEST:PERMILLE, together:HOLDERS:HONEST, \
-     hunter:HONEST, runaway:HONEST:LIES, mute and late"
+     hunter:HONEST, runaway:HONEST:LIES, ghost:HONEST:LIES, mute and late"
 )]
 pub struct NoAdversary(String);
 
@@ -237,6 +249,7 @@ impl FromStr for Adversary {
             ("together", &[holders, honest]) if holders > 0 => Ok(Self::Together { holders, honest }),
             ("hunter", &[honest]) => Ok(Self::Hunter { honest }),
             ("runaway", &[honest, lies]) => Ok(Self::Runaway { honest, lies }),
+            ("ghost", &[honest, lies]) => Ok(Self::Ghost { honest, lies }),
             ("mute", []) => Ok(Self::Mute),
             ("late", []) => Ok(Self::Late),
             _ => Err(unknown()),
@@ -326,6 +339,8 @@ struct Runaway {
     honest: u32,
     /// What it still wants to say.
     lies: u32,
+    /// What it does then.
+    end: Act,
 }
 
 impl Strategy for Runaway {
@@ -336,7 +351,7 @@ impl Strategy for Runaway {
         }
         let known = *gang.known(unit);
         if known.fresh && known.said.is_none() {
-            let Some(lies) = self.lies.checked_sub(1) else { return Act::Vanish };
+            let Some(lies) = self.lies.checked_sub(1) else { return self.end };
             self.lies = lies;
             return Act::Tell(gang.say(unit, Answer::Shared));
         }

@@ -51,6 +51,8 @@ enum Event {
     Ask(usize),
     /// This identity of it is worth nothing any more.
     Rename(usize, WorkerId),
+    /// The same, but it stays connected.
+    Abandon(usize, WorkerId),
 }
 
 /// A computer, whoever it says it is.
@@ -313,6 +315,18 @@ impl<'a> World<'a> {
                 self.tell(Input::Audited { unit, step, outcome: Some(truth(unit)) });
             }
             Event::Ask(index) => self.ask(index),
+            Event::Abandon(index, worker) => {
+                let body = &mut self.bodies[index];
+                if body.id == worker && core::mem::take(&mut body.online) {
+                    let current = body.current.take().map(|(held, _)| held);
+                    let held = body.queue.drain(..).chain(body.withheld.drain(..)).chain(current);
+                    let leases = held.map(|held| held.draft.id).collect();
+                    self.tell(Input::Wants { worker, count: 0 });
+                    self.tell(Input::GaveBack { worker, leases });
+                    self.rename(index);
+                    self.arrive(index);
+                }
+            }
             Event::Rename(index, worker) => {
                 let body = &mut self.bodies[index];
                 // It may have left in the meantime, and comes back by itself.
@@ -471,6 +485,10 @@ impl<'a> World<'a> {
                 self.schedule_at(at, Event::Decide(index, lease));
             }
             Act::Silence => body.withheld.push(held),
+            Act::Abandon => {
+                let id = body.id;
+                self.schedule(0.0, Event::Abandon(index, id));
+            }
             Act::Vanish => {
                 let id = body.id;
                 self.schedule(0.0, Event::Rename(index, id));
