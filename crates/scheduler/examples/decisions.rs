@@ -4,7 +4,6 @@
 //! given out. One in ten workers has no record. Effects are taken and thrown away; memory is what the process has more of,
 //! records of ended units not included, which a shell writes to the disk.
 #![expect(clippy::print_stdout, reason = "it says what it measured")]
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 
 use std::collections::VecDeque;
 
@@ -19,8 +18,8 @@ fn spec(rule: Rule, inputs: u32) -> RunSpec {
     RunSpec {
         id: RunId([1; 16]),
         owner: "ann".into(),
-        job: "job".parse().unwrap(),
-        version: "1.0.0".parse().unwrap(),
+        job: "job".parse().expect("a constant"),
+        version: "1.0.0".parse().expect("a constant"),
         serial: 1,
         module: Digest::of(b"module"),
         wall_ms: 60_000,

@@ -78,7 +78,7 @@ impl Audits {
         trust.has_audits() && (self.decided as f64) < most
     }
 
-    /// Asks for one, unless that has happened; says whether it has to be begun.
+    /// Asks for one, unless that has happened.
     pub(crate) fn ask(&mut self, unit: UnitId, step: u32, purpose: Purpose) {
         match purpose {
             Purpose::Decide => {
@@ -88,8 +88,10 @@ impl Audits {
                 self.deciding.push_back((unit, step));
                 self.decided += 1;
             }
-            Purpose::Verify(_) if self.verifying.len() >= WAITING_MAX => return,
-            Purpose::Verify(record) => self.verifying.push_back((unit, step, record)),
+            Purpose::Verify(record) if self.verifying.len() < WAITING_MAX => {
+                self.verifying.push_back((unit, step, record));
+            }
+            Purpose::Verify(_) => {}
         }
     }
 

@@ -218,9 +218,11 @@ impl Scheduler {
         }
         let with_record = agreeing.iter().filter(|(_, has_record)| *has_record).count();
         let anchor = record.vouched_by();
+        // So many strangers that nobody with a record was needed.
+        let by_numbers = anchor.is_some() && with_record == 0;
         for (id, has_record) in agreeing {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
-            if record.audited.is_some() || with_record > usize::from(has_record) {
+            if record.audited.is_some() || by_numbers || with_record > usize::from(has_record) {
                 worker.record.passed(&trust);
             }
             if anchor == Some(id) {
