@@ -13,8 +13,10 @@ use crate::world::RUNS;
 pub struct Figures {
     /// Units.
     pub units: u64,
-    /// Those whose answer is wrong in the end.
+    /// Those whose answer is wrong when all have one.
     pub wrong: u64,
+    /// The same three hours later.
+    pub wrong_settled: u64,
     /// Those that had a wrong answer at some time.
     pub wrong_once: u64,
     /// Answers that were taken back, right or wrong.
@@ -48,7 +50,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// The share of units whose answer is wrong in the end.
+    /// The share of units whose answer is wrong when all have one.
     pub fn wrong_share(&self) -> f64 {
         self.wrong as f64 / self.units as f64
     }
@@ -63,7 +65,7 @@ impl Figures {
         freedom * root.powi(3) / self.units as f64
     }
 
-    /// Identities that cheats used up for each answer that is wrong in the end; none if there is no such answer.
+    /// Identities that cheats used up for each answer that is wrong when all have one; none if there is no such answer.
     pub fn identities_per_wrong(&self) -> Option<f64> {
         (self.wrong > 0).then(|| self.hostile_identities as f64 / self.wrong as f64)
     }
@@ -155,7 +157,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn figures(mut self, now: Timestamp) -> Figures {
+    pub(crate) fn figures(&mut self, now: Timestamp) -> Figures {
         let units = self.units as f64;
         let replicas = self.reports + self.own_runs;
         self.latencies_ms.sort_unstable();
@@ -167,6 +169,7 @@ impl Tally {
         Figures {
             units: self.units,
             wrong: self.wrong,
+            wrong_settled: self.wrong,
             wrong_once: self.wrong_once,
             undecided: self.undecided,
             reopened: self.reopened,

@@ -77,7 +77,7 @@ pub enum Rule {
 /// What a rule promises, whoever attacks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Promise {
-    /// The share of units whose answer may be wrong in the end.
+    /// The share of units whose answer may be wrong when all have one.
     pub wrong_share_max: f64,
     /// Reports and own runs for each unit.
     pub replicas_max: f64,

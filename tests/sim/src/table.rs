@@ -34,7 +34,7 @@ const RULES_MAX: usize = 6;
 /// What each adversary does to each rule.
 pub(crate) fn compare(played: &Played) -> Vec<String> {
     let mut lines =
-        vec!["Share of units whose answer is wrong in the end @ replicas a unit, own runs included".to_owned()];
+        vec!["Share of units whose answer is wrong when all have one @ replicas a unit, own runs included".to_owned()];
     for hostile in shares(played) {
         let here: Vec<_> = played.iter().filter(|(scene, _)| scene.hostile_percent == hostile).collect();
         let mut adversaries: Vec<_> = here.iter().map(|(scene, _)| scene.adversary).collect();
@@ -77,7 +77,7 @@ pub(crate) fn ours(played: &Played) -> Vec<String> {
         let rate = honest.map(|honest| format!(", {:.1} answers a second where nobody cheats", honest.throughput));
         lines.push(format!("{rule}{}", rate.unwrap_or_default()));
         lines.push(
-            "                      wrong  at most   once repl. later  own  p50×  p99×  ids/w  rate  time banned"
+            "                      wrong  settled   once repl. later  own  p50×  p99×  ids/w  rate  time banned"
                 .to_owned(),
         );
         for (scene, figures) in &of_rule {
@@ -93,7 +93,7 @@ pub(crate) fn ours(played: &Played) -> Vec<String> {
             lines.push(format!(
                 "{name:19} {:>7} {:>8} {:>6} {:>5.2} {:>5.2} {:>4.2} {:>5} {:>5} {identities:>6} {:>5} {:>5.2} {:>6}",
                 share(figures.wrong_share()),
-                share(figures.wrong_share_at_most()),
+                share(figures.wrong_settled as f64 / figures.units as f64),
                 figures.wrong_once,
                 figures.replicas,
                 figures.replicas_later,

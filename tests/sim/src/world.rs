@@ -31,6 +31,8 @@ const SESSION_S: f64 = 3600.0;
 const AWAY_S: f64 = 600.0;
 /// Half of the visitors close the page before. Unit: seconds.
 const VISIT_MEDIAN_S: f64 = 60.0;
+/// How long after the last answer it is looked at once more: long enough to miss those who are gone.
+const SETTLE: Duration = Duration::from_secs(3 * 3600);
 /// Those who leave without a word.
 const VANISH: f64 = 0.3;
 /// How many leases a runner wants, and a visitor.
@@ -241,13 +243,22 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets everything happen until each unit has its answer.
+    /// Lets everything happen until each unit has its answer, and then until those who are gone have been missed.
     pub(crate) fn run(mut self, progress: &dyn Fn(u64)) -> Figures {
+        self.go_on(self.now, progress);
+        let mut figures = self.tally.figures(self.now);
+        self.go_on(self.now.after(SETTLE), &|_| ());
+        figures.wrong_settled = self.tally.wrong;
+        figures
+    }
+
+    /// Lets everything happen that does until then, and until each unit has its answer.
+    fn go_on(&mut self, until: Timestamp, progress: &dyn Fn(u64)) {
         // No rule needs half as long as if each of a hundred replicas of each unit were executed by one slow worker at a time.
-        let end = Timestamp(u64::from(self.scene.units) * 500_000 + 86_400_000);
+        let end = Timestamp(self.now.0 + u64::from(self.scene.units) * 500_000 + 86_400_000);
         let mut wakes = 0;
         let mut said = 0;
-        while self.tally.open > 0 || self.auditing > 0 {
+        while self.now < until || self.tally.open > 0 || self.auditing > 0 {
             let event = self.events.peek().map(|Reverse((at, ..))| *at);
             let wake = self.coordinator.wake_at();
             let at = match (event, wake) {
@@ -274,7 +285,6 @@ impl<'a> World<'a> {
                 said = ended;
             }
         }
-        self.tally.figures(self.now)
     }
 
     #[expect(clippy::panic, reason = "a broken promise of the scheduler; whoever reads it can see it again")]

@@ -128,7 +128,8 @@ fn every_adversary_plays_to_the_end() {
     for adversary in manyhands_sim::adversary::ALL {
         for rule in rules() {
             let scene = scene(rule, 30, "none");
-            let figures = play(&Scene { adversary: *adversary, units: 500, visitors_percent: 50, ..scene });
+            let figures =
+                play(&Scene { adversary: *adversary, workers: 20, units: 300, visitors_percent: 50, ..scene });
             assert!(figures.replicas >= 1.0, "{adversary}, {rule}");
         }
     }
