@@ -126,7 +126,7 @@ impl Default for Trust {
             hostile: 0.3,
             established_checks: 100,
             checked_min: 0.05,
-            tried_share: 0.2,
+            tried_share: 0.15,
             life_units: 12_000,
             audit_share: 0.03,
             audit_burst: 2_000,
