@@ -36,6 +36,10 @@ canaries *options:
 hostile *options:
     cargo xtask hostile {{options}}
 
+# Let cheats of every kind work for the scheduler in virtual time, beside other people's rules
+sim *options:
+    cargo xtask sim {{options}}
+
 # Break everything that can break, often, and see that nothing acknowledged is lost
 faults *options:
     cargo xtask faults {{options}}

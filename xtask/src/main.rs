@@ -18,6 +18,7 @@ mod process;
 mod setup;
 mod shots;
 mod siege;
+mod sim;
 mod wire;
 
 use std::path::Path;
@@ -59,6 +60,8 @@ enum Task {
     Shots,
     /// Attack a release build at full strength and measure honest clients
     Siege(siege::Options),
+    /// Let cheats of every kind work for the scheduler in virtual time, beside other people's rules
+    Sim(sim::Options),
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -94,6 +97,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Package => package::run().await,
         Task::Shots => shots::run().await,
         Task::Siege(options) => siege::run(options).await,
+        Task::Sim(options) => sim::run(options).await,
         Task::Test => check::run().await,
     }
 }

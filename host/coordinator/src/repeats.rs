@@ -118,7 +118,7 @@ mod tests {
     fn unit(end: Option<End>) -> UnitRecord {
         let replica = |(worker, text)| Replica { worker: WorkerId([worker; 32]), outcome: outcome(text) };
         let replicas = [(1, "a"), (2, "a"), (3, "a"), (4, "b")].map(replica).to_vec();
-        UnitRecord { step: 0, end, accepted: end.map(|_| outcome("a")), replicas }
+        UnitRecord { end, accepted: end.map(|_| outcome("a")), replicas, ..UnitRecord::default() }
     }
 
     #[tokio::test]

@@ -526,7 +526,7 @@ mod tests {
 
     use manyhands_model::{Class, RunId};
     use manyhands_placeholder::{Occurrence, Source};
-    use manyhands_scheduler::{Counts, Quorum, RunRecord, RunSpec, RunStatus};
+    use manyhands_scheduler::{Counts, Quorum, Rule, RunRecord, RunSpec, RunStatus};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
     use tempfile::TempDir;
@@ -605,7 +605,7 @@ mod tests {
             serial: 1,
             module: Digest::of(b"module"),
             wall_ms: 1_000,
-            quorum: Quorum { agree: 1, most: 1 },
+            rule: Rule::Fixed(Quorum { agree: 1, most: 1 }),
             priority: 0,
             reduce: false,
             inputs: 1,
