@@ -28,9 +28,17 @@ test:
 fuzz *options:
     cargo xtask fuzz {{options}}
 
+# Look for values that workers must not see in everything that leaves towards them
+canaries *options:
+    cargo xtask canaries {{options}}
+
 # Seal and compile modules that mean harm, within limits
 hostile *options:
     cargo xtask hostile {{options}}
+
+# Let cheats of every kind work for the scheduler in virtual time, beside other people's rules
+sim *options:
+    cargo xtask sim {{options}}
 
 # Break everything that can break, often, and see that nothing acknowledged is lost
 faults *options:

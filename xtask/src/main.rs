@@ -2,6 +2,7 @@
 
 mod bench;
 mod browser;
+mod canaries;
 mod check;
 mod demo;
 mod faults;
@@ -10,12 +11,15 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod map;
+mod outside;
 mod package;
 mod picture;
 mod process;
 mod setup;
 mod shots;
 mod siege;
+mod sim;
+mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,6 +44,8 @@ enum Task {
     Setup,
     /// Start a coordinator, three runners, a visitor's browser and a liar, and run real jobs over real data
     Demo(demo::Options),
+    /// Look for values that workers must not see in everything that leaves towards them
+    Canaries(canaries::Options),
     /// Break everything that can break, often, and see that nothing acknowledged is lost
     Faults(faults::Options),
     /// Search for inputs that break a decoder, guided by coverage
@@ -54,6 +60,8 @@ enum Task {
     Shots,
     /// Attack a release build at full strength and measure honest clients
     Siege(siege::Options),
+    /// Let cheats of every kind work for the scheduler in virtual time, beside other people's rules
+    Sim(sim::Options),
     /// Check everything: format, lints, licences, the pure core, all tests, documentation
     Test,
 }
@@ -79,6 +87,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Bench(options) => bench::run(options).await,
         Task::Browser => browser::run().await,
+        Task::Canaries(options) => canaries::run(options).await,
         Task::Setup => setup::run().await,
         Task::Demo(options) => demo::run(options).await,
         Task::Faults(options) => faults::run(options).await,
@@ -88,6 +97,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
         Task::Package => package::run().await,
         Task::Shots => shots::run().await,
         Task::Siege(options) => siege::run(options).await,
+        Task::Sim(options) => sim::run(options).await,
         Task::Test => check::run().await,
     }
 }

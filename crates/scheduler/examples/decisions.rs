@@ -28,6 +28,7 @@ fn spec(rule: Rule, inputs: u32) -> RunSpec {
         reduce: false,
         inputs,
         submitted_at: Timestamp(0),
+        is_dry: false,
     }
 }
 

@@ -91,6 +91,7 @@ impl World {
             reduce: false,
             inputs: units,
             submitted_at: Timestamp(0),
+            is_dry: false,
         };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let bodies = (0..workers).map(|index| Body {

@@ -1,0 +1,134 @@
+//! `manyhands-sim`: the production scheduler under attack, beside the rules of others. Run by `cargo xtask sim`.
+
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use manyhands_sim::{Adversary, Figures, Rule, Scene, adversary};
+
+/// What to simulate; everything if nothing is named.
+#[derive(Parser)]
+struct Options {
+    /// Of all chance
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Who cheats, and how: liar:1000, together:2:100, …
+    #[arg(long)]
+    adversary: Vec<Adversary>,
+    /// How many of a hundred workers do
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
+    hostile: Vec<u32>,
+    /// When an outcome counts: 2-of-2+, boinc, sarmenta, fixed, adaptive:1e-4, full:1e-5, …
+    #[arg(long)]
+    rule: Vec<Rule>,
+    /// Computers in each world
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    workers: u32,
+    /// Units in each world
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    units: u32,
+    /// How many of a hundred honest computers are visitors' browsers
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    visitors: u32,
+    /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99))]
+    assumed: Option<u32>,
+    /// Where the figures go
+    #[arg(long, default_value = "target/sim/report.json")]
+    report: PathBuf,
+}
+
+impl Options {
+    fn scenes(&self) -> Vec<Scene> {
+        let or = |named: &[u32], all: &[u32]| if named.is_empty() { all.to_vec() } else { named.to_vec() };
+        let adversaries = if self.adversary.is_empty() { adversary::ALL } else { &self.adversary };
+        let mut scenes = Vec::new();
+        for hostile_percent in or(&self.hostile, &[0, 10, 30]) {
+            // Those who are not there all do the same.
+            let adversaries = if hostile_percent == 0 { &[Adversary::None] } else { adversaries };
+            let rules = if self.rule.is_empty() { Rule::of_tables(hostile_percent) } else { self.rule.clone() };
+            for &adversary in adversaries {
+                let &Self { seed, workers, units, visitors: visitors_percent, .. } = self;
+                let assumed_percent = self.assumed.unwrap_or(hostile_percent.clamp(10, 99));
+                let scene = |&rule| Scene {
+                    seed,
+                    workers,
+                    units,
+                    hostile_percent,
+                    adversary,
+                    visitors_percent,
+                    assumed_percent,
+                    rule,
+                };
+                scenes.extend(rules.iter().map(scene));
+            }
+        }
+        scenes
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are the data of this command")]
+fn run(options: &Options) -> anyhow::Result<()> {
+    let scenes = options.scenes();
+    let played = play(&scenes)?;
+    table::compare(&played).iter().for_each(|line| println!("{line}"));
+    table::ours(&played).iter().for_each(|line| println!("{line}"));
+    let report: Vec<_> = played.iter().map(|(scene, figures)| table::json(scene, figures)).collect();
+    if let Some(folder) = options.report.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    }
+    std::fs::write(&options.report, serde_json::to_string_pretty(&report)? + "\n")
+        .with_context(|| format!("{} cannot be written", options.report.display()))?;
+    let broken = table::broken(&played);
+    broken.iter().for_each(|line| eprintln!("{line}"));
+    if broken.is_empty() { Ok(()) } else { bail!("{} promises are broken, each shown where it is worst", broken.len()) }
+}
+
+/// Plays all scenes, as many at a time as there are cores.
+fn play(scenes: &[Scene]) -> anyhow::Result<Vec<(Scene, Figures)>> {
+    let bar = ProgressBar::new(scenes.iter().map(|scene| u64::from(scene.units)).sum());
+    bar.set_style(ProgressStyle::with_template("{bar:30} {percent} %, {eta} left: {msg}")?);
+    let next = AtomicUsize::new(0);
+    let played: Vec<Mutex<Option<Figures>>> = scenes.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(scenes.len()) {
+            scope.spawn(|| {
+                while let Some((scene, place)) = {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    scenes.get(number).zip(played.get(number))
+                } {
+                    bar.set_message(format!("{} % {}, {}", scene.hostile_percent, scene.adversary, scene.rule));
+                    let figures = scene.play(&|units| bar.inc(units));
+                    if let Ok(mut place) = place.lock() {
+                        *place = Some(figures);
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let figures = played.into_iter().map(|place| place.into_inner().ok().flatten());
+    scenes
+        .iter()
+        .copied()
+        .zip(figures)
+        .map(|(scene, figures)| Some((scene, figures?)))
+        .collect::<Option<_>>()
+        .context("a world has no end")
+}

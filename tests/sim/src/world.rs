@@ -1,0 +1,672 @@
+//! Everything outside the coordinator, in virtual time.
+//!
+//! The world plays the shell: it carries out effects, keeps what is recorded, and says what happened. Nothing waits: the clock
+//! jumps to whatever comes next.
+
+use core::cmp::Reverse;
+use core::time::Duration;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use bytes::Bytes;
+use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_protocol::{Lease, Receipt, Report, Task, Ticket};
+use manyhands_scheduler::{
+    Counts, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus, UnitRecord,
+};
+
+use crate::adversary::{Act, Answer, Gang, Strategy, View};
+use crate::figures::{Figures, Tally};
+use crate::random::Random;
+use crate::rule::Coordinator;
+use crate::scene::Scene;
+
+/// Into how many runs the units are divided: what is known of workers outlives a run, and so does what they did.
+pub(crate) const RUNS: u32 = 8;
+/// What a unit takes a worker of speed 1 on the average. Unit: seconds.
+const WORK_S: f64 = 5.0;
+/// The wall time of the job: no worker is so slow.
+const WALL_MS: u64 = 60_000;
+/// How long a runner stays on the average, and how long it is away. Unit: seconds.
+const SESSION_S: f64 = 3600.0;
+const AWAY_S: f64 = 600.0;
+/// Half of the visitors close the page before. Unit: seconds.
+const VISIT_MEDIAN_S: f64 = 60.0;
+/// How long after the last answer it is looked at once more: long enough to miss those who are gone.
+const SETTLE: Duration = Duration::from_secs(3 * 3600);
+/// Those who leave without a word.
+const VANISH: f64 = 0.3;
+/// How many leases a runner wants, and a visitor.
+const ROOM: u16 = 4;
+const VISITOR_ROOM: u16 = 2;
+
+/// Something will happen to somebody. Order has no meaning: moments and numbers decide before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrive(usize),
+    /// In this session; one of a session that is over is nobody's.
+    Depart(usize, u32),
+    Finish(usize, LeaseId),
+    Decide(usize, LeaseId),
+    /// The operator's machine has executed this step of a unit.
+    Audited(UnitId, u32),
+    /// It has room.
+    Ask(usize),
+    /// This identity of it is worth nothing any more.
+    Rename(usize, WorkerId),
+    /// The same, but it stays connected.
+    Abandon(usize, WorkerId),
+}
+
+/// A computer, whoever it says it is.
+struct Body {
+    id: WorkerId,
+    strategy: Option<Box<dyn Strategy>>,
+    /// Reports under this identity that became answers.
+    agreed: u32,
+    /// Leases under this identity.
+    leases: u32,
+    speed: f64,
+    is_visitor: bool,
+    online: bool,
+    session: u32,
+    /// It ends what it does, and goes.
+    is_leaving: bool,
+    is_banned: bool,
+    queue: VecDeque<Held>,
+    /// What it executes, and since when.
+    current: Option<(Held, Timestamp)>,
+    /// Executed and not reported yet; only cheats have these.
+    withheld: Vec<Held>,
+}
+
+/// A lease in somebody's hands.
+struct Held {
+    draft: LeaseDraft,
+    /// How much of what this identity had reported were answers when it got the lease: a cheat knows whether it was trusted then.
+    agreed: u32,
+}
+
+impl Body {
+    fn room(&self) -> u16 {
+        let most = if self.is_visitor { VISITOR_ROOM } else { ROOM };
+        let held = self.queue.len() + usize::from(self.current.is_some()) + self.withheld.len();
+        most.saturating_sub(u16::try_from(held).unwrap_or(u16::MAX))
+    }
+}
+
+/// What the disk says of a unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stored {
+    #[default]
+    Open,
+    Right,
+    Wrong,
+    /// It ended without an answer.
+    Undecided,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Unit {
+    stored: Stored,
+    record: UnitRecord,
+    first_lease: Option<Timestamp>,
+    /// Whether it had an answer once.
+    was_answered: bool,
+    /// Whether it had a wrong one once.
+    was_wrong: bool,
+}
+
+/// One world, from its beginning to the end of all units.
+pub(crate) struct World<'a> {
+    scene: &'a Scene,
+    coordinator: Box<dyn Coordinator>,
+    random: Random,
+    now: Timestamp,
+    events: BinaryHeap<Reverse<(Timestamp, u64, Event)>>,
+    /// How many events there were so far: equal moments keep their order.
+    numbers: u64,
+    bodies: Vec<Body>,
+    by_id: BTreeMap<WorkerId, usize>,
+    gang: Gang,
+    runs: BTreeMap<RunId, RunRecord>,
+    units: Vec<Unit>,
+    /// Records that the coordinator wants to read.
+    recalls: VecDeque<(RunId, Vec<u32>)>,
+    /// What the operator's machine executes.
+    auditing: usize,
+    tally: Tally,
+}
+
+/// What the job really makes of a unit.
+pub(crate) fn truth(unit: UnitId) -> Outcome {
+    outcome(unit, |digest| digest[0] = 1)
+}
+
+fn outcome(unit: UnitId, mark: impl FnOnce(&mut [u8; 32])) -> Outcome {
+    let mut digest = [0; 32];
+    digest[4..8].copy_from_slice(&unit.index.to_le_bytes());
+    digest[8..24].copy_from_slice(unit.run.as_bytes());
+    mark(&mut digest);
+    // A liar knows what a unit costs.
+    Outcome { verdict: Verdict::Ok { output: Digest(digest), output_bytes: 32 }, fuel: Fuel(1000) }
+}
+
+/// What a unit takes a worker of speed 1, which is the same each time: from two fifths to eight fifths of the average. Unit: seconds.
+fn work_s(unit: UnitId) -> f64 {
+    let mixed = (unit.index ^ (unit.index >> 7)).wrapping_mul(0x9E37_79B1) >> 16;
+    WORK_S * (0.4 + 1.2 * f64::from(mixed) / 65536.0)
+}
+
+fn run_id(number: u32) -> RunId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    RunId(id)
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(scene: &'a Scene) -> Self {
+        let mut random = Random::new(scene.seed);
+        let coordinator = scene.rule.coordinator(random.bytes(), scene);
+        let mut world = Self {
+            scene,
+            coordinator,
+            random,
+            now: Timestamp(0),
+            events: BinaryHeap::new(),
+            numbers: 0,
+            bodies: Vec::new(),
+            by_id: BTreeMap::new(),
+            gang: Gang::default(),
+            runs: BTreeMap::new(),
+            recalls: VecDeque::new(),
+            auditing: 0,
+            units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
+            tally: Tally::new(scene),
+        };
+        for number in 0..RUNS {
+            let spec = world.spec(number);
+            let record = RunRecord {
+                spec: spec.clone(),
+                status: RunStatus::Active,
+                counts: Counts::default(),
+                dissents: 0,
+                finished_at: None,
+            };
+            world.runs.insert(spec.id, record);
+            world.tell(Input::Submitted(spec));
+        }
+        let offset = world.random.unit();
+        let hostile = u64::from(scene.workers) * u64::from(scene.hostile_percent) / 100;
+        for index in 0..scene.workers {
+            let strategy = if u64::from(index) < hostile { scene.adversary.strategy() } else { None };
+            world.bodies.push(Body {
+                id: WorkerId([0; 32]),
+                agreed: 0,
+                leases: 0,
+                // The fastest is nine times as fast as the slowest. Steps of the golden ratio lie evenly, so that the hostile are
+                // neither the fast ones nor the slow ones by chance.
+                speed: 3_f64.powf(2.0 * (offset + f64::from(index) * 0.618_033_988_749_895).fract() - 1.0),
+                // Whoever wants to be believed stays.
+                is_visitor: index % 100 < scene.visitors_percent && strategy.is_none(),
+                strategy,
+                online: false,
+                session: 0,
+                is_leaving: false,
+                is_banned: false,
+                queue: VecDeque::new(),
+                current: None,
+                withheld: Vec::new(),
+            });
+            world.rename(index as usize);
+            // Not all in the same millisecond.
+            let at = world.random.unit() * WORK_S;
+            world.schedule(at, Event::Arrive(index as usize));
+        }
+        world
+    }
+
+    fn spec(&self, number: u32) -> RunSpec {
+        RunSpec {
+            id: run_id(number),
+            owner: "ann".to_owned(),
+            job: "simulated".parse().expect("a constant"),
+            version: "1.0.0".parse().expect("a constant"),
+            serial: 1,
+            module: Digest::of(b"module"),
+            wall_ms: WALL_MS,
+            rule: self.scene.rule.of_run(),
+            // One after the other.
+            priority: -i8::try_from(number).expect("few runs"),
+            reduce: false,
+            inputs: self.scene.units_per_run(),
+            submitted_at: Timestamp(0),
+            is_dry: false,
+        }
+    }
+
+    /// Lets everything happen until each unit has its answer, and then until those who are gone have been missed.
+    pub(crate) fn run(mut self, progress: &dyn Fn(u64)) -> Figures {
+        self.go_on(self.now, progress);
+        let mut figures = self.tally.figures(self.now);
+        self.go_on(self.now.after(SETTLE), &|_| ());
+        figures.wrong_settled = self.tally.wrong;
+        figures
+    }
+
+    /// Lets everything happen that does until then, and until each unit has its answer.
+    fn go_on(&mut self, until: Timestamp, progress: &dyn Fn(u64)) {
+        // No rule needs half as long as if each of a hundred replicas of each unit were executed by one slow worker at a time.
+        let end = Timestamp(self.now.0 + u64::from(self.scene.units) * 500_000 + 86_400_000);
+        let mut wakes = 0;
+        let mut said = 0;
+        while self.now < until || self.tally.open > 0 || self.auditing > 0 {
+            let event = self.events.peek().map(|Reverse((at, ..))| *at);
+            let wake = self.coordinator.wake_at();
+            let at = match (event, wake) {
+                (Some(event), Some(wake)) => event.min(wake),
+                (Some(at), None) | (None, Some(at)) => at,
+                (None, None) => self.fail("nothing will ever happen again"),
+            };
+            wakes = if at > self.now { 0 } else { wakes + 1 };
+            self.now = self.now.max(at);
+            if self.now > end {
+                self.fail("units are stuck");
+            }
+            if wakes > 1_000_000 {
+                self.fail("time stands still");
+            }
+            if wake.is_some_and(|wake| wake <= self.now) {
+                self.tell(Input::TimePassed);
+            } else if let Some(Reverse((_, _, event))) = self.events.pop() {
+                self.happen(event);
+            }
+            let ended = self.tally.ended();
+            if ended >= said + 1000 {
+                progress(ended - said);
+                said = ended;
+            }
+        }
+    }
+
+    #[expect(clippy::panic, reason = "a broken promise of the scheduler; whoever reads it can see it again")]
+    fn fail(&self, what: &str) -> ! {
+        let (seconds, open, why) = (self.now.0 / 1000, self.tally.open, self.coordinator.explain(self.now));
+        panic!("{what}, after {seconds} s, with {open} units open; replay with `{}`\n{why}", self.scene)
+    }
+
+    fn schedule(&mut self, in_s: f64, event: Event) {
+        self.schedule_at(self.now.after(Duration::from_secs_f64(in_s)), event);
+    }
+
+    fn schedule_at(&mut self, at: Timestamp, event: Event) {
+        self.numbers += 1;
+        self.events.push(Reverse((at, self.numbers, event)));
+    }
+
+    // ── Workers ──
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive(index) => self.arrive(index),
+            Event::Depart(index, session) => {
+                if self.bodies[index].online && self.bodies[index].session == session {
+                    self.depart(index);
+                }
+            }
+            Event::Finish(index, lease) => self.finish(index, lease),
+            Event::Decide(index, lease) => {
+                let withheld = &mut self.bodies[index].withheld;
+                if let Some(at) = withheld.iter().position(|held| held.draft.id == lease) {
+                    let held = withheld.swap_remove(at);
+                    self.cheat(index, held, true);
+                }
+            }
+            Event::Audited(unit, step) => {
+                self.auditing -= 1;
+                self.tell(Input::Audited { unit, step, outcome: Some(truth(unit)) });
+            }
+            Event::Ask(index) => self.ask(index),
+            Event::Abandon(index, worker) => {
+                let body = &mut self.bodies[index];
+                if body.id == worker && core::mem::take(&mut body.online) {
+                    let current = body.current.take().map(|(held, _)| held);
+                    let held = body.queue.drain(..).chain(body.withheld.drain(..)).chain(current);
+                    let leases = held.map(|held| held.draft.id).collect();
+                    self.tell(Input::Wants { worker, count: 0 });
+                    self.tell(Input::GaveBack { worker, leases });
+                    self.rename(index);
+                    self.arrive(index);
+                }
+            }
+            Event::Rename(index, worker) => {
+                let body = &mut self.bodies[index];
+                // It may have left in the meantime, and comes back by itself.
+                if body.id == worker && core::mem::take(&mut body.online) {
+                    self.drop_work(index);
+                    self.tell(Input::Left { worker });
+                    self.rename(index);
+                    self.arrive(index);
+                } else if body.id == worker {
+                    self.rename(index);
+                }
+            }
+        }
+    }
+
+    /// Gives a body an identity that nobody has seen.
+    fn rename(&mut self, index: usize) {
+        let id = WorkerId(self.random.bytes());
+        let body = &mut self.bodies[index];
+        self.by_id.remove(&body.id);
+        body.id = id;
+        (body.agreed, body.leases) = (0, 0);
+        body.is_banned = false;
+        if body.strategy.is_some() {
+            body.strategy = self.scene.adversary.strategy();
+            self.tally.hostile_identities += 1;
+        }
+        self.by_id.insert(id, index);
+    }
+
+    fn arrive(&mut self, index: usize) {
+        let body = &mut self.bodies[index];
+        if body.online {
+            return;
+        }
+        body.online = true;
+        body.is_leaving = false;
+        body.session += 1;
+        let (worker, session, is_visitor) = (body.id, body.session, body.is_visitor);
+        let mean = if is_visitor { VISIT_MEDIAN_S / core::f64::consts::LN_2 } else { SESSION_S };
+        let stay = self.random.exponential(mean);
+        self.schedule(stay, Event::Depart(index, session));
+        let kind = if is_visitor { Kind::Visitor } else { Kind::Runner };
+        self.tell(Input::Connected { worker, origin: Groups { kind, ..Groups::default() } });
+        self.ask(index);
+    }
+
+    fn depart(&mut self, index: usize) {
+        if self.random.chance(VANISH) || self.bodies[index].current.is_none() {
+            let vanishes = self.bodies[index].current.is_some();
+            self.drop_work(index);
+            self.gone(index, vanishes);
+            return;
+        }
+        // It gives back what it has not begun, and ends what it has.
+        let body = &mut self.bodies[index];
+        body.is_leaving = true;
+        let leases: Vec<LeaseId> =
+            body.queue.drain(..).chain(body.withheld.drain(..)).map(|held| held.draft.id).collect();
+        let worker = body.id;
+        self.tell(Input::Wants { worker, count: 0 });
+        if !leases.is_empty() {
+            self.tell(Input::GaveBack { worker, leases });
+        }
+    }
+
+    /// It is offline, and comes back; a visitor is somebody else then.
+    fn gone(&mut self, index: usize, vanished: bool) {
+        let body = &mut self.bodies[index];
+        body.online = false;
+        let (worker, is_visitor) = (body.id, body.is_visitor);
+        self.tell(if vanished { Input::Disconnected { worker } } else { Input::Left { worker } });
+        if is_visitor {
+            self.rename(index);
+            self.schedule(0.0, Event::Arrive(index));
+        } else {
+            let away = self.random.exponential(AWAY_S);
+            self.schedule(away, Event::Arrive(index));
+        }
+    }
+
+    fn drop_work(&mut self, index: usize) {
+        let body = &mut self.bodies[index];
+        body.queue.clear();
+        body.withheld.clear();
+        if let (Some((_, began)), None) = (body.current.take(), &body.strategy) {
+            self.tally.donate(self.now.since(began));
+        }
+    }
+
+    fn ask(&mut self, index: usize) {
+        let body = &self.bodies[index];
+        if body.online && !body.is_leaving {
+            let (worker, count) = (body.id, body.room());
+            self.tell(Input::Wants { worker, count });
+        }
+    }
+
+    fn begin(&mut self, index: usize) {
+        let body = &mut self.bodies[index];
+        if body.current.is_some() {
+            return;
+        }
+        let Some(held) = body.queue.pop_front() else { return };
+        let LeaseDraft { id: lease, unit, .. } = held.draft;
+        body.current = Some((held, self.now));
+        let seconds = work_s(unit) / body.speed;
+        self.schedule(seconds, Event::Finish(index, lease));
+    }
+
+    fn finish(&mut self, index: usize, lease: LeaseId) {
+        let body = &mut self.bodies[index];
+        let Some((held, began)) = body.current.take_if(|(held, _)| held.draft.id == lease) else { return };
+        if body.strategy.is_none() {
+            let took = self.now.since(began);
+            self.tally.donate(took);
+            self.report(index, &held.draft, truth(held.draft.unit), took);
+        } else {
+            self.cheat(index, held, false);
+        }
+        self.begin(index);
+        let body = &self.bodies[index];
+        if body.is_leaving && body.online && body.current.is_none() {
+            self.gone(index, false);
+        }
+    }
+
+    fn cheat(&mut self, index: usize, held: Held, waited: bool) {
+        let draft = &held.draft;
+        let body = &mut self.bodies[index];
+        let Some(strategy) = &mut body.strategy else { return };
+        let act = strategy.act(View {
+            unit: draft.unit,
+            left: draft.expires_at.since(self.now),
+            waited,
+            agreed: held.agreed,
+            gang: &mut self.gang,
+            random: &mut self.random,
+        });
+        match act {
+            Act::Tell(answer) => {
+                let outcome = match answer {
+                    Answer::Truth => truth(draft.unit),
+                    Answer::Shared => outcome(draft.unit, |digest| digest[0] = 2),
+                    Answer::Noise => {
+                        let noise = self.random.bytes();
+                        outcome(draft.unit, |digest| *digest = noise)
+                    }
+                };
+                self.report(index, draft, outcome, Duration::ZERO);
+            }
+            Act::Wait(how_long) => {
+                let at = self.now.after(how_long);
+                let lease = draft.id;
+                body.withheld.push(held);
+                self.schedule_at(at, Event::Decide(index, lease));
+            }
+            Act::Silence => body.withheld.push(held),
+            Act::Abandon => {
+                let id = body.id;
+                self.schedule(0.0, Event::Abandon(index, id));
+            }
+            Act::Vanish => {
+                let id = body.id;
+                self.schedule(0.0, Event::Rename(index, id));
+            }
+        }
+    }
+
+    /// Tells what came out, and asks for more.
+    fn report(&mut self, index: usize, draft: &LeaseDraft, outcome: Outcome, took: Duration) {
+        let body = &mut self.bodies[index];
+        if !body.online {
+            return;
+        }
+        let worker = body.id;
+        let LeaseDraft { id, unit, step, entry, seed, .. } = *draft;
+        let task = Task { index: unit.index, step, entry, input: Digest([0; 32]), seed };
+        let report = Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome };
+        self.tally.reports += 1;
+        self.tally.reporting = took;
+        let module = Digest::of(b"module");
+        self.tell(Input::Reported { worker, run: unit.run, module, reports: vec![report], evidence: Bytes::new() });
+        self.ask(index);
+    }
+
+    // ── Effects ──
+
+    fn tell(&mut self, input: Input) {
+        self.coordinator.handle(self.now, input);
+        loop {
+            while let Some(effect) = self.coordinator.poll_effect() {
+                self.obey(effect);
+            }
+            let Some((run, indexes)) = self.recalls.pop_front() else { return };
+            let place =
+                |index: &u32| Some((*index, self.units[self.place(UnitId { run, index: *index })?].record.clone()));
+            let units = indexes.iter().filter_map(place).collect();
+            let Some(record) = self.runs.get(&run).cloned() else { return };
+            self.coordinator.handle(self.now, Input::Recalled { run: Box::new(record), units });
+        }
+    }
+
+    fn obey(&mut self, effect: Effect) {
+        match effect {
+            Effect::Record(Record::Unit(unit, record)) => self.store(unit, record),
+            Effect::Record(Record::Run(run)) => drop(self.runs.insert(run.spec.id, *run)),
+            Effect::Grant(draft) => self.granted(draft),
+            Effect::Withdraw { worker, leases } => self.withdrawn(worker, &leases),
+            Effect::Receipts { receipts, .. } => {
+                let counted = receipts.iter().any(|(_, receipt)| *receipt == Receipt::Recorded);
+                let took = core::mem::take(&mut self.tally.reporting);
+                if counted {
+                    self.tally.count(took);
+                }
+            }
+            Effect::Dissent { worker, banned, .. } => self.contradicted(worker, banned),
+            Effect::Audit { unit, step } => {
+                self.tally.own_runs += 1;
+                self.auditing += 1;
+                self.schedule(work_s(unit), Event::Audited(unit, step));
+            }
+            Effect::Recall { run, units } => self.recalls.push_back((run, units)),
+            Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
+            Effect::Record(Record::Evidence(..) | Record::Worker(..))
+            | Effect::Changed(_)
+            | Effect::Ended(..)
+            | Effect::RunEnded(_) => {}
+            Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),
+        }
+    }
+
+    fn place(&self, unit: UnitId) -> Option<usize> {
+        let run = u32::from_be_bytes(unit.run.as_bytes()[..4].try_into().ok()?);
+        // Quizzes lie beyond.
+        (unit.index < self.scene.units_per_run()).then_some((run * self.scene.units_per_run() + unit.index) as usize)
+    }
+
+    fn store(&mut self, id: UnitId, record: UnitRecord) {
+        for (number, replica) in record.replicas.iter().enumerate() {
+            if record.replicas[..number].iter().any(|other| other.worker == replica.worker) {
+                self.fail("a worker counts twice on a unit");
+            }
+        }
+        for replica in record.replicas.iter().filter(|replica| Some(&replica.outcome) == record.accepted.as_ref()) {
+            if let Some(index) = self.by_id.get(&replica.worker) {
+                self.bodies[*index].agreed += 1;
+            }
+        }
+        let Some(place) = self.place(id) else { return };
+        let right = || record.accepted.as_ref() == Some(&truth(id));
+        let stored = match record.end {
+            None => Stored::Open,
+            Some(End::Done | End::Failed) => {
+                if right() {
+                    Stored::Right
+                } else {
+                    Stored::Wrong
+                }
+            }
+            Some(End::Undecided | End::Skipped | End::Cancelled) => Stored::Undecided,
+        };
+        let unit = &mut self.units[place];
+        unit.record = record;
+        let before = core::mem::replace(&mut unit.stored, stored);
+        self.tally.moved(before == Stored::Open, stored == Stored::Open);
+        self.tally.wrong += u64::from(stored == Stored::Wrong);
+        self.tally.wrong -= u64::from(before == Stored::Wrong);
+        self.tally.undecided += u64::from(stored == Stored::Undecided);
+        self.tally.undecided -= u64::from(before == Stored::Undecided);
+        if stored == Stored::Wrong && !core::mem::replace(&mut unit.was_wrong, true) {
+            self.tally.wrong_once += 1;
+        }
+        if stored != Stored::Open && !core::mem::replace(&mut unit.was_answered, true) {
+            let waited = unit.first_lease.map_or(Duration::ZERO, |first| self.now.since(first));
+            self.tally.answered(self.now, waited);
+        }
+    }
+
+    fn granted(&mut self, draft: LeaseDraft) {
+        self.tally.leases += 1;
+        let place = self.place(draft.unit);
+        if let Some(place) = place {
+            self.units[place].first_lease.get_or_insert(self.now);
+        }
+        // Whoever has gone does not get it.
+        let Some(index) = self.by_id.get(&draft.worker).copied() else { return };
+        let body = &mut self.bodies[index];
+        if !body.online {
+            return;
+        }
+        body.leases += 1;
+        if body.strategy.is_some() {
+            if body.agreed == 0 {
+                self.tally.in_vain_max = self.tally.in_vain_max.max(body.leases);
+            }
+            self.gang.granted(draft.unit, place.is_some());
+        }
+        let agreed = body.agreed;
+        body.queue.push_back(Held { draft, agreed });
+        self.begin(index);
+    }
+
+    fn withdrawn(&mut self, worker: WorkerId, leases: &[LeaseId]) {
+        let Some(index) = self.by_id.get(&worker).copied() else { return };
+        let body = &mut self.bodies[index];
+        body.queue.retain(|held| !leases.contains(&held.draft.id));
+        body.withheld.retain(|held| !leases.contains(&held.draft.id));
+        if let Some((_, began)) = body.current.take_if(|(held, _)| leases.contains(&held.draft.id)) {
+            if body.strategy.is_none() {
+                self.tally.donate(self.now.since(began));
+            }
+            self.begin(index);
+        }
+        self.schedule(0.0, Event::Ask(index));
+    }
+
+    fn contradicted(&mut self, worker: WorkerId, banned: bool) {
+        let Some(index) = self.by_id.get(&worker).copied() else { return };
+        let body = &mut self.bodies[index];
+        let newly = banned && !core::mem::replace(&mut body.is_banned, banned);
+        match &body.strategy {
+            None => self.tally.honest_banned += u64::from(newly),
+            Some(strategy) => {
+                self.tally.hostile_banned += u64::from(newly);
+                if banned || strategy.is_shy() {
+                    self.schedule(0.0, Event::Rename(index, worker));
+                }
+            }
+        }
+    }
+}
