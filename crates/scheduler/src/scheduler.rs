@@ -363,7 +363,9 @@ struct Worker {
     /// Whether it stands among those that want leases, and among which of those that may earn something.
     is_hungry: bool,
     in_line: Option<Class>,
-    away_until: Option<Timestamp>,
+    /// When its word last counted, and whether somebody looks when that was.
+    counted_at: Timestamp,
+    is_watched: bool,
     /// Whether it stands among the connected ones with a record.
     is_in_core: bool,
     /// Whether it is counted among the connected ones that stay.
@@ -536,9 +538,9 @@ pub struct Scheduler {
     audits: Audits,
     history: History,
     recalls: BTreeMap<RunId, Recall>,
-    /// Workers that left something behind that rests on their word, by when they have been away for too long.
-    away: BTreeSet<(Timestamp, WorkerId)>,
-    /// Those of whom that is not known since the process began.
+    /// Workers on whose word something rests, by when to see whether they have been silent for too long.
+    watched: BTreeSet<(Timestamp, WorkerId)>,
+    /// Those of whom that is to be seen since the process began.
     restored: Vec<WorkerId>,
     /// Connected workers with a record.
     core: BTreeSet<WorkerId>,
@@ -581,7 +583,7 @@ impl Scheduler {
             audits: Audits::default(),
             history: History::default(),
             recalls: BTreeMap::new(),
-            away: BTreeSet::new(),
+            watched: BTreeSet::new(),
             restored: Vec::new(),
             core: BTreeSet::new(),
             candidates: BTreeSet::new(),
@@ -685,7 +687,10 @@ impl Scheduler {
         }
         self.now = now;
         for worker in core::mem::take(&mut self.restored) {
-            self.goes_away(now, worker);
+            if let Some(entry) = self.workers.get_mut(&worker) {
+                entry.counted_at = now;
+            }
+            self.watch(worker);
         }
         match input {
             Input::Submitted(spec) => self.submit(now, spec),
@@ -699,9 +704,6 @@ impl Scheduler {
                 entry.connected = true;
                 entry.wants = 0;
                 entry.origin = origin;
-                if let Some(until) = entry.away_until.take() {
-                    self.away.remove(&(until, worker));
-                }
                 self.rank(worker);
             }
             Input::Disconnected { worker } => self.disconnected(now, worker),
@@ -750,7 +752,7 @@ impl Scheduler {
     /// When to say [`Input::TimePassed`], if nothing happens before.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let leases = self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at);
-        let others = self.kept.first().map(|(at, _)| *at).into_iter().chain(self.away.first().map(|(at, _)| *at));
+        let others = self.kept.first().map(|(at, _)| *at).into_iter().chain(self.watched.first().map(|(at, _)| *at));
         leases.chain(others).min()
     }
 
@@ -876,17 +878,6 @@ impl Scheduler {
             self.release(lease);
         }
         self.rank(worker);
-        self.goes_away(now, worker);
-    }
-
-    /// Notes that a worker is not there, in case that it never comes back.
-    fn goes_away(&mut self, now: Timestamp, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !worker.connected && worker.away_until.is_none() && self.history.has(id) {
-            let until = now.after(self.policy.trust.absence);
-            worker.away_until = Some(until);
-            self.away.insert((until, id));
-        }
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -1252,9 +1243,9 @@ impl Scheduler {
         }
         self.kept = self.kept.iter().map(|(at, run)| (earlier(*at), *run)).collect();
         self.wary_until = earlier(self.wary_until);
-        self.away = self.away.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
+        self.watched = self.watched.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
         for worker in self.workers.values_mut() {
-            worker.away_until = worker.away_until.map(earlier);
+            worker.counted_at = earlier(worker.counted_at);
         }
     }
 
@@ -1270,15 +1261,12 @@ impl Scheduler {
                 self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
             }
         }
-        while let Some((at, worker)) = self.away.first().copied() {
+        while let Some((at, worker)) = self.watched.first().copied() {
             if at > now {
                 break;
             }
-            self.away.pop_first();
-            if let Some(entry) = self.workers.get_mut(&worker) {
-                entry.away_until = None;
-            }
-            self.recall_young(worker);
+            self.watched.pop_first();
+            self.look_after(now, worker);
         }
         while let Some((at, run)) = self.kept.first().copied() {
             if at > now {

@@ -29,9 +29,9 @@
 //!
 //! # What it does not cover
 //! - More hostile voices than `f`, or voices that look independent and are not.
-//! - An identity that is thrown away for one lie, until it has been away for [`Trust::absence`]. If it has decided fewer units
-//!   than its lie would have to be spread over by then, what it decided is asked again. Before that, and of one that stays and
-//!   does nothing more, the share is up to `f · h^n / u`; no rule with so few replicas can do better.
+//! - An identity that is thrown away for one lie, until it has been silent for [`Trust::absence`]. If it has decided fewer units
+//!   by then than its lie would have to be spread over, what it decided is asked once more. Before that the share is up to
+//!   `f · h^n / u`; no rule with so few replicas can do better.
 //! - Strangers who are nearly all hostile: a lie is then found seldomer than `h` says, though never by less than a third, since
 //!   most of the checks are kept for workers with a record.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
@@ -112,7 +112,8 @@ pub struct Trust {
     pub forgiven_after: u32,
     /// Leases that a worker may let run out beyond what it brings, before it gets no more.
     pub lapses_max: u8,
-    /// How long a worker may be away before what it decided is asked again, if that is less than one lie of it would harm.
+    /// How long nothing that a worker says may count before what it decided is asked once more, if that is so little that one lie
+    /// would matter.
     pub absence: Duration,
     /// The share of one run's units that one worker may see; 0 to 1.
     pub run_share_max: f64,

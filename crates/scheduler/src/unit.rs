@@ -110,6 +110,9 @@ pub(crate) struct Open {
     pub(crate) unauditable: bool,
     /// The answer that it had before it was opened again.
     pub(crate) recalled: Option<Outcome>,
+    /// Whether it was opened again only since somebody has been silent for long. The same answer again is then enough for good,
+    /// or idle workers would ask each other for ever.
+    pub(crate) asked_again: bool,
 }
 
 impl Open {

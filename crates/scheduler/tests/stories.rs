@@ -1075,8 +1075,8 @@ fn attack_33_who_leaves_young_is_asked_in_its_absence() {
             2s w1 returns r/0 X   => w1 recorded
             3s w2 wants 1         => w2 gets r/0
             4s w2 returns r/0 X   => r/0 done; r ends; w2 recorded
-            5s w1 leaves
-         3605s time passes        => recall r [0]
+         3603s time passes
+         3604s time passes        => recall r [0]
          3606s disk reads r       => reopened r [0]
          3607s w3 wants 1         => w3 gets r/0
          3608s w3 returns r/0 A   => w3 recorded

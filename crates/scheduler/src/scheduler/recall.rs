@@ -21,34 +21,74 @@ pub(super) struct Recall {
     asked: usize,
     /// Who was caught.
     by: BTreeSet<WorkerId>,
+    /// Who has been silent for too long.
+    silent: BTreeSet<WorkerId>,
     /// Units whose answer is wrong, with the step at which that is so and what the operator's machine says.
     wrong: BTreeMap<u32, (u32, Outcome)>,
+}
+
+impl Recall {
+    fn workers(self) -> BTreeSet<WorkerId> {
+        self.by.into_iter().chain(self.silent).collect()
+    }
+}
+
+/// A unit that is opened again.
+struct Again {
+    index: u32,
+    unit: UnitRecord,
+    truth: Option<Outcome>,
+    /// Whose word does not count.
+    without: BTreeSet<WorkerId>,
+    asked_again: bool,
 }
 
 impl Scheduler {
     /// Asks for everything that rests on the word of a worker.
     pub(super) fn recall(&mut self, id: WorkerId) {
-        self.recall_of(id, 0);
+        for run in self.recall_of(id, 0) {
+            self.recalls.entry(run).or_default().by.insert(id);
+        }
     }
 
-    /// A worker has been away for so long that it may be gone for good. If it was young, that may have been its plan.
-    pub(super) fn recall_young(&mut self, id: WorkerId) {
-        let Some(decided) = self.workers.get(&id).map(|worker| worker.record.decided) else { return };
-        self.recall_of(id, decided);
+    /// Has somebody look whether a worker, on whose word something rests, is silent for too long.
+    pub(super) fn watch(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_watched)
+            && self.history.has(id)
+        {
+            worker.is_watched = true;
+            self.watched.insert((worker.counted_at.after(self.policy.trust.absence), id));
+        }
+    }
+
+    /// If a worker has been silent for so long that it may be gone for good, and was young, that may have been its plan: what it
+    /// decided is asked once more.
+    pub(super) fn look_after(&mut self, now: Timestamp, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.is_watched = false;
+        if worker.counted_at.after(self.policy.trust.absence) > now {
+            return self.watch(id);
+        }
+        let decided = worker.record.decided;
+        for run in self.recall_of(id, decided) {
+            self.recalls.entry(run).or_default().silent.insert(id);
+        }
         if let Some(worker) = self.workers.get(&id).filter(|worker| worker.record.recalling) {
             self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
         }
     }
 
-    fn recall_of(&mut self, id: WorkerId, decided: u32) {
-        let runs = self.history.take(id, decided);
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.recalls += runs.len();
+    /// Asks for what rests on a worker's word in runs that want it to have decided more; says in which.
+    fn recall_of(&mut self, id: WorkerId, decided: u32) -> Vec<RunId> {
+        let units = self.history.take(id, decided);
+        let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
+        worker.recalls += units.len();
         worker.record.recalling = worker.recalls > 0;
-        for (run, units) in runs {
-            self.recalls.entry(run).or_default().by.insert(id);
+        let runs = units.keys().copied().collect();
+        for (run, units) in units {
             self.ask_for(run, units);
         }
+        runs
     }
 
     /// A unit's answer is wrong, whoever gave it.
@@ -108,13 +148,16 @@ impl Scheduler {
                 }
                 _ => None,
             };
-            let is_loose = unit.vouched_by().is_some_and(|worker| recall.by.contains(&worker));
-            if truth.is_some() || is_loose {
-                let by = recall.by.clone();
-                again.push((index, unit, truth, by));
+            let anchor = unit.vouched_by();
+            let rests_on = |workers: &BTreeSet<WorkerId>| anchor.is_some_and(|worker| workers.contains(&worker));
+            let (is_loose, is_silent) = (rests_on(&recall.by), rests_on(&recall.silent));
+            if truth.is_some() || is_loose || is_silent {
+                let without = recall.by.union(&recall.silent).copied().collect();
+                let asked_again = is_silent && !is_loose;
+                again.push(Again { index, unit, truth, without, asked_again });
             }
         }
-        let by = if recall.asked == 0 { self.recalls.remove(&id).map(|recall| recall.by) } else { None };
+        let by = if recall.asked == 0 { self.recalls.remove(&id).map(Recall::workers) } else { None };
         if record.status != RunStatus::Cancelled {
             self.reopen(now, record, again);
         }
@@ -134,12 +177,7 @@ impl Scheduler {
         }
     }
 
-    fn reopen(
-        &mut self,
-        now: Timestamp,
-        record: RunRecord,
-        units: Vec<(u32, UnitRecord, Option<Outcome>, BTreeSet<WorkerId>)>,
-    ) {
+    fn reopen(&mut self, now: Timestamp, record: RunRecord, units: Vec<Again>) {
         let id = record.spec.id;
         if units.is_empty() {
             return;
@@ -151,7 +189,7 @@ impl Scheduler {
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
         let mut reopened = Vec::new();
-        for (index, unit, truth, by) in units {
+        for Again { index, unit, truth, without, asked_again } in units {
             let Some(end @ (End::Done | End::Failed)) = unit.end else { continue };
             let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index as usize) else {
                 continue;
@@ -159,7 +197,7 @@ impl Scheduler {
             let mut reports = unit.replicas;
             match &truth {
                 Some(truth) => reports.retain(|replica| replica.outcome == *truth),
-                None => reports.retain(|replica| !by.contains(&replica.worker)),
+                None => reports.retain(|replica| !without.contains(&replica.worker)),
             }
             let unit_id = UnitId { run: id, index };
             for replica in &reports {
@@ -171,7 +209,8 @@ impl Scheduler {
             *state = State::Ended(end);
             *run.counts.of(state) -= 1;
             let (step, recalled) = (unit.step, unit.accepted);
-            *state = State::Open(Box::new(Open { step, reports, audited: truth, recalled, ..Open::default() }));
+            *state =
+                State::Open(Box::new(Open { step, reports, audited: truth, recalled, asked_again, ..Open::default() }));
             *run.counts.of(state) += 1;
             if let Some(parent) = run.shape.parent(index)
                 && let Some(State::Blocked { missing }) = run.units.get_mut(parent as usize)
@@ -263,7 +302,7 @@ impl Scheduler {
 
     pub(super) fn forgotten(&mut self, run: RunId) {
         self.history.forget(run);
-        let by = self.recalls.remove(&run).map(|recall| recall.by);
+        let by = self.recalls.remove(&run).map(Recall::workers);
         self.saw_through(by);
     }
 

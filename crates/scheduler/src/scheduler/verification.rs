@@ -161,7 +161,8 @@ impl Scheduler {
         let (ask, audit) = match finding {
             Finding::Accepted { by, vouched } => {
                 let Some((at, voice)) = voices.get(by) else { return };
-                let vouched = vouched.then_some(*at).and_then(|at| u8::try_from(at).ok());
+                let is_confirmed = open.asked_again && open.recalled.as_ref() == Some(voice.outcome);
+                let vouched = (vouched && !is_confirmed).then_some(*at).and_then(|at| u8::try_from(at).ok());
                 let outcome = voice.outcome.clone();
                 return self.accept(now, unit, outcome, vouched);
             }
@@ -229,6 +230,7 @@ impl Scheduler {
                 worker.record.decided = worker.record.decided.saturating_add(1);
             }
             worker.record.lapses = worker.record.lapses.saturating_sub(1);
+            worker.counted_at = self.now;
             worker.quota = worker.quota.saturating_add(1);
         }
     }
@@ -240,6 +242,8 @@ impl Scheduler {
         let trust = &self.policy.trust;
         let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
         self.history.note(anchor, unit, trust.life(share(wrong_ppb)));
+        self.watch(anchor);
+        let trust = &self.policy.trust;
         if self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited() {
             self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record)));
         }
