@@ -28,6 +28,10 @@ test:
 fuzz *options:
     cargo xtask fuzz {{options}}
 
+# Look for values that workers must not see in everything that leaves towards them
+canaries *options:
+    cargo xtask canaries {{options}}
+
 # Seal and compile modules that mean harm, within limits
 hostile *options:
     cargo xtask hostile {{options}}

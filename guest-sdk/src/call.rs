@@ -32,6 +32,8 @@ pub enum Fault {
     },
     /// The API answered with something that is not what the verb declares.
     Withheld,
+    /// The run is a dry run: everything was done but the sending. It was not made.
+    DryRun,
 }
 
 impl fmt::Display for Fault {
@@ -43,6 +45,7 @@ impl fmt::Display for Fault {
             Self::Unknown => "nobody knows whether the call was made",
             Self::Status { .. } => "the call was answered with an error",
             Self::Withheld => "the answer is not what the verb declares",
+            Self::DryRun => "the run is a dry run, so the call was not made",
         })
     }
 }
@@ -66,6 +69,7 @@ enum Word {
     Unknown,
     Status,
     Withheld,
+    DryRun,
 }
 
 /// Calls a verb of the job's manifest and reads what it declares as its answer.
@@ -116,6 +120,7 @@ impl<T> Answered<T> {
             (None, Some(Word::Unknown)) => Fault::Unknown,
             (None, Some(Word::Status)) => Fault::Status { status: self.status.unwrap_or_default() },
             (None, Some(Word::Withheld)) => Fault::Withheld,
+            (None, Some(Word::DryRun)) => Fault::DryRun,
             (None, None) => panic!("an answer without an answer"),
         })
     }
@@ -208,13 +213,14 @@ mod tests {
             Fault::Unknown,
             Fault::Status { status: 404 },
             Fault::Withheld,
+            Fault::DryRun,
         ];
         let mut next = faults.into_iter();
         let api = move |_: &str, slots: &str| match slots {
             "1" => Ok("true".to_owned()),
             _ => Err(next.next().expect("one for each")),
         };
-        let slots = [1, 0, 0, 0, 1, 0, 0, 0];
+        let slots = [1, 0, 0, 0, 1, 0, 0, 0, 0];
         let answers = testing::with_calls(api, || call_all::<_, bool>(slots.map(|slots| ("verb", slots))));
         let mut expected = faults.map(Err).to_vec();
         expected.insert(0, Ok(true));

@@ -25,17 +25,21 @@
 //!
 //! Deliberately absent: clocks, files, sockets, threads, and randomness other than [`seed`]. Start at
 //! [`macro@job`]; what a job can do besides computing is [`seed`], [`info!`] and its siblings,
-//! [`progress`], [`abort`], and [`call`] for the verbs of its manifest. [`testing`] stands in for the runtime in native tests.
+//! [`progress`], [`abort`], and [`call`] for the verbs of its manifest. Values that no worker may see are [`token`]s, by the types of
+//! the input ([`macro@Sensitive`]). [`testing`] stands in for the runtime in native tests.
 
 mod call;
+mod draft;
 mod entry;
 mod host;
 #[cfg(any(feature = "small", test))]
 mod json;
 mod log;
+mod sensitive;
 #[cfg(any(all(feature = "small", target_arch = "wasm32"), test))]
 mod small;
 pub mod testing;
+pub mod token;
 
 /// The seed of this execution: 32 bytes, equal for all replicas of a unit, different between units.
 ///
@@ -67,13 +71,17 @@ pub fn abort(code: u32, message: &str) -> ! {
 pub const ABORT_CODE_MIN: u32 = manyhands_abi::ABORT_CUSTOM_MIN;
 
 pub use crate::call::{Fault, call, call_all};
+pub use crate::draft::Draft;
 pub use crate::log::{Level, log};
-pub use manyhands_macros::{job, reduce};
+pub use crate::sensitive::Sensitive;
+pub use manyhands_macros::{Sensitive, job, reduce};
 
 /// What the macros' output calls. Not covered by any promise of stability.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::draft::Shown;
     pub use crate::entry::*;
+    pub use crate::sensitive::{Input, Shape, Unsaid, joinable, list, surrogate, text};
     /// The functions that tests' harness needs.
     #[cfg(target_arch = "wasm32")]
     pub mod host {

@@ -15,6 +15,7 @@
 //! depends on the machine as well, so a rare failure wants several tries.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod calls;
 mod clocks;
 mod control;
 mod kills;

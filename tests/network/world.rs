@@ -955,6 +955,7 @@ fn run(number: u8, quorum: Quorum, random: &mut ChaCha8Rng) -> (RunRecord, Vec<B
         reduce: random.next_u32().is_multiple_of(2),
         inputs,
         submitted_at: Timestamp(0),
+        is_dry: false,
     };
     let (status, counts) = (RunStatus::Active, Counts::default());
     (RunRecord { spec, status, counts, dissents: 0, finished_at: None }, contents)

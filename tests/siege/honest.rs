@@ -108,7 +108,9 @@ async fn repeat(end: Instant, once: impl AsyncFn() -> Result<(), String>) -> (Ve
 /// One unit, submit to verified. Returns its fuel.
 async fn invoke(coordinator: &Coordinator, replicas: u8) -> Result<String, String> {
     let path = format!("/v1/jobs/parrot/invoke?replicas={replicas}");
-    let answer = coordinator.request(Method::POST, &path).body(r#"["a","small","unit"]"#).send().await;
+    // Executed each time, not answered from the first.
+    let request = coordinator.request(Method::POST, &path).header("cache-control", "no-cache");
+    let answer = request.body(r#"["a","small","unit"]"#).send().await;
     let answer = answer.map_err(|error| error.to_string())?;
     let fuel = answer.headers().get("manyhands-fuel").and_then(|fuel| fuel.to_str().ok()).map(str::to_owned);
     let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());

@@ -3,6 +3,7 @@
 use manyhands_sealer::{Sealed, seal};
 use serde_json::json;
 
+use crate::jobs::Job;
 use crate::process::{run_in, workspace};
 
 /// Name, module and an input that takes some milliseconds.
@@ -35,6 +36,20 @@ pub fn all() -> Vec<(&'static str, Sealed, Vec<u8>)> {
         Some((name, sealed, serde_json::Value::to_string(&input).into_bytes()))
     });
     built.collect()
+}
+
+/// An example that calls an API, with its calls going to this origin: where it was built to call, a demonstration may be served.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn calling(name: &str, origin: &str) -> Job {
+    let built = build(name, None).expect("only C has another compiler");
+    let mut manifest = seal(&built).expect("it seals").manifest;
+    for verb in manifest.verbs.values_mut() {
+        origin.clone_into(&mut verb.origin);
+    }
+    let (module, _) = manyhands_cli::build::pack(&built, &manifest).expect("it seals");
+    Job { module, manifest }
 }
 
 /// None where a compiler is missing, which is said.

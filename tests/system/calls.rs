@@ -81,7 +81,7 @@ fn verbs(origin: &str, effect: &str) -> Value {
             "json": { "to": "{to}", "text": "{text}" },
             "slots": { "to": { "type": "id", "bytes_max": 64 }, "text": { "type": "text", "bytes_max": 200 } },
             "answer": { "message": { "at": "/id", "type": "id", "bytes_max": 64 } },
-            "effect": effect, "budget": { "per_run": 20 }
+            "effect": effect, "limits": { "total_ms": 120000 }, "budget": { "per_run": 20 }
         }
     });
     if effect == "keyed" {
@@ -157,7 +157,7 @@ async fn attack_28_replicas_ask_and_each_call_is_made_once() {
 }
 
 #[tokio::test]
-async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
+async fn attack_14_nothing_is_called_that_no_operator_approved_or_more_often_than_its_budget_says() {
     let api = Api::new(usize::MAX >> 3);
     let site = api.start().await;
     let coordinator = coordinator(&site, "keyed", 0).await;
@@ -184,6 +184,34 @@ async fn nothing_is_called_that_no_operator_approved_or_that_is_over_budget() {
     assert_eq!(api.letters(), (20, 20));
 }
 
+#[tokio::test]
+async fn attack_46_no_call_is_on_its_way_once_an_approval_was_taken_back() {
+    let api = Api::new(0);
+    let site = api.start().await;
+    let coordinator = coordinator(&site, "keyed", 0).await;
+    approve(&coordinator, &site.origin()).await;
+    let _runners = coordinator.runners(2).await;
+    let inputs: Vec<Vec<u8>> = (0..8).map(|number| letter(&format!("c{number}")).into_bytes()).collect();
+    let run = coordinator.submit("caller", &inputs).await.expect("submitted");
+    until("a call is on its way", async || (api.letters().0 > 0).then_some(())).await;
+    let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+    let taken = coordinator.request(Method::DELETE, &format!("/v1/plans/{}", plan.digest)).send();
+    let taken = tokio::spawn(taken);
+    let withdrawn = async || {
+        let plan: PlanView = coordinator.get("/v1/jobs/caller/plan").await.expect("a plan");
+        (!plan.approved).then_some(())
+    };
+    until("it is taken back", withdrawn).await;
+    assert!(!taken.is_finished(), "a call is on its way, and it said that none was");
+    api.0.answers.add_permits(1000);
+    let taken = taken.await.expect("no panic").expect("an answer");
+    assert!(taken.status().is_success(), "{}", taken.status());
+    let (letters, _) = api.letters();
+    let outputs = coordinator.outputs(run.id).await;
+    let refused = outputs.iter().filter(|output| **output == b"[{\"fault\":\"refused\"}]").count();
+    assert_eq!((letters + refused, api.letters().0), (8, letters), "nothing was sent after the answer");
+}
+
 /// A coordinator that was killed while a call was on its way, and has started again; its runners, and the run that asked.
 async fn interrupted(api: &Api, site: &Site, effect: &str, unknown_ms: u64) -> (Coordinator, Vec<Runner>, RunView) {
     let mut coordinator = coordinator(site, effect, unknown_ms).await;
@@ -194,6 +222,60 @@ async fn interrupted(api: &Api, site: &Site, effect: &str, unknown_ms: u64) -> (
     coordinator.kill();
     coordinator.restart().await;
     (coordinator, runners, run)
+}
+
+/// What a command of the coordinator's program says, with its exit code.
+fn operate(data: &std::path::Path, words: &[&str]) -> (Option<i32>, String) {
+    let dir = ["--data-dir", data.to_str().expect("a path in UTF-8")];
+    let output = manyhands_tests::run("manyhands-coordinator", [&dir[..], words].concat());
+    let said = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test]
+async fn attack_28_data_that_was_put_back_makes_no_call_again_that_it_has_forgotten() {
+    let api = Api::new(usize::MAX >> 3);
+    let site = api.start().await;
+    let mut coordinator = coordinator(&site, "at_most_once", 3_600_000).await;
+    approve(&coordinator, &site.origin()).await;
+    let asked: Vec<Vec<u8>> = ["ann", "bob"].map(|to| letter(to).into_bytes()).to_vec();
+    let run = coordinator.submit("caller", &asked).await.expect("submitted");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let (code, backup) =
+        operate(&coordinator.data_dir(), &["backup", "--to", elsewhere.path().to_str().expect("a path")]);
+    assert_eq!(code, Some(0), "{backup}");
+    let backup = backup.lines().next().expect("its path").to_owned();
+    let runners = coordinator.runners(2).await;
+    assert_eq!(coordinator.outputs(run.id).await.len(), 2);
+    assert_eq!(api.letters(), (2, 2));
+    drop(runners);
+    coordinator.kill();
+
+    let data = coordinator.data_dir();
+    std::fs::rename(&data, data.with_extension("lost")).expect("moved");
+    let (code, said) = operate(&data, &["restore", &backup]);
+    assert!(code == Some(0) && said.contains("accept-older-data"), "{said}");
+    let (code, said) = operate(&data, &[]);
+    assert!(code == Some(65) && said.contains("older than these keys"), "{said}");
+    let (code, said) = operate(&data, &["vault", "accept-older-data"]);
+    assert!(code == Some(0) && said.contains("/v1/calls/unknown"), "{said}");
+    coordinator.restart().await;
+    let _runners = coordinator.runners(2).await;
+    let both = async || {
+        let unknown: UnknownCalls = coordinator.get("/v1/calls/unknown").await.expect("a list");
+        (unknown.calls.len() == 2).then_some(unknown.calls)
+    };
+    let calls = until("both calls are listed", both).await;
+    assert_eq!(api.letters(), (2, 2), "no letter was sent again");
+    for call in calls {
+        put(&coordinator, &format!("/v1/calls/{}", call.id), json!({ "found": "let_go" })).await;
+    }
+    let unknown = b"[{\"fault\":\"unknown\"}]".to_vec();
+    assert_eq!(coordinator.outputs(run.id).await, [unknown.clone(), unknown]);
+    // What is asked for from now on is known.
+    let run = coordinator.submit("caller", &[letter("eve").into_bytes()]).await.expect("submitted");
+    coordinator.outputs(run.id).await;
+    assert_eq!(api.letters(), (3, 3));
 }
 
 #[tokio::test]

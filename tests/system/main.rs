@@ -5,17 +5,21 @@
 
 #![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
 
+mod audit;
 mod backup;
 mod bad_input;
 mod calls;
 mod console;
 mod crash;
+mod examples;
 mod forgery;
 mod limits;
+mod publishing;
 mod revocation;
 mod runs;
 mod secrets;
 mod steering;
 mod strangers;
 mod takers;
+mod throttling;
 mod tidy;

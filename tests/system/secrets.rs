@@ -121,6 +121,51 @@ async fn attack_13_each_worker_sees_tokens_of_its_own_and_no_value() {
 }
 
 #[tokio::test]
+async fn keys_are_rotated_while_runs_go_on_and_the_old_one_is_gone() {
+    let mut coordinator = Coordinator::start().await;
+    let job = parrot(fields());
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let inputs: Vec<Vec<u8>> = vec![input().to_string().into_bytes(); 5];
+    let run = coordinator.submit("secretive&replicas=2", &inputs).await.expect("submitted");
+    let keys = coordinator.data_dir().with_added_extension("vault-key");
+    let before = std::fs::read_to_string(&keys).expect("keys");
+    for number in 1..=2 {
+        let rotated: manyhands_api::RotatedVault = coordinator.post("/v1/vault/rotate", "").await.expect("rotated");
+        assert_eq!((rotated.key, rotated.sealed, rotated.gone, rotated.kept), (number, 20, 1, 1));
+    }
+    let after = std::fs::read_to_string(&keys).expect("keys");
+    let key = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    assert!(key(&before, "key 0 ").is_some() && key(&after, "key 0 ").is_none() && key(&after, "key 2 ").is_some());
+    assert_eq!(key(&before, "root "), key(&after, "root "));
+    coordinator.kill();
+    coordinator.restart().await;
+    let _runners = coordinator.runners(2).await;
+    for output in coordinator.outputs(run.id).await {
+        assert_eq!(serde_json::from_slice::<Value>(&output).expect("JSON"), input());
+    }
+}
+
+#[tokio::test]
+async fn a_requester_has_the_values_of_a_run_forgotten_once_it_has_ended() {
+    let coordinator = Coordinator::start().await;
+    let job = parrot(fields());
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let run = coordinator.submit("secretive&replicas=1", &[input().to_string().into_bytes()]).await.expect("submitted");
+    let forget = async || {
+        let path = format!("/v1/runs/{}/values", run.id);
+        let answer = coordinator.request(reqwest::Method::DELETE, &path).send().await.expect("an answer");
+        answer.status().as_u16()
+    };
+    assert_eq!(forget().await, 409);
+    let _runners = coordinator.runners(1).await;
+    coordinator.outputs(run.id).await;
+    assert_eq!(forget().await, 204);
+    let output: Value = serde_json::from_slice(&coordinator.outputs(run.id).await[0]).expect("JSON");
+    assert_eq!(output["id"], 7);
+    assert!(output["email"].as_str().is_some_and(|token| token.starts_with("dtk1e")), "{output}");
+}
+
+#[tokio::test]
 async fn attack_8_inputs_that_hold_tokens_are_refused_with_their_place() {
     let coordinator = Coordinator::start().await;
     let job = parrot(fields());

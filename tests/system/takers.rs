@@ -16,7 +16,9 @@ async fn who_invokes_does_not_wait_for_a_worker_that_keeps_the_unit() {
     coordinator.publish(&job.module, &job.manifest).await.expect("published");
     let invoke = async || {
         let path = "/v1/jobs/parrot/invoke?replicas=1&timeout_ms=120000";
-        let answer = coordinator.request(Method::POST, path).body("[1]").send().await.expect("an answer");
+        // Executed each time, not answered from the first.
+        let request = coordinator.request(Method::POST, path).header("cache-control", "no-cache");
+        let answer = request.body("[1]").send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::OK);
         let id = answer.headers()["manyhands-run"].to_str().expect("text").parse::<RunId>().expect("a run");
         (id, answer.text().await.expect("a body"))

@@ -10,7 +10,14 @@ use manyhands_tests::workspace;
 const LAYERS: &[&[&str]] = &[
     &["manyhands-sorted", "manyhands-addresses", "manyhands-model", "manyhands-abi", "manyhands-state"],
     &["manyhands-signing", "manyhands-verifier", "manyhands-placeholder"],
-    &["manyhands-protocol", "manyhands-sealer", "manyhands-api", "manyhands-intents"],
+    &[
+        "manyhands-protocol",
+        "manyhands-sealer",
+        "manyhands-api",
+        "manyhands-intents",
+        "manyhands-audit",
+        "manyhands-detectors",
+    ],
     &["manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
 ];
 

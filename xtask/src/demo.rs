@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: everything at once, for somebody who has never seen it.
 //!
 //! A coordinator, three real runners and a worker that lies, all of them processes of their own in a
-//! temporary directory; three jobs over real data; every answer is checked before it becomes a file. The
-//! developer's tool does all the talking, so what is shown here is what a developer would type.
+//! temporary directory; three jobs over real data, and one that writes to people whom nobody who executes it sees; every answer is checked
+//! before it becomes a file. The developer's tool does all the talking, so what is shown here is what a developer would type.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,8 +19,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::map::{self, Place};
+use crate::outside::{Outside, SECRETS};
 use crate::picture::Picture;
 use crate::process::{self, Process};
+use crate::wire::Wire;
 use crate::{browser, check, setup, workspace};
 
 /// Real runners, besides the liar.
@@ -60,6 +62,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
     let folder = workspace().join("target/demo");
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    stage.allow_calls().await?;
+    let customers = customers()?;
+    let letters = stage.submit("crm-enrich", &customers).await?;
     let codes = postal_codes()?;
     let airports = stage.submit("nearest-airport", &airport_inputs(&codes)).await?;
     let tiles = stage.submit("mandelbrot", &tile_inputs()).await?;
@@ -68,6 +73,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         inputs => Some(stage.submit("text-index", &inputs).await?),
     };
 
+    let contacts = stage.results(&letters).await?;
     let nearest = nearest_airports(&codes, stage.results(&airports).await?)?;
     let (csv, map) = (folder.join("nearest-airport.csv"), folder.join("nearest-airport.png"));
     write_csv(&csv, &nearest)?;
@@ -82,23 +88,24 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         files.push(index);
     }
     let report = stage.report().await?;
+    let privacy = stage.privacy(&customers, &contacts)?;
     let took = began.elapsed();
     if options.keep {
-        summarize(&report, took, &files);
+        summarize(&report, &privacy, took, &files);
         stage.show().await?;
         // Whoever stops this command stops everything.
         return std::future::pending().await;
     }
     // Before the summary: whoever reads it may trust that nothing is left behind.
     drop(stage);
-    summarize(&report, took, &files);
+    summarize(&report, &privacy, took, &files);
     Ok(())
 }
 
 /// Compiles the jobs with the developer's tool and returns the modules.
 async fn build_jobs() -> anyhow::Result<Vec<PathBuf>> {
     let mut modules = Vec::new();
-    for job in ["nearest-airport", "mandelbrot", "text-index"] {
+    for job in ["nearest-airport", "mandelbrot", "text-index", "crm-enrich"] {
         let mut build = process::command(program("manyhands"));
         build.args(["build", "--package", job]);
         modules.push(PathBuf::from(process::read(&mut build).await?.trim()));
@@ -119,6 +126,9 @@ struct Stage {
     runners: Vec<Process>,
     coordinator: Process,
     server: String,
+    /// What all workers are told goes through here.
+    wire: Wire,
+    outside: Outside,
     liar_log: PathBuf,
     folder: TempDir,
 }
@@ -129,7 +139,9 @@ impl Stage {
         let path = |name: &str| folder.path().join(name);
         let log = path("coordinator.log");
         let data = path("coordinator").display().to_string();
-        let arguments = ["--data-dir", &data, "--listen", "127.0.0.1:0"];
+        let outside = Outside::open().await?;
+        let allow = format!("calls.allow={}", Outside::origin());
+        let arguments = ["--data-dir", &data, "--listen", "127.0.0.1:0", "--set", &allow];
         let mut coordinator = Process::serve(&program("manyhands-coordinator"), arguments, &log)?;
         let read = |name: &str| std::fs::read_to_string(path("coordinator").join(name)).ok();
         let began = Instant::now();
@@ -142,6 +154,9 @@ impl Stage {
             tokio::time::sleep(LOOK).await;
         };
         eprintln!("a coordinator serves at {server}");
+        let address = server.trim_start_matches("http://");
+        let wire = Wire::tap(address.parse().with_context(|| format!("{server} is no address"))?).await?;
+        let join = join.replace(address, &wire.address().to_string());
 
         let mut runners = Vec::new();
         for number in 1..=RUNNERS {
@@ -152,7 +167,7 @@ impl Stage {
         }
         let liar_log = path("liar.log");
         let liar = Process::serve(&program("liar"), [&join], &liar_log)?;
-        let mut stage = Self { visitor: None, liar, runners, coordinator, server, liar_log, folder };
+        let mut stage = Self { visitor: None, liar, runners, coordinator, server, wire, outside, liar_log, folder };
         stage.everybody_is_there().await?;
         eprintln!("{RUNNERS} runners and a liar have joined");
         stage.invite().await?;
@@ -162,7 +177,8 @@ impl Stage {
     /// A visitor's browser joins, where there is one.
     async fn invite(&mut self) -> anyhow::Result<()> {
         let log = self.path("visitor.log");
-        let mut visitor = Process::serve(&program("visitor"), [&self.server], &log)?;
+        let page = format!("http://{}", self.wire.address());
+        let mut visitor = Process::serve(&program("visitor"), [&page], &log)?;
         let began = Instant::now();
         while !self.workers().await?.iter().any(Worker::is_browser) {
             if visitor.expect_alive().is_err() {
@@ -234,6 +250,19 @@ impl Stage {
         Ok(self.ask::<Workers, _>(["workers"]).await?.workers)
     }
 
+    /// What an operator does before a job may make calls.
+    async fn allow_calls(&self) -> anyhow::Result<()> {
+        for (name, secret) in SECRETS {
+            let file = self.path(name);
+            std::fs::write(&file, secret)?;
+            let mut set = self.tool(["secret", "set", name, "--origin", &Outside::origin(), "--quiet"]);
+            ensure!(process::run(set.arg("--file").arg(&file)).await?.success(), "the secret {name} is not set");
+        }
+        let mut approve = self.tool(["plan", "approve", "crm-enrich", "--yes"]);
+        ensure!(process::run(&mut approve).await?.success(), "the plan of crm-enrich is not approved");
+        Ok(())
+    }
+
     /// Submits a run and returns its id.
     async fn submit(&self, job: &str, inputs: &[serde_json::Value]) -> anyhow::Result<String> {
         let file = self.path("inputs.jsonl");
@@ -257,6 +286,50 @@ impl Stage {
             ResultLine { unit, error, .. } => bail!("unit {unit} has no output: {}", error.unwrap_or_default()),
         };
         text.lines().map(output).collect()
+    }
+
+    /// Holds what the outside world saw, what workers were told and what came back against each other.
+    fn privacy(&self, customers: &[serde_json::Value], contacts: &[Contact]) -> anyhow::Result<Privacy> {
+        let text = |customer: &serde_json::Value, key: &str| {
+            customer[key].as_str().map(str::to_owned).with_context(|| format!("a customer has no {key}"))
+        };
+        let all = |key| customers.iter().map(|customer| text(customer, key)).collect::<anyhow::Result<Vec<_>>>();
+        let (names, emails, phones) = (all("name")?, all("email")?, all("phone")?);
+        let seen = self.outside.seen();
+
+        let written_to: BTreeSet<&String> = seen.letters.values().flatten().collect();
+        ensure!(written_to == emails.iter().collect(), "letters went to others than the customers");
+        for (name, phone) in names.iter().zip(&phones) {
+            let sent = seen.texts.iter().filter(|text| text.contains(&format!("Dear {name},")) && text.contains(phone));
+            ensure!(sent.count() > 0, "a letter does not say what it should");
+        }
+        let known = contacts.iter().all(|contact| seen.companies.contains(&contact.company));
+        ensure!(known && contacts.len() == customers.len(), "results do not have the values that they should");
+
+        let values: BTreeSet<&str> =
+            [&names, &emails, &phones].into_iter().flatten().chain(&seen.companies).map(String::as_str).collect();
+        let found = self.wire.find(values.iter().copied());
+        ensure!(found.texts == 0, "workers saw {} real values; this is a bug", found.texts);
+        // What is not declared stands beside them, so they would be found.
+        let ids = all("id")?;
+        for id in &ids {
+            ensure!(
+                self.wire.find([id.as_str()]).texts > 0,
+                "workers were never told of {id}, so nothing was looked through"
+            );
+        }
+        ensure!(found.tokens >= customers.len() * 3, "workers were told of {} tokens, which is too few", found.tokens);
+        let made: usize = seen.letters.values().map(Vec::len).sum();
+        Ok(Privacy {
+            customers: customers.len(),
+            values: values.len(),
+            seen: found.texts,
+            tokens: found.tokens,
+            bytes: found.bytes,
+            lookups: seen.lookups.values().sum(),
+            letters: seen.letters.len(),
+            duplicates: made - emails.len(),
+        })
     }
 
     async fn report(&self) -> anyhow::Result<Report> {
@@ -333,7 +406,35 @@ struct Report {
     liar: String,
 }
 
-fn summarize(report: &Report, took: Duration, files: &[PathBuf]) {
+/// What became of the customers.
+struct Privacy {
+    customers: usize,
+    /// Their names, addresses, phones and companies.
+    values: usize,
+    /// How often one of these was told to a worker.
+    seen: usize,
+    /// How often a token was.
+    tokens: usize,
+    /// All that workers were told.
+    bytes: usize,
+    lookups: usize,
+    letters: usize,
+    duplicates: usize,
+}
+
+/// An output of `crm-enrich`.
+#[derive(Deserialize)]
+struct Contact {
+    company: String,
+}
+
+fn customers() -> anyhow::Result<Vec<serde_json::Value>> {
+    let path = workspace().join("jobs/crm-enrich/inputs.jsonl");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+fn summarize(report: &Report, privacy: &Privacy, took: Duration, files: &[PathBuf]) {
     let verified: u64 = report.runs.iter().map(|run| run.units.done).sum();
     let lies: u64 = report.workers.iter().map(|worker| worker.dissents).sum();
     let short = |id: &str| id.chars().take(16).collect::<String>();
@@ -353,6 +454,13 @@ fn summarize(report: &Report, took: Duration, files: &[PathBuf]) {
         let (id, agreed, dissents) = (short(&worker.id), worker.agreed, worker.dissents);
         line(format_args!("  {id}…  {who:7}  {agreed:4} answers counted, {dissents} lies{fate}"));
     }
+    let Privacy { customers, values, seen, tokens, bytes, lookups, letters, duplicates } = privacy;
+    line(format_args!("{customers} customers were written to by workers that do not know them:"));
+    let megabytes = *bytes as f64 / 1e6;
+    line(format_args!(
+        "  real values seen by workers: {seen}, of {values}, in {megabytes:.1} MB that they were sent; tokens: {tokens}"
+    ));
+    line(format_args!("  calls made: {lookups} lookups, {letters} letters; duplicates: {duplicates}"));
     line(format_args!("{:.1} s, from the coordinator's start to the last file:", took.as_secs_f32()));
     for file in files {
         line(format_args!("  {}", file.strip_prefix(workspace()).unwrap_or(file).display()));

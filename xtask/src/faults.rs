@@ -65,7 +65,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         succeed(check::programs().arg("--release")).await?;
         let rounds = |test: &str| {
             let rounds = options.rounds.div_ceil(FAULTS_PER_ROUND);
-            if test.starts_with("kills::") { rounds } else { rounds.div_ceil(SLOW_SHARE) }
+            if test.starts_with("kills::") || test.starts_with("calls::") {
+                rounds
+            } else {
+                rounds.div_ceil(SLOW_SHARE)
+            }
         };
         outcomes.extend(suite("run", "manyhands-tests", "faults", &options, rounds).await?);
     }

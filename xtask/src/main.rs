@@ -2,6 +2,7 @@
 
 mod bench;
 mod browser;
+mod canaries;
 mod check;
 mod demo;
 mod faults;
@@ -10,6 +11,7 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod map;
+mod outside;
 mod package;
 mod picture;
 mod process;
@@ -17,6 +19,7 @@ mod setup;
 mod shots;
 mod siege;
 mod sim;
+mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,6 +44,8 @@ enum Task {
     Setup,
     /// Start a coordinator, three runners, a visitor's browser and a liar, and run real jobs over real data
     Demo(demo::Options),
+    /// Look for values that workers must not see in everything that leaves towards them
+    Canaries(canaries::Options),
     /// Break everything that can break, often, and see that nothing acknowledged is lost
     Faults(faults::Options),
     /// Search for inputs that break a decoder, guided by coverage
@@ -82,6 +87,7 @@ async fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Bench(options) => bench::run(options).await,
         Task::Browser => browser::run().await,
+        Task::Canaries(options) => canaries::run(options).await,
         Task::Setup => setup::run().await,
         Task::Demo(options) => demo::run(options).await,
         Task::Faults(options) => faults::run(options).await,

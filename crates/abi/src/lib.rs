@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod parts;
 pub mod text;
+pub mod token;
 
 /// Version of this contract, as a manifest declares it. Part of [`NAMESPACE`] as well.
 pub const VERSION: u32 = 1;
@@ -20,6 +21,9 @@ pub const MANIFEST_SECTION: &str = "manyhands.manifest";
 /// Custom section in which the SDK notes how inputs and outputs are written down: `json`, `postcard` or
 /// `raw`. Building folds it into the manifest.
 pub const CODEC_SECTION: &str = "manyhands.codec";
+/// Custom section in which the SDK notes which fields of an input its types call sensitive: a list as in the manifest, or nothing.
+/// Building folds it into the manifest.
+pub const SENSITIVE_SECTION: &str = "manyhands.sensitive";
 
 /// The exported linear memory.
 pub const MEMORY: &str = "memory";

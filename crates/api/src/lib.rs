@@ -188,6 +188,9 @@ schema! {
         pub units: UnitCounts,
         /// Reports that contradicted an answer.
         pub dissents: u64,
+        /// Whether it is a dry run: the calls that it asks for are not sent.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        pub dry_run: bool,
         /// When it was submitted.
         #[cfg_attr(feature = "openapi", schema(value_type = u64))]
         pub submitted_at: Timestamp,
@@ -392,6 +395,18 @@ schema! {
         pub join: String,
     }
 
+    /// The vault's key was replaced.
+    pub struct RotatedVault {
+        /// The number of the key under which values are sealed now.
+        pub key: u32,
+        /// Values and secrets that were sealed anew.
+        pub sealed: u64,
+        /// Keys that were thrown away.
+        pub gone: u64,
+        /// Keys that are left, this one included: an earlier one is kept while something sealed under it is on its way to the disk.
+        pub kept: u64,
+    }
+
     /// A version of a job was revoked.
     pub struct RevokedView {
         /// The job's name.
@@ -545,6 +560,84 @@ schema! {
         NotMade,
         /// It was made, or nobody will ever know; the job hears `unknown`.
         LetGo,
+    }
+
+    /// A call that a dry run would have sent.
+    pub struct UnsentCall {
+        /// Its id.
+        pub id: String,
+        /// The unit's number.
+        pub unit: u32,
+        /// Which of the unit's requests.
+        pub step: u32,
+        /// What was asked for.
+        pub verb: String,
+        /// The method.
+        pub method: String,
+        /// Where it would have gone.
+        pub origin: String,
+        /// The path, with its slots open.
+        pub path: String,
+        /// Verb and slots as JSON, with tokens in place of values.
+        pub canonical: String,
+        /// Bytes of path and query, with values in their slots.
+        pub target_bytes: u64,
+        /// Bytes of the body.
+        pub body_bytes: u64,
+    }
+
+    /// The first line of a recording: what was executed.
+    pub struct Recording {
+        /// The run.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub run: RunId,
+        /// The job.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub job: JobName,
+        /// The job's version.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub version: Version,
+        /// What one execution may use.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub limits: Limits,
+        /// SHA-256 of the sealed module.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub module: Digest,
+        /// The sealed module.
+        pub module_base64: String,
+        /// How many units follow, each on a line.
+        pub units: u32,
+    }
+
+    /// A unit in a recording, in canonical form: with tokens in place of values.
+    pub struct RecordedUnit {
+        /// The unit's number.
+        pub unit: u32,
+        /// Whether it is a step of the reduction.
+        pub reduces: bool,
+        /// Its only randomness, in hexadecimal.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub seed: Digest,
+        /// What it read first; missing where a step of the reduction never got an input.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub input_base64: Option<String>,
+        /// What it heard of its requests for calls, in order.
+        pub answers_base64: Vec<String>,
+        /// What workers agreed on: the requests, in order, and what came out in the end. One less than it would have where they found
+        /// no agreement.
+        pub outcomes: Vec<RecordedOutcome>,
+    }
+
+    /// What workers agreed on.
+    pub struct RecordedOutcome {
+        /// How the execution ended.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub verdict: Verdict,
+        /// Fuel used; missing where the unit held tokens, of which each worker has others.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub fuel: Option<u64>,
+        /// The output, or the request for calls.
+        pub output_base64: String,
     }
 
     /// What a compaction came to.

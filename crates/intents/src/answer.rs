@@ -33,6 +33,8 @@ pub enum Fault {
     Status(u16),
     /// The answer is not what the verb declares, or repeats what it must not.
     Withheld,
+    /// The run is a dry run: everything was done but the sending. It was not made.
+    DryRun,
 }
 
 impl Fault {
@@ -45,6 +47,7 @@ impl Fault {
             Self::Unknown => "unknown",
             Self::Status(_) => "status",
             Self::Withheld => "withheld",
+            Self::DryRun => "dry_run",
         }
     }
 }

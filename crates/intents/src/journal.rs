@@ -10,6 +10,7 @@
 //!  │                 │
 //!  └─────refused─────┴──▶ Refused (nothing was ever sent)
 //! ```
+//! What was put back from a copy goes from Agreed or Waiting to Waiting, where its key is known for certain, else to Unknown.
 //!
 //! **What must be on disk before the first byte goes out is the claim**, and nothing else. A claim without an outcome then means
 //! that the call may have been made, whatever the process did before it died. A second mark between connecting and sending would
@@ -18,7 +19,7 @@
 //! job hears it. Between these two, any number of crashes is as good as one.
 //!
 //! **A fence** grows with every start of whoever makes calls, and with every claim. An outcome counts only for the claim with its very fence, so
-//! what comes late or twice changes nothing. A restart ends the claims of earlier starts; who starts must be certain that none of
+//! what comes late or twice changes nothing. A claim of an earlier start ends as *perhaps sent*; who starts must be certain that none of
 //! those sends any more.
 //!
 //! States are values and [`State::next`] is a pure function; the caller writes the new state before it acts on it.
@@ -117,8 +118,14 @@ pub enum Event {
     Refuse(Fault),
     /// An attempt is over.
     Over(Fence, Outcome),
-    /// Whoever makes calls has started for the so-manieth time, and none of the earlier starts sends any more.
-    Restart(u64),
+    /// This state was put back from a copy: since `asked_at` the call may have been made, and nothing here knows of it. The fence is a new one,
+    /// so that it shows who was told.
+    Forgotten {
+        /// When the call can have been made at the earliest.
+        asked_at: Timestamp,
+        /// Greater than all before it.
+        fence: Fence,
+    },
     /// The operator found that it was made, and what came of it.
     Made(Heard),
     /// The operator found that it was not made; it is tried afresh.
@@ -196,7 +203,7 @@ impl State {
     /// # Errors
     /// [`Unchanged`]: the event does not concern this state, which stays as it is.
     pub fn next(&self, event: &Event, effect: EffectClass, now: Timestamp) -> Result<Self, Unchanged> {
-        use Event::{Claim, LetGo, Made, NotMade, Over, Refuse, Restart};
+        use Event::{Claim, Forgotten, LetGo, Made, NotMade, Over, Refuse};
         use State::{Agreed, Claimed, Heard as Hears, Refused, Unknown, Waiting};
         match (self, event) {
             (Refused(_) | Hears(_), _) => Err(Unchanged::Over),
@@ -222,8 +229,15 @@ impl State {
             (Claimed { attempts }, Over(fence, outcome)) if attempts.fence == *fence => {
                 Ok(attempts.over(outcome, effect, now))
             }
-            (Claimed { attempts }, Restart(start)) if attempts.fence.start < *start => {
-                Ok(attempts.over(&Outcome::PerhapsSent, effect, now))
+            (Agreed | Waiting { .. }, Forgotten { asked_at, fence }) => {
+                let made = if let Waiting { attempts, .. } = self { attempts.made } else { 0 };
+                let reach = Reach::InDoubt;
+                let attempts = Attempts { made, first_at: *asked_at, fence: *fence, claimed_at: now, reach };
+                Ok(if effect.may_repeat() && attempts.key_is_known(effect, now) {
+                    Waiting { attempts, due: now }
+                } else {
+                    Unknown { attempts, since: now }
+                })
             }
 
             (Unknown { .. }, Made(heard)) => Ok(Hears(heard.clone())),
@@ -235,7 +249,9 @@ impl State {
 
             (Claimed { .. }, Claim(_) | Refuse(_)) => Err(Unchanged::Claimed),
             (Unknown { .. }, Claim(_) | Refuse(_)) => Err(Unchanged::Unknown),
-            (Agreed | Waiting { .. } | Claimed { .. } | Unknown { .. }, Over(..) | Restart(_)) => Err(Unchanged::Stale),
+            (Agreed | Waiting { .. } | Claimed { .. } | Unknown { .. }, Over(..)) => Err(Unchanged::Stale),
+            // What is claimed ends as one that was perhaps sent.
+            (Claimed { .. } | Unknown { .. }, Forgotten { .. }) => Err(Unchanged::Known),
             (Agreed | Waiting { .. } | Claimed { .. }, Made(_) | NotMade | LetGo) => Err(Unchanged::Known),
         }
     }
@@ -244,6 +260,16 @@ impl State {
     /// [`Outcome::NeverSent`].
     pub fn may_send(&self, fence: Fence, now: Timestamp) -> bool {
         matches!(self, Self::Claimed { attempts } if attempts.fence == fence && now.since(attempts.claimed_at) < SEND_WITHIN)
+    }
+
+    /// The last attempt's fence, if there was one.
+    pub const fn fence(&self) -> Option<Fence> {
+        match self {
+            Self::Claimed { attempts } | Self::Waiting { attempts, .. } | Self::Unknown { attempts, .. } => {
+                Some(attempts.fence)
+            }
+            Self::Agreed | Self::Refused(_) | Self::Heard(_) => None,
+        }
     }
 
     /// From when on it may be claimed, if it may be.

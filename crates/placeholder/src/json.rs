@@ -21,7 +21,7 @@ pub struct NotJson {
 
 impl NotJson {
     /// The place of a byte for people: its line and its column, both from 1.
-    pub(crate) fn place(text: &[u8], at: usize) -> (usize, usize) {
+    pub fn place(text: &[u8], at: usize) -> (usize, usize) {
         let before = &text[..at.min(text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count();
         let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
@@ -49,11 +49,11 @@ const fn fault<T>(at: usize, reason: &'static str) -> Result<T, Fault> {
 
 /// A string: what stands between its quotes.
 #[derive(Clone, Debug)]
-pub(crate) struct Str {
+pub struct Str {
     /// Without the quotes.
-    pub(crate) inner: Range<usize>,
+    pub inner: Range<usize>,
     /// Whether there is an escape in it.
-    pub(crate) escaped: bool,
+    pub escaped: bool,
 }
 
 /// Is told what stands in a text, in its order.

@@ -22,9 +22,9 @@ pub mod tokenise;
 pub mod value;
 
 pub use crate::form::{Back, Foreign, Form, UnitTokens};
-pub use crate::json::NotJson;
+pub use crate::json::{NotJson, Str};
 pub use crate::mint::{Mint, Occurrence, Scope, Source, TokenKey};
-pub use crate::places::Places;
+pub use crate::places::{Open, Places, in_the_open};
 pub use crate::restore::{Unrestorable, Values, restore};
 pub use crate::reveal::LeakBudget;
 pub use crate::token::Token;

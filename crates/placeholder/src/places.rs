@@ -5,9 +5,10 @@
 
 use core::ops::Range;
 
+use manyhands_model::Class;
 use manyhands_model::sensitive::{Sensitive, To};
 
-use crate::json::{Reader, Str};
+use crate::json::{self, NotJson, Reader, Str};
 
 /// Declared fields, ready to be looked for.
 #[derive(Clone, Debug)]
@@ -102,18 +103,39 @@ pub(crate) struct Found {
     pub(crate) field: usize,
 }
 
-/// Is told of what stays in the open.
-pub(crate) trait Open {
+/// Is told of what stays in the open, in its order.
+pub trait Open {
     /// A key or a string that is not taken.
     fn string(&mut self, string: &Str, is_key: bool);
     /// A number that is not taken.
     fn number(&mut self, number: Range<usize>);
+    /// A value of this class stands here and is taken: nothing of what is in it is told.
+    fn taken(&mut self, _class: Class) {}
+    /// An object or array begins.
+    fn begin(&mut self) {}
+    /// It ends.
+    fn end(&mut self) {}
+    /// The element of an array comes next.
+    fn element(&mut self) {}
+}
+
+/// Tells `open` what of a text is not declared, and gives it back.
+///
+/// # Errors
+/// [`NotJson`] where the text is none.
+pub fn in_the_open<O: Open>(text: &[u8], places: &Places, open: O) -> Result<O, NotJson> {
+    // The reader says where it is no UTF-8.
+    let shown = core::str::from_utf8(text).unwrap_or_default();
+    let mut finder = Finder::new(shown, places, 0, open);
+    json::read(text, &mut finder)?;
+    Ok(finder.open)
 }
 
 /// Finds the declared values of one text.
 pub(crate) struct Finder<'a, O> {
     text: &'a str,
     nodes: &'a [Node],
+    fields: &'a [Sensitive],
     /// The most that are found.
     max: usize,
     pub(crate) found: Vec<Found>,
@@ -139,10 +161,11 @@ struct Frame {
 
 impl<'a, O: Open> Finder<'a, O> {
     pub(crate) fn new(text: &'a str, places: &'a Places, max: usize, open: O) -> Self {
-        let nodes = &places.nodes;
+        let Places { nodes, fields } = places;
         let mut finder = Self {
             text,
             nodes,
+            fields,
             max,
             found: Vec::new(),
             open,
@@ -207,14 +230,17 @@ impl<O: Open> Reader for Finder<'_, O> {
         if self.found.len() <= self.max {
             self.found.push(Found { value, field: self.field });
         }
+        self.open.taken(self.fields[self.field].class);
     }
 
     fn open(&mut self) {
+        self.open.begin();
         self.frames.push(Frame { begin: self.begin, elements: 0 });
         self.begin = self.active.len();
     }
 
     fn close(&mut self) {
+        self.open.end();
         self.active.truncate(self.begin);
         self.begin = self.frames.pop().map_or(0, |frame| frame.begin);
     }
@@ -234,6 +260,7 @@ impl<O: Open> Reader for Finder<'_, O> {
     }
 
     fn element(&mut self) {
+        self.open.element();
         let Some(frame) = self.frames.last_mut() else { return };
         let index = frame.elements;
         frame.elements += 1;
@@ -252,7 +279,6 @@ impl<O: Open> Reader for Finder<'_, O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json;
 
     struct Nothing;
 

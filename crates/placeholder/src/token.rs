@@ -1,44 +1,13 @@
-//! What stands for a value.
-//!
-//! ```text
-//! dtk1 e k3jv…26 of a-z and 2-7…q2 x7
-//! │    │ │                         └─ check: from class and payload, without a key
-//! │    │ └─ payload: 130 bits that nobody can guess and that say nothing of the value
-//! │    └─ class
-//! └─ what all of them begin with
-//! ```
-//!
-//! Every token has 33 bytes of `[a-z0-9]`, so it reads the same in a JSON string, a URL, a header and a form, and its length says
-//! nothing. Behind its first four bytes it has no `1`, so no token begins inside another one.
+//! What stands for a value: the form is in [`manyhands_abi::token`], since jobs know it too; here is who mints and finds them.
 
 use core::fmt;
 use core::str::FromStr;
 
+pub use manyhands_abi::token::{BYTES, PREFIX};
+use manyhands_abi::token::{CHECK, CLASS, DIGITS, PAYLOAD, check, is_well_formed};
 use manyhands_model::Class;
 use memchr::memmem::Finder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-/// What every token begins with.
-pub const PREFIX: &[u8; 4] = b"dtk1";
-/// Bytes of a token.
-pub const BYTES: usize = 33;
-
-/// Where the payload begins, and the check.
-const PAYLOAD: usize = PREFIX.len() + 1;
-const CHECK: usize = BYTES - 2;
-
-/// Base32 (RFC 4648, section 6) in lower case.
-const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// The value of each digit; 255 is no digit's.
-const VALUES: [u8; 256] = {
-    let mut values = [255; 256];
-    let mut value = 0;
-    while value < 32 {
-        values[DIGITS[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
 
 /// Stands for one sensitive value. That it is well formed does not mean that anybody minted it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +18,7 @@ impl Token {
     pub(crate) fn new(class: Class, bits: &[u8; 32]) -> Self {
         let mut token = [0; BYTES];
         token[..PREFIX.len()].copy_from_slice(PREFIX);
-        token[PREFIX.len()] = class.letter();
+        token[CLASS] = class.letter();
         let (mut rest, mut held, mut bytes) = (0_u32, 0, bits.iter());
         for digit in &mut token[PAYLOAD..CHECK] {
             if held < 5 {
@@ -67,15 +36,12 @@ impl Token {
     /// Reads a token, which must be the whole of `bytes`. There is one way to write each.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let token: [u8; BYTES] = bytes.try_into().ok()?;
-        // No digit has a high bit; what is none has them all.
-        let others = token[PAYLOAD..].iter().fold(0, |seen, digit| seen | VALUES[usize::from(*digit)]);
-        let well_formed = token.starts_with(PREFIX) && Class::of_letter(token[PREFIX.len()]).is_some() && others < 32;
-        (well_formed && token[CHECK..] == check(&token)).then_some(Self(token))
+        (is_well_formed(&token) && Class::of_letter(token[CLASS]).is_some()).then_some(Self(token))
     }
 
     /// The class of its value.
     pub fn class(&self) -> Class {
-        Class::of_letter(self.0[PREFIX.len()]).unwrap_or(Class::Secret)
+        Class::of_letter(self.0[CLASS]).unwrap_or(Class::Secret)
     }
 
     /// Its bytes, all of them ASCII.
@@ -87,42 +53,6 @@ impl Token {
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
-}
-
-/// Two Reed-Solomon symbols over GF(32), with x^5 + x^2 + 1 and roots at the generator's first two powers: of 29 characters any two
-/// that are wrong are noticed, and so is any two that changed places.
-fn check(token: &[u8; BYTES]) -> [u8; 2] {
-    /// What a symbol adds to the two behind it: its product with (x + 2)(x + 4) = x^2 + 6x + 8.
-    const PRODUCTS: [u16; 32] = {
-        let mut products = [0; 32];
-        let mut symbol = 0;
-        while symbol < 32 {
-            products[symbol] = times(symbol as u16, 6) << 5 | times(symbol as u16, 8);
-            symbol += 1;
-        }
-        products
-    };
-    let check = token[PREFIX.len()..CHECK].iter().fold(0_u16, |state, digit| {
-        let symbol = u16::from(VALUES[usize::from(*digit)] % 32);
-        (state & 31) << 5 ^ PRODUCTS[usize::from(state >> 5 ^ symbol)]
-    });
-    [DIGITS[usize::from(check >> 5)], DIGITS[usize::from(check & 31)]]
-}
-
-/// The product in GF(32).
-const fn times(mut a: u16, mut b: u16) -> u16 {
-    let mut product = 0;
-    while b > 0 {
-        if b & 1 == 1 {
-            product ^= a;
-        }
-        a <<= 1;
-        if a & 32 != 0 {
-            a ^= 0b10_0101;
-        }
-        b >>= 1;
-    }
-    product
 }
 
 /// Finds tokens in bytes, from the left to the right; where two overlap, the first counts.
@@ -255,7 +185,8 @@ mod tests {
                 for other in one..BYTES {
                     for change in 1..32 {
                         let mut bad = *good.as_bytes();
-                        let turn = |digit: u8, by: u8| DIGITS[usize::from(VALUES[usize::from(digit)] ^ by)];
+                        let value = |digit: u8| DIGITS.iter().position(|known| *known == digit).expect("a digit");
+                        let turn = |digit: u8, by: u8| DIGITS[value(digit) ^ usize::from(by)];
                         bad[one] = turn(bad[one], change);
                         if other > one {
                             bad[other] = turn(bad[other], 1 + change * 7 % 31);

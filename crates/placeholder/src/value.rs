@@ -82,7 +82,7 @@ impl fmt::Debug for Value {
 
 impl Str {
     /// Appends the text for which it stands.
-    pub(crate) fn text(&self, of: &str, into: &mut String) {
+    pub fn text(&self, of: &str, into: &mut String) {
         json::unescape(&of[self.inner.clone()], into);
     }
 }

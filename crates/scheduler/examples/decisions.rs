@@ -1,4 +1,4 @@
-//! What the scheduler costs: `cargo run --release -p manyhands-scheduler --example decisions [UNITS]`.
+//! What the scheduler costs: `cargo run --release -p manyhands-scheduler --example decisions [adaptive|full|fixed] [WORKERS] [UNITS]`.
 //!
 //! Every worker holds one lease, and brings its answer in turn; a decision is a report that is counted and a lease that is
 //! given out. One in ten workers has no record. Effects are taken and thrown away; memory is what the process has more of,
@@ -28,6 +28,7 @@ fn spec(rule: Rule, inputs: u32) -> RunSpec {
         reduce: false,
         inputs,
         submitted_at: Timestamp(0),
+        is_dry: false,
     }
 }
 
@@ -53,21 +54,18 @@ fn resident() -> u64 {
 }
 
 fn main() {
-    let units: u32 = std::env::args().nth(1).and_then(|units| units.parse().ok()).unwrap_or(1_000_000);
-    println!("| rule | workers | units | decisions a second of a core | bytes a worker | bytes a unit |");
-    println!("|---|---|---|---|---|---|");
-    for (name, rule) in [
-        ("2 of 4", Rule::Fixed(Quorum { agree: 2, most: 4 })),
-        ("adaptive", Rule::Earned { level: Level::Adaptive, wrong_ppb: 100_000 }),
-        ("full", Rule::Earned { level: Level::Full, wrong_ppb: 10_000 }),
-    ] {
-        for workers in [10, 1_000, 100_000] {
-            measure(name, rule, workers, units);
-        }
-    }
+    let mut args = std::env::args().skip(1);
+    let rule = match args.next().as_deref() {
+        Some("fixed") => Rule::Fixed(Quorum { agree: 2, most: 4 }),
+        Some("full") => Rule::Earned { level: Level::Full, wrong_ppb: 10_000 },
+        _ => Rule::Earned { level: Level::Adaptive, wrong_ppb: 100_000 },
+    };
+    let mut number = |otherwise: u32| args.next().and_then(|number| number.parse().ok()).unwrap_or(otherwise);
+    let (workers, units) = (number(100_000), number(1_000_000));
+    measure(rule, workers, units);
 }
 
-fn measure(name: &str, rule: Rule, workers: u32, units: u32) {
+fn measure(rule: Rule, workers: u32, units: u32) {
     let before = resident();
     let mut scheduler = Scheduler::new(Policy::default(), [7; 32]);
     let mut now = 0;
@@ -115,7 +113,7 @@ fn measure(name: &str, rule: Rule, workers: u32, units: u32) {
     let rate = decisions as f64 / (busy() - begun);
     let with_units = resident();
     println!(
-        "| {name} | {workers} | {units} | {rate:.0} | {} | {} |",
+        "{rule:?}, {workers} workers, {units} units: {rate:.0} decisions a second of a core, {} bytes a worker, {} bytes a unit",
         with_workers.saturating_sub(before) / u64::from(workers),
         with_units.saturating_sub(with_workers) / u64::from(units),
     );

@@ -36,12 +36,19 @@ pub struct RunSpec {
     pub inputs: u32,
     /// When it was submitted.
     pub submitted_at: Timestamp,
+    /// Whether the calls that it asks for are not sent.
+    pub is_dry: bool,
 }
 
 impl RunSpec {
     /// Whether somebody waits for its one answer, as those do who invoke a job.
     pub const fn is_awaited(&self) -> bool {
         self.priority == i8::MAX && self.inputs == 1
+    }
+
+    /// The seed of a unit: its only randomness, the same for each of its replicas and steps.
+    pub fn seed(&self, index: u32) -> [u8; 32] {
+        Digest::of_parts([&b"manyhands:seed\0"[..], self.id.as_bytes(), &index.to_le_bytes()]).0
     }
 
     /// The run's shape.

@@ -1450,13 +1450,14 @@ impl Scheduler {
     /// Gives a worker a lease of a unit that wants one.
     fn lease(&mut self, now: Timestamp, id: WorkerId, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
-        let UnitId { run: run_id, index } = unit;
+        let UnitId { index, .. } = unit;
         let mut lease = [0; 16];
         self.random.fill_bytes(&mut lease);
         let lease = LeaseId(lease);
         let wall = Duration::from_millis(run.spec.wall_ms);
         let expires_at = now.after(wall.saturating_mul(2)).after(self.policy.lease_margin);
         let entry = if run.shape.is_reduce(index) { Entry::Reduce } else { Entry::Run };
+        let seed = run.spec.seed(index);
         let mut patience = Patience::Endless;
         if run.spec.is_awaited() {
             let usual = self.usual.of(&run.spec.module).map(|usual| usual.saturating_mul(LATE_TIMES));
@@ -1490,7 +1491,7 @@ impl Scheduler {
             unit,
             step,
             entry,
-            seed: Digest::of_parts([&b"manyhands:seed\0"[..], run_id.as_bytes(), &index.to_le_bytes()]).0,
+            seed,
             issued_at: now,
             expires_at,
         }));

@@ -83,6 +83,7 @@ fn spec(id: RunId, quorum: Quorum) -> RunSpec {
         reduce: false,
         inputs: 1,
         submitted_at: Timestamp(0),
+        is_dry: false,
     }
 }
 

@@ -102,6 +102,7 @@ impl World {
             reduce: false,
             inputs: 0,
             submitted_at: now,
+            is_dry: false,
         };
         for option in options.split(", ") {
             match option.split(' ').collect::<Vec<_>>()[..] {

@@ -91,6 +91,7 @@ impl World {
             reduce: false,
             inputs: units,
             submitted_at: Timestamp(0),
+            is_dry: false,
         };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let bodies = (0..workers).map(|index| Body {
@@ -388,6 +389,7 @@ fn attack_36_who_never_answers_costs_twenty_replicas_at_most() {
 /// The cells of the table, for tuning: `cargo test --release -p manyhands-scheduler --test trust -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes, also in a release build"]
+#[expect(clippy::disallowed_methods, reason = "a test that is started by hand has no other arguments")]
 fn the_table() {
     // Workers, units, and a word of the cell.
     let size = std::env::var("MANYHANDS_TRUST").unwrap_or_else(|_| "400,300000,".into());

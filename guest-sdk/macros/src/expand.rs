@@ -1,12 +1,12 @@
 //! From a function to the function and its entry points.
 
-use manyhands_abi::{CODEC_SECTION, REDUCE, RUN};
+use manyhands_abi::{CODEC_SECTION, REDUCE, RUN, SENSITIVE_SECTION};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, FnArg, Ident, ItemFn, LitByteStr, ReturnType, Type};
 
-use crate::options::Options;
+use crate::options::{Codec, Options};
 
 /// What `#[job]` turns a function into.
 ///
@@ -28,10 +28,12 @@ pub(crate) fn job(options: TokenStream, function: TokenStream) -> syn::Result<To
     });
     let word = LitByteStr::new(codec.word().as_bytes(), Span::call_site());
     let bytes = codec.word().len();
+    let sensitive = sensitive(input, codec);
     Ok(quote! {
         #function
         #run
         #reduce
+        #sensitive
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             #[used]
@@ -39,6 +41,29 @@ pub(crate) fn job(options: TokenStream, function: TokenStream) -> syn::Result<To
             static CODEC: [u8; #bytes] = *#word;
         };
     })
+}
+
+/// The list of the input's sensitive fields, for `manyhands build`. It is made natively too, so that mistakes are found there.
+fn sensitive(input: &Type, codec: Codec) -> TokenStream {
+    let shape = quote_spanned!(input.span()=> sdk::Input::<#input>::SHAPE);
+    let only_json = (codec != Codec::Json).then(|| {
+        let message = "sensitive values are found in JSON only; leave out `codec`";
+        quote_spanned!(input.span()=> const _: () = ::core::assert!(BYTES == 0, #message);)
+    });
+    quote! {
+        const _: () = {
+            use ::manyhands::__private as sdk;
+            #[allow(unused_imports)]
+            use sdk::Unsaid as _;
+
+            const SHAPE: sdk::Shape = #shape;
+            const BYTES: usize = sdk::list::<0>(SHAPE).bytes;
+            #only_json
+            #[cfg_attr(target_arch = "wasm32", used, unsafe(link_section = #SENSITIVE_SECTION))]
+            #[allow(dead_code)]
+            static SENSITIVE: [u8; BYTES] = sdk::list::<BYTES>(SHAPE).text;
+        };
+    }
 }
 
 /// What `#[reduce]` turns a function into.

@@ -1,10 +1,11 @@
-//! `#[manyhands::job]` and `#[manyhands::reduce]`.
+//! `#[manyhands::job]`, `#[manyhands::reduce]` and `#[derive(manyhands::Sensitive)]`.
 //!
 //! The compiler's types end on this page: everything else works on `proc_macro2`, so that output and
-//! errors are ordinary values in tests. Start at `expand`.
+//! errors are ordinary values in tests. Start at `expand`; `sensitive` is the derive.
 
 mod expand;
 mod options;
+mod sensitive;
 
 use proc_macro::TokenStream;
 
@@ -32,4 +33,21 @@ pub fn job(options: TokenStream, function: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn reduce(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::reduce(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Says which values of an input are sensitive, so that workers get tokens in their place: the manifest's list follows from the type of
+/// the job's argument, its fields, and theirs.
+///
+/// What is sensitive is said by a field's type, `Token<Email>`, `Joinable<Email>` or `Revealed<Email, Domain>`, or above it:
+///
+/// - `#[sensitive(email)]`: the field is a `String` that is read from a token. `#[sensitive(email, joinable)]`: and equal values have
+///   equal tokens.
+/// - `#[sensitive(card, surrogate)]`: the field is read from a value that passes for one of its class and is nobody's.
+/// - `#[sensitive(none)]`: nothing in it is, for types that do not say.
+///
+/// Names are those that serde reads: `rename`, `rename_all`, `alias`, `flatten`, `tag` and the like are understood, and what would make
+/// them unsure (`from`, `with`) is refused.
+#[proc_macro_derive(Sensitive, attributes(sensitive))]
+pub fn sensitive(item: TokenStream) -> TokenStream {
+    sensitive::derive(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

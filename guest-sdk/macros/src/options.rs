@@ -60,15 +60,20 @@ fn codec(literal: &LitStr) -> syn::Result<Codec> {
     const ALL: [Codec; 3] = [Codec::Json, Codec::Postcard, Codec::Raw];
     let word = literal.value();
     ALL.into_iter().find(|codec| codec.word() == word).ok_or_else(|| {
-        let likeness = |codec: Codec| strsim::jaro_winkler(&word.to_lowercase(), codec.word());
-        let nearest = ALL.into_iter().max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)));
-        // Below 0.75 the words have little in common, and a wrong guess is worse than the list.
-        let message = match nearest.filter(|codec| likeness(*codec) > 0.75) {
-            Some(codec) => format!("unknown codec `{word}`; did you mean \"{}\"?", codec.word()),
+        let message = match nearest(&word, ALL.map(Codec::word)) {
+            Some(codec) => format!("unknown codec `{word}`; did you mean \"{codec}\"?"),
             None => format!("unknown codec `{word}`; use \"json\", \"postcard\" or \"raw\""),
         };
         error(literal.span(), message)
     })
+}
+
+/// The known word that was probably meant.
+pub(crate) fn nearest<const N: usize>(word: &str, known: [&'static str; N]) -> Option<&'static str> {
+    let likeness = |known: &str| strsim::jaro_winkler(&word.to_lowercase(), known);
+    let nearest = known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    // Below 0.75 the words have little in common, and a wrong guess is worse than the list.
+    nearest.filter(|known| likeness(known) > 0.75)
 }
 
 fn error(span: Span, message: String) -> syn::Error {

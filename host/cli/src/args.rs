@@ -5,8 +5,10 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use manyhands_addresses::Origin;
 use manyhands_engines::Kind;
-use manyhands_model::{JobName, RunId, Version};
+use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Version};
+use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6174";
@@ -96,12 +98,28 @@ pub enum Command {
     Retry(RunOnly),
     /// Get one verified answer: an input in, its output out
     Invoke(Invoke),
+    /// Show every call that a job could ever make, approve it, or take that back
+    Plan(Plan),
+    /// Keep secrets for calls, such as keys of APIs
+    #[command(subcommand)]
+    Secret(Secret),
+    /// List calls of which nobody knows whether they were made, or say what became of one
+    Calls(Calls),
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(Token),
     /// Show or rotate the coordinator's keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Export and verify the coordinator's audit log
+    #[command(subcommand)]
+    Audit(Audit),
+    /// List the calls that a dry run would have sent
+    Unsent(RunOnly),
+    /// Write a run to a file, from which it can be replayed
+    Record(Record),
+    /// Execute a recorded run here again, and compare
+    Replay(Replay),
     /// Print completions for a shell
     Completions(Completions),
 }
@@ -146,6 +164,7 @@ pub struct Build {
 
 /// `manyhands check`
 #[derive(Debug, Args)]
+#[command(override_usage = "manyhands check <FILE.wasm> [OPTIONS]")]
 pub struct Check {
     /// The module
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
@@ -156,6 +175,21 @@ pub struct Check {
     /// With --input: the reduce step
     #[arg(long, requires = "input")]
     pub reduce: bool,
+    /// What is looked at before anybody else gets it.
+    #[command(flatten)]
+    pub samples: Samples,
+}
+
+/// What is looked at before anybody else gets it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Samples {
+    /// Inputs like those to come, in which nothing sensitive may stand undeclared; of a `.jsonl`, each line is one [default:
+    /// `inputs.jsonl`, or what is in `samples/`, of the module's folder or project]
+    #[arg(long = "sample", value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Workers may see what stands there, whatever it looks like: a JSON Pointer or JSONPath; may be repeated
+    #[arg(long, value_name = "PLACE")]
+    pub allow_undeclared: Vec<Place>,
 }
 
 /// Where the inputs come from.
@@ -291,6 +325,7 @@ pub struct Login {
 
 /// `manyhands publish`
 #[derive(Debug, Args)]
+#[command(override_usage = "manyhands publish <FILE.wasm> [OPTIONS]")]
 pub struct Publish {
     /// The module
     #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
@@ -301,6 +336,9 @@ pub struct Publish {
     /// Makes it safe to try again: a second request with the same key does nothing new
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+    /// What is looked at before anybody else gets it.
+    #[command(flatten)]
+    pub samples: Samples,
 }
 
 /// `manyhands submit`
@@ -324,6 +362,9 @@ pub struct Submit {
     /// Do not combine the outputs
     #[arg(long)]
     pub no_reduce: bool,
+    /// Do everything but send the calls that the job asks for; `manyhands unsent` lists them
+    #[arg(long)]
+    pub dry_run: bool,
     /// Follow the run until it ends
     #[arg(long)]
     pub wait: bool,
@@ -433,6 +474,117 @@ pub struct Invoke {
     pub timeout: Duration,
 }
 
+/// `manyhands plan`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Plan {
+    /// A published job, NAME or NAME@VERSION, or a module's file, for which no coordinator is needed
+    #[arg(value_name = "JOB|FILE.wasm", required = true, value_hint = ValueHint::FilePath)]
+    pub of: Option<PlanOf>,
+    /// What to do but showing it.
+    #[command(subcommand)]
+    pub command: Option<PlanCommand>,
+}
+
+/// What to do with a plan but showing it.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Show a job's plan, and let jobs with exactly this plan make its calls
+    Approve {
+        /// The job: NAME or NAME@VERSION
+        job: JobRef,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Only if the plan is this one, which somebody has read before
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<Digest>,
+    },
+    /// Take the approval of a job's plan back: none of its calls is begun any more
+    Revoke {
+        /// The job: NAME or NAME@VERSION
+        job: JobRef,
+    },
+}
+
+/// Whose plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanOf {
+    /// That of a published job.
+    Job(JobRef),
+    /// That of a module in a file.
+    File(PathBuf),
+}
+
+impl FromStr for PlanOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // No job's name has a dot or a slash, a version no slash.
+        if text.ends_with(".wasm") || text.contains('/') {
+            return Ok(Self::File(text.into()));
+        }
+        text.parse().map(Self::Job)
+    }
+}
+
+/// `manyhands secret`
+#[derive(Debug, Subcommand)]
+pub enum Secret {
+    /// Set a secret, over what there was. It is read from a file or from stdin, and sent to its origin only
+    Set {
+        /// Its name, as `{secret:NAME}` in verbs
+        name: Name,
+        /// Where alone it is sent, such as `https://api.example.com`
+        #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+        origin: Origin,
+        /// The file that holds it; `-` is stdin. A line break at its end does not count
+        #[arg(long, value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// List names and origins; never the secrets
+    List,
+    /// Remove a secret; calls with it are refused from now on
+    Remove {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// `manyhands calls`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Calls {
+    /// What to do but listing them.
+    #[command(subcommand)]
+    pub command: Option<CallsCommand>,
+}
+
+/// What to do with a call of which nobody knows whether it was made.
+#[derive(Debug, Subcommand)]
+pub enum CallsCommand {
+    /// Say what you found out at the other end
+    Settle {
+        /// Its id, from `manyhands calls`
+        id: IntentId,
+        /// What you found out.
+        #[command(flatten)]
+        found: Found,
+    },
+}
+
+/// What an operator found out.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Found {
+    /// The call was not made: make it
+    #[arg(long)]
+    pub not_made: bool,
+    /// It was made, or nobody will ever know: the job hears `unknown`
+    #[arg(long)]
+    pub let_go: bool,
+}
+
 /// `manyhands token`
 #[derive(Debug, Subcommand)]
 pub enum Token {
@@ -472,6 +624,65 @@ pub enum Keys {
     Show,
     /// Sign with a new key from now on
     Rotate,
+}
+
+/// `manyhands audit`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Write the whole log to a file, with a head that is signed now
+    Export(AuditExport),
+    /// Get a signed head; kept elsewhere, it proves later that nothing before it was changed or cut off
+    Head(AuditHead),
+    /// Check an exported log, without a coordinator; says the first entry that is not to be believed
+    Verify(AuditVerify),
+}
+
+/// `manyhands audit export`
+#[derive(Debug, Args)]
+pub struct AuditExport {
+    /// Where to, a line of JSON for each entry
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `manyhands audit head`
+#[derive(Debug, Args)]
+pub struct AuditHead {
+    /// Write to this file, which appears when it is complete
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+}
+
+/// `manyhands audit verify`
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// The log; `-` is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// A head that was kept: the log has to have had it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub head: Option<PathBuf>,
+    /// Fingerprint of the coordinator's root key, as it ends the join link
+    #[arg(long, value_name = "KEY")]
+    pub root: Option<Fingerprint>,
+}
+
+/// `manyhands record`
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The run's id, or `last`; it has to have ended
+    pub run: RunRef,
+    /// Where to, a line of JSON for each unit
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `manyhands replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The recording; `-` is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
 }
 
 /// `manyhands completions`
@@ -564,6 +775,39 @@ mod tests {
         assert!(parse("manyhands run a.wasm").is_err());
         assert!(parse("manyhands run a.wasm --input a --inputs b").is_err());
         assert!(parse("manyhands submit a --inputs - --priority -3 --wait --timeout 2.5").is_ok());
+    }
+
+    #[test]
+    fn plans_secrets_and_calls_are_named_as_people_do() {
+        let plan = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::Plan(plan)) => plan,
+            other => panic!("{line}: {other:?}"),
+        };
+        let job: JobRef = "crm@1.2.3".parse().expect("parses");
+        assert_eq!(plan("manyhands plan crm@1.2.3").of, Some(PlanOf::Job(job)));
+        assert_eq!(plan("manyhands plan a.wasm").of, Some(PlanOf::File("a.wasm".into())));
+        assert_eq!(plan("manyhands plan ./crm").of, Some(PlanOf::File("./crm".into())));
+        assert!(matches!(
+            plan("manyhands plan approve crm --yes").command,
+            Some(PlanCommand::Approve { yes: true, .. })
+        ));
+        assert!(matches!(plan("manyhands plan revoke crm").command, Some(PlanCommand::Revoke { .. })));
+        let id = IntentId([7; 32]);
+        for good in ["secret set crm_key --origin https://a.example", "secret list", "secret remove crm_key", "calls"] {
+            assert!(parse(&format!("manyhands {good}")).is_ok(), "{good}");
+        }
+        assert!(parse(&format!("manyhands calls settle {id} --not-made")).is_ok());
+        // A secret is never an argument, and nobody settles a call without saying how.
+        for bad in [
+            "plan".to_owned(),
+            "plan approve".to_owned(),
+            "secret set crm_key hunter2 --origin https://a.example".to_owned(),
+            "secret set crm_key".to_owned(),
+            format!("calls settle {id}"),
+            format!("calls settle {id} --not-made --let-go"),
+        ] {
+            assert!(parse(&format!("manyhands {bad}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

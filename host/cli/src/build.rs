@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cargo_metadata::{CrateType, Message, Metadata, MetadataCommand, Package, TargetKind};
-use manyhands_abi::{CODEC_SECTION, MANIFEST_SECTION};
-use manyhands_model::{Codec, Digest, JobName, Manifest};
+use manyhands_abi::{CODEC_SECTION, MANIFEST_SECTION, SENSITIVE_SECTION};
+use manyhands_model::{Codec, Digest, JobName, Manifest, Sensitive};
 use manyhands_sealer::Sealed;
 use serde::Serialize;
 
 use crate::args::Build;
 use crate::fault::{Exit, Fault, Result};
 use crate::foreign;
-use crate::metadata::JobMetadata;
+use crate::metadata::{JobMetadata, both};
 use crate::screen::{Screen, bytes};
 use crate::section;
 
@@ -72,21 +72,27 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
         sensitive: job.sensitive,
         verbs: job.verbs,
     };
-    finish(metadata.target_directory.as_std_path(), &raw, &manifest, screen)
+    finish(metadata.target_directory.as_std_path(), &raw, manifest, screen)
 }
 
-/// Packs a module, writes it below the folder `target` and says so.
-pub(crate) fn finish(target: &Path, raw: &[u8], manifest: &Manifest, screen: Screen) -> Result<()> {
-    let (module, sealed) = pack(raw, manifest)?;
+/// Packs a module with all that is known of it, writes it below the folder `target` and says so.
+pub(crate) fn finish(target: &Path, raw: &[u8], manifest: Manifest, screen: Screen) -> Result<()> {
+    let manifest = complete(raw, manifest)?;
+    let (module, sealed) = pack(raw, &manifest)?;
     let path = write(target, &manifest.name, &module)?;
     let (size, sealed_size) = (module.len() as u64, sealed.bytes.len() as u64);
     screen.note(format_args!("{}@{}: {}, {} sealed", manifest.name, manifest.version, bytes(size), bytes(sealed_size)));
     if screen.json {
         let (reduces, source) = (sealed.reduces, Digest::of(&module));
-        screen.json(&Built { path: &path, manifest, reduces, module_bytes: size, source })
+        screen.json(&Built { path: &path, manifest: &manifest, reduces, module_bytes: size, source })
     } else {
         screen.line(path.display())
     }
+}
+
+/// The manifest with what the types of the job's input say besides.
+fn complete(raw: &[u8], manifest: Manifest) -> Result<Manifest> {
+    Ok(Manifest { sensitive: both(&sensitive(raw)?, &manifest.sensitive)?, ..manifest })
 }
 
 /// Puts the manifest into a module, and asks the sealer whether a coordinator would take it.
@@ -96,16 +102,31 @@ pub(crate) fn finish(target: &Path, raw: &[u8], manifest: &Manifest, screen: Scr
 pub fn pack(raw: &[u8], manifest: &Manifest) -> Result<(Vec<u8>, Sealed)> {
     let json =
         serde_json::to_vec(manifest).map_err(|error| Fault::bug(format!("cannot write the manifest: {error}")))?;
-    let module = section::replace(raw, &[CODEC_SECTION, MANIFEST_SECTION], MANIFEST_SECTION, &json)
+    let left_out = [CODEC_SECTION, SENSITIVE_SECTION, MANIFEST_SECTION];
+    let module = section::replace(raw, &left_out, MANIFEST_SECTION, &json)
         .map_err(|error| Fault::job(format!("what was built is no module: {}", error.reason)))?;
     let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
     Ok((module, sealed))
 }
 
+/// What the SDK noted in a section.
+fn noted<'a>(raw: &'a [u8], name: &str) -> Result<Vec<&'a [u8]>> {
+    section::read(raw, name).map_err(|error| Fault::job(format!("what was built is no module: {}", error.reason)))
+}
+
+/// Which fields of an input the job's types call sensitive. Jobs without the SDK have no such types.
+fn sensitive(raw: &[u8]) -> Result<Vec<Sensitive>> {
+    match noted(raw, SENSITIVE_SECTION)?.as_slice() {
+        [] | [b""] => Ok(Vec::new()),
+        [list] => serde_json::from_slice(list)
+            .map_err(|error| Fault::job(format!("the sensitive fields of the job's types are no such list: {error}"))),
+        _ => Err(Fault::job(format!("the module has more than one section `{SENSITIVE_SECTION}`"))),
+    }
+}
+
 /// How the SDK notes that inputs and outputs are written down. Jobs without the SDK have raw bytes.
 fn codec(raw: &[u8]) -> Result<Codec> {
-    let sections = section::read(raw, CODEC_SECTION)
-        .map_err(|error| Fault::bug(format!("cargo built what is no module: {}", error.reason)))?;
+    let sections = noted(raw, CODEC_SECTION)?;
     match sections.as_slice() {
         [] => Ok(Codec::Raw),
         [b"json"] => Ok(Codec::Json),
@@ -308,5 +329,27 @@ mod tests {
         assert_eq!(codec(&module("(@custom \"manyhands.codec\" \"postcard\")")), Ok(Codec::Postcard));
         let two = codec(&module("(@custom \"manyhands.codec\" \"jsonjson\")")).expect_err("refused");
         assert!(two.message.contains("more than one"), "{two}");
+    }
+
+    #[test]
+    fn the_sensitive_fields_are_what_the_sdk_noted() {
+        let of = |data: &str| sensitive(&module(&format!("(@custom \"manyhands.sensitive\" {data:?})")));
+        assert_eq!(sensitive(&module("")), Ok(Vec::new()));
+        assert_eq!(of(""), Ok(Vec::new()));
+        let fields = of(r#"[{"at":"$[*].email","class":"email","reveal":"domain"}]"#).expect("a list");
+        assert_eq!(fields[0].at.to_string(), "$[*].email");
+        assert!(of("[").expect_err("refused").message.contains("no such list"));
+    }
+
+    #[test]
+    fn what_the_types_say_is_in_the_manifest_and_no_longer_beside_it() {
+        let raw = module(
+            r#"(memory (export "memory") 1) (func (export "manyhands_run"))
+               (@custom "manyhands.sensitive" "[{\22at\22:\22$.email\22,\22class\22:\22email\22}]")"#,
+        );
+        let manifest = serde_json::from_str(r#"{"name":"a","version":"0.1.0","abi":1}"#).expect("a manifest");
+        let (built, sealed) = pack(&raw, &complete(&raw, manifest).expect("they agree")).expect("it is sealed");
+        assert!(section::read(&built, SENSITIVE_SECTION).expect("a module").is_empty());
+        assert_eq!(sealed.manifest.sensitive[0].at.to_string(), "$.email");
     }
 }

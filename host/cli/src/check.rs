@@ -15,6 +15,7 @@ use crate::args::Check;
 use crate::fault::{Fault, Result};
 use crate::inputs;
 use crate::local::unit_seed;
+use crate::samples::{self, Looked};
 use crate::screen::{Screen, bytes, grouped, printable, table};
 
 /// What a module is.
@@ -45,6 +46,8 @@ pub struct Report {
     /// Where the fuel of one execution went, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// Which samples were looked at.
+    pub samples: Looked,
 }
 
 /// Where the fuel of one execution went.
@@ -99,8 +102,8 @@ pub struct Function {
 /// Seals the module and prints what it is.
 ///
 /// # Errors
-/// The file cannot be read, or the sealer refuses it.
-pub fn check(args: &Check, screen: Screen) -> Result<()> {
+/// The file cannot be read, the sealer refuses it, or what [`samples::check`] finds.
+pub async fn check(args: &Check, screen: Screen) -> Result<()> {
     let source = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     let sealed = manyhands_sealer::seal(&source).map_err(|refusal| Fault::refused(&refusal))?;
     let mut report = report(&source, &sealed);
@@ -108,6 +111,7 @@ pub fn check(args: &Check, screen: Screen) -> Result<()> {
         let entry = if args.reduce { Entry::Reduce } else { Entry::Run };
         report.profile = Some(profile(&source, &sealed, entry, &inputs::read_whole(input)?)?);
     }
+    report.samples = samples::check(&args.samples, &args.module, &sealed, screen).await?;
     screen.show(&report, text)
 }
 
@@ -175,6 +179,7 @@ pub fn report(source: &[u8], sealed: &Sealed) -> Report {
         module_bytes: sealed.bytes.len() as u64,
         sealing,
         profile: None,
+        samples: Looked::default(),
     }
 }
 

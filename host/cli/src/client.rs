@@ -74,6 +74,11 @@ impl Client {
         }
     }
 
+    /// The coordinator's address, if what is sent there can be read on the way.
+    pub fn in_clear(&self) -> Option<String> {
+        (self.server.scheme() == "http" && !is_loopback(&self.server)).then(|| shown(&self.server))
+    }
+
     /// Sends a request and returns the answer if it is a success.
     ///
     /// # Errors

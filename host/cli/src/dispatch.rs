@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command};
+use crate::args::{Audit, Cli, Command, Plan, PlanOf};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{build, check, local, profile, remote, scaffold};
+use crate::{audit, build, calls, check, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -18,10 +18,13 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::New(args) => scaffold::new(args, screen),
         Command::Build(args) => build::build(args, screen),
-        Command::Check(args) => check::check(args, screen),
+        Command::Check(args) => asynchronous(check::check(args, screen)),
+        Command::Plan(Plan { of: Some(PlanOf::File(module)), .. }) => calls::plan_of_module(module, screen),
         Command::Run(args) => asynchronous(local::run(args, screen)),
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
+        Command::Audit(Audit::Verify(args)) => audit::verify(args, screen),
+        Command::Replay(args) => asynchronous(local::replay::replay(args, screen)),
         Command::Completions(args) => {
             // Into memory first: clap_complete panics where stdout has gone away.
             let mut script = Vec::new();
@@ -47,11 +50,22 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Cancel(args) => remote::change(&client, args, "cancel", screen).await,
         Command::Retry(args) => remote::change(&client, args, "retry", screen).await,
         Command::Invoke(args) => remote::invoke(&client, args, screen).await,
+        Command::Plan(Plan { of: Some(PlanOf::Job(job)), .. }) => calls::plan(&client, job, screen).await,
+        Command::Plan(Plan { command: Some(command), .. }) => calls::decide(&client, command, screen).await,
+        Command::Secret(command) => calls::secret(&client, command, cli.global.token_file.as_deref(), screen).await,
+        Command::Calls(args) => calls::calls(&client, args, screen).await,
         Command::Token(command) => remote::token(&client, command, screen).await,
         Command::Keys(command) => remote::keys(&client, command, screen).await,
-        Command::New(_)
+        Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
+        Command::Audit(Audit::Head(args)) => audit::head(&client, args, screen).await,
+        Command::Unsent(args) => remote::unsent(&client, args, screen).await,
+        Command::Record(args) => remote::record(&client, args, screen).await,
+        Command::Audit(Audit::Verify(_))
+        | Command::Replay(_)
+        | Command::New(_)
         | Command::Build(_)
         | Command::Check(_)
+        | Command::Plan(_)
         | Command::Run(_)
         | Command::Test(_)
         | Command::TestRunner(_)

@@ -40,7 +40,7 @@ const C_FLAGS: &[&str] = &[
 /// A file cannot be read, a compiler is missing or refuses it, the manifest is wrong, the sealer refuses.
 pub(crate) fn build(source: &Path, screen: Screen) -> Result<()> {
     let (raw, manifest) = module(source)?;
-    finish(Path::new("target"), &raw, &manifest, screen)
+    finish(Path::new("target"), &raw, manifest, screen)
 }
 
 /// The module of a source file, and its manifest.

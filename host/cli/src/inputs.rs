@@ -15,12 +15,20 @@ use crate::fault::{Fault, Result};
 /// A file that cannot be opened. Later ones come out of the iterator.
 pub fn open(inputs: &Inputs) -> Result<Box<dyn Iterator<Item = Result<Vec<u8>>>>> {
     match &inputs.inputs {
-        Some(path) => Ok(Box::new(Lines { reader: BufReader::new(open_file(path)?), path: path.clone(), number: 0 })),
+        Some(path) => Ok(Box::new(lines(path)?.map(|line| line.map(|(_, input)| input)))),
         None => {
             let files = inputs.input.clone();
             Ok(Box::new(files.into_iter().map(|path| read_whole(&path))))
         }
     }
+}
+
+/// The lines of a file, each with its number from 1; blank ones are left out.
+///
+/// # Errors
+/// The file cannot be opened. Later ones come out of the iterator.
+pub fn lines(path: &Path) -> Result<impl Iterator<Item = Result<(u64, Vec<u8>)>> + use<>> {
+    Ok(Lines { reader: BufReader::new(open_file(path)?), path: path.to_owned(), number: 0 })
 }
 
 /// Opens a file, or stdin for `-`.
@@ -61,9 +69,9 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<Vec<u8>>;
+    type Item = Result<(u64, Vec<u8>)>;
 
-    fn next(&mut self) -> Option<Result<Vec<u8>>> {
+    fn next(&mut self) -> Option<Result<(u64, Vec<u8>)>> {
         loop {
             self.number += 1;
             let mut line = Vec::new();
@@ -86,7 +94,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                 line.pop();
             }
             if !line.trim_ascii().is_empty() {
-                return Some(Ok(line));
+                return Some(Ok((self.number, line)));
             }
         }
     }
@@ -106,13 +114,13 @@ pub fn write_frame(out: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8]) -> Vec<Result<Vec<u8>>> {
+    fn lines(text: &[u8]) -> Vec<Result<(u64, Vec<u8>)>> {
         Lines { reader: BufReader::with_capacity(7, text), path: "x.jsonl".into(), number: 0 }.collect()
     }
 
     #[test]
     fn a_line_is_an_input_and_a_blank_line_is_none() {
-        let expected = [b"{\"a\":1}".to_vec(), b"  2".to_vec(), b"3".to_vec()];
+        let expected = [(1, b"{\"a\":1}".to_vec()), (3, b"  2".to_vec()), (5, b"3".to_vec())];
         let found: Vec<_> = lines(b"{\"a\":1}\n\n  2\r\n \t\n3").into_iter().map(|line| line.expect("reads")).collect();
         assert_eq!(found, expected);
         assert!(lines(b"").is_empty() && lines(b"\n\n").is_empty());
@@ -122,7 +130,7 @@ mod tests {
     fn a_line_may_have_the_limit_and_not_a_byte_more() {
         let mut text = vec![b'x'; INPUT_BYTES_MAX];
         text.push(b'\n');
-        assert_eq!(lines(&text)[0].as_ref().expect("reads").len(), INPUT_BYTES_MAX);
+        assert_eq!(lines(&text)[0].as_ref().expect("reads").1.len(), INPUT_BYTES_MAX);
         text.insert(0, b'x');
         let fault = lines(&text).remove(0).expect_err("refused");
         assert!(fault.message.contains("line 1"), "{fault}");

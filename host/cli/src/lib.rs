@@ -5,8 +5,8 @@
 //! coordinator's, and this crate only asks them and shows what they say.
 //!
 //! Start reading at [`args`] (every command line there is), then [`dispatch`]. Commands without a
-//! coordinator are in [`scaffold`], [`build`], [`foreign`], [`check`] and [`local`]; those with one in [`remote`] and
-//! [`watch`], on top of [`client`].
+//! coordinator are in [`scaffold`], [`build`], [`foreign`], [`check`], [`samples`] and [`local`]; those with one in [`remote`],
+//! [`watch`] and [`calls`], on top of [`client`].
 
 pub mod args;
 mod dispatch;
@@ -16,9 +16,12 @@ pub mod check;
 pub mod foreign;
 pub mod local;
 pub mod metadata;
+pub mod samples;
 pub mod scaffold;
 pub mod section;
 
+pub mod audit;
+pub mod calls;
 pub mod client;
 pub mod profile;
 pub mod publisher;

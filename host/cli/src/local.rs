@@ -20,8 +20,10 @@ use crate::inputs;
 use crate::screen::{Screen, grouped, printable};
 
 mod engines;
+pub(crate) mod forms;
 pub mod guest_tests;
 mod parting;
+pub mod replay;
 mod replicas;
 
 use replicas::{Answer, Job};

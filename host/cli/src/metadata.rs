@@ -1,7 +1,8 @@
 //! `[package.metadata.manyhands]`: what a job's Cargo.toml says about the job.
 
+use manyhands_model::sensitive::{Step, To};
 use manyhands_model::template::templates;
-use manyhands_model::{Limits, SensitiveFields, Verbs};
+use manyhands_model::{Limits, Place, Sensitive, SensitiveFields, Verbs};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,6 +45,45 @@ impl JobMetadata {
         templates(&metadata.verbs).map_err(|error| Fault::usage(format!("Cargo.toml: [{place}.verbs]: {error}")))?;
         Ok(metadata)
     }
+}
+
+/// What the types of a job's input say of its sensitive fields, and what its manifest says besides.
+///
+/// # Errors
+/// Two of them do not agree about a place, or all of them together are too many.
+pub(crate) fn both(types: &[Sensitive], manifest: &SensitiveFields) -> Result<SensitiveFields> {
+    const TYPES: &str = "the job's types";
+    const MANIFEST: &str = "the manifest's own lines";
+    let mut fields: Vec<(&Sensitive, &str)> = Vec::new();
+    let said = types.iter().map(|field| (field, TYPES)).chain(manifest.iter().map(|field| (field, MANIFEST)));
+    for (field, by) in said {
+        // The types may speak of one place twice, for two variants.
+        match fields.iter().find(|(known, _)| is_same(&known.at, &field.at)) {
+            None => fields.push((field, by)),
+            Some((known, _)) if (Sensitive { at: known.at.clone(), ..field.clone() }) == **known => {}
+            Some((known, first)) => {
+                let shown = |field: &Sensitive| serde_json::to_string(field).unwrap_or_default();
+                let (one, two) = (shown(known), shown(field));
+                let message = format!("one place is declared as two things: {first} say {one}, {by} say {two}");
+                return Err(Fault::usage(message).help("leave one of them out, or make them say the same"));
+            }
+        }
+    }
+    let fields: Vec<Sensitive> = fields.into_iter().map(|(field, _)| field.clone()).collect();
+    fields.try_into().map_err(|error| Fault::usage(format!("sensitive fields: {error}")))
+}
+
+/// Whether both are one place, whichever way it is written.
+fn is_same(one: &Place, other: &Place) -> bool {
+    let same = |(one, other): (&Step, &Step)| {
+        let to = match (&one.to, &other.to) {
+            (To::Token(token), To::Name(name)) | (To::Name(name), To::Token(token)) => token == name,
+            (To::Token(token), To::Index(index)) | (To::Index(index), To::Token(token)) => *token == index.to_string(),
+            (one, other) => one == other,
+        };
+        one.descends == other.descends && to
+    };
+    one.steps().len() == other.steps().len() && one.steps().iter().zip(other.steps()).all(same)
 }
 
 fn check_keys(table: &Value, place: &str, known: &[&str]) -> Result<()> {
@@ -105,6 +145,40 @@ mod tests {
         assert_eq!(JobMetadata::read(&of("email")).expect("reads").sensitive.len(), 1);
         let fault = JobMetadata::read(&of("card")).expect_err("refused");
         assert!(fault.message.contains("`/email`: `card` has no `domain` to reveal; it has `last4`"), "{fault}");
+    }
+
+    fn fields(list: Value) -> Vec<Sensitive> {
+        serde_json::from_value(list).expect("fields")
+    }
+
+    #[test]
+    fn what_types_and_manifest_say_is_one_list() {
+        let types = fields(json!([
+            { "at": "$.a", "class": "email" }, { "at": "$.list[0]", "class": "name" }, { "at": "$.a", "class": "email" },
+        ]));
+        let manifest = fields(json!([
+            { "at": "/list/0", "class": "name" }, { "at": "/a", "class": "email" }, { "at": "$..note", "class": "text" },
+        ]));
+        let both = both(&types, &manifest.try_into().expect("fit")).expect("they agree");
+        let places: Vec<String> = both.iter().map(|field| field.at.to_string()).collect();
+        assert_eq!(places, ["$.a", "$.list[0]", "$..note"]);
+    }
+
+    #[test]
+    fn a_place_that_is_two_things_is_named_with_who_says_so() {
+        let email = || fields(json!([{ "at": "$.a", "class": "email" }]));
+        for (types, manifest, first, second) in [
+            (email(), json!([{ "at": "/a", "class": "phone" }]), "types", "manifest"),
+            (email(), json!([{ "at": "/a", "class": "email", "reveal": "domain" }]), "types", "manifest"),
+            ([email(), fields(json!([{ "at": "$.a", "class": "name" }]))].concat(), json!([]), "types", "types"),
+        ] {
+            let fault = both(&types, &fields(manifest).try_into().expect("fit")).expect_err("refused");
+            let (one, two) = fault.message.split_once(" say {").expect("both are named");
+            assert!(one.contains(first) && two.contains(second) && fault.message.contains("$.a"), "{fault}");
+        }
+        let fault =
+            both(&fields(json!([{ "at": "$.a", "class": "name", "reveal": "year" }])), &SensitiveFields::default());
+        assert!(fault.expect_err("refused").message.contains("has no `year`"));
     }
 
     #[test]

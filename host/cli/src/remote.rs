@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
     CreatedToken, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, Role,
-    RunList, RunState, RunView, TokenList, UnitView, Why, WorkerList,
+    RunList, RunState, RunView, TokenList, UnitView, UnsentCall, Why, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::Publication;
@@ -22,13 +22,13 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::args::{
-    Format, Inputs, Invoke, Keys, Order, Publish, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which,
+    Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which,
 };
 use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
 use crate::inputs::{open_file, read_whole, write_frame};
 use crate::screen::{Screen, bytes, grouped, printable, table};
-use crate::{publisher, watch};
+use crate::{publisher, samples, watch};
 
 /// Uploads are read in pieces of this size, and two of them wait at most.
 const PIECE_BYTES: usize = 64 << 10;
@@ -36,11 +36,12 @@ const PIECE_BYTES: usize = 64 << 10;
 /// `manyhands publish`
 ///
 /// # Errors
-/// The module is refused, here or there, or any [`Client`] fault.
+/// The module is refused, here or there, what [`samples::check`] finds, or any [`Client`] fault.
 pub async fn publish(client: &Client, args: &Publish, screen: Screen) -> Result<()> {
     let module = std::fs::read(&args.module).map_err(|error| Fault::file("read", &args.module, &error))?;
     // Sealing here costs milliseconds, and a refusal is clearer without a coordinator in between.
     let sealed = manyhands_sealer::seal(&module).map_err(|refusal| Fault::refused(&refusal))?;
+    samples::check(&args.samples, &args.module, &sealed, screen).await?;
     let key = publisher::key(args.key.as_deref(), screen)?;
     let publication = Publication {
         name: sealed.manifest.name,
@@ -78,6 +79,7 @@ pub async fn submit(client: &Client, args: &Submit, screen: Screen) -> Result<()
     query.extend(args.replicas_max.map(|replicas_max| ("replicas_max", replicas_max.to_string())));
     query.extend(args.priority.map(|priority| ("priority", priority.to_string())));
     query.extend(args.no_reduce.then(|| ("reduce", false.to_string())));
+    query.extend(args.dry_run.then(|| ("dry_run", true.to_string())));
     let key = key_or_random(args.idempotency_key.as_deref())?;
     let (content_type, body, fault_of_source) = upload(&args.inputs)?;
     let request = client
@@ -158,8 +160,51 @@ pub async fn results(client: &Client, args: &Results, screen: Screen) -> Result<
             Err(error) => return Err(broken_off(client, id, args.format, &error).await),
         }
     }
-    sink.finish()?;
+    sink.finish("results are")?;
     tally.judge(id)
+}
+
+/// `manyhands unsent`
+///
+/// # Errors
+/// Any [`Client`] fault, also of a run that is no dry run.
+pub async fn unsent(client: &Client, args: &RunOnly, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?.to_string();
+    let mut response = client.send(client.request(Method::GET, &["v1", "runs", &id, "unsent"], &[])).await?;
+    let (mut rest, mut count) = (Vec::new(), 0_u64);
+    while let Some(piece) = response.chunk().await.map_err(|error| client.broken(&error))? {
+        rest.extend_from_slice(&piece);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let call: UnsentCall = serde_json::from_slice(&line)
+                .map_err(|error| Fault::bug(format!("the coordinator's list has another form: {error}")))?;
+            screen.show(&call, unsent_text)?;
+            count += 1;
+        }
+    }
+    screen.note(format_args!("{} calls were not sent, because {id} is a dry run", grouped(count)));
+    Ok(())
+}
+
+fn unsent_text(call: &UnsentCall) -> String {
+    let UnsentCall { unit, step, method, origin, path, target_bytes, body_bytes, canonical, .. } = call;
+    let canonical = printable(canonical);
+    format!("unit {unit}, step {step}: {method} {origin}{path}, {target_bytes} + {body_bytes} bytes: {canonical}")
+}
+
+/// `manyhands record`
+///
+/// # Errors
+/// Any [`Client`] fault, also of a run that goes on, or a file that cannot be written.
+pub async fn record(client: &Client, args: &Record, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?;
+    let mut response =
+        client.send(client.request(Method::GET, &["v1", "runs", &id.to_string(), "recording"], &[])).await?;
+    let mut sink = Sink::open(Some(&args.file), screen)?;
+    while let Some(piece) = response.chunk().await.map_err(|error| client.broken(&error))? {
+        sink.write(&piece)?;
+    }
+    sink.finish("the recording is")
 }
 
 /// Why a stream of results did not reach its end.
@@ -252,7 +297,7 @@ fn run_row(run: &RunView, now: Timestamp) -> [String; 8] {
     [
         run.id.to_string(),
         format!("{}@{}", run.job, run.version),
-        state(run.state).to_owned(),
+        format!("{}{}", state(run.state), if run.dry_run { ", dry run" } else { "" }),
         format!("{}/{}", run.units.done, run.units.total),
         run.units.failed.to_string(),
         run.dissents.to_string(),
@@ -448,7 +493,7 @@ pub async fn keys(client: &Client, command: &Keys, screen: Screen) -> Result<()>
 }
 
 /// Where results go.
-enum Sink {
+pub(crate) enum Sink {
     Stdout(Screen),
     /// Written beside its final place and moved there when complete.
     File {
@@ -460,7 +505,7 @@ enum Sink {
 }
 
 impl Sink {
-    fn open(path: Option<&Path>, screen: Screen) -> Result<Self> {
+    pub(crate) fn open(path: Option<&Path>, screen: Screen) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout(screen)) };
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
@@ -469,18 +514,19 @@ impl Sink {
         Ok(Self::File { file: std::io::BufWriter::new(file), part, path: path.to_owned(), screen })
     }
 
-    fn write(&mut self, piece: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<()> {
         match self {
             Self::Stdout(screen) => screen.bytes(piece),
             Self::File { file, part, .. } => file.write_all(piece).map_err(|error| Fault::file("write", part, &error)),
         }
     }
 
-    fn finish(self) -> Result<()> {
+    /// `what` begins the sentence that says where it is.
+    pub(crate) fn finish(self, what: &str) -> Result<()> {
         let Self::File { mut file, part, path, screen } = self else { return Ok(()) };
         file.flush().map_err(|error| Fault::file("write", &part, &error))?;
         std::fs::rename(&part, &path).map_err(|error| Fault::file("write", &path, &error))?;
-        screen.note(format_args!("results are in {}", path.display()));
+        screen.note(format_args!("{what} in {}", path.display()));
         Ok(())
     }
 }
@@ -606,13 +652,13 @@ fn key_or_random(given: Option<&str>) -> Result<String> {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// How long ago something was, for people.
-fn ago(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.since(then).as_secs();
     match seconds {
         0..60 => format!("{seconds} s ago"),

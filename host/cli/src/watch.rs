@@ -217,8 +217,14 @@ pub fn summary(view: &RunView) -> String {
         RunState::Cancelled => "was cancelled",
     };
     let units = &view.units;
-    let mut text =
-        format!("{} ({}) {state}: {} of {} units done", view.id, view.job, grouped(units.done), grouped(units.total));
+    let dry = if view.dry_run { ", dry run" } else { "" };
+    let mut text = format!(
+        "{} ({}{dry}) {state}: {} of {} units done",
+        view.id,
+        view.job,
+        grouped(units.done),
+        grouped(units.total)
+    );
     if units.failed > 0 {
         text.push_str(&format!(", {} failed", grouped(units.failed)));
     }

@@ -427,3 +427,199 @@ fn a_stranger_on_the_port_is_not_taken_for_a_coordinator() {
     let said = ada.says(&format!("jobs --server {}", server.url));
     assert!(said.exit == 2 && said.err.contains("is it a coordinator"), "{}", said.err);
 }
+
+/// A job that may look customers up, and whatever else its manifest is to say; its input stands from byte 64 on, with its length in `$len`.
+fn job(rest_of_manifest: &str, body: &str) -> Vec<u8> {
+    let manifest =
+        format!(r#"{{"name":"teller","version":"1.0.0","abi":1{VERBS}{rest_of_manifest}}}"#).replace('"', "\\\"");
+    let text = format!(
+        r#"(module
+            (import "manyhands_v1" "input_len" (func $input_len (result i32)))
+            (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
+            (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+            (import "manyhands_v1" "call_all" (func $call (param i32 i32) (result i32)))
+            (memory (export "memory") 2)
+            (func (export "manyhands_run") (local $len i32) (local $at i32)
+              (local.set $len (call $input_len))
+              (call $input_read (i32.const 64) (i32.const 0) (local.get $len))
+              {body})
+            (@custom "manyhands.manifest" "{manifest}"))"#
+    );
+    wat::parse_str(text).expect("parses")
+}
+
+const VERBS: &str = r#","verbs":{"lookup":{"method":"GET","origin":"https://crm.example.com","path":"/v1/{id}","slots":{"id":{"type":"id","bytes_max":64}},"effect":"safe","budget":{"per_run":10}}}"#;
+const SENSITIVE: &str = r#","sensitive":[{"at":"$[*]","class":"email"}]"#;
+/// Answers with its input.
+const PARROT: &str = "(call $output_write (i32.const 64) (local.get $len))";
+/// Of an input of two tokens, says whether the first comes first in the alphabet: `["dtk1…","dtk1…"]`.
+const COMPARES: &str = r#"
+    (block $differs (loop $same
+      (br_if $differs (i32.ne (i32.load8_u offset=71 (local.get $at)) (i32.load8_u offset=107 (local.get $at))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $same (i32.lt_u (local.get $at) (i32.const 26)))))
+    (i32.store8 (i32.const 0) (i32.add (i32.const 48)
+      (i32.lt_u (i32.load8_u offset=71 (local.get $at)) (i32.load8_u offset=107 (local.get $at)))))
+    (call $output_write (i32.const 0) (i32.const 1))"#;
+/// Asks for whatever its input says.
+const ASKS: &str = "(drop (call $call (i32.const 64) (local.get $len)))";
+/// The same, and then answers with what it asked for.
+const ASKS_FOR_LETTERS: &str = "(drop (call $call (i32.const 71) (i32.const 26)))";
+
+#[test]
+fn a_sample_with_undeclared_data_is_refused_with_place_class_and_cure() {
+    let ada = Person::new();
+    ada.write("open.wasm", job("", PARROT));
+    ada.write("closed.wasm", job(SENSITIVE, PARROT));
+    ada.write("inputs.jsonl", "[\"lamps\"]\n\n[\"lamps\", \"ann.lee@example.com\"]\n");
+    // Nobody listens there: what is refused is not sent.
+    let nowhere = "--server http://127.0.0.1:9";
+    for line in ["check open.wasm".to_owned(), format!("publish open.wasm --key key {nowhere}")] {
+        let said = ada.says(&line);
+        assert_eq!((said.exit, said.out.as_str()), (1, ""), "{line}: {}", said.err);
+        for part in
+            ["inputs.jsonl:3:11", "/1", "email", "{ at = \"$[*]\", class = \"email\" },", "--allow-undeclared '$[*]'"]
+        {
+            assert!(said.err.contains(part), "{part}: {}", said.err);
+        }
+        assert!(!said.err.contains("ann"), "{}", said.err);
+    }
+    assert!(!ada.path("key").exists(), "nothing was done");
+    let said = ada.says("check open.wasm --allow-undeclared $[*]");
+    assert_eq!(said.exit, 0, "{}", said.err);
+    let said = ada.says("check closed.wasm --json");
+    assert_eq!(said.exit, 0, "{}", said.err);
+    assert!(said.out.contains(r#""samples":{"clean":2,"unread":0,"executed":2}"#), "{}", said.out);
+    // Others than those that lie there.
+    ada.write("a.json", "[\n  \"+49 30 901820\"\n]");
+    let said = ada.says("check open.wasm --sample a.json inputs.jsonl --allow-undeclared /1");
+    assert!(said.exit == 1 && said.err.contains("a.json:2:3") && !said.err.contains("inputs.jsonl:"), "{}", said.err);
+    ada.write("b.json", "[");
+    let said = ada.says("check open.wasm --sample b.json");
+    assert!(
+        said.exit == 2 && said.err.contains("b.json: a sample") && said.err.contains("line 1, column 2"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_job_that_depends_on_the_bytes_of_tokens_is_refused() {
+    let ada = Person::new();
+    ada.write("inputs.jsonl", "[\"ann@example.com\",\"bob@example.com\"]\n");
+    for (body, manifest, how) in [
+        (COMPARES, SENSITIVE, "the output differs: one worker has `"),
+        (ASKS_FOR_LETTERS, SENSITIVE, "what is asked for differs"),
+    ] {
+        ada.write("job.wasm", job(manifest, body));
+        let said = ada.says("publish job.wasm --key key --server http://127.0.0.1:9");
+        assert_eq!((said.exit, said.out.as_str()), (1, ""), "{}", said.err);
+        assert!(said.err.contains("`teller` depends on the bytes of tokens") && said.err.contains(how), "{}", said.err);
+        assert!(said.err.contains("inputs.jsonl") && !said.err.contains("ann"), "{}", said.err);
+    }
+    for body in [PARROT, ASKS, "unreachable"] {
+        ada.write("job.wasm", job(SENSITIVE, body));
+        let said = ada.says("check job.wasm");
+        assert_eq!(said.exit, 0, "{}", said.err);
+        assert!(said.err.contains("1 executed with two workers' tokens"), "{}", said.err);
+        assert_eq!(
+            said.err.contains("warning: inputs.jsonl: with tokens in it"),
+            body == "unreachable",
+            "{}",
+            said.err
+        );
+    }
+    // Without samples nobody can look, which is said.
+    std::fs::remove_file(ada.path("inputs.jsonl")).expect("removed");
+    let said = ada.says("check job.wasm");
+    assert!(said.exit == 0 && said.err.contains("warning: without samples"), "{}", said.err);
+}
+
+const NO_CONTENT: (&str, &str, String) = ("204 No Content", "text/plain", String::new());
+
+fn plan_view(digest: &str) -> (&'static str, &'static str, String) {
+    let view =
+        format!(r#"{{"digest":"{digest}","approved":false,"page":"job  teller 1.0.0\nverb  lo\u001b[2Jokup\n"}}"#);
+    ("200 OK", "application/json", view)
+}
+
+#[test]
+fn a_plan_is_shown_and_exactly_what_was_shown_is_approved() {
+    let ada = Person::new();
+    ada.write("job.wasm", job("", PARROT));
+    let said = ada.says("plan job.wasm");
+    assert!(said.exit == 0 && said.out.contains("GET https://crm.example.com/v1/{id}"), "{} {}", said.out, said.err);
+    let json: serde_json::Value = serde_json::from_str(&ada.says("plan ./job.wasm --json").out).expect("JSON");
+    assert!(said.out.contains(json["digest"].as_str().expect("a digest")));
+
+    let digest = "ab".repeat(32);
+    let server = Scripted::new([plan_view(&digest), plan_view(&digest), plan_view(&digest), NO_CONTENT]);
+    let said = ada.says(&format!("plan teller@1.0.0 --server {}", server.url));
+    assert!(said.exit == 0 && said.out.contains("verb  lo\u{fffd}[2Jokup"), "{}", said.out);
+    assert!(said.err.contains("`manyhands plan approve teller@1.0.0`"), "{}", said.err);
+    // Nobody is there to be asked.
+    let said = ada.says(&format!("plan approve teller --server {}", server.url));
+    assert!(
+        said.exit == 2 && said.out.contains("job  teller") && said.err.contains("nothing was approved"),
+        "{}",
+        said.err
+    );
+    let said = ada.says(&format!("plan approve teller --yes --digest {digest} --server {}", server.url));
+    assert_eq!(said.exit, 0, "{}", said.err);
+    let asked = server.asked();
+    assert!(asked[0].starts_with("get /v1/jobs/teller/plan?version=1.0.0 "), "{}", asked[0]);
+    assert!(asked[3].starts_with(&format!("put /v1/plans/{digest} ")), "{}", asked[3]);
+
+    // The job has another plan by now.
+    let server = Scripted::new([plan_view(&"cd".repeat(32)), plan_view(&digest), NO_CONTENT]);
+    let said = ada.says(&format!("plan approve teller --yes --digest {digest} --server {}", server.url));
+    assert!(said.exit == 2 && said.err.contains("nothing was approved"), "{}", said.err);
+    assert_eq!(ada.says(&format!("plan revoke teller --server {}", server.url)).exit, 0);
+    assert!(server.asked()[2].starts_with(&format!("delete /v1/plans/{digest} ")));
+}
+
+#[test]
+fn a_secret_travels_in_a_body_and_is_never_shown() {
+    let ada = Person::new();
+    let list = r#"{"secrets":[{"name":"crm_key","origin":"https://crm.example.com"}]}"#;
+    let list = || ("200 OK", "application/json", list.to_owned());
+    let server = Scripted::new([NO_CONTENT, list(), list(), NO_CONTENT, list()]);
+    ada.write("key", "hunter2\n");
+    let set = format!("secret set crm_key --origin https://crm.example.com --server {}", server.url);
+    let said = ada.says(&format!("{set} --file key"));
+    assert!(said.exit == 0 && !said.err.contains("hunter2"), "{}", said.err);
+    // Standard input is empty here.
+    let said = ada.says(&set);
+    assert!(said.exit == 2 && said.err.contains("stdin holds no secret"), "{}", said.err);
+    let said = ada.says(&format!("{set} --token-file -"));
+    assert_eq!(said.exit, 2, "{}", said.err);
+    let said = ada.says(&format!("secret list --server {}", server.url));
+    assert_eq!(said.out, "SECRET   SENT TO\ncrm_key  https://crm.example.com\n", "{}", said.err);
+    assert_eq!(ada.says(&format!("secret remove crm_key --server {}", server.url)).exit, 0);
+    let said = ada.says(&format!("secret remove crm_kez --server {}", server.url));
+    assert!(said.exit == 2 && said.err.contains("no secret `crm_kez`"), "{}", said.err);
+    let asked = server.asked();
+    assert!(asked[0].starts_with("put /v1/secrets/crm_key "), "{}", asked[0]);
+    assert!(asked[0].ends_with(r#"{"origin":"https://crm.example.com","secret":"hunter2"}"#), "{}", asked[0]);
+    assert!(asked[3].starts_with("delete /v1/secrets/crm_key "));
+}
+
+#[test]
+fn unknown_calls_are_listed_with_what_to_do_and_settled() {
+    let ada = Person::new();
+    let id = format!("intent_{}", "a".repeat(52));
+    let call = format!(
+        r#"{{"calls":[{{"id":"{id}","run":"{RUN}","unit":3,"step":0,"verb":"send","canonical":"{{\"slots\":{{\"to\":\"dtk1\"}}}}"}}]}}"#
+    );
+    let answer = |body: &str| ("200 OK", "application/json", body.to_owned());
+    let server = Scripted::new([answer(&call), answer(r#"{"calls":[]}"#), NO_CONTENT]);
+    let said = ada.says(&format!("calls --server {}", server.url));
+    assert_eq!(said.exit, 0, "{}", said.err);
+    assert_eq!(said.out, format!("{id}\n  {RUN}, unit 3, request 1: send\n  {{\"slots\":{{\"to\":\"dtk1\"}}}}\n"));
+    assert!(said.err.contains("--not-made") && said.err.contains("--let-go"), "{}", said.err);
+    let said = ada.says(&format!("calls --server {}", server.url));
+    assert_eq!((said.exit, said.out.as_str()), (0, ""), "{}", said.err);
+    assert_eq!(ada.says(&format!("calls settle {id} --let-go --server {}", server.url)).exit, 0);
+    let asked = server.asked().remove(2);
+    assert!(asked.starts_with(&format!("put /v1/calls/{id} ")) && asked.ends_with(r#"{"found":"let_go"}"#), "{asked}");
+}

@@ -1,11 +1,14 @@
 //! The HTTP API. Each handler checks who asks, asks the core or the records, and answers.
 
 mod admin;
+mod audit;
 mod calls;
 mod jobs;
+mod recording;
 mod results;
 pub(crate) mod runs;
 mod submit;
+mod unsent;
 mod upkeep;
 mod volunteers;
 
@@ -65,6 +68,7 @@ pub fn router(app: App) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(map_response(problem::no_plain_errors))
+        .layer(from_fn_with_state(app.clone(), crate::throttle::admit))
         .layer(from_fn_with_state(app.metrics.clone(), crate::metrics::count))
         .with_state(app)
 }
@@ -95,6 +99,7 @@ fn documented(
         .routes(routes!(admin::tokens, admin::create_token))
         .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
+        .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
         .routes(routes!(upkeep::create_backup));
     OpenApiRouter::with_openapi(Document::openapi())
@@ -108,14 +113,19 @@ fn documented(
         .routes(routes!(calls::set_secret, calls::remove_secret))
         .routes(routes!(calls::unknown))
         .routes(routes!(calls::settle))
+        .routes(routes!(audit::page))
+        .routes(routes!(audit::head))
         .routes(routes!(volunteers::card))
         .routes(routes!(runs::list, submit::submit))
         .routes(routes!(runs::show))
         .routes(routes!(runs::events))
         .routes(routes!(runs::why))
         .routes(routes!(runs::unit))
+        .routes(routes!(runs::forget))
         .routes(routes!(results::results))
         .routes(routes!(results::output))
+        .routes(routes!(recording::recording))
+        .routes(routes!(unsent::unsent))
         .routes(routes!(admin::workers))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
@@ -147,17 +157,23 @@ mod tests {
             "/v1/secrets/{name}",
             "/v1/calls/unknown",
             "/v1/calls/{id}",
+            "/v1/audit",
+            "/v1/audit/head",
             "/v1/modules/{digest}",
             "/v1/card",
             "/v1/runs",
             "/v1/runs/{id}",
             "/v1/runs/{id}/cancel",
             "/v1/runs/{id}/events",
+            "/v1/runs/{id}/recording",
             "/v1/runs/{id}/results",
             "/v1/runs/{id}/retry",
             "/v1/runs/{id}/units/{unit}",
+            "/v1/runs/{id}/values",
+            "/v1/vault/rotate",
             "/v1/runs/{id}/units/{unit}/output",
             "/v1/runs/{id}/why",
+            "/v1/runs/{id}/unsent",
             "/v1/workers",
             "/v1/tokens",
             "/v1/tokens/{id}",

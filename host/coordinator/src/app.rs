@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_store::SledStore;
@@ -22,10 +23,12 @@ use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
+use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use crate::upkeep::Uploads;
-use crate::vault::Vault;
+use crate::vault::{Tidied, Vault, VaultError};
 
 /// The coordinator as its request handlers see it. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// Who knows what was asked before.
+    pub questions: Questions,
     /// Who signs.
     pub authority: Arc<Authority>,
     /// The scheduler.
@@ -55,6 +60,8 @@ pub struct Inner {
     pub hub: Hub,
     /// Who may call.
     pub tokens: Tokens,
+    /// How often they may.
+    pub throttle: Throttle,
     /// Which requests were answered before.
     pub idempotency: Idempotency,
     /// What is counted.
@@ -132,6 +139,43 @@ impl App {
             Ok(result) => result.map_err(ApiError::from),
             Err(error) => Err(ApiError::internal(&error)),
         }
+    }
+
+    /// Works with the vault on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn vault_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Vault) -> Result<T, VaultError> + Send + 'static,
+    ) -> Result<T, VaultError> {
+        let vault = Arc::clone(&self.vault);
+        match tokio::task::spawn_blocking(move || work(&vault)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Lets values go whose time is over, and keys that nothing is sealed under any more.
+    ///
+    /// # Errors
+    /// [`VaultError`]; it is to be tried again.
+    pub async fn look_after_values(&self) -> Result<(), VaultError> {
+        let before = self.clock.now().before(Duration::from_millis(self.settings.calls.values_ms));
+        let work = move |vault: &Vault| {
+            vault.grow()?;
+            Ok((vault.expire(before)?, vault.tidy()?))
+        };
+        let (expired, Tidied { sealed, gone, .. }) = self.vault_work(work).await?;
+        if expired + sealed + gone > 0 {
+            tracing::info!(
+                expired,
+                sealed,
+                gone,
+                "runs whose values were removed; values sealed anew; keys thrown away"
+            );
+        }
+        Ok(())
     }
 
     /// Signs the trust list anew and sends it to all workers: of each job with more than one release,

@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Show or rotate the keys of the running coordinator
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Rotate the keys of the vault, or go on with data that was put back from a copy
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Revoke jobs at the running coordinator
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -102,6 +105,15 @@ pub(crate) enum KeysCommand {
     Show,
     /// Replace the signing key at once
     Rotate,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum VaultCommand {
+    /// Seal values under a new key, at the running coordinator, and throw the old one away as soon as nothing needs it
+    Rotate,
+    /// Go on with data that is older than the vault's keys, because a backup was restored. The coordinator must not run. Calls
+    /// that the data may have forgotten and that must not be made twice are listed as unknown instead of made
+    AcceptOlderData,
 }
 
 #[derive(Subcommand)]

@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method};
 use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_addresses::Origin;
 use manyhands_api::FoundOut;
+use manyhands_audit::Found;
 use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
 use manyhands_intents::answer::answers;
 use manyhands_intents::{
@@ -24,22 +25,28 @@ use manyhands_intents::{
     give_back, hear, reserve,
 };
 use manyhands_model::template::Origin as Target;
-use manyhands_model::{Class, Digest, IntentId, Name, Timestamp, UnitId};
+use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use crate::audit::{self, Ledger};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::records::{CallRecord, RecordError, Records, Writes};
+use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
+use crate::throttle::turns::Turns;
 use crate::vault::{Vault, VaultError};
 
 /// Calls that are made at once.
 const CALLS_AT_ONCE: usize = 256;
+/// Of these, most for one requester.
+pub const CALLS_OF_ONE_AT_ONCE: usize = CALLS_AT_ONCE / 2;
+// A unit's calls are begun together.
+const _: () = assert!(CALLS_OF_ONE_AT_ONCE >= manyhands_intents::intent::CALLS_MAX);
 /// What a frame takes for another part, and for being one.
 const FRAMING_BYTES: usize = 12;
 /// How often a task that waits looks whether its run still wants it.
@@ -59,6 +66,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The clock.
     pub clock: Clock,
+    /// Whose calls are made next.
+    pub turns: Turns,
     /// How long a call of which nobody knows whether it was made waits for the operator.
     pub unknown_time: Duration,
     /// Once it is cancelled, no call is begun any more.
@@ -73,10 +82,12 @@ struct Inner {
     parts: Parts,
     /// How often calls were begun to be made; no other process makes any.
     start: u64,
+    /// What the data may have forgotten.
+    doubt: Option<Doubt>,
     claims: AtomicU64,
     turns: Semaphore,
-    /// What is known of calls is changed by one at a time, who reads it first.
-    changing: tokio::sync::Mutex<()>,
+    /// What is known of calls is changed by one at a time, who reads it first and writes what the audit log says of it.
+    changing: Arc<tokio::sync::Mutex<Ledger>>,
     sending: Sending,
     /// One for each request.
     tasks: TaskTracker,
@@ -118,11 +129,31 @@ pub enum SettleError {
 
 /// Intents that are being sent, or whose outcome is being written.
 #[derive(Default)]
-struct Sending(Mutex<BTreeSet<IntentId>>);
+struct Sending {
+    all: Mutex<BTreeSet<IntentId>>,
+    /// Told whenever one is over.
+    fewer: Notify,
+}
 
 impl Sending {
     fn all(&self) -> MutexGuard<'_, BTreeSet<IntentId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn over(&self, id: IntentId) {
+        self.all().remove(&id);
+        self.fewer.notify_waiters();
+    }
+
+    /// Waits until none of these is on its way any more.
+    async fn ended(&self, these: &BTreeSet<IntentId>) {
+        loop {
+            let fewer = self.fewer.notified();
+            if self.all().is_disjoint(these) {
+                return;
+            }
+            fewer.await;
+        }
     }
 }
 
@@ -140,16 +171,17 @@ impl Calls {
     /// # Errors
     /// Any [`RecordError`].
     pub fn start(parts: Parts) -> Result<Self, RecordError> {
-        let start = parts.records.starts()? + 1;
+        let (start, doubt) = (parts.records.starts()? + 1, parts.records.doubt()?);
         let mut writes = Writes::default();
         writes.starts(start);
         parts.records.commit(writes)?;
         Ok(Self(Arc::new(Inner {
             parts,
             start,
+            doubt,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             sending: Sending::default(),
             tasks: TaskTracker::new(),
             settled: Notify::new(),
@@ -201,21 +233,23 @@ impl Calls {
         }
     }
 
-    /// Tells what an operator found out about a call.
+    /// Tells what an operator of this name found out about a call.
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn settle(&self, id: IntentId, found: FoundOut) -> Result<(), SettleError> {
-        let _alone = self.0.changing.lock().await;
+    pub async fn settle(&self, id: IntentId, found: FoundOut, by: String) -> Result<(), SettleError> {
+        let alone = self.alone().await;
         let call = self.records().blocking(move |records| records.call(id)).await?.ok_or(SettleError::Nobody)?;
-        let event = match found {
-            FoundOut::NotMade => Event::NotMade,
-            FoundOut::LetGo => Event::LetGo,
+        let (event, found) = match found {
+            FoundOut::NotMade => (Event::NotMade, Found::NotMade),
+            FoundOut::LetGo => (Event::LetGo, Found::LetGo),
         };
         // Only for what may be tried again does it matter what the effect is.
         let effect = self.effect(&call).await?;
         let state = call.state.next(&event, effect, self.0.parts.clock.now())?;
-        self.write(vec![(id, CallRecord { state, ..call })], Writes::default()).await?;
+        let settled = audit::Event::Settled { call: audit::name(id, &call), found, by };
+        let call = CallRecord { state, ..call };
+        let _alone = self.write(alone, vec![(id, call)], Writes::default(), vec![settled]).await?;
         self.0.settled.notify_waiters();
         Ok(())
     }
@@ -228,15 +262,31 @@ impl Calls {
         self.records().blocking(move |records| records.unknown_calls(limit)).await
     }
 
-    /// Writes what an operator decided. No call is claimed under what was before, once this returns.
+    /// Writes what an operator decided, and that they did. No call is claimed under what was before, once this returns.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn decide(&self, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
-        let _alone = self.0.changing.lock().await;
+    pub async fn decide(&self, event: audit::Event, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
         let mut writes = Writes::default();
         decision(&mut writes);
-        self.records().blocking(move |records| records.commit(writes)).await
+        let _alone = self.write(self.alone().await, Vec::new(), writes, vec![event]).await?;
+        Ok(())
+    }
+
+    /// The right to change what is known of calls, once nobody else has it.
+    async fn alone(&self) -> Alone {
+        Arc::clone(&self.0.changing).lock_owned().await
+    }
+
+    /// Writes what an operator takes back. Once this returns, no call is on its way that needed it.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn withdraw(&self, event: audit::Event, decision: impl FnOnce(&mut Writes)) -> Result<(), RecordError> {
+        self.decide(event, decision).await?;
+        let begun = self.0.sending.all().clone();
+        self.0.sending.ended(&begun).await;
+        Ok(())
     }
 
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
@@ -262,32 +312,47 @@ impl Calls {
         &self.0.parts.records
     }
 
-    async fn write(&self, calls: Vec<(IntentId, CallRecord)>, mut writes: Writes) -> Result<(), RecordError> {
+    /// Makes all of this durable, with what the audit log says of it. The right to change more comes back with that, and
+    /// not before, also if nobody waits for it any more.
+    async fn write(
+        &self,
+        mut alone: Alone,
+        calls: Vec<(IntentId, CallRecord)>,
+        mut writes: Writes,
+        events: Vec<audit::Event>,
+    ) -> Result<Alone, RecordError> {
         calls.iter().for_each(|(id, call)| writes.call(*id, call));
-        self.records().blocking(move |records| records.commit(writes)).await
+        let now = self.0.parts.clock.now();
+        let write = move |records: &Records| alone.commit(records, now, events, writes).map(|()| alone);
+        self.records().blocking(write).await
     }
 
     async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let parts = &self.0.parts;
-        let (run, input, answered) = self
+        let (run, input, agreed, answered) = self
             .records()
             .blocking(move |records| {
-                Ok((records.run(unit.run)?, records.input(unit)?, records.answers(unit, step)?.is_some()))
+                let agreed = records.unit(unit)?.and_then(|unit| unit.accepted);
+                Ok((records.run(unit.run)?, records.input(unit)?, agreed, records.answers(unit, step)?))
             })
             .await?;
-        if answered {
+        let asks =
+            |outcome: &manyhands_model::Outcome| outcome.verdict.content().is_some_and(|(asked, _)| asked == request);
+        if answered.is_some_and(|answered| asks(&answered.request)) {
             return Ok(Made::Answered);
         }
+        // It may have been tried again since.
+        let Some(agreed) = agreed.filter(asks) else { return Ok(Made::Unwanted) };
         let run = run.ok_or(CallsError::Missing("the run"))?;
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
-        let request = parts.records.output(request).await?;
+        let asked = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
         let material_bytes = material.len();
         let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
         let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
         drop(material);
-        let admitted = admit(&request, plan.catalogue(), &own);
-        drop((request, own));
+        let admitted = admit(&asked, plan.catalogue(), &own);
+        drop((asked, own));
         let heard = match admitted {
             Err(error) => {
                 info!(%unit, step, %error, "a job asks for what is no list of calls");
@@ -314,9 +379,9 @@ impl Calls {
         if material_bytes + answers.len() + FRAMING_BYTES > INPUT_BYTES_MAX {
             return Err(CallsError::TooLong);
         }
-        let content = parts.records.content(Bytes::from(answers)).await?;
+        let answers = parts.records.content(Bytes::from(answers)).await?;
         let mut writes = Writes::default();
-        writes.answers(unit, step, &content);
+        writes.answers(unit, step, &AnswersRecord { request: agreed, answers });
         self.records().blocking(move |records| records.commit(writes)).await?;
         Ok(Made::Answered)
     }
@@ -345,8 +410,12 @@ impl Calls {
             // Before they are claimed: what is claimed is sent at once.
             let due = lives.iter().flatten().filter(|life| self.is_due(life)).count();
             if due > 0 {
+                let due = u32::try_from(due).unwrap_or(1);
+                let (Parts { turns, stop, .. }, spec) = (&self.0.parts, &run.spec);
+                let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.is_wanted(spec.id));
+                let Some(_turn) = stop.run_until_cancelled(turn).await.transpose()?.flatten() else { return Ok(None) };
                 // It is never closed.
-                let _turns = self.0.turns.acquire_many(u32::try_from(due).unwrap_or(1)).await;
+                let _turns = self.0.turns.acquire_many(due).await;
                 let values = self.values(scope).await?;
                 let claimed = self.claim(asker, lives, &values).await?;
                 let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
@@ -366,9 +435,7 @@ impl Calls {
             if heard.is_some() {
                 return Ok(heard);
             }
-            let id = run.spec.id;
-            let still = self.records().blocking(move |records| records.run(id)).await?;
-            if still.is_none_or(|run| run.status != RunStatus::Active) {
+            if !self.is_wanted(run.spec.id).await? {
                 return Ok(None);
             }
             let now = self.0.parts.clock.now();
@@ -384,6 +451,12 @@ impl Calls {
                 *life = known;
             }
         }
+    }
+
+    /// Whether a run still wants anything.
+    async fn is_wanted(&self, run: RunId) -> Result<bool, RecordError> {
+        let run = self.records().blocking(move |records| records.run(run)).await?;
+        Ok(run.is_some_and(|run| run.status == RunStatus::Active))
     }
 
     /// Whether something is to be done about an intent now.
@@ -423,11 +496,12 @@ impl Calls {
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
     ) -> Result<Vec<Claimed>, CallsError> {
-        let _alone = self.0.changing.lock().await;
+        let mut alone = self.alone().await;
         let digest = plan.digest();
         let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
         let now = self.0.parts.clock.now();
         let (mut changed, mut claimed) = (Vec::new(), Vec::new());
+        let (mut events, mut unsent) = (Vec::new(), Writes::default());
         let mut spent = Spent::default();
         for (at, life) in lives.iter_mut().enumerate() {
             let Ok(life) = life else { continue };
@@ -451,6 +525,9 @@ impl Calls {
             };
             let event = match stale {
                 Some(event) => event,
+                None if self.may_be_forgotten(run, &call.state) => {
+                    Event::Forgotten { asked_at: run.spec.submitted_at, fence: self.fence() }
+                }
                 None => match self.ready(known, call, values, id, approved)? {
                     Err(why) => {
                         info!(unit = %call.unit, verb = %call.intent.verb, why, "a call was refused");
@@ -461,9 +538,15 @@ impl Calls {
                             info!(unit = %call.unit, verb = %call.intent.verb, %exhausted, "a call was refused");
                             Event::Refuse(Fault::Budget)
                         }
+                        // Reserved, and given back with the refusal: the budget was looked at and not spent.
+                        Ok(()) if run.spec.is_dry => {
+                            let (target_bytes, body_bytes) = (outgoing.target.len() as u64, outgoing.body.len() as u64);
+                            unsent.unsent(call, &UnsentRecord { call: id, target_bytes, body_bytes });
+                            events.push(audit::unsent(id, call, digest, &outgoing));
+                            Event::Refuse(Fault::DryRun)
+                        }
                         Ok(()) => {
-                            let claim = self.0.claims.fetch_add(1, Ordering::Relaxed);
-                            let fence = Fence { start: self.0.start, claim };
+                            let fence = self.fence();
                             claimed.push(Claimed { at, id, fence, outgoing, state: State::Agreed });
                             Event::Claim(fence)
                         }
@@ -473,6 +556,10 @@ impl Calls {
             if let Ok(state) = call.state.next(&event, effect, now) {
                 call.state = state;
                 self.give_back(run, call, &mut spent).await?;
+                call.tell_if_unknown(id);
+                if call.state != State::Refused(Fault::DryRun) {
+                    events.push(audit::event(id, call, || digest));
+                }
                 changed.push((id, call.clone()));
             }
         }
@@ -484,11 +571,25 @@ impl Calls {
             attempts.fence == claimed.fence
         });
         if !changed.is_empty() {
-            self.write(changed, spent.writes(run)).await?;
+            let mut writes = spent.writes(run);
+            writes.0.ops.append(&mut unsent.0.ops);
+            alone = self.write(alone, changed, writes, events).await?;
         }
         // From here on these are somebody's, until their outcome is written.
         self.0.sending.all().extend(claimed.iter().map(|claimed| claimed.id));
+        drop(alone);
         Ok(claimed)
+    }
+
+    fn fence(&self) -> Fence {
+        Fence { start: self.0.start, claim: self.0.claims.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Whether the data was put back from a copy since this call can have been made, and nobody was told yet.
+    fn may_be_forgotten(&self, run: &RunRecord, state: &State) -> bool {
+        let Some(doubt) = &self.0.doubt else { return false };
+        let told = state.fence().is_some_and(|fence| fence.start > doubt.starts);
+        run.spec.submitted_at < doubt.before && !told && !run.spec.is_dry
     }
 
     /// The request of a call, or why there is none.
@@ -566,22 +667,20 @@ impl Calls {
             warn!(%unit, %verb, %error, "the outcome of a call cannot be written now; trying again");
             tokio::time::sleep(RECORDS_PAUSE).await;
         }
-        self.0.sending.all().remove(&life.id);
-        if matches!(life.call.state, State::Unknown { .. }) {
-            error!(%unit, %verb, call = %life.id, "nobody knows whether a call was made; find out, and settle it");
-        }
+        self.0.sending.over(life.id);
+        life.call.tell_if_unknown(life.id);
     }
 
     async fn note_once(
         &self,
-        Asker { run, scope, .. }: Asker<'_>,
+        Asker { run, plan, scope }: Asker<'_>,
         known: &Known,
         life: &mut Life,
         values: &UnitValues,
         fence: Fence,
         ended: &Result<Response, Ended>,
     ) -> Result<(), CallsError> {
-        let _alone = self.0.changing.lock().await;
+        let alone = self.alone().await;
         let vault = &self.0.parts.vault;
         let mut spent = Spent::default();
         let mut call = life.call.clone();
@@ -603,12 +702,25 @@ impl Calls {
                 let taken = Taken { token, surrogate: None, value };
                 writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
-            self.write(vec![(life.id, call.clone())], writes).await?;
+            let event = audit::event(life.id, &call, || plan.digest());
+            let _alone = self.write(alone, vec![(life.id, call.clone())], writes, vec![event]).await?;
         }
         life.call = call;
         Ok(())
     }
 }
+
+impl CallRecord {
+    fn tell_if_unknown(&self, id: IntentId) {
+        if matches!(self.state, State::Unknown { .. }) {
+            let Self { unit, intent, .. } = self;
+            error!(%unit, verb = %intent.verb, call = %id, "nobody knows whether a call was made; find out, and settle it");
+        }
+    }
+}
+
+/// Held by whoever changes what is known of calls.
+type Alone = OwnedMutexGuard<Ledger>;
 
 /// What runs and jobs have spent of their verbs' budgets, as far as it was looked at.
 #[derive(Default)]

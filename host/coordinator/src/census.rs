@@ -1,12 +1,13 @@
 //! What the state holds, and which blobs it names: the one place that knows where records name blobs.
 
+use manyhands_audit::{Entry, Tail};
 use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
-use crate::records::{Content, JobRecord, SubmitRecord};
+use crate::records::{self, AnswersRecord, Content, JobRecord, SubmitRecord};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -26,6 +27,8 @@ pub struct Census {
     pub units: u64,
     /// Workers.
     pub workers: u64,
+    /// Where the audit log ends.
+    pub audit: Tail,
     /// Every blob that a record names, once, in order.
     pub blobs: Vec<Digest>,
     /// Records that are not what they should be.
@@ -117,7 +120,8 @@ impl Census {
                 if let Some(digest) = key.strip_prefix(b"o") {
                     short.push(Digest(digest.try_into().ok()?));
                 } else if key.starts_with(b"c") {
-                    let answers: Content = read(value)?;
+                    let AnswersRecord { request, answers } = read(value)?;
+                    outputs.extend(request.verdict.content().map(|(request, _)| request));
                     self.blobs.extend(answers.inline.is_none().then_some(answers.digest));
                 }
             }
@@ -127,6 +131,18 @@ impl Census {
             }
             Table::Meta if key.starts_with(b"submit") => {
                 read::<SubmitRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::AUDIT) => {
+                let entry = Entry::read(value)?;
+                if !entry.follows(&self.audit) {
+                    self.problems.push(Problem {
+                        place: format!("entry {} of the audit log", entry.n),
+                        what: "it does not follow the one before it: one of the two was changed, or some are missing"
+                            .to_owned(),
+                        cure: "export the log, and compare it with a head that was kept elsewhere",
+                    });
+                }
+                self.audit = entry.tail();
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;

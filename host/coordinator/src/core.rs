@@ -67,11 +67,21 @@ pub enum Event {
     Reported(Input, Vec<Content>),
     /// Tell the scheduler of a run of one unit, if there is room for it; its lease goes out at once, and it becomes
     /// durable with whatever comes of it, or soon.
-    Invoked(Box<RunRecord>, Content),
+    Invoked(Box<Invoked>),
     /// Take a run back that is not active, then tell the scheduler.
     Reopen(Box<RunRecord>, Vec<(u32, UnitRecord)>, BTreeSet<u32>, Input),
     /// Look at the scheduler.
     Ask(Question),
+}
+
+/// A run of one unit, for which somebody waits.
+pub struct Invoked {
+    /// As it begins.
+    pub run: RunRecord,
+    /// The input.
+    pub input: Content,
+    /// What it is asked, if others may be told its answer as well; see `repeats.rs`.
+    pub question: Option<Digest>,
 }
 
 /// How much may be waiting.
@@ -239,7 +249,7 @@ struct Batch {
     /// Leases to be sent at once.
     leases: Vec<LeaseDraft>,
     /// Runs that begin with it.
-    invoked: Vec<(RunRecord, Content)>,
+    invoked: Vec<Invoked>,
     /// Outputs that came with reports.
     outputs: Vec<Content>,
     /// Everything else, in order.
@@ -339,14 +349,14 @@ async fn mind(
                     clerk.monitor.heard(&scheduler, now, &input);
                     scheduler.handle(now, input);
                 }
-                Event::Invoked(run, input) => match room.fits(&scheduler, 1) {
+                Event::Invoked(invoked) => match room.fits(&scheduler, 1) {
                     Ok(()) => {
-                        scheduler.handle(clock.now(), Input::Submitted(run.spec.clone()));
+                        scheduler.handle(clock.now(), Input::Submitted(invoked.run.spec.clone()));
                         batch.drain(&mut scheduler);
-                        clerk.grant_invoked(&run, &input, &mut batch.leases);
-                        batch.invoked.push((*run, input));
+                        clerk.grant_invoked(&invoked, &mut batch.leases);
+                        batch.invoked.push(*invoked);
                     }
-                    Err(full) => clerk.hub.refuse(UnitId { run: run.spec.id, index: 0 }, full),
+                    Err(full) => clerk.hub.refuse(UnitId { run: invoked.run.spec.id, index: 0 }, full),
                 },
                 Event::Reopen(record, units, ready, input) => {
                     scheduler.restore_run(clock.now(), *record, units, |unit| ready.contains(&unit));
@@ -382,9 +392,12 @@ fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -
     let mut ended: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
     let mut written: BTreeSet<Digest> = BTreeSet::new();
     for batch in batches {
-        for (run, input) in &batch.invoked {
+        for Invoked { run, input, question } in &batch.invoked {
             writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
             writes.owner(run);
+            if let Some(question) = question {
+                writes.asked(*question, run.spec.id);
+            }
             runs.insert(run.spec.id, run);
         }
         for Content { digest, inline } in &batch.outputs {
@@ -479,7 +492,7 @@ impl Hand {
             }
             let mut leases: BTreeMap<(WorkerId, RunId), Vec<LeaseDraft>> = BTreeMap::new();
             for batch in &mut batches {
-                for (run, input) in &batch.invoked {
+                for Invoked { run, input, .. } in &batch.invoked {
                     let id = run.spec.id;
                     self.runs.insert(id, Arc::new(run.spec.clone()));
                     self.packs.insert((id, 0), Pack { first: 0, inputs: vec![input.clone()] });
@@ -492,7 +505,7 @@ impl Hand {
                 self.grant(worker, run, drafts);
             }
             self.record(&batches)?;
-            let begun = batches.iter().flat_map(|batch| &batch.invoked).map(|(run, _)| run.spec.id);
+            let begun = batches.iter().flat_map(|batch| &batch.invoked).map(|invoked| invoked.run.spec.id);
             let mut after = After { changed: begun.collect(), ..After::default() };
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
                 self.perform(effect, &mut after)?;
@@ -767,7 +780,7 @@ impl Clerk {
     }
 
     /// Sends the leases of a run whose only input is at hand, and takes them out of `leases`.
-    fn grant_invoked(&self, run: &RunRecord, input: &Content, leases: &mut Vec<LeaseDraft>) {
+    fn grant_invoked(&self, Invoked { run, input, .. }: &Invoked, leases: &mut Vec<LeaseDraft>) {
         let Some(bytes) = &input.inline else { return };
         if self.secrets.concern(run.spec.module) {
             return;

@@ -8,6 +8,7 @@ use manyhands_coordinator::backup::{BackupError, FileError};
 use manyhands_coordinator::keys::KeysError;
 use manyhands_coordinator::private_file::PrivateFileError;
 use manyhands_coordinator::upkeep::UpkeepError;
+use manyhands_coordinator::vault::VaultError;
 use manyhands_state::ReadError;
 use manyhands_store::{BlobError, OpenError};
 
@@ -100,10 +101,14 @@ fn of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StartError::Blobs(error) => of_blob(error),
             StartError::Keys(error) => of_keys(error),
             StartError::Restoring { .. } | StartError::Records(_) | StartError::Tokens(_) => Exit::Data,
+            StartError::Vault(error) => of_vault(error),
             StartError::Egress(_) => Exit::Data,
             StartError::DataDir { .. } => Exit::CannotCreate,
             StartError::Listen { .. } | StartError::Random(_) => Exit::Unavailable,
         });
+    }
+    if let Some(error) = error.downcast_ref::<VaultError>() {
+        return Some(of_vault(error));
     }
     let open = error.downcast_ref::<OpenError>().map(of_open);
     open.or_else(|| error.downcast_ref::<BlobError>().map(of_blob))
@@ -139,6 +144,15 @@ fn of_keys(error: &KeysError) -> Exit {
         KeysError::File(error) => of_private_file(error),
         KeysError::Damaged { .. } => Exit::Data,
         KeysError::Random(_) => Exit::Unavailable,
+    }
+}
+
+fn of_vault(error: &VaultError) -> Exit {
+    match error {
+        VaultError::File(error) => of_private_file(error),
+        VaultError::Records(_) => Exit::Io,
+        VaultError::Random(_) => Exit::Unavailable,
+        VaultError::NoKeys(_) | VaultError::Lost(_) | VaultError::OlderData(_) | VaultError::Sealed => Exit::Data,
     }
 }
 

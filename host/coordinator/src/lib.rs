@@ -3,11 +3,12 @@
 //! A shell around `manyhands-scheduler`, which decides, and `manyhands-store`, which remembers.
 //! [`start`] puts everything together; [`core`] drives the scheduler; [`workers`] talks to workers and
 //! [`api`] to everybody else. Below them: [`records`], what is kept; [`authority`], what is signed;
-//! [`serve`], how slow a client may be. [`console`] shows operators what happens.
+//! [`serve`], how slow a client may be; [`throttle`], how often it may come. [`console`] shows operators what happens.
 
 pub mod api;
 pub mod app;
 pub mod assets;
+pub mod audit;
 pub mod auth;
 pub mod authority;
 pub mod backup;
@@ -26,10 +27,12 @@ pub mod metrics;
 pub mod private_file;
 pub mod problem;
 pub mod records;
+pub mod repeats;
 pub mod revocations;
 pub mod secrets;
 pub mod serve;
 pub mod settings;
+pub mod throttle;
 pub mod upkeep;
 pub mod vault;
 pub mod workers;

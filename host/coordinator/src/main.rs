@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, RevokedView, TokenList};
+use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, RevokedView, RotatedVault, TokenList};
 use manyhands_coordinator::settings::Settings;
 use manyhands_coordinator::{log, start};
 use manyhands_model::Version;
 use sd_notify::NotifyState;
 
-use crate::args::{Arguments, Command, ConfigCommand, JobsCommand, KeysCommand, TokenCommand};
+use crate::args::{Arguments, Command, ConfigCommand, JobsCommand, KeysCommand, TokenCommand, VaultCommand};
 use crate::client::Client;
 use crate::exit::Exit;
 
@@ -63,6 +63,8 @@ fn main() -> ExitCode {
         Some(Command::Token(command)) => runtime.block_on(token(&settings, command)),
         Some(Command::Console) => runtime.block_on(console(&settings)),
         Some(Command::Keys(command)) => runtime.block_on(keys(&settings, &command)),
+        Some(Command::Vault(VaultCommand::Rotate)) => runtime.block_on(rotate_vault(&settings)),
+        Some(Command::Vault(VaultCommand::AcceptOlderData)) => operate::accept_older_data(&settings),
         Some(Command::Jobs(JobsCommand::Revoke { name, version })) => {
             runtime.block_on(revoke_job(&settings, &name, &version))
         }
@@ -157,6 +159,17 @@ async fn keys(settings: &Settings, command: &KeysCommand) -> anyhow::Result<()> 
     say(&format!("signing  {}", keys.current))?;
     keys.revoked.iter().try_for_each(|key| say(&format!("revoked  {key}")))?;
     say(&format!("join     {}", keys.join))
+}
+
+async fn rotate_vault(settings: &Settings) -> anyhow::Result<()> {
+    let RotatedVault { key, sealed, gone, kept } = Client::of(settings)?.post("/v1/vault/rotate", None::<&()>).await?;
+    say(&format!("values are sealed under key {key} now; {sealed} were sealed anew"))?;
+    say(&match kept {
+        1 => format!("earlier keys are thrown away ({gone})"),
+        more => format!("{} earlier keys are kept for what is still on its way, and looked at every hour", more - 1),
+    })?;
+    remark("Copy the keys' file to where you keep a copy, over the one before.");
+    Ok(())
 }
 
 async fn revoke_job(settings: &Settings, name: &str, version: &Version) -> anyhow::Result<()> {

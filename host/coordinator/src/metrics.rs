@@ -81,10 +81,38 @@ label! {
 }
 
 label! {
+    /// Who came more often than they may, and was told to come again.
+    Throttled as "who" {
+        /// Somebody without a token.
+        Address = "address",
+        /// A requester.
+        Requester = "requester",
+        /// A developer.
+        Developer = "developer",
+        /// An operator.
+        Operator = "operator",
+        /// A worker that connected.
+        Worker = "worker",
+    }
+}
+
+label! {
+    /// What came more often than it may, and had to wait.
+    Delayed as "what" {
+        /// A worker's message.
+        Message = "message",
+        /// A unit's calls.
+        Calls = "calls",
+    }
+}
+
+label! {
     /// Why a worker was not let in.
     WorkerRefused as "reason" {
         /// There are as many as may be.
         Full = "full",
+        /// It connects too often.
+        Throttled = "throttled",
         /// It did not prove who it is, or spoke something else.
         Greeting = "greeting",
         /// It is banned.
@@ -211,6 +239,9 @@ struct Numbers {
     refused: Family<Refused, Counter>,
     cut: Family<Cut, Counter>,
     accept_failures: Counter,
+    throttled: Family<Throttled, Counter>,
+    delayed: Family<Delayed, Counter>,
+    repeats: Counter,
     workers: Gauge,
     workers_joined: Counter,
     workers_refused: Family<WorkerRefused, Counter>,
@@ -286,6 +317,9 @@ impl Metrics {
         r.register_with_unit("commit_duration", about, Unit::Seconds, commit_seconds.clone());
         let cut = "Connections cut because the client was too slow, or the coordinator stopped";
         let accept = "Times that connections could not be accepted, for want of file descriptors";
+        let throttled = "Requests and connections refused because somebody came too often";
+        let delayed = "Messages of workers and calls of units that waited because there were too many";
+        let repeats = "Invocations that an earlier result answered";
         let joined = "Connections of workers that proved who they are";
         let backlog = "Age of the oldest active run that has a unit waiting for a worker; 0 without one";
         let events = "Events that wait for the scheduler";
@@ -301,6 +335,9 @@ impl Metrics {
             refused: family(r, "connections_refused", "Connections refused", Refused::ALL),
             cut: family(r, "connections_cut", cut, Cut::ALL),
             accept_failures: number(r, "accept_failures", accept),
+            throttled: family(r, "throttled", throttled, Throttled::ALL),
+            delayed: family(r, "delayed", delayed, Delayed::ALL),
+            repeats: number(r, "repeats", repeats),
             workers: number(r, "workers_connected", "Workers connected"),
             workers_joined: number(r, "workers_joined", joined),
             workers_refused: family(r, "workers_refused", "Workers not let in", WorkerRefused::ALL),
@@ -365,6 +402,21 @@ impl Metrics {
     /// A connection was cut.
     pub fn connection_cut(&self, reason: Cut) {
         self.0.cut.get_or_create(&reason).inc();
+    }
+
+    /// Somebody came too often and was told to come again.
+    pub fn throttled(&self, who: Throttled) {
+        self.0.throttled.get_or_create(&who).inc();
+    }
+
+    /// Something came too often and had to wait.
+    pub fn delayed(&self, what: Delayed) {
+        self.0.delayed.get_or_create(&what).inc();
+    }
+
+    /// An invocation was answered from an earlier result.
+    pub fn repeated(&self) {
+        self.0.repeats.inc();
     }
 
     /// So many workers are connected now.
@@ -545,6 +597,9 @@ mod tests {
         metrics.blob_error(BlobOperation::Read);
         metrics.connection_cut(Cut::Response);
         metrics.accept_failed();
+        metrics.throttled(Throttled::Requester);
+        metrics.delayed(Delayed::Message);
+        metrics.repeated();
         metrics.repaired(Repaired::TornTail);
         metrics.started(Duration::from_millis(250), Path::new("/"));
         metrics.backup_made(UNIX_EPOCH + Duration::from_secs(86_400));
@@ -565,6 +620,10 @@ mod tests {
             "manyhands_commit_duration_seconds_count 1",
             r#"manyhands_build_info{version=""#,
             "manyhands_accept_failures_total 1",
+            r#"manyhands_throttled_total{who="requester"} 1"#,
+            r#"manyhands_throttled_total{who="address"} 0"#,
+            r#"manyhands_delayed_total{what="message"} 1"#,
+            "manyhands_repeats_total 1",
             "manyhands_workers_joined_total 1",
             r#"manyhands_workers_refused_total{reason="full"} 1"#,
             r#"manyhands_workers_left_total{reason="slow"} 1"#,

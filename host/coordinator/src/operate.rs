@@ -1,14 +1,18 @@
 //! Backup, restore, check and compact: of a running coordinator through its API, else on the data directory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use manyhands_api::{BackupView, CheckView, CompactView, NewBackup};
 use manyhands_coordinator::backup::{self, Directory, Source, date};
 use manyhands_coordinator::keys::KeyStore;
+use manyhands_coordinator::metrics::Metrics;
+use manyhands_coordinator::records::Records;
 use manyhands_coordinator::settings::Settings;
 use manyhands_coordinator::upkeep::{self, Arriving};
+use manyhands_coordinator::vault::Vault;
 use manyhands_model::Timestamp;
 use manyhands_store::{Blobs, OpenError, Options, SledStore};
 use tokio::runtime::Runtime;
@@ -146,7 +150,33 @@ pub(crate) fn restore(settings: &Settings, from: &Path) -> anyhow::Result<()> {
              makes new ones and volunteers need new join links."
         }
     });
+    if settings.vault_key().exists() {
+        remark(
+            "The vault's keys are newer than this data: before the first start, run `manyhands-coordinator vault accept-older-data`.",
+        );
+    }
     remark("Never let the old coordinator run beside this one: both would answer for the same workers.");
+    Ok(())
+}
+
+/// Goes on with data that was put back from a copy.
+pub(crate) fn accept_older_data(settings: &Settings) -> anyhow::Result<()> {
+    let (store, blobs) = match Data::of(settings)? {
+        Data::Stopped { store, blobs } => (store, blobs),
+        Data::Running(_) => {
+            return Err(Fault::new(
+                Exit::Unavailable,
+                "the coordinator runs, so it has accepted its data; stop it first",
+            )
+            .into());
+        }
+    };
+    let records = Records::new(Arc::new(store), blobs, Metrics::new());
+    Vault::new(settings.vault_key(), records).accept_older_data(now())?;
+    say("the data is accepted as it is")?;
+    remark(
+        "Calls of its runs that may have been made since, and must not be made twice, will be listed under /v1/calls/unknown.",
+    );
     Ok(())
 }
 

@@ -98,6 +98,8 @@ kinds! {
     UpgradeRequired = "upgrade-required", UPGRADE_REQUIRED, "This path speaks WebSocket only";
     /// The caller has more under way than it may.
     QueueFull = "queue-full", TOO_MANY_REQUESTS, "The queue is full";
+    /// The caller comes more often than it may.
+    TooManyRequests = "too-many-requests", TOO_MANY_REQUESTS, "Too many requests";
     /// One address has as many connections as it may.
     TooManyFromAddress = "too-many-from-address", TOO_MANY_REQUESTS, "Too many connections from this address";
     /// The URI is too long.

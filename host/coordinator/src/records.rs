@@ -7,18 +7,26 @@
 //! | units | run id, index | `UnitRecord`; none until somebody reports |
 //! | inputs | run id, index of the last | [`Content`] of some consecutive units |
 //! | results | `a`, run id, sequence | indices of the units that ended together |
-//! | results | `c`, run id, index, step | [`Content`]: the answers to a unit's request for calls, a list of JSON |
+//! | results | `c`, run id, index, step | [`AnswersRecord`]: the answers to a unit's request for calls, a list of JSON |
+//! | results | `d`, run id, index, step, ordinal | [`UnsentRecord`]: a call that a dry run would have sent |
 //! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
 //! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
+//! | meta | `asked`, digest of a question | the run that was asked it last; see `repeats.rs` |
+//! | meta | `audit`, number | a line of the audit log |
+//! | meta | `audit-tail` | where the audit log ends: its `Tail` |
+//! | meta | `signed`, number | a line with a signed head over so many entries of the audit log |
+//! | meta | `signed-last` | over how many entries the last of them is |
 //! | meta | `budget`, run id, verb | how often the run called it |
 //! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
 //! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
 //! | meta | `secret`, name | [`SecretRecord`]: a secret of the operator's, sealed |
-//! | meta | `vault-key` | a digest by which the vault's key is recognised |
+//! | meta | `vault-key` | a digest by which the vault's keys are recognised |
+//! | meta | `vault-age` | how old the data is; see `vault.rs` |
+//! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
 //! | meta | `history`, `m` or `h`, place | number of a minute or an hour and its `Tally`; see `console/history.rs` |
@@ -29,28 +37,42 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_api::JobView;
+use manyhands_audit::Tail;
 use manyhands_intents::{Day, Intent, Reservation, State};
-use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
-use manyhands_state::commit::{INLINE_BYTES_MAX, Op};
-use manyhands_state::{Commit, CommitError, Key, ReadError, StateStore, Table};
+use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, Op, VALUE_BYTES_MAX};
+use manyhands_state::{Commit, CommitError, Key, ReadError, Revision, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{BlobOperation, Metrics};
+use crate::vault::{Mark, Sealed};
 
 /// Records read at once from the store.
 const PAGE: usize = 1_000;
 /// Says that every run is listed with its owner, which once it was not.
 const RUNS_BY_OWNER: &[u8] = b"runs-by-owner";
-/// By which the vault's key is recognised.
+/// By which the vault's keys are recognised.
 const VAULT_KEY: &[u8] = b"vault-key";
+/// How old the data is.
+const VAULT_AGE: &[u8] = b"vault-age";
+/// Since when calls are known.
+const DOUBT: &[u8] = b"doubt";
 /// How often the coordinator has started making calls.
 const STARTS: &[u8] = b"starts";
+/// Lines of the audit log.
+pub(crate) const AUDIT: &[u8] = b"audit\0";
+/// Where it ends.
+const AUDIT_TAIL: &[u8] = b"audit-tail";
+/// Its signed heads.
+const SIGNED: &[u8] = b"signed\0";
+/// Over how many entries the last one is.
+const SIGNED_LAST: &[u8] = b"signed-last";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -201,6 +223,35 @@ pub struct CallRecord {
     pub state: State,
 }
 
+/// A call that was not sent, because its run is a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentRecord {
+    /// Its id.
+    pub call: IntentId,
+    /// Bytes of path and query, with values in their slots.
+    pub target_bytes: u64,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+}
+
+/// The answers to a request for calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswersRecord {
+    /// The request, as workers agreed on it: a unit that is tried again may ask for something else.
+    pub request: Outcome,
+    /// The answers.
+    pub answers: Content,
+}
+
+/// The data was put back from a copy: which calls may have been made of which it knows nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Those of runs that were submitted before.
+    pub before: Timestamp,
+    /// How often calls had been begun to be made by then, as far as is known: whoever made one since knows of the doubt.
+    pub starts: u64,
+}
+
 /// An operator's word that a job may ask for what its plan says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalRecord {
@@ -216,6 +267,20 @@ pub struct SecretRecord {
     /// Where alone it is sent.
     pub origin: String,
     /// The secret; see `vault.rs`.
+    pub sealed: Vec<u8>,
+}
+
+/// A value of a unit, as it is stored.
+pub struct SealedValue {
+    /// Its key in the table.
+    pub key: Vec<u8>,
+    /// Whose it is.
+    pub unit: UnitId,
+    /// What stands for it.
+    pub token: Token,
+    /// When it was written.
+    pub version: Revision,
+    /// See `vault.rs`.
     pub sealed: Vec<u8>,
 }
 
@@ -254,12 +319,44 @@ fn answers_key(unit: UnitId, step: u32) -> Vec<u8> {
     [&b"c"[..], &unit_key(unit), &step.to_be_bytes()].concat()
 }
 
+/// Whose a sealed value is, and which.
+fn value_place(key: &[u8]) -> Option<(UnitId, Token)> {
+    let (run, rest) = key.strip_prefix(b"v")?.split_first_chunk::<16>()?;
+    let (index, token) = rest.split_first_chunk::<4>()?;
+    Some((UnitId { run: RunId(*run), index: u32::from_be_bytes(*index) }, Token::parse(token)?))
+}
+
+/// Whether a commit found what it expected.
+fn replaced(done: Result<Revision, CommitError>) -> Result<bool, RecordError> {
+    match done {
+        Ok(_) => Ok(true),
+        Err(CommitError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn asked_key(question: Digest) -> Vec<u8> {
+    [&b"asked"[..], question.as_bytes()].concat()
+}
+
 fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
     [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
 }
 
 fn day_key(job: &JobName, verb: &Name) -> Vec<u8> {
     [b"day", job.as_str().as_bytes(), &[0], verb.as_str().as_bytes()].concat()
+}
+
+fn secret_key(name: &Name) -> Vec<u8> {
+    [b"secret", name.as_str().as_bytes()].concat()
+}
+
+fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
+    [prefix, &number.to_be_bytes()].concat()
+}
+
+fn number_of(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |number| u64::from_be_bytes(*number))
 }
 
 fn index_of(key: &[u8]) -> u32 {
@@ -272,7 +369,7 @@ fn job_key(name: &JobName, serial: u64) -> Vec<u8> {
 
 /// Writes of typed records, to be committed together.
 #[derive(Debug, Default)]
-pub struct Writes(pub Commit);
+pub struct Writes(pub Commit, Vec<Mark>);
 
 impl Writes {
     /// Writes a published job, which must be new.
@@ -321,7 +418,7 @@ impl Writes {
     }
 
     /// Writes the answers to a unit's request for calls.
-    pub fn answers(&mut self, unit: UnitId, step: u32, answers: &Content) {
+    pub fn answers(&mut self, unit: UnitId, step: u32, answers: &AnswersRecord) {
         self.put(Table::Results, &answers_key(unit, step), encode(answers));
     }
 
@@ -335,9 +432,17 @@ impl Writes {
         });
     }
 
+    /// Writes a call that a dry run would have sent.
+    pub fn unsent(&mut self, call: &CallRecord, unsent: &UnsentRecord) {
+        let key = [&b"d"[..], &unit_key(call.unit), &call.step.to_be_bytes(), &call.intent.ordinal.to_be_bytes()];
+        self.put(Table::Results, &key.concat(), encode(unsent));
+    }
+
     /// Writes a sealed value of a unit.
-    pub fn value(&mut self, unit: UnitId, token: &Token, sealed: Vec<u8>) {
-        self.put(Table::Results, &[&b"v"[..], &unit_key(unit), token.as_str().as_bytes()].concat(), sealed);
+    pub fn value(&mut self, unit: UnitId, token: &Token, sealed: Sealed) {
+        let Sealed { bytes, mark } = sealed;
+        self.put(Table::Results, &[&b"v"[..], &unit_key(unit), token.as_str().as_bytes()].concat(), bytes);
+        self.1.push(mark);
     }
 
     /// Writes how often a run called a verb, and all runs of the job did in the last day.
@@ -357,23 +462,56 @@ impl Writes {
     }
 
     /// Writes a secret of the operator's.
-    pub fn secret(&mut self, name: &Name, secret: &SecretRecord) {
-        self.put(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat(), encode(secret));
+    pub fn secret(&mut self, name: &Name, origin: String, sealed: Sealed) {
+        let Sealed { bytes, mark } = sealed;
+        self.put(Table::Meta, &secret_key(name), encode(&SecretRecord { origin, sealed: bytes }));
+        self.1.push(mark);
     }
 
     /// Removes a secret of the operator's.
     pub fn no_secret(&mut self, name: &Name) {
-        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat())));
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &secret_key(name))));
     }
 
-    /// Writes by which the vault's key is recognised.
+    /// Writes by which the vault's keys are recognised.
     pub fn vault_key(&mut self, print: Digest) {
         self.put(Table::Meta, VAULT_KEY, encode(&print));
+    }
+
+    /// Writes how old the data is.
+    pub fn vault_age(&mut self, age: u64) {
+        self.put(Table::Meta, VAULT_AGE, encode(&age));
+    }
+
+    /// Writes what the data may have forgotten.
+    pub fn doubt(&mut self, doubt: &Doubt) {
+        self.put(Table::Meta, DOUBT, encode(doubt));
     }
 
     /// Writes that calls are made for the so-manieth time.
     pub fn starts(&mut self, starts: u64) {
         self.put(Table::Meta, STARTS, encode(&starts));
+    }
+
+    /// Writes the line of the audit log that ends it now. There must be none in its place.
+    pub fn audit(&mut self, tail: &Tail, line: Vec<u8>) {
+        let key = Key::new(Table::Meta, &numbered(AUDIT, tail.entries));
+        self.0.expects.push(Expect::Absent(key.clone()));
+        self.0.ops.push(Op::Put(key, line));
+        self.put(Table::Meta, AUDIT_TAIL, encode(tail));
+    }
+
+    /// Writes a signed head over so many entries of the audit log. One whose trust list names hundreds of jobs is too long to be kept.
+    pub fn audit_head(&mut self, entries: u64, line: Vec<u8>) {
+        if line.len() <= VALUE_BYTES_MAX {
+            self.put(Table::Meta, &numbered(SIGNED, entries), line);
+        }
+        self.put(Table::Meta, SIGNED_LAST, encode(&entries));
+    }
+
+    /// Writes that a run was asked this.
+    pub fn asked(&mut self, question: Digest, run: RunId) {
+        self.put(Table::Meta, &asked_key(question), encode(&run));
     }
 
     /// Writes what is known of a worker.
@@ -386,7 +524,7 @@ impl Writes {
         self.put(Table::Meta, &[&b"submit"[..], key.as_bytes()].concat(), encode(record));
     }
 
-    /// As commits of at most about so many bytes, in order.
+    /// As commits of at most about so many bytes, in order. Not for sealed values, which nobody would account for on their way.
     pub fn split(self, bytes: usize) -> Vec<Commit> {
         let mut rest = self.0;
         let mut commits = Vec::new();
@@ -449,7 +587,9 @@ impl Records {
     /// # Errors
     /// [`RecordError::Commit`].
     pub fn commit(&self, writes: Writes) -> Result<(), RecordError> {
-        self.store.commit(writes.0)?;
+        // What was sealed is on its way until then.
+        let Writes(commit, _marks) = writes;
+        self.store.commit(commit)?;
         Ok(())
     }
 
@@ -526,7 +666,7 @@ impl Records {
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn answers(&self, unit: UnitId, step: u32) -> Result<Option<Content>, RecordError> {
+    pub fn answers(&self, unit: UnitId, step: u32) -> Result<Option<AnswersRecord>, RecordError> {
         self.get(Table::Results, &answers_key(unit, step))
     }
 
@@ -548,6 +688,25 @@ impl Records {
         ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
     }
 
+    /// Up to `limit` calls that a dry run would have sent, in order, after the one with this key; each with its own.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn unsent(
+        &self,
+        run: RunId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, UnsentRecord, CallRecord)>, RecordError> {
+        let page = self.store.scan(Table::Results, &[&b"d"[..], run.as_bytes()].concat(), after, limit)?;
+        let call = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let unsent: UnsentRecord = decode(Table::Results, &record.value)?;
+            let call = self.call(unsent.call)?.ok_or_else(|| RecordError::Missing(unsent.call.to_string()))?;
+            Ok((key, unsent, call))
+        };
+        page.into_iter().map(call).collect()
+    }
+
     /// The sealed values of a unit, or of all units of a run.
     ///
     /// # Errors
@@ -557,15 +716,64 @@ impl Records {
         prefix.extend(index.into_iter().flat_map(u32::to_be_bytes));
         let page = self.store.scan(Table::Results, &prefix, None, usize::MAX)?;
         let value = |(key, record): (Vec<u8>, manyhands_state::Record)| {
-            let index = key.get(17..21).map(index_of);
-            let token = key.get(21..).and_then(Token::parse);
-            let (index, token) = index.zip(token).ok_or(RecordError::Foreign(Table::Results))?;
-            Ok((UnitId { run, index }, token, record.value.to_vec()))
+            let (unit, token) = value_place(&key).ok_or(RecordError::Foreign(Table::Results))?;
+            Ok((unit, token, record.value))
         };
         page.into_iter().map(value).collect()
     }
 
-    fn remove_values(&self, run: RunId) -> Result<(), RecordError> {
+    /// Up to `limit` sealed values of all runs, after the one with this key.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn sealed_values(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<SealedValue>, RecordError> {
+        let page = self.store.scan(Table::Results, b"v", after, limit)?;
+        let value = |(key, manyhands_state::Record { version, value }): (Vec<u8>, _)| {
+            let (unit, token) = value_place(&key).ok_or(RecordError::Foreign(Table::Results))?;
+            Ok(SealedValue { key, unit, token, version, sealed: value })
+        };
+        page.into_iter().map(value).collect()
+    }
+
+    /// Writes a value that was sealed anew in the place of what it was, and says whether it still was that.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn replace_value(&self, was: &SealedValue, sealed: Sealed) -> Result<bool, RecordError> {
+        let key = (Table::Results, &was.key[..]);
+        replaced(self.store.commit(Commit::new().expect_version(key, was.version).put(key, sealed.bytes)))
+    }
+
+    /// The same of a secret.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn replace_secret(&self, name: &Name, was: &[u8], origin: String, sealed: Sealed) -> Result<bool, RecordError> {
+        let place = secret_key(name);
+        let Some(record) = self.store.get(Table::Meta, &place)? else { return Ok(false) };
+        if decode::<SecretRecord>(Table::Meta, &record.value)?.sealed != was {
+            return Ok(false);
+        }
+        let (key, new) = ((Table::Meta, place), encode(&SecretRecord { origin, sealed: sealed.bytes }));
+        replaced(self.store.commit(Commit::new().expect_version(key.clone(), record.version).put(key, new)))
+    }
+
+    /// A run that has values, after the given one.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn run_with_values(&self, after: Option<RunId>) -> Result<Option<RunId>, RecordError> {
+        // The last possible place of the one before.
+        let after = after.map(|run| [&b"v"[..], run.as_bytes(), &[0xff; 64]].concat());
+        let next = self.store.scan(Table::Results, b"v", after.as_deref(), 1)?.pop();
+        Ok(next.and_then(|(key, _)| value_place(&key)).map(|(unit, _)| unit.run))
+    }
+
+    /// Removes the values of a run: its tokens stand for nothing any more.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn remove_values(&self, run: RunId) -> Result<(), RecordError> {
         let prefix = [&b"v"[..], run.as_bytes()].concat();
         loop {
             let page = self.store.scan(Table::Results, &prefix, None, PAGE)?;
@@ -599,7 +807,7 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub fn secret(&self, name: &Name) -> Result<Option<SecretRecord>, RecordError> {
-        self.get(Table::Meta, &[b"secret", name.as_str().as_bytes()].concat())
+        self.get(Table::Meta, &secret_key(name))
     }
 
     /// Names of the operator's secrets, and where each is sent.
@@ -615,12 +823,28 @@ impl Records {
         page.into_iter().map(secret).collect()
     }
 
-    /// By which the vault's key is recognised, if it was ever used.
+    /// By which the vault's keys are recognised, if they were ever used.
     ///
     /// # Errors
     /// Any [`RecordError`].
     pub fn vault_key(&self) -> Result<Option<Digest>, RecordError> {
         self.get(Table::Meta, VAULT_KEY)
+    }
+
+    /// How old the data is, as the vault counts.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn vault_age(&self) -> Result<u64, RecordError> {
+        Ok(self.get(Table::Meta, VAULT_AGE)?.unwrap_or_default())
+    }
+
+    /// What the data may have forgotten, if it was ever put back from a copy.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn doubt(&self) -> Result<Option<Doubt>, RecordError> {
+        self.get(Table::Meta, DOUBT)
     }
 
     /// How often calls were begun to be made.
@@ -629,6 +853,41 @@ impl Records {
     /// Any [`RecordError`].
     pub fn starts(&self) -> Result<u64, RecordError> {
         Ok(self.get(Table::Meta, STARTS)?.unwrap_or_default())
+    }
+
+    /// Where the audit log ends.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn audit_tail(&self) -> Result<Tail, RecordError> {
+        Ok(self.get(Table::Meta, AUDIT_TAIL)?.unwrap_or_default())
+    }
+
+    /// Over how many entries of the audit log the last head is that was kept, if there is one.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn audit_head(&self) -> Result<Option<u64>, RecordError> {
+        self.get(Table::Meta, SIGNED_LAST)
+    }
+
+    /// Up to `limit` lines of the audit log after so many, and the heads that stand behind them, in order.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<Vec<u8>>, RecordError> {
+        let from = |prefix| numbered(prefix, after);
+        let entries = self.store.scan(Table::Meta, AUDIT, Some(&from(AUDIT)), limit)?;
+        let Some(last) = entries.last().map(|(key, _)| number_of(key)) else { return Ok(Vec::new()) };
+        let heads = self.store.scan(Table::Meta, SIGNED, Some(&from(SIGNED)), limit)?;
+        let mut heads = heads.into_iter().take_while(|(key, _)| number_of(key) <= last).peekable();
+        let mut lines = Vec::with_capacity(entries.len());
+        for (key, line) in entries {
+            let number = number_of(&key);
+            lines.push(line.value.to_vec());
+            lines.extend(heads.next_if(|(key, _)| number_of(key) == number).map(|(_, head)| head.value.to_vec()));
+        }
+        Ok(lines)
     }
 
     /// What a unit reads at this step: its input, and from step 1 on the answers to its requests as well.
@@ -643,7 +902,8 @@ impl Records {
         let mut parts = vec![input];
         for step in 0..step {
             let missing = || RecordError::Missing(format!("the answers to request {step} of unit {unit}"));
-            parts.push(self.bytes(&self.answers(unit, step)?.ok_or_else(missing)?).await?);
+            let AnswersRecord { answers, .. } = self.answers(unit, step)?.ok_or_else(missing)?;
+            parts.push(self.bytes(&answers).await?);
         }
         Ok(manyhands_abi::parts::encode(parts.iter().map(|part| &part[..])).into())
     }
@@ -794,6 +1054,22 @@ impl Records {
         page.into_iter().map(|(_, record)| decode(Table::Jobs, &record.value)).collect()
     }
 
+    /// The run that was asked this last.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn asked(&self, question: Digest) -> Result<Option<RunId>, RecordError> {
+        self.get(Table::Meta, &asked_key(question))
+    }
+
+    /// What is known of a worker.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn worker(&self, worker: WorkerId) -> Result<Option<WorkerRecord>, RecordError> {
+        self.get(Table::Workers, worker.as_bytes())
+    }
+
     /// All workers of which something is known.
     ///
     /// # Errors
@@ -880,6 +1156,7 @@ mod tests {
             reduce: false,
             inputs: 1,
             submitted_at: Timestamp(u64::from(number)),
+            is_dry: false,
         };
         RunRecord { spec, status: RunStatus::Active, counts: Counts::default(), dissents: 0, finished_at: None }
     }

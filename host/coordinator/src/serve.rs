@@ -50,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+pub(crate) use self::seats::neighbourhood;
 pub use self::socket::{BodyIdle, Crowded};
 
 use self::seats::{Line, Seat, Seats};
@@ -348,7 +349,6 @@ mod tests {
     use tokio::sync::{Notify, mpsc};
     use tokio::task::JoinHandle;
 
-    use super::seats::neighbourhood;
     use super::*;
     use crate::problem;
 

@@ -620,6 +620,44 @@ impl Value for LogFormat {
     }
 }
 
+/// Whose accepted results answer the same question again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeats {
+    /// Nobody's: every invocation is executed.
+    Off,
+    /// The requester's own.
+    #[default]
+    Own,
+    /// Everybody's, which tells each how soon another asked the same.
+    All,
+}
+
+impl Value for Repeats {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "off" => Some(Self::Off),
+            "own" => Some(Self::Own),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "off, own or all".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Own => "own",
+            Self::All => "all",
+        }
+        .into()
+    }
+}
+
 impl Value for String {
     /// Whether a text will do, and what to say if not.
     type Rule = (fn(&str) -> bool, &'static str);
@@ -793,12 +831,38 @@ settings! {
         core_queue_max: u32 = 4096, 1..=1_000_000;
     }
 
+    /// How often each may come. Whoever comes more often is told when to come again, or waits.
+    throttling: Throttling {
+        /// Requests a second without a token from one IP address, connecting workers included; 0 for no limit. Behind a proxy all of them are from one.
+        address_per_second: u32 = 2_000, 0..=1_000_000;
+        /// Requests a second with one requester's token; 0 for no limit.
+        requester_per_second: u32 = 200, 0..=1_000_000;
+        /// Requests a second with one developer's token; 0 for no limit.
+        developer_per_second: u32 = 500, 0..=1_000_000;
+        /// Requests a second with one operator's token; 0 for no limit.
+        operator_per_second: u32 = 2_000, 0..=1_000_000;
+        /// Connections a second of one worker; 0 for no limit.
+        worker_connections_per_second: u32 = 20, 0..=1_000_000;
+        /// Messages a second, pings included, that a worker may send without work; what it sends beyond waits.
+        worker_messages_per_second: u32 = 10, 1..=1_000_000;
+        /// Calls a second that are made for one requester; others wait their turn. 0 for no limit.
+        requester_calls_per_second: u32 = 1_000, 0..=1_000_000;
+        /// Calls a second that are made for one job, whoever runs it; others wait their turn. 0 for no limit.
+        job_calls_per_second: u32 = 2_000, 0..=1_000_000;
+        /// How many seconds' worth may come at once from whoever was quiet for as long.
+        burst_seconds: u32 = 10, 1..=3_600;
+        /// Most addresses that are remembered, and as many workers; beyond, whoever was quiet for longest is forgotten.
+        remembered_max: u32 = 65_536, 1_024..=16_777_216;
+    }
+
     /// Calls that jobs ask for, and the values that they stand for.
     calls: CallSettings {
         /// Origins that calls may reach although they are not on the public internet, and in clear.
         allow: AllowedOrigins = AllowedOrigins::default(), ();
         /// File with the key of the values that tokens stand for; by default beside the data directory. Copy it, but not to where the backups are.
         vault_key: String = String::new(), (is_path, "the path of a file from the root; empty for one beside the data directory");
+        /// How long values are kept after their run has ended; then its results show tokens.
+        values_ms: u64 = 30 * 24 * 3_600_000, 0..=100 * 365 * 24 * 3_600_000;
         /// How long a call of which nobody knows whether it was made waits for the operator, before the job hears so.
         unknown_ms: u64 = 3_600_000, 0..=30 * 24 * 3_600_000;
     }
@@ -811,6 +875,8 @@ settings! {
         replicas_max: u8 = 4, 1..=16;
         /// How long a worker may keep a unit without reporting, beyond the job's own wall-time limit.
         lease_ms: u64 = 60_000, 100..=86_400_000;
+        /// Whose accepted results answer the same invocation of a pure job again: nobody's (`off`), the requester's own (`own`) or everybody's (`all`).
+        repeats: Repeats = Repeats::Own, ();
     }
 
     /// Backups that the coordinator makes by itself.

@@ -22,7 +22,7 @@ use crate::app::{App, Inner};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::backup;
-use crate::calls::Calls;
+use crate::calls::{self, CALLS_OF_ONE_AT_ONCE, Calls};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
@@ -32,11 +32,14 @@ use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
 use crate::records::{RecordError, Records};
+use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::Settings;
+use crate::throttle::Throttle;
+use crate::throttle::turns::Turns;
 use crate::upkeep::Uploads;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// How often the clock is compared with the one on the wall.
 const CLOCK_WATCH: Duration = Duration::from_secs(5);
@@ -87,6 +90,9 @@ pub enum StartError {
     /// The keys cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The vault's keys do not fit the data.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The tokens cannot be read or made.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -167,7 +173,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
     let secrets = Secrets::new(records.clone(), Arc::clone(&catalogue), Arc::clone(&vault));
-    let calls = calls(&settings, address, &records, &catalogue, &vault, &clock, &stop)?;
+    let calls = Calls::start(calls::Parts {
+        records: records.clone(),
+        catalogue: Arc::clone(&catalogue),
+        egress: egress(&settings, address)?,
+        vault: Arc::clone(&vault),
+        clock: clock.clone(),
+        turns: Turns::new(&settings.throttling, CALLS_OF_ONE_AT_ONCE, metrics.clone()),
+        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
+        stop: stop.clone(),
+    })?;
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),
@@ -187,6 +202,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let (drain_time, under_way) = (Duration::from_millis(limits.drain_timeout_ms), calls.clone());
+    let questions = Questions::new(records.clone(), settings.scheduling.repeats);
+    let throttle = Throttle::new(&settings.throttling, metrics.clone());
     let app = App::from(Inner {
         settings,
         clock,
@@ -195,10 +212,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         vault,
         secrets,
         calls,
+        questions,
         authority,
         core,
         hub,
         tokens,
+        throttle,
         idempotency,
         metrics: metrics.clone(),
         monitor,
@@ -269,7 +288,7 @@ async fn every_minute(app: App) {
     }
 }
 
-/// What grows old: the trust list, answers kept for those who ask twice, and room on the disk.
+/// What grows old: the trust list, answers kept for those who ask twice, values, the keys that they are sealed under, and room on the disk.
 async fn every_hour(app: App) {
     let mut every = tokio::time::interval(HOUR);
     while app.stop.run_until_cancelled(every.tick()).await.is_some() {
@@ -282,11 +301,17 @@ async fn every_hour(app: App) {
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; trying again in an hour");
         }
+        if let Err(error) = crate::audit::keep_head(&app).await {
+            warn!(%error, "the audit log's head could not be signed; trying again in an hour");
+        }
         let idempotency = app.idempotency.clone();
         match tokio::task::spawn_blocking(move || idempotency.purge()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(%error, "old answers could not be removed; trying again in an hour"),
             Err(error) => warn!(%error, "old answers could not be removed; trying again in an hour"),
+        }
+        if let Err(error) = app.look_after_values().await {
+            warn!(%error, "old values could not be looked after; trying again in an hour");
         }
     }
 }
@@ -330,6 +355,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let records = Records::new(store.clone(), Blobs::local(&dir.join("blobs"))?, metrics);
     let vault = Arc::new(Vault::new(settings.vault_key(), records.clone()));
+    // Before anything else happens to data that may have been put back from a copy.
+    vault.grow()?;
     let swept = records.sweep_broken_submissions()?;
     if swept > 0 {
         info!(inputs = swept, "inputs of submissions that broke off were removed");
@@ -365,30 +392,10 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     })
 }
 
-/// Who makes calls, from now on.
-fn calls(
-    settings: &Settings,
-    address: SocketAddr,
-    records: &Records,
-    catalogue: &Arc<Catalogue>,
-    vault: &Arc<Vault>,
-    clock: &Clock,
-    stop: &CancellationToken,
-) -> Result<Calls, StartError> {
-    let egress = Egress::new(manyhands_egress::Settings {
-        allowed: settings.calls.allow.0.clone(),
-        own: vec![address],
-        roots: Vec::new(),
-    })?;
-    Ok(Calls::start(crate::calls::Parts {
-        records: records.clone(),
-        catalogue: Arc::clone(catalogue),
-        egress,
-        vault: Arc::clone(vault),
-        clock: clock.clone(),
-        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
-        stop: stop.clone(),
-    })?)
+/// The way out, but not to ourselves.
+fn egress(settings: &Settings, address: SocketAddr) -> Result<Egress, StartError> {
+    let (allowed, own, roots) = (settings.calls.allow.0.clone(), vec![address], Vec::new());
+    Ok(Egress::new(manyhands_egress::Settings { allowed, own, roots })?)
 }
 
 /// Takes as many file descriptors as this process may have: what it may have is the operator's limit, what it

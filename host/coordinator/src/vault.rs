@@ -1,37 +1,58 @@
 //! What tokens stand for: sealed on the disk, opened for the one who puts values into a call or a result.
 //!
 //! Each value is encrypted by itself with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), whose nonces may be random, and bound to the place where it
-//! belongs: tenant, job, unit and token. A value that is moved to another place does not open. The master key
-//! lies beside the data directory and not in it, so whoever carries that away has nothing.
+//! belongs: tenant, job, unit and token. A value that is moved to another place does not open. The keys
+//! lie beside the data directory and not in it, so whoever carries that away has nothing.
+//!
+//! **A key is replaced while the coordinator runs.** From then on values are sealed under the next one, [`Vault::tidy`] seals anew what is under
+//! an earlier one, and throws that away once nothing is sealed under it, on the disk or on its way there ([`Mark`]). What the disk, old
+//! logs and backups still hold of values that were removed is then noise for good.
+//!
+//! **Data that was put back is recognised.** The keys' file and the data grow old together ([`Vault::grow`]), the data first: data that is younger than the
+//! file was put back from a copy, by whomever, and has forgotten calls that were made. The coordinator does not start with it before
+//! an operator has said that this is meant.
 
+mod keyring;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use manyhands_intents::CallKey;
-use manyhands_model::{Digest, JobName, Name, UnitId};
+use manyhands_model::{Digest, JobName, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Scope, Taken, Token, TokenKey, Value};
 use zeroize::Zeroizing;
 
+use self::keyring::KeyRing;
 use crate::private_file::{self, PrivateFileError};
-use crate::records::{RecordError, Records, Writes};
+use crate::records::{Doubt, RecordError, Records, SecretRecord, Writes};
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 24;
+/// Sealed values that are looked at together.
+const PAGE: usize = 1_000;
 
 /// Why there is no vault.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// The key's file cannot be read or made.
-    #[error("the vault's key: {0}")]
+    /// The keys' file cannot be read or made.
+    #[error("the vault's keys: {0}")]
     File(#[from] PrivateFileError),
     /// The file holds something else.
-    #[error("{}: no vault's key, which is 32 bytes; restore it from where you keep it, or values that were taken in are lost", .0.display())]
-    NotAKey(PathBuf),
+    #[error("{}: these are no vault's keys; restore the file from where you keep a copy, or values that were taken in are lost", .0.display())]
+    NoKeys(PathBuf),
     /// The file is gone, or another one, and something was sealed with it.
-    #[error("{}: not the key with which values were sealed; put that back, from where you keep a copy", .0.display())]
+    #[error("{}: not the keys with which values were sealed; put those back, from where you keep a copy", .0.display())]
     Lost(PathBuf),
+    /// The data was put back from a copy: it has forgotten calls.
+    #[error(
+        "{}: the data is older than these keys: was it restored? Calls that were made since are forgotten. Run `manyhands-coordinator vault \
+         accept-older-data` to go on with it: calls that must not be made twice are then listed instead of made. Or, if nothing is \
+         wanted of what these keys sealed, remove them", .0.display()
+    )]
+    OlderData(PathBuf),
     /// A value does not open: it is of another place, or was changed.
     #[error("a sealed value does not open; it was changed on the disk")]
     Sealed,
@@ -48,60 +69,272 @@ pub struct Vault {
     path: PathBuf,
     records: Records,
     keys: OnceLock<Keys>,
-    /// Held by the one who reads or makes the key: of two that are made at once, one would be lost.
-    opening: Mutex<()>,
+    /// Held by the one who reads or changes the file: of two that are made at once, one would be lost.
+    file: Mutex<()>,
 }
 
-/// What follows from the master key. Wiped from memory when it is dropped.
+/// What follows from the keys' file. Wiped from memory when it is dropped.
 struct Keys {
-    cipher: XChaCha20Poly1305,
     tokens: TokenKey,
     calls: CallKey,
     names: Zeroizing<[u8; 32]>,
+    values: RwLock<ValueKeys>,
+}
+
+/// Under which values are sealed.
+struct ValueKeys {
+    ring: KeyRing,
+    ciphers: BTreeMap<u32, (XChaCha20Poly1305, Mark)>,
+}
+
+/// Says while it lives that something sealed under a key may be on its way to the disk.
+#[derive(Clone, Debug, Default)]
+pub struct Mark(Arc<()>);
+
+/// Some bytes as they are stored.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The number of the key, a nonce, and what was encrypted.
+    pub bytes: Vec<u8>,
+    /// To be kept until they are on the disk, or thrown away.
+    pub mark: Mark,
+}
+
+/// What [`Vault::tidy`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Values and secrets that were sealed anew.
+    pub sealed: u64,
+    /// Keys that were thrown away.
+    pub gone: u64,
+    /// Keys that are left, the newest included.
+    pub kept: u64,
 }
 
 impl Vault {
-    /// With the key of this file. It is read when it is first needed, and made if there never was one.
+    /// With the keys of this file. It is read when it is first needed, and made if there never was one.
     pub fn new(path: PathBuf, records: Records) -> Self {
-        Self { path, records, keys: OnceLock::new(), opening: Mutex::default() }
+        Self { path, records, keys: OnceLock::new(), file: Mutex::default() }
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys(&self) -> Result<&Keys, VaultError> {
-        if let Some(keys) = self.keys.get() {
-            return Ok(keys);
+        match self.keys.get() {
+            Some(keys) => Ok(keys),
+            None => self.open(&self.alone()),
         }
-        let _alone = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// The keys if there are any.
+    fn keys_if_used(&self) -> Result<Option<&Keys>, VaultError> {
+        match self.keys.get() {
+            Some(keys) => Ok(Some(keys)),
+            None if self.path.exists() || self.records.vault_key()?.is_some() => self.keys().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn open(&self, _alone: &MutexGuard<'_, ()>) -> Result<&Keys, VaultError> {
         if let Some(keys) = self.keys.get() {
             return Ok(keys);
         }
         let known = self.records.vault_key()?;
-        let master = match private_file::read(&self.path) {
-            Ok(bytes) => Zeroizing::new(
-                <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| VaultError::NotAKey(self.path.clone()))?,
-            ),
-            // Another one would open nothing of what is stored, and make calls again under other idempotency keys.
-            Err(error) if error.is_absent() && known.is_some() => return Err(VaultError::Lost(self.path.clone())),
-            Err(error) if error.is_absent() => {
-                let mut master = Zeroizing::new([0; 32]);
-                getrandom::fill(&mut *master)?;
-                private_file::write(&self.path, &*master)?;
-                master
+        let ring = match self.read() {
+            Ok(ring) => ring,
+            // Others would open nothing of what is stored, and make calls again under other idempotency keys.
+            Err(VaultError::File(error)) if error.is_absent() && known.is_some() => {
+                return Err(VaultError::Lost(self.path.clone()));
             }
-            Err(error) => return Err(error.into()),
+            Err(VaultError::File(error)) if error.is_absent() => {
+                let ring = KeyRing::new()?;
+                self.write(&ring)?;
+                ring
+            }
+            Err(error) => return Err(error),
         };
-        let print = Digest(
-            *blake3::Hasher::new_derive_key("manyhands vault v1: fingerprint").update(&*master).finalize().as_bytes(),
-        );
-        match known {
-            Some(known) if known != print => return Err(VaultError::Lost(self.path.clone())),
-            Some(_) => {}
-            None => {
-                let mut writes = Writes::default();
-                writes.vault_key(print);
-                self.records.commit(writes)?;
+        let print = print(&ring);
+        if known.is_some_and(|known| known != print) {
+            return Err(VaultError::Lost(self.path.clone()));
+        }
+        if self.records.vault_age()? < ring.age {
+            return Err(VaultError::OlderData(self.path.clone()));
+        }
+        if known.is_none() {
+            let mut writes = Writes::default();
+            writes.vault_key(print);
+            self.records.commit(writes)?;
+        }
+        Ok(self.keys.get_or_init(|| Keys::of(ring)))
+    }
+
+    fn read(&self) -> Result<KeyRing, VaultError> {
+        let bytes = private_file::read(&self.path)?;
+        let text = core::str::from_utf8(&bytes).ok();
+        text.and_then(KeyRing::parse).ok_or_else(|| VaultError::NoKeys(self.path.clone()))
+    }
+
+    fn write(&self, ring: &KeyRing) -> Result<(), VaultError> {
+        Ok(private_file::write(&self.path, ring.text().as_bytes())?)
+    }
+
+    /// Changes the keys, in the file and then in memory.
+    fn change<T>(
+        &self,
+        keys: &Keys,
+        change: impl FnOnce(&mut KeyRing) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let _alone = self.alone();
+        let mut ring = keys.read(|values| values.ring.clone());
+        let done = change(&mut ring)?;
+        self.write(&ring)?;
+        keys.values.write().unwrap_or_else(PoisonError::into_inner).set(ring);
+        Ok(done)
+    }
+
+    /// Grows a year older, with the data: what is put back from a copy that was made before is recognised. For every start, hour and backup.
+    ///
+    /// # Errors
+    /// [`VaultError`]; among them [`VaultError::OlderData`], which is why it is the first thing to be done.
+    pub fn grow(&self) -> Result<(), VaultError> {
+        let Some(keys) = self.keys_if_used()? else { return Ok(()) };
+        let age = self.records.vault_age()?.max(keys.read(|values| values.ring.age)) + 1;
+        let mut writes = Writes::default();
+        writes.vault_age(age);
+        // The data first: after a crash in between it is older than it need be, which is no reason for an alarm.
+        self.records.commit(writes)?;
+        self.change(keys, |ring| {
+            ring.age = age;
+            Ok(())
+        })
+    }
+
+    /// Goes on with data that was put back from a copy: what it does not know of may have happened before `now`.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there are no such keys.
+    pub fn accept_older_data(&self, now: Timestamp) -> Result<(), VaultError> {
+        let _alone = self.alone();
+        let ring = self.read()?;
+        let mut writes = Writes::default();
+        writes.vault_key(print(&ring));
+        writes.vault_age(ring.age);
+        writes.doubt(&Doubt { before: now, starts: self.records.starts()? });
+        Ok(self.records.commit(writes)?)
+    }
+
+    /// Seals under another key from now on, and returns its number. What was sealed before is to be sealed anew: [`Vault::tidy`].
+    ///
+    /// # Errors
+    /// [`VaultError`]; then nothing is changed.
+    pub fn rotate(&self) -> Result<u32, VaultError> {
+        self.change(self.keys()?, |ring| Ok(ring.add()?))
+    }
+
+    /// Seals anew what is sealed under earlier keys than the newest, and throws those away that are not needed any more. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError`]; what was done until then is done.
+    pub fn tidy(&self) -> Result<Tidied, VaultError> {
+        let mut tidied = Tidied::default();
+        let Some(keys) = self.keys_if_used()? else { return Ok(tidied) };
+        // Nothing new is sealed under these; and before the look at what is on the disk, or it might arrive in between.
+        let idle: Vec<u32> = keys.read(|values| {
+            let earlier = values.ciphers.range(..values.ring.newest());
+            earlier.filter(|(_, (_, mark))| Arc::strong_count(&mark.0) == 1).map(|(number, _)| *number).collect()
+        });
+        let newest = keys.read(|values| values.ring.newest());
+        if keys.read(|values| values.ciphers.len()) > 1 {
+            let left = self.seal_anew(newest, &mut tidied)?;
+            if left == 0 && !idle.is_empty() {
+                tidied.gone = idle.len() as u64;
+                self.change(keys, |ring| {
+                    idle.iter().for_each(|number| drop(ring.keys.remove(number)));
+                    Ok(())
+                })?;
             }
         }
-        Ok(self.keys.get_or_init(|| Keys::of(&master)))
+        tidied.kept = keys.read(|values| values.ciphers.len()) as u64;
+        Ok(tidied)
+    }
+
+    /// Removes the values of runs that ended before, and says of how many: their tokens stand for nothing any more. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError::Records`]; what was done until then is done.
+    pub fn expire(&self, before: Timestamp) -> Result<u64, VaultError> {
+        let (mut expired, mut after) = (0, None);
+        while let Some(run) = self.records.run_with_values(after)? {
+            after = Some(run);
+            let ended = self.records.run(run)?.and_then(|run| run.finished_at);
+            if ended.is_some_and(|ended| ended < before) {
+                self.records.remove_values(run)?;
+                expired += 1;
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Says how many could not be, for now.
+    fn seal_anew(&self, newest: u32, tidied: &mut Tidied) -> Result<u64, VaultError> {
+        let mut left = 0;
+        let mut known: Option<(RunId, Option<(String, JobName)>)> = None;
+        let mut after = None;
+        loop {
+            let page = self.records.sealed_values(after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            for value in page.iter().filter(|value| key_of(&value.sealed) != Some(newest)) {
+                let unit = value.unit;
+                if known.as_ref().is_none_or(|(run, _)| *run != unit.run) {
+                    let run = self.records.run(unit.run)?;
+                    known = Some((unit.run, run.map(|run| (run.spec.owner, run.spec.job))));
+                }
+                let Some((_, Some((tenant, job)))) = &known else {
+                    // Of a run that is being submitted, or will never be.
+                    left += 1;
+                    continue;
+                };
+                let scope = Scope { tenant, job, unit };
+                let taken = match self.unseal(&scope, &value.token, &value.sealed) {
+                    Ok(taken) => taken,
+                    Err(VaultError::Sealed) => {
+                        tracing::warn!(%unit, "a value does not open under any key");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let again = self.seal(&scope, &taken)?;
+                // Somebody may have removed it meanwhile.
+                if self.records.replace_value(value, again)? {
+                    tidied.sealed += 1;
+                } else {
+                    left += 1;
+                }
+            }
+        }
+        for (name, SecretRecord { origin, sealed }) in self.records.secrets()? {
+            if key_of(&sealed) == Some(newest) {
+                continue;
+            }
+            let secret = match self.unseal_secret(&name, &origin, &sealed) {
+                Ok(secret) => secret,
+                Err(VaultError::Sealed) => {
+                    tracing::warn!(%name, "a secret does not open under any key; set it again");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let again = self.seal_secret(&name, &origin, &secret)?;
+            if self.records.replace_secret(&name, &sealed, origin, again)? {
+                tidied.sealed += 1;
+            } else {
+                left += 1;
+            }
+        }
+        Ok(left)
     }
 
     /// What tokens follow from.
@@ -124,7 +357,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Random`].
-    pub fn seal(&self, scope: &Scope<'_>, taken: &Taken) -> Result<Vec<u8>, VaultError> {
+    pub fn seal(&self, scope: &Scope<'_>, taken: &Taken) -> Result<Sealed, VaultError> {
         let Taken { token, surrogate, value } = taken;
         // The surrogate after its length, then the value.
         let surrogate = surrogate.as_deref().unwrap_or_default();
@@ -183,7 +416,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Random`].
-    pub fn seal_secret(&self, name: &Name, origin: &str, secret: &str) -> Result<Vec<u8>, VaultError> {
+    pub fn seal_secret(&self, name: &Name, origin: &str, secret: &str) -> Result<Sealed, VaultError> {
         self.encrypt(&parts(&[b"secret", name.as_str().as_bytes(), origin.as_bytes()]), secret.as_bytes())
     }
 
@@ -197,33 +430,68 @@ impl Vault {
         Ok(Zeroizing::new(core::str::from_utf8(&secret).map_err(|_| VaultError::Sealed)?.to_owned()))
     }
 
-    #[expect(clippy::expect_used, reason = "the cipher takes whatever fits in memory")]
-    fn encrypt(&self, place: &[u8], bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
+    #[expect(
+        clippy::expect_used,
+        reason = "the cipher takes whatever fits in memory, and there is always a newest key"
+    )]
+    fn encrypt(&self, place: &[u8], bytes: &[u8]) -> Result<Sealed, VaultError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce)?;
         let payload = Payload { msg: bytes, aad: place };
-        let sealed = self.keys()?.cipher.encrypt(&XNonce::from(nonce), payload).expect("it is encrypted");
-        Ok([&nonce[..], &sealed].concat())
+        self.keys()?.read(|values| {
+            let (number, (cipher, mark)) = values.ciphers.last_key_value().expect("a key");
+            let sealed = cipher.encrypt(&XNonce::from(nonce), payload).expect("it is encrypted");
+            Ok(Sealed { bytes: [&number.to_le_bytes()[..], &nonce, &sealed].concat(), mark: mark.clone() })
+        })
     }
 
     fn decrypt(&self, place: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let (number, sealed) = sealed.split_first_chunk::<4>().ok_or(VaultError::Sealed)?;
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Sealed)?;
         let payload = Payload { msg: sealed, aad: place };
-        let plain = self.keys()?.cipher.decrypt(&XNonce::from(*nonce), payload);
-        plain.map(Zeroizing::new).map_err(|_| VaultError::Sealed)
+        self.keys()?.read(|values| {
+            let (cipher, _) = values.ciphers.get(&u32::from_le_bytes(*number)).ok_or(VaultError::Sealed)?;
+            cipher.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| VaultError::Sealed)
+        })
     }
 }
 
 impl Keys {
-    fn of(master: &[u8; 32]) -> Self {
-        let key = Zeroizing::new(blake3::derive_key("manyhands vault v1: values", master));
-        Self {
-            cipher: XChaCha20Poly1305::new((&*key).into()),
-            tokens: TokenKey::derive(master, 0),
-            calls: CallKey::derive(master),
-            names: Zeroizing::new(blake3::derive_key("manyhands vault v1: names of inputs", master)),
-        }
+    fn of(ring: KeyRing) -> Self {
+        let root = &ring.root;
+        let mut values = ValueKeys { ring: ring.clone(), ciphers: BTreeMap::new() };
+        let (tokens, calls) = (TokenKey::derive(root, 0), CallKey::derive(root));
+        let names = Zeroizing::new(blake3::derive_key("manyhands vault v1: names of inputs", &**root));
+        values.set(ring);
+        Self { tokens, calls, names, values: RwLock::new(values) }
     }
+
+    fn read<T>(&self, look: impl FnOnce(&ValueKeys) -> T) -> T {
+        look(&self.values.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ValueKeys {
+    /// Takes another ring's keys, and keeps the marks of those that it had.
+    fn set(&mut self, ring: KeyRing) {
+        self.ciphers.retain(|number, _| ring.keys.contains_key(number));
+        for (number, key) in &ring.keys {
+            let cipher = || (XChaCha20Poly1305::new((&**key).into()), Mark::default());
+            self.ciphers.entry(*number).or_insert_with(cipher);
+        }
+        self.ring = ring;
+    }
+}
+
+/// Under which key something was sealed.
+fn key_of(sealed: &[u8]) -> Option<u32> {
+    sealed.first_chunk().map(|number| u32::from_le_bytes(*number))
+}
+
+/// By which the keys are recognised, whatever was added to them.
+fn print(ring: &KeyRing) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("manyhands vault v1: fingerprint");
+    Digest(*hasher.update(&*ring.root).finalize().as_bytes())
 }
 
 impl std::fmt::Debug for Vault {
@@ -258,6 +526,7 @@ mod tests {
 
     use manyhands_model::{Class, RunId};
     use manyhands_placeholder::{Occurrence, Source};
+    use manyhands_scheduler::{Counts, Quorum, Rule, RunRecord, RunSpec, RunStatus};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
     use tempfile::TempDir;
@@ -296,14 +565,14 @@ mod tests {
         let value = Value::of_text("ann@example.com");
         for surrogate in [None, Some("ann@mail.invalid".to_owned())] {
             let taken = Taken { token: token(0), surrogate: surrogate.clone(), value: value.clone() };
-            let sealed = vault.seal(&scope, &taken).expect("sealed");
+            let sealed = vault.seal(&scope, &taken).expect("sealed").bytes;
             let opened = vault.unseal(&scope, &token(0), &sealed).expect("opens");
             assert_eq!((opened.value.json(), opened.surrogate), (value.json(), surrogate));
         }
         let taken = Taken { token: token(0), surrogate: None, value };
-        let sealed = vault.seal(&scope, &taken).expect("sealed");
+        let sealed = vault.seal(&scope, &taken).expect("sealed").bytes;
         assert!(!sealed.windows(3).any(|bytes| bytes == b"ann"));
-        assert_ne!(sealed, vault.seal(&scope, &taken).expect("sealed"), "no two are alike");
+        assert_ne!(sealed, vault.seal(&scope, &taken).expect("sealed").bytes, "no two are alike");
 
         let elsewhere = [
             Scope { tenant: "bob", ..scope },
@@ -321,9 +590,148 @@ mod tests {
             assert!(is_sealed(vault.unseal(&scope, &token(0), &sealed[..at])), "{at}");
         }
         let name: Name = "key".parse().expect("a name");
-        let secret = vault.seal_secret(&name, "https://a.example", "s3cret").expect("sealed");
+        let secret = vault.seal_secret(&name, "https://a.example", "s3cret").expect("sealed").bytes;
         assert_eq!(*vault.unseal_secret(&name, "https://a.example", &secret).expect("opens"), "s3cret");
         assert!(is_sealed(vault.unseal_secret(&name, "https://b.example", &secret)));
+    }
+
+    /// A run, and a value of its only unit.
+    fn stored(vault: &Vault, number: u8, finished_at: Option<u64>) -> (RunRecord, Token) {
+        let spec = RunSpec {
+            id: RunId([number; 16]),
+            owner: "ann".into(),
+            job: job("job"),
+            version: "1.0.0".parse().expect("a version"),
+            serial: 1,
+            module: Digest::of(b"module"),
+            wall_ms: 1_000,
+            rule: Rule::Fixed(Quorum { agree: 1, most: 1 }),
+            priority: 0,
+            reduce: false,
+            inputs: 1,
+            submitted_at: Timestamp(0),
+            is_dry: false,
+        };
+        let status = if finished_at.is_some() { RunStatus::Finished } else { RunStatus::Active };
+        let finished_at = finished_at.map(Timestamp);
+        let run = RunRecord { spec, status, counts: Counts::default(), dissents: 0, finished_at };
+        let unit = UnitId { run: run.spec.id, index: 0 };
+        let scope = Scope { tenant: "ann", job: &run.spec.job, unit };
+        let occurrence = Occurrence { source: Source::Input, index: 0 };
+        let token = vault.tokens().expect("keys").mint(&scope).fresh(Class::Text, occurrence);
+        let taken = Taken { token, surrogate: None, value: Value::of_text("a value") };
+        let mut writes = Writes::default();
+        writes.run(&run);
+        writes.value(unit, &token, vault.seal(&scope, &taken).expect("sealed"));
+        vault.records.commit(writes).expect("written");
+        (run, token)
+    }
+
+    fn value(vault: &Vault, run: &RunRecord) -> Option<String> {
+        let sealed = vault.records.values(run.spec.id, None).expect("read");
+        let opened = vault.unseal_all(&run.spec.owner, &run.spec.job, sealed).expect("opened");
+        opened.first().map(|taken| taken.value.text().to_string())
+    }
+
+    fn text(vault: &Vault) -> String {
+        std::fs::read_to_string(&vault.path).expect("the keys")
+    }
+
+    #[test]
+    fn a_key_is_gone_once_nothing_is_sealed_under_it() {
+        let (_dir, vault) = vault();
+        assert_eq!(vault.tidy().expect("nothing to do"), Tidied::default(), "who needs no keys has none");
+        let (run, token) = stored(&vault, 1, None);
+        let name: Name = "key".parse().expect("a name");
+        let mut writes = Writes::default();
+        let origin = "https://a.example".to_owned();
+        writes.secret(&name, origin.clone(), vault.seal_secret(&name, &origin, "s3cret").expect("sealed"));
+        vault.records.commit(writes).expect("written");
+        let before = vault.records.values(run.spec.id, None).expect("read");
+        let (other_job, tokens) = (job("other"), vault.tokens().expect("keys").clone());
+
+        // Something sealed under the first key is on its way to the disk.
+        let scope = Scope { tenant: "ann", job: &other_job, unit: UnitId { run: RunId([9; 16]), index: 0 } };
+        let taken = Taken { token, surrogate: None, value: Value::of_text("late") };
+        let on_its_way = vault.seal(&scope, &taken).expect("sealed");
+        assert_eq!(vault.rotate().expect("rotated"), 1);
+        assert_eq!(vault.tidy().expect("tidied"), Tidied { sealed: 2, gone: 0, kept: 2 });
+        assert_eq!(value(&vault, &run).as_deref(), Some("a value"));
+        assert_eq!(vault.unseal(&scope, &token, &on_its_way.bytes).expect("opens").value.text().as_str(), "late");
+        drop(on_its_way);
+        assert_eq!(vault.tidy().expect("tidied"), Tidied { sealed: 0, gone: 1, kept: 1 });
+        assert!(!text(&vault).contains("key 0") && text(&vault).contains("key 1"));
+
+        // What a thief of the disk has from before opens no more, and everything else does.
+        let again = Vault::new(vault.path.clone(), vault.records.clone());
+        for vault in [&vault, &again] {
+            assert!(vault.unseal_all("ann", &run.spec.job, before.clone()).expect("read").is_empty());
+            assert_eq!(value(vault, &run).as_deref(), Some("a value"));
+            let secret = vault.records.secret(&name).expect("read").expect("it is there");
+            assert_eq!(*vault.unseal_secret(&name, &secret.origin, &secret.sealed).expect("opens"), "s3cret");
+        }
+        let mint =
+            |tokens: &TokenKey| tokens.mint(&scope).fresh(Class::Text, Occurrence { source: Source::Input, index: 0 });
+        assert_eq!(mint(again.tokens().expect("keys")), mint(&tokens), "tokens stay what they are");
+    }
+
+    #[test]
+    fn a_key_stays_while_a_run_is_submitted_that_needs_it() {
+        let (_dir, vault) = vault();
+        let (run, _) = stored(&vault, 1, None);
+        let mut without_run = Writes::default();
+        let unit = UnitId { run: RunId([2; 16]), index: 0 };
+        let scope = Scope { tenant: "ann", job: &run.spec.job, unit };
+        let token = vault
+            .tokens()
+            .expect("keys")
+            .mint(&scope)
+            .fresh(Class::Text, Occurrence { source: Source::Input, index: 0 });
+        let taken = Taken { token, surrogate: None, value: Value::of_text("early") };
+        without_run.value(unit, &token, vault.seal(&scope, &taken).expect("sealed"));
+        vault.records.commit(without_run).expect("written");
+        vault.rotate().expect("rotated");
+        assert_eq!(vault.tidy().expect("tidied"), Tidied { sealed: 1, gone: 0, kept: 2 });
+        vault.records.remove_values(unit.run).expect("removed");
+        assert_eq!(vault.tidy().expect("tidied"), Tidied { sealed: 0, gone: 1, kept: 1 });
+    }
+
+    #[test]
+    fn values_go_some_time_after_their_run_has_ended() {
+        let (_dir, vault) = vault();
+        let [active, old, young] =
+            [(1, None), (2, Some(1_000)), (3, Some(2_000))].map(|(n, ended)| stored(&vault, n, ended).0);
+        assert_eq!(vault.expire(Timestamp(1_000)).expect("looked"), 0);
+        assert_eq!(vault.expire(Timestamp(2_000)).expect("removed"), 1);
+        let left = [&active, &old, &young].map(|run| value(&vault, run).is_some());
+        assert_eq!(left, [true, false, true]);
+    }
+
+    #[test]
+    fn data_that_was_put_back_from_a_copy_is_recognised() {
+        let (dir, vault) = vault();
+        vault.grow().expect("nothing to do");
+        assert!(!vault.path.exists(), "who needs no keys has none");
+        vault.tokens().expect("keys");
+        vault.grow().expect("older");
+        let copy = vault.records.vault_age().expect("read");
+        vault.grow().expect("older");
+        let (path, records) = (vault.path.clone(), vault.records.clone());
+        let start = || Vault::new(path.clone(), records.clone());
+        start().grow().expect("the same data");
+
+        let mut writes = Writes::default();
+        writes.vault_age(copy);
+        records.commit(writes).expect("put back");
+        assert!(matches!(start().grow(), Err(VaultError::OlderData(_))));
+        assert!(matches!(start().tokens(), Err(VaultError::OlderData(_))));
+        start().accept_older_data(Timestamp(7)).expect("accepted");
+        assert_eq!(records.doubt().expect("read"), Some(Doubt { before: Timestamp(7), starts: 0 }));
+        start().grow().expect("accepted");
+
+        // Data that never knew these keys is older still.
+        let fresh = Vault::new(path, self::records(&dir.path().join("fresh")));
+        assert!(matches!(fresh.grow(), Err(VaultError::OlderData(_))));
     }
 
     #[test]
@@ -348,13 +756,14 @@ mod tests {
         again().calls().expect("the same key");
 
         let key = std::fs::read(&path).expect("a key");
-        std::fs::write(&path, [7; 32]).expect("written");
+        let other = KeyRing::new().expect("keys");
+        private_file::write(&path, other.text().as_bytes()).expect("written");
         assert!(matches!(again().calls(), Err(VaultError::Lost(_))));
         std::fs::remove_file(&path).expect("removed");
         assert!(matches!(again().calls(), Err(VaultError::Lost(_))));
         assert!(!path.exists());
         private_file::write(&path, b"short").expect("written");
-        assert!(matches!(again().calls(), Err(VaultError::NotAKey(_))));
+        assert!(matches!(again().calls(), Err(VaultError::NoKeys(_))));
         private_file::write(&path, &key).expect("written");
         again().calls().expect("it is back");
     }

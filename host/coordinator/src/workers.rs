@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use crate::app::App;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
-use crate::metrics::{ReportResult, WorkerLeft, WorkerRefused};
+use crate::metrics::{Delayed, ReportResult, WorkerLeft, WorkerRefused};
 use crate::records::RecordError;
 use crate::secrets::SecretsError;
 
@@ -34,8 +34,6 @@ const RETRY: Duration = Duration::from_secs(30);
 const RETRY_SOON: Duration = Duration::from_secs(2);
 /// How long one has to wait before it is told that there is no room; its seat is for others meanwhile, if they need it.
 const FULL_WAIT: Duration = Duration::from_secs(5);
-/// Messages, pings included, that a worker may send in a second without work; one that sends more is heard more slowly.
-const MESSAGES_PER_SECOND: f64 = 10.0;
 /// Messages that a new one may send at once.
 const MESSAGES_AT_FIRST: f64 = 100.0;
 /// Messages that it may send for each grant: of up to 64 leases, a hundred hints of progress and what ends it for each.
@@ -124,6 +122,10 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
         return Err(full(none));
     }
     let (worker, hello) = recognise(app, &nonce, hello).map_err(badly)?;
+    if let Err(wait) = app.throttle.worker(worker) {
+        let reason = "this worker connects more often than it may; what it has finished can wait".to_owned();
+        return Err((WorkerRefused::Throttled, Leave::Refused(WorkerLeft::Protocol, reason, Some(wait))));
+    }
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
         Ok(false) => Ok((worker, hello)),
         Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
@@ -175,6 +177,8 @@ async fn talk(
     app.core.tell(Input::Connected { worker, origin: Groups::default() }).await?;
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
+    // One that says more is heard more slowly, and nothing of it is lost: it finds that the connection takes no more.
+    let per_second = f64::from(app.settings.throttling.worker_messages_per_second);
     let mut allowance = MESSAGES_AT_FIRST;
     loop {
         tokio::select! {
@@ -204,14 +208,15 @@ async fn talk(
             },
             message = receive(socket) => {
                 let now = tokio::time::Instant::now();
-                let earned = (now - last_heard).as_secs_f64() * MESSAGES_PER_SECOND;
+                let earned = (now - last_heard).as_secs_f64() * per_second;
                 allowance = (allowance + earned).min(MESSAGES_AT_ONCE) - 1.0;
                 last_heard = now;
                 if let Some(message) = message? {
                     hear(app, socket, worker, message).await?;
                 }
                 if allowance < 0.0 {
-                    tokio::time::sleep(Duration::from_secs_f64(-allowance / MESSAGES_PER_SECOND)).await;
+                    app.metrics.delayed(Delayed::Message);
+                    tokio::time::sleep(Duration::from_secs_f64(-allowance / per_second)).await;
                 }
             }
         }

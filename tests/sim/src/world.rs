@@ -240,6 +240,7 @@ impl<'a> World<'a> {
             reduce: false,
             inputs: self.scene.units_per_run(),
             submitted_at: Timestamp(0),
+            is_dry: false,
         }
     }
 

@@ -53,9 +53,17 @@ fn a_job_hears_what_the_verb_declares() {
 
 #[test]
 fn all_answers_of_a_request_are_one_list() {
-    let faults = [Fault::Refused, Fault::Budget, Fault::TimedOut, Fault::Unknown, Fault::Withheld, Fault::Status(404)];
+    let faults = [
+        Fault::Refused,
+        Fault::Budget,
+        Fault::TimedOut,
+        Fault::Unknown,
+        Fault::Withheld,
+        Fault::DryRun,
+        Fault::Status(404),
+    ];
     let text = String::from_utf8(answers(&faults.map(Heard::Fault))).expect("text");
-    let words = r#"[{"fault":"refused"},{"fault":"budget"},{"fault":"timed_out"},{"fault":"unknown"},{"fault":"withheld"},{"fault":"status","status":404}]"#;
+    let words = r#"[{"fault":"refused"},{"fault":"budget"},{"fault":"timed_out"},{"fault":"unknown"},{"fault":"withheld"},{"fault":"dry_run"},{"fault":"status","status":404}]"#;
     assert_eq!(text, words);
     assert_eq!(answers([]), b"[]");
 }

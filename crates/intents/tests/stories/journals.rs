@@ -78,8 +78,7 @@ fn every_state_and_every_event() {
         ("perhaps sent", Event::Over(fence(5), Outcome::PerhapsSent)),
         ("200, older", Event::Over(fence(4), answered(200))),
         ("200, newer", Event::Over(Fence { start: 2, claim: 5 }, answered(200))),
-        ("restart", Event::Restart(2)),
-        ("restart, older", Event::Restart(1)),
+        ("forgotten", Event::Forgotten { asked_at: Timestamp(0), fence: Fence { start: 2, claim: 0 } }),
         ("made", Event::Made(answer(200))),
         ("not made", Event::NotMade),
         ("let go", Event::LetGo),
@@ -191,6 +190,8 @@ enum Step {
     Fail,
     /// The process dies and starts again.
     Crash,
+    /// The disk is put back to what it was once, and whoever starts on it knows that it was.
+    PutBack(prop::sample::Index),
     /// An outcome that was told once is told again.
     Echo(prop::sample::Index),
     /// The budget is gone, or the approval.
@@ -209,6 +210,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(fate, arrives, answer_arrives)| Step::Send { fate, arrives, answer_arrives }),
         1 => Just(Step::Fail),
         2 => Just(Step::Crash),
+        1 => any::<prop::sample::Index>().prop_map(Step::PutBack),
         2 => any::<prop::sample::Index>().prop_map(Step::Echo),
         1 => Just(Step::Refuse),
         1 => any::<bool>().prop_map(|lets_go| Step::Settle { lets_go }),
@@ -232,12 +234,14 @@ proptest! {
         // What the process knows besides the disk: the claim that it may send under, and outcomes on their way.
         let mut holds: Option<Fence> = None;
         let mut told: Vec<Event> = Vec::new();
+        let mut copies = vec![disk.clone()];
         let mut found_out = false;
         let tell = |disk: &mut State, event: &Event, now: u64| {
             disk.next(event, effect, Timestamp(now)).map(|next| *disk = next)
         };
         for step in steps {
-            let settled = matches!(disk, State::Heard(_) | State::Refused(_));
+            let settled =
+                matches!(disk, State::Heard(_) | State::Refused(_)) && !matches!(step, Step::PutBack(_));
             let before = (disk.clone(), upstream.arrived);
             match step {
                 Step::Wait(ms) => now += ms,
@@ -276,7 +280,21 @@ proptest! {
                         upstream.arrive(keyed, (now / 2) as u8, now);
                     }
                     start += 1;
-                    let _ = tell(&mut disk, &Event::Restart(start), now);
+                    if let State::Claimed { attempts } = &disk {
+                        let over = Event::Over(attempts.fence, Outcome::PerhapsSent);
+                        prop_assert!(tell(&mut disk, &over, now).is_ok());
+                    }
+                }
+                Step::PutBack(which) => {
+                    holds = None;
+                    start += 1;
+                    copies.truncate(which.index(copies.len()) + 1);
+                    disk = copies[copies.len() - 1].clone();
+                    let event = match &disk {
+                        State::Claimed { attempts } => Event::Over(attempts.fence, Outcome::PerhapsSent),
+                        _ => Event::Forgotten { asked_at: Timestamp(0), fence: Fence { start, claim: 0 } },
+                    };
+                    let _ = tell(&mut disk, &event, now);
                 }
                 Step::Echo(which) => {
                     if !told.is_empty() {
@@ -296,6 +314,7 @@ proptest! {
                     let _ = tell(&mut disk, &event, now);
                 }
             }
+            copies.push(disk.clone());
             prop_assert!(upstream.done <= 1, "made {} times", upstream.done);
             if settled {
                 prop_assert_eq!((&disk, upstream.arrived), (&before.0, before.1), "what is over changed");

@@ -10,7 +10,7 @@ use manyhands_runner::engine::{Executed, Execution, Infrastructure};
 use manyhands_runner::sandbox::{Compiled, Program, Slot, compile};
 use manyhands_sealer::Sealed;
 
-use crate::fault::{Fault, Result};
+use crate::fault::{Exit, Fault, Result};
 
 /// A compiled module and the processes that execute it.
 pub(super) struct Job {
@@ -86,10 +86,18 @@ impl Job {
     /// # Errors
     /// The machine's: a sealed module always compiles.
     pub(super) async fn open(sealed: Sealed, replicas: usize) -> Result<Self> {
+        Self::of(sealed.bytes, sealed.manifest.limits, replicas).await
+    }
+
+    /// The same of a module that is sealed already.
+    ///
+    /// # Errors
+    /// The machine's, or the module is not well sealed.
+    pub(super) async fn of(sealed: Vec<u8>, limits: Limits, replicas: usize) -> Result<Self> {
         let program =
             Program::current().map_err(|error| Fault::bug(format!("cannot find this very program: {error}")))?;
-        let (module, limits) = (Digest::of(&sealed.bytes), sealed.manifest.limits);
-        let code = compile(&program, sealed.bytes).await.map_err(|error| machine(&error))?;
+        let module = Digest::of(&sealed);
+        let code = compile(&program, sealed).await.map_err(|error| machine(&error))?;
         let compiled = Compiled { module, code: Arc::from(code) };
         Ok(Self { limits, replicas, compiled, program, idle: Mutex::default() })
     }
@@ -115,6 +123,17 @@ impl Job {
             }
         }
         Ok(compare(executed))
+    }
+
+    /// Executes one step of a unit once.
+    ///
+    /// # Errors
+    /// The machine's, or it did not end within the job's wall time.
+    pub(super) async fn step(&self, entry: Entry, step: u32, input: Vec<u8>, seed: [u8; 32]) -> Result<Executed> {
+        match self.replica(Execution { entry, step, input: input.into(), seed, limits: self.limits }).await? {
+            Said::Something(executed) => Ok(executed),
+            Said::Nothing(error) => Err(Fault::new(Exit::TimedOut, error.to_string())),
+        }
     }
 
     async fn replica(&self, execution: Execution) -> Result<Said> {

@@ -3,15 +3,19 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use manyhands_addresses::Origin;
-use manyhands_api::{CallView, NewSecret, PlanView, Role, SecretList, SecretView, SettledCall, UnknownCalls};
+use manyhands_api::{
+    CallView, NewSecret, PlanView, Role, RotatedVault, SecretList, SecretView, SettledCall, UnknownCalls,
+};
 use manyhands_intents::Plan;
 use manyhands_model::{Digest, IntentId, Name};
 
 use crate::app::App;
+use crate::audit::Event;
 use crate::auth::Caller;
 use crate::calls::SettleError;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{ApprovalRecord, SecretRecord, Writes};
+use crate::records::{ApprovalRecord, SecretRecord};
+use crate::vault::Tidied;
 
 use super::jobs::{self, ShowQuery};
 
@@ -44,12 +48,13 @@ pub(super) async fn approve(State(app): State<App>, caller: Caller, Path(digest)
     caller.need(Role::Operator)?;
     let plan = digest_of(&digest)?;
     let approval = ApprovalRecord { by: caller.name.clone(), at: app.clock.now() };
-    app.calls.decide(move |writes: &mut Writes| writes.approval(plan, &approval)).await?;
+    let event = Event::PlanApproved { plan, by: caller.name.clone() };
+    app.calls.decide(event, |writes| writes.approval(plan, &approval)).await?;
     tracing::info!(plan = %plan, "a plan was approved");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes an approval back: no call of this plan is begun any more when this answers.
+/// Takes an approval back: no call of this plan is on its way any more when this answers, which takes as long as one that was.
 #[utoipa::path(delete, path = "/v1/plans/{digest}", tag = "operators", security(("bearer" = [])),
     params(("digest" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
 pub(super) async fn disapprove(
@@ -59,7 +64,8 @@ pub(super) async fn disapprove(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let plan = digest_of(&digest)?;
-    app.calls.decide(move |writes: &mut Writes| writes.no_approval(plan)).await?;
+    let event = Event::PlanWithdrawn { plan, by: caller.name.clone() };
+    app.calls.withdraw(event, |writes| writes.no_approval(plan)).await?;
     tracing::info!(plan = %plan, "a plan is approved no more");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -78,7 +84,7 @@ pub(super) async fn secrets(State(app): State<App>, caller: Caller) -> Answer<Js
     Ok(Json(SecretList { secrets: secrets.into_iter().map(view).collect() }))
 }
 
-/// Sets a secret for calls of one origin, over what there was.
+/// Sets a secret for calls of one origin, over what there was: no call with that is on its way any more when this answers.
 #[utoipa::path(put, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
     params(("name" = String, Path)), request_body = NewSecret,
     responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
@@ -98,12 +104,23 @@ pub(super) async fn set_secret(
     }
     let sealed = app.vault.seal_secret(&name, &origin, &new.secret);
     let sealed = sealed.map_err(|error| ApiError::internal(&error))?;
-    let record = SecretRecord { origin, sealed };
-    app.calls.decide(move |writes: &mut Writes| writes.secret(&name, &record)).await?;
+    let event = Event::SecretSet { name: name.clone(), origin: origin.clone(), by: caller.name.clone() };
+    app.calls.withdraw(event, |writes| writes.secret(&name, origin, sealed)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes a secret.
+/// Seals values and secrets under a new key, and throws earlier keys away as soon as nothing needs them.
+#[utoipa::path(post, path = "/v1/vault/rotate", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), responses((status = 200, body = RotatedVault)))]
+pub(super) async fn rotate_vault(State(app): State<App>, caller: Caller) -> Answer<Json<RotatedVault>> {
+    caller.need(Role::Operator)?;
+    let rotated = app.vault_work(|vault| Ok((vault.rotate()?, vault.tidy()?))).await;
+    let (key, Tidied { sealed, gone, kept }) = rotated.map_err(|error| ApiError::internal(&error))?;
+    tracing::info!(key, sealed, gone, kept, "the vault's key was rotated");
+    Ok(Json(RotatedVault { key, sealed, gone, kept }))
+}
+
+/// Removes a secret: no call with it is on its way any more when this answers.
 #[utoipa::path(delete, path = "/v1/secrets/{name}", tag = "operators", security(("bearer" = [])),
     params(("name" = String, Path)), responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
 pub(super) async fn remove_secret(
@@ -113,7 +130,8 @@ pub(super) async fn remove_secret(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let name = name_of(&name)?;
-    app.calls.decide(move |writes: &mut Writes| writes.no_secret(&name)).await?;
+    let event = Event::SecretRemoved { name: name.clone(), by: caller.name.clone() };
+    app.calls.withdraw(event, |writes| writes.no_secret(&name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -150,7 +168,7 @@ pub(super) async fn settle(
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     let id: IntentId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
-    app.calls.settle(id, settled.found).await.map_err(|error| match error {
+    app.calls.settle(id, settled.found, caller.name.clone()).await.map_err(|error| match error {
         SettleError::Nobody => ApiError::not_found("call", id),
         SettleError::Unchanged(why) => ApiError::new(Kind::Conflict, why.to_string()),
         SettleError::Records(error) => error.into(),

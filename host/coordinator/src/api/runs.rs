@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
 use manyhands_api::{ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
@@ -54,6 +55,7 @@ pub(super) fn view(record: &RunRecord) -> RunView {
             cancelled: counts.cancelled.into(),
         },
         dissents: *dissents,
+        dry_run: spec.is_dry,
         submitted_at: spec.submitted_at,
         finished_at: *finished_at,
     }
@@ -265,6 +267,19 @@ pub(super) async fn cancel(State(app): State<App>, caller: Caller, Path(id): Pat
     let id = record.spec.id;
     app.core.tell(Input::Cancel(id)).await?;
     Ok(Json(view(&until(&app, id, |run| run.status != RunStatus::Active).await?)))
+}
+
+/// Removes the values of a run that has ended, before their time: its results show tokens from then on.
+#[utoipa::path(delete, path = "/v1/runs/{id}/values", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = manyhands_api::Problem), (status = 409, body = manyhands_api::Problem)))]
+pub(super) async fn forget(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    let record = find(&app, &caller, &id).await?;
+    if record.status == RunStatus::Active {
+        let detail = "the run needs its values until it has ended; cancel it first";
+        return Err(ApiError::new(Kind::Conflict, detail));
+    }
+    app.blocking(move |records| records.remove_values(record.spec.id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels every active run of a revoked module; returns how many once that is on disk.

@@ -7,8 +7,8 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use manyhands_api::{FRAMES, IDEMPOTENCY_HEADER, NDJSON, RunView};
@@ -22,7 +22,7 @@ use super::jobs;
 use super::runs::view;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::core::Event;
+use crate::core::{Event, Invoked};
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{JobRecord, Pack, SubmitRecord, Writes};
@@ -39,6 +39,8 @@ const QUICK_BYTES: usize = 64 << 10;
 const JSON_DEPTH_MAX: usize = 127;
 /// How often whoever waits for the disk looks whether it is full.
 const FULL_DISK_LOOK: Duration = Duration::from_millis(500);
+/// Says that an answer was known (RFC 9211).
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// When those who meet a full queue may come again.
 const QUEUE_RETRY: Duration = Duration::from_secs(30);
 
@@ -58,6 +60,8 @@ pub(super) struct SubmitQuery {
     priority: Option<i8>,
     /// Whether outputs are reduced to one; by default if the job can.
     reduce: Option<bool>,
+    /// Whether to do everything but send the calls that the job asks for, which then hears the fault `dry_run`.
+    dry_run: Option<bool>,
 }
 
 /// Submits a run. The body holds its inputs, one a line or framed; it may be long and is taken as it
@@ -88,7 +92,8 @@ pub(super) async fn submit(
         return Err(ApiError::new(Kind::Invalid, detail));
     }
     let framing = framing(&headers)?;
-    let wish = Wish { job, quorum, reduce, priority: query.priority.unwrap_or(0) };
+    let (priority, is_dry) = (query.priority.unwrap_or(0), query.dry_run.unwrap_or(false));
+    let wish = Wish { job, quorum, reduce, priority, is_dry };
     let once = Once::of(&app, &caller, &headers)?;
     let (status, record) = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
     Ok((status, Json(view(&record))))
@@ -100,6 +105,7 @@ struct Wish {
     quorum: Quorum,
     reduce: bool,
     priority: i8,
+    is_dry: bool,
 }
 
 fn quorum(app: &App, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
@@ -179,7 +185,7 @@ impl<'a> Submission<'a> {
     fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
         let now = app.clock.now();
         let Quorum { agree, most } = wish.quorum;
-        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0]];
+        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
         Self {
             fingerprint: Digest::of_parts([&wish.job.module.0[..], &options]),
             id: app.new_run_id(now),
@@ -336,8 +342,9 @@ impl<'a> Submission<'a> {
     }
 
     /// Begins a run of one unit. It becomes durable together with its end, or soon: until its requester is
-    /// answered, nobody was told of it.
-    async fn invoke(&mut self, input: Bytes) -> Answer<(UnitId, crate::hub::Answer)> {
+    /// answered, nobody was told of it. Where the same was asked before and is not to be executed `anew`, the unit that
+    /// answered is found instead.
+    async fn invoke(&mut self, input: Bytes, anew: bool) -> Answer<Begun> {
         let most = self.app.settings.limits.input_bytes_max;
         if input.len() as u64 > most {
             return Err(ApiError::new(Kind::TooLarge, format!("an input may have {most} bytes")));
@@ -350,12 +357,19 @@ impl<'a> Submission<'a> {
             // Before anybody gets a token that stands for nothing.
             self.flush().await?;
         }
-        let content = self.app.records.content(input).await?;
+        let input = self.app.records.content(input).await?;
+        let question = self.app.questions.name(&self.wish.job, &self.owner, input.digest).await?;
+        if let Some(question) = question.filter(|_| !anew)
+            && let Some((unit, record)) = self.app.questions.answer(question, self.wish.quorum.agree).await?
+        {
+            self.app.metrics.repeated();
+            return Ok(Begun::Known(unit, record));
+        }
         let unit = UnitId { run: self.id, index: 0 };
         let answer = self.app.hub.answer(unit);
-        self.app.core.send(Event::Invoked(Box::new(record), content)).await?;
+        self.app.core.send(Event::Invoked(Box::new(Invoked { run: record, input, question }))).await?;
         self.cancel_if_revoked().await?;
-        Ok((unit, answer))
+        Ok(Begun::Asked(unit, answer))
     }
 
     /// Checks what can be checked without executing the job.
@@ -387,6 +401,7 @@ impl<'a> Submission<'a> {
             reduce: self.wish.reduce,
             inputs: self.inputs,
             submitted_at: self.now,
+            is_dry: self.wish.is_dry,
         };
         let counts = Counts { waiting: spec.reduction().units(), ..Counts::default() };
         Ok(RunRecord { spec, status: RunStatus::Active, counts, dissents: 0, finished_at: None })
@@ -458,9 +473,21 @@ pub(super) struct InvokeQuery {
     timeout_ms: Option<u64>,
 }
 
-/// Executes a job on one input and waits for the verified answer.
+/// What became of an invocation so far.
+enum Begun {
+    /// Workers are being asked.
+    Asked(UnitId, crate::hub::Answer),
+    /// They were asked the same before.
+    Known(UnitId, UnitRecord),
+}
+
+/// Executes a job on one input and waits for the verified answer. What was asked before is not executed again, if the job
+/// makes no calls, has no sensitive fields and reads no seed: `cache-status` says so, and `manyhands-run` which run it was.
 #[utoipa::path(post, path = "/v1/jobs/{name}/invoke", tag = "jobs", security(("bearer" = [])),
-    params(("name" = String, Path), InvokeQuery, ("idempotency-key" = Option<String>, Header)),
+    params(
+        ("name" = String, Path), InvokeQuery, ("idempotency-key" = Option<String>, Header),
+        ("cache-control" = Option<String>, Header, description = "`no-cache`: execute it, also if the same was asked before"),
+    ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "the output"),
@@ -472,16 +499,25 @@ pub(super) async fn invoke(
     caller: Caller,
     Path(name): Path<String>,
     Query(query): Query<InvokeQuery>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Response> {
     let body = body?;
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
-    let wish = Wish { quorum: quorum(&app, query.replicas, None)?, reduce: false, priority: i8::MAX, job };
+    let quorum = quorum(&app, query.replicas, None)?;
+    let wish = Wish { quorum, reduce: false, priority: i8::MAX, is_dry: false, job };
     let codec = wish.job.manifest.codec;
     let mut submission = Submission::new(&app, &caller, wish, None);
-    let (unit, mut answer) = submission.invoke(body).await?;
+    let (unit, mut answer) = match submission.invoke(body, wants_no_cache(&headers)).await? {
+        Begun::Asked(unit, answer) => (unit, answer),
+        Begun::Known(unit, record) => {
+            let mut response = respond(&app, &caller, unit, codec, record).await?;
+            response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static("manyhands; hit"));
+            return Ok(response);
+        }
+    };
     let ended = tokio::select! {
         ended = answer.wait() => ended?,
         begun = begun(&app, unit.run, patience) => {
@@ -492,7 +528,13 @@ pub(super) async fn invoke(
         }
         () = app.stop.cancelled() => None,
     };
-    respond(&app, unit, codec, ended.ok_or(crate::core::Stopping)?).await
+    respond(&app, &caller, unit, codec, ended.ok_or(crate::core::Stopping)?).await
+}
+
+/// Whether a request asks for an answer of its own (RFC 9111, 5.2.1).
+fn wants_no_cache(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 /// Waits for so long, and then until the run is on the disk: it goes on whatever happens. On a full disk nobody knows when
@@ -509,7 +551,7 @@ async fn begun(app: &App, run: RunId, patience: Duration) -> Answer<()> {
     Ok(())
 }
 
-async fn respond(app: &App, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
+async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
     let accepted = match (record.end, record.accepted) {
         (Some(End::Done | End::Failed), Some(accepted)) => accepted,
         (end, _) => {
@@ -528,16 +570,27 @@ async fn respond(app: &App, unit: UnitId, codec: Codec, record: UnitRecord) -> A
     let kind = if codec == Codec::Json { "application/json" } else { "application/octet-stream" };
     let headers = [
         ("content-type", kind.to_owned()),
-        ("manyhands-run", unit.run.to_string()),
         ("manyhands-fuel", accepted.fuel.0.to_string()),
         ("manyhands-replicas", agreed.to_string()),
     ];
-    Ok((headers, bytes).into_response())
+    // Where everybody's answers are shared, the run may be another's, whose name is of no use.
+    let run = caller.sees(&spec.owner).then(|| [("manyhands-run", unit.run.to_string())]);
+    Ok((headers, run.map(AppendHeaders), bytes).into_response())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_for_an_answer_of_their_own_is_understood() {
+        let wants = |values: &[&'static str]| {
+            let header = |value: &&'static str| (header::CACHE_CONTROL, HeaderValue::from_static(value));
+            wants_no_cache(&values.iter().map(header).collect())
+        };
+        assert!(wants(&["no-cache"]) && wants(&["max-age=0, No-Cache"]) && wants(&["max-age=5", "no-cache"]));
+        assert!(!wants(&[]) && !wants(&["max-age=0"]) && !wants(&["no-cached"]));
+    }
 
     #[test]
     fn json_is_as_deep_as_serde_json_reads_it() {

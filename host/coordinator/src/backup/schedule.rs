@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::{Backup, BackupError, Directory, Listed, Source, list, retention};
 use crate::app::App;
+use crate::vault::Vault;
 
 /// How often is looked whether a backup is due.
 const LOOK: Duration = Duration::from_secs(60);
@@ -109,6 +110,10 @@ pub async fn make(app: &App, dir: PathBuf, with_keys: bool, kept: bool) -> Resul
                 seconds = began.elapsed().as_secs_f32(),
                 "a backup was made, and restored to verify it"
             );
+            // From here on the backup is older than the data.
+            if let Err(error) = app.vault_work(Vault::grow).await {
+                warn!(%error, "the vault cannot tell this backup from the data; it can in an hour");
+            }
         }
         Err(error) if kept && !matches!(error, BackupError::Stopped) => app.metrics.backup_failed(),
         Err(_) => {}

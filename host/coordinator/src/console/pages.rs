@@ -315,7 +315,7 @@ struct RunLine {
     job: String,
     version: String,
     owner: String,
-    state: &'static str,
+    state: String,
     total: u32,
     ended: u32,
     share: String,
@@ -335,13 +335,14 @@ impl RunLine {
             RunStatus::Finished => "finished",
             RunStatus::Cancelled => "cancelled",
         };
+        let dry = if spec.is_dry { ", dry run" } else { "" };
         Self {
             id: spec.id.to_string(),
             short: spec.id.short(),
             job: spec.job.to_string(),
             version: spec.version.to_string(),
             owner: spec.owner.clone(),
-            state,
+            state: format!("{state}{dry}"),
             total,
             ended,
             share: format!("{} of {}", count(ended.into()), count(total.into())),
@@ -500,7 +501,7 @@ pub(super) async fn run(
     let (spec, counts) = (&record.spec, &record.counts);
     let ended = record.finished_at.map(|at| span(at.since(spec.submitted_at)));
     let mut facts = vec![
-        ("state", RunLine::new(&record, now, String::new()).state.to_owned()),
+        ("state", RunLine::new(&record, now, String::new()).state),
         ("waiting", count(counts.waiting.into())),
         ("running", count(counts.running.into())),
         ("done", count(counts.done.into())),
@@ -775,7 +776,7 @@ mod tests {
                 job: evil.into(),
                 version: evil.into(),
                 owner: evil.into(),
-                state: "active",
+                state: "active".into(),
                 total: 1,
                 ended: 0,
                 share: evil.into(),

@@ -246,8 +246,8 @@ impl Lines {
     }
 }
 
-/// Whom the limit per address is about. An IPv6 client owns 2^64 addresses, so its network is meant.
-pub(super) fn neighbourhood(peer: IpAddr) -> IpAddr {
+/// Whom limits per address are about. An IPv6 client owns 2^64 addresses, so its network is meant.
+pub(crate) fn neighbourhood(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
         address => address,
