@@ -170,7 +170,8 @@ impl Baseline {
     }
 
     fn grant(&mut self, worker: WorkerId) -> bool {
-        if matches!(self.kind, Kind::Credibility { .. }) && self.random.chance(QUIZZES) {
+        let has_work = self.fresh.0 < self.runs.len() || !self.again.is_empty();
+        if matches!(self.kind, Kind::Credibility { .. }) && has_work && self.random.chance(QUIZZES) {
             // Nobody is given it again, and it is numbered like no unit; no strategy looks at that.
             let Some(run) = self.runs.first() else { return false };
             let unit = UnitId { run: run.id, index: run.inputs + self.quizzes };
