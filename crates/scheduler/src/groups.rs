@@ -27,8 +27,7 @@ pub struct Groups {
     pub prefix: Option<Group>,
     /// The invitation that it came with; none for one that is public, since that would make one voice of everybody.
     pub token: Option<Group>,
-    /// The family of its engine. Not a voice: engines that err alike are no accomplices, but another one is preferred
-    /// where there is a choice.
+    /// The family of its engine. Not a voice: engines that err alike are no accomplices. Nothing goes by it yet.
     pub engine: Option<Group>,
     /// Its body.
     pub kind: Kind,
