@@ -210,6 +210,10 @@ pub(crate) enum Consequence {
     Banned,
 }
 
+/// One word in so many more may be outvoted without a ban: where three workers in ten say the same lie, they outvote an honest one of
+/// two in every sixth unit or so, and without this they would have everybody banned who is honest.
+const OUTVOTED_BY_CHANCE: u64 = 3;
+
 impl WorkerRecord {
     /// Whose word this is, unless it is the operator's.
     pub(crate) const fn standing(&self, trust: &Trust) -> Standing {
@@ -234,7 +238,7 @@ impl WorkerRecord {
     }
 
     /// Its signature stands under a wrong outcome. All that leads to a ban stands here: so many unforgiven faults that the
-    /// operator's machine proved or that a fixed quorum counted, or a proven one of somebody who has hardly done anything else. What
+    /// operator's machine proved, or that a fixed quorum counted and that are no accident, or a proven one of somebody who has hardly done anything else. What
     /// only other workers say never bans where words have to be earned, or those who are many could ban whom they like.
     pub(crate) fn erred(&mut self, says: Judge, trust: &Trust) -> Consequence {
         self.dissents += 1;
@@ -246,7 +250,8 @@ impl WorkerRecord {
             return Consequence::Caught;
         }
         self.faults += 1;
-        self.banned |= self.faults >= trust.faults_max || (says == Judge::Operator && hardly_known);
+        let is_habit = says == Judge::Operator || u64::from(self.faults) * OUTVOTED_BY_CHANCE > self.agreed;
+        self.banned |= (self.faults >= trust.faults_max && is_habit) || (says == Judge::Operator && hardly_known);
         if self.banned || says == Judge::Operator {
             (self.checks, self.decided) = (0, 0);
         } else {
@@ -378,5 +383,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn attack_32_a_gang_that_outvotes_honest_workers_does_not_have_them_banned() {
+        let trust = Trust::default();
+        let banned = |said: &str| {
+            let mut record = WorkerRecord::default();
+            for word in said.bytes() {
+                match word {
+                    b'.' => record.agreed += 1,
+                    _ => drop(record.erred(Judge::Quorum, &trust)),
+                }
+            }
+            record.banned
+        };
+        assert!(!banned("xx") && banned("xxx"), "a liar is gone after three");
+        assert!(banned(".........xxxx") && !banned(".........xxx"), "and one who begins to lie soon after");
+        assert!(!banned(&".....x".repeat(1_000)), "one in six is what three in ten can do to an honest one");
     }
 }
