@@ -81,7 +81,7 @@ pub use manyhands_macros::{Sensitive, job, reduce};
 pub mod __private {
     pub use crate::draft::Shown;
     pub use crate::entry::*;
-    pub use crate::sensitive::{Input, Shape, Unsaid, joinable, list, surrogate, text};
+    pub use crate::sensitive::{Input, Shape, Unsaid, declares, joinable, list, surrogate, text};
     /// The functions that tests' harness needs.
     #[cfg(target_arch = "wasm32")]
     pub mod host {

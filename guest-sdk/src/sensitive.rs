@@ -10,6 +10,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use crate::token::{Class, Joinable, Reveal, Revealed, Token};
 
 /// A part of an input that says which of its values are sensitive. `#[derive(Sensitive)]` writes it.
+///
+/// The keys of a map are names of members, which cannot be tokens:
+///
+/// ```compile_fail
+/// # use std::collections::BTreeMap;
+/// # use manyhands::{Sensitive, testing::sensitive};
+/// # use serde::Deserialize;
+/// #[derive(Deserialize, Sensitive, PartialEq, Eq, PartialOrd, Ord)]
+/// struct Mail(#[sensitive(email)] String);
+///
+/// #[derive(Deserialize, Sensitive)]
+/// struct Orders { by: BTreeMap<Mail, u32> }
+///
+/// let _fields = sensitive::<Orders>();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which of its values are sensitive",
     note = "derive it: `#[derive(manyhands::Sensitive)]`",
@@ -133,12 +148,18 @@ impl<T: Sensitive, H> Sensitive for HashSet<T, H> {
     const SHAPE: Shape = Shape::Inner(&[("[*]", T::SHAPE)]);
 }
 
-impl<K, T: Sensitive> Sensitive for BTreeMap<K, T> {
-    const SHAPE: Shape = Shape::Inner(&[(".*", T::SHAPE)]);
+/// A map's members; their names are seen.
+const fn members<K: Sensitive>(shape: &'static [(&'static str, Shape); 1]) -> Shape {
+    assert!(!declares(K::SHAPE), "a map's keys are names of members, and those cannot be tokens: use a list of pairs");
+    Shape::Inner(shape)
 }
 
-impl<K, T: Sensitive, H> Sensitive for HashMap<K, T, H> {
-    const SHAPE: Shape = Shape::Inner(&[(".*", T::SHAPE)]);
+impl<K: Sensitive, T: Sensitive> Sensitive for BTreeMap<K, T> {
+    const SHAPE: Shape = members::<K>(&[(".*", T::SHAPE)]);
+}
+
+impl<K: Sensitive, T: Sensitive, H> Sensitive for HashMap<K, T, H> {
+    const SHAPE: Shape = members::<K>(&[(".*", T::SHAPE)]);
 }
 
 macro_rules! tuples {
@@ -165,15 +186,37 @@ pub struct Input<T: ?Sized>(PhantomData<T>);
 impl<T: Sensitive + ?Sized> Input<T> {
     /// What is sensitive in it.
     pub const SHAPE: Shape = T::SHAPE;
+    /// Whether its type says so.
+    pub const SAYS: bool = true;
 }
 
 /// Inputs whose type says nothing.
 pub trait Unsaid {
     /// Nothing is.
     const SHAPE: Shape = Shape::Open;
+    /// Nobody says so.
+    const SAYS: bool = false;
 }
 
 impl<T: ?Sized> Unsaid for Input<T> {}
+
+/// Whether anything is sensitive there.
+pub const fn declares(shape: Shape) -> bool {
+    match shape {
+        Shape::Open => false,
+        Shape::Whole(_) => true,
+        Shape::Inner(inner) => {
+            let mut at = 0;
+            while at < inner.len() {
+                if declares(inner[at].1) {
+                    return true;
+                }
+                at += 1;
+            }
+            false
+        }
+    }
+}
 
 /// The text of a list, if it fits.
 #[derive(Clone, Copy, Debug)]

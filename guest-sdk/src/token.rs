@@ -2,7 +2,8 @@
 //!
 //! A [`Token`] can be moved, kept, put into an output, a slot or a [`Draft`](crate::Draft), and nothing else. Each worker is given other
 //! tokens for the same values, and their answers are compared, so nothing that a job computes may depend on a token's characters:
-//! there is no way to see them, to compare or to sort them. Where a job has to find equal values, its input declares that
+//! there is no way to see them, to compare or to sort them, but for writing a token as JSON and looking at that, which the check
+//! before publishing looks for. Where a job has to find equal values, its input declares that
 //! ([`Joinable`]); where it has to know a part of one, it declares which ([`Revealed`]).
 
 use core::fmt;

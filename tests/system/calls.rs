@@ -162,6 +162,8 @@ async fn attack_14_nothing_is_called_that_no_operator_approved_or_more_often_tha
     let site = api.start().await;
     let coordinator = coordinator(&site, "keyed", 0).await;
     let _runners = coordinator.runners(2).await;
+    let alone = coordinator.submit("caller&replicas=1", &[letter("ann").into_bytes()]).await.expect_err("refused");
+    assert!(alone.status == 422 && alone.problem.detail.contains("no single worker"), "{}", alone.problem.detail);
     let refused = b"[{\"fault\":\"refused\"}]".to_vec();
     let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
     assert_eq!(coordinator.outputs(run.id).await, std::slice::from_ref(&refused));

@@ -1431,7 +1431,13 @@ impl Scheduler {
                     Look::Gone
                 }
                 Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
-                Some(State::Open(open)) if open.ask == Ask::Established && !firsts.contains(&id) => Look::NotThisWorker,
+                Some(State::Open(open))
+                    if matches!(run.spec.rule, Rule::Earned { .. })
+                        && open.ask == Ask::Established
+                        && !firsts.contains(&id) =>
+                {
+                    Look::NotThisWorker
+                }
                 Some(State::Open(open)) => {
                     open.wants_spare = false;
                     Look::Fits

@@ -46,6 +46,18 @@ pub(crate) fn job(options: TokenStream, function: TokenStream) -> syn::Result<To
 /// The list of the input's sensitive fields, for `manyhands build`. It is made natively too, so that mistakes are found there.
 fn sensitive(input: &Type, codec: Codec) -> TokenStream {
     let shape = quote_spanned!(input.span()=> sdk::Input::<#input>::SHAPE);
+    let mut inner = Vec::new();
+    types_inside(input, &mut inner);
+    let message = "a type in here says what is sensitive, and the whole does not, so all of it would be seen: derive `Sensitive` for \
+                   the other types as well, or put them into a structure of your own";
+    let whole = (!inner.is_empty()).then(|| {
+        quote_spanned! {input.span()=>
+            const _: () = ::core::assert!(
+                sdk::Input::<#input>::SAYS || !(false #(|| sdk::declares(sdk::Input::<#inner>::SHAPE))*),
+                #message
+            );
+        }
+    });
     let only_json = (codec != Codec::Json).then(|| {
         let message = "sensitive values are found in JSON only; leave out `codec`";
         quote_spanned!(input.span()=> const _: () = ::core::assert!(BYTES == 0, #message);)
@@ -59,10 +71,39 @@ fn sensitive(input: &Type, codec: Codec) -> TokenStream {
             const SHAPE: sdk::Shape = #shape;
             const BYTES: usize = sdk::list::<0>(SHAPE).bytes;
             #only_json
+            #whole
             #[cfg_attr(target_arch = "wasm32", used, unsafe(link_section = #SENSITIVE_SECTION))]
             #[allow(dead_code)]
             static SENSITIVE: [u8; BYTES] = sdk::list::<BYTES>(SHAPE).text;
         };
+    }
+}
+
+/// The types that a type names: of its elements, and those in angle brackets.
+fn types_inside<'a>(ty: &'a Type, all: &mut Vec<&'a Type>) {
+    let inside: Vec<&Type> = match ty {
+        Type::Tuple(tuple) => tuple.elems.iter().collect(),
+        Type::Array(array) => vec![&array.elem],
+        Type::Slice(slice) => vec![&slice.elem],
+        Type::Reference(reference) => vec![&reference.elem],
+        Type::Group(group) => vec![&group.elem],
+        Type::Paren(paren) => vec![&paren.elem],
+        Type::Path(path) => {
+            let named = path.path.segments.iter().filter_map(|segment| match &segment.arguments {
+                syn::PathArguments::AngleBracketed(named) => Some(&named.args),
+                _ => None,
+            });
+            let types = named.flatten().filter_map(|argument| match argument {
+                syn::GenericArgument::Type(ty) => Some(ty),
+                _ => None,
+            });
+            types.collect()
+        }
+        _ => Vec::new(),
+    };
+    for ty in inside {
+        all.push(ty);
+        types_inside(ty, all);
     }
 }
 

@@ -82,6 +82,11 @@ pub(crate) fn finish(target: &Path, raw: &[u8], manifest: Manifest, screen: Scre
     let path = write(target, &manifest.name, &module)?;
     let (size, sealed_size) = (module.len() as u64, sealed.bytes.len() as u64);
     screen.note(format_args!("{}@{}: {}, {} sealed", manifest.name, manifest.version, bytes(size), bytes(sealed_size)));
+    match manifest.sensitive.len() {
+        0 => {}
+        1 => screen.note(format_args!("one field of its input is sensitive")),
+        places => screen.note(format_args!("{places} fields of its input are sensitive")),
+    }
     if screen.json {
         let (reduces, source) = (sealed.reduces, Digest::of(&module));
         screen.json(&Built { path: &path, manifest: &manifest, reduces, module_bytes: size, source })

@@ -98,6 +98,13 @@ pub async fn check(args: &Samples, module: &Path, sealed: &Sealed, screen: Scree
     found.judge(manifest)?;
     if !manifest.sensitive.is_empty() {
         looked.executed = forms::check(sealed, &executed, screen).await?;
+        if looked.executed == 0 {
+            let places: Vec<String> = manifest.sensitive.iter().map(|field| format!("`{}`", field.at)).collect();
+            screen.note(format_args!(
+                "warning: no sample has a value at {}, so nothing was executed with tokens; are these the right places?",
+                places.join(", ")
+            ));
+        }
     }
     screen.note(told(&looked, &files));
     Ok(looked)

@@ -162,10 +162,7 @@ impl App {
     /// [`VaultError`]; it is to be tried again.
     pub async fn look_after_values(&self) -> Result<(), VaultError> {
         let before = self.clock.now().before(Duration::from_millis(self.settings.calls.values_ms));
-        let work = move |vault: &Vault| {
-            vault.grow()?;
-            Ok((vault.expire(before)?, vault.tidy()?))
-        };
+        let work = move |vault: &Vault| Ok((vault.expire(before)?, vault.tidy()?));
         let (expired, Tidied { sealed, gone, .. }) = self.vault_work(work).await?;
         if expired + sealed + gone > 0 {
             tracing::info!(

@@ -28,6 +28,7 @@ use manyhands_model::template::Origin as Target;
 use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
+use manyhands_state::commit::VALUE_BYTES_MAX;
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,7 +40,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
 use crate::throttle::turns::Turns;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{SEALED_BYTES_MAX, Vault, VaultError};
 
 /// Calls that are made at once.
 const CALLS_AT_ONCE: usize = 256;
@@ -49,6 +50,8 @@ pub const CALLS_OF_ONE_AT_ONCE: usize = CALLS_AT_ONCE / 2;
 const _: () = assert!(CALLS_OF_ONE_AT_ONCE >= manyhands_intents::intent::CALLS_MAX);
 /// What a frame takes for another part, and for being one.
 const FRAMING_BYTES: usize = 12;
+/// The canonical form of an intent, so that it can be kept with its state and its answer.
+const INTENT_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
 /// How often a task that waits looks whether its run still wants it.
 const LOOK: Duration = Duration::from_secs(5);
 /// How soon a request is tried again whose records cannot be read or written.
@@ -362,6 +365,10 @@ impl Calls {
                 let mut lives = Vec::with_capacity(admitted.len());
                 for call in admitted {
                     lives.push(match call {
+                        Ok(intent) if intent.canonical().len() > INTENT_BYTES_MAX => {
+                            info!(%unit, step, verb = %intent.verb, "a call was refused: its slots are too long together");
+                            Err(Fault::Refused)
+                        }
                         Ok(intent) => Ok(self.life(&scope, step, intent).await?),
                         Err(refused) => {
                             info!(%unit, step, %refused, "a call was refused");
@@ -415,9 +422,17 @@ impl Calls {
                 let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.is_wanted(spec.id));
                 let Some(_turn) = stop.run_until_cancelled(turn).await.transpose()?.flatten() else { return Ok(None) };
                 // It is never closed.
-                let _turns = self.0.turns.acquire_many(due).await;
+                let Some(_turns) = stop.run_until_cancelled(self.0.turns.acquire_many(due)).await else {
+                    return Ok(None);
+                };
+                // The row may have been long.
+                if !self.is_wanted(spec.id).await? {
+                    return Ok(None);
+                }
+                let alone = self.alone().await;
+                // Under the lock: who takes a secret back has it, too.
                 let values = self.values(scope).await?;
-                let claimed = self.claim(asker, lives, &values).await?;
+                let claimed = self.claim(alone, asker, lives, &values).await?;
                 let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
                 while let Some((at, fence, ended)) = sending.next().await {
                     if let Some(Ok(life)) = lives.get_mut(at) {
@@ -492,11 +507,11 @@ impl Calls {
     /// Claims every intent whose time has come, or ends it; all of that is written when this returns.
     async fn claim(
         &self,
+        mut alone: Alone,
         Asker { run, plan, .. }: Asker<'_>,
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
     ) -> Result<Vec<Claimed>, CallsError> {
-        let mut alone = self.alone().await;
         let digest = plan.digest();
         let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
         let now = self.0.parts.clock.now();
@@ -851,7 +866,12 @@ fn listen(
         token
     };
     let live = values.live();
-    Ok(hear(known, response.status.as_u16(), &response.body, |text| live.shows(text), tokenise))
+    let heard = hear(known, response.status.as_u16(), &response.body, |text| live.shows(text), tokenise);
+    if taken.iter().any(|(_, value)| value.json().len() > SEALED_BYTES_MAX) {
+        taken.clear();
+        return Ok(Heard::Fault(Fault::Withheld));
+    }
+    Ok(heard)
 }
 
 /// The tokens that stand in what a unit reads, and what its surrogates stand for.

@@ -1103,6 +1103,14 @@ impl Records {
             // On to the next run: the last possible key of this one.
             after = Some(unit_key(UnitId { run, index: u32::MAX }).to_vec());
         }
+        // What was invoked has values before it has anything else.
+        let mut after = None;
+        while let Some(run) = self.run_with_values(after)? {
+            if self.run(run)?.is_none() {
+                self.remove_values(run)?;
+            }
+            after = Some(run);
+        }
         Ok(swept)
     }
 

@@ -9,11 +9,17 @@ use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_model::{Digest, Fuel, Outcome, UnitId, Verdict, WorkerId};
 use manyhands_placeholder::{Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
 use manyhands_scheduler::RunSpec;
+use manyhands_state::commit::COMMIT_BYTES_MAX;
 
 use crate::catalogue::Catalogue;
 use crate::problem::ApiError;
 use crate::records::{JobRecord, RecordError, Records, Writes};
-use crate::vault::{Vault, VaultError};
+use crate::vault::{SEALED_BYTES_MAX, Vault, VaultError};
+
+/// What a sealed value takes beside itself, at most: key, nonce, code, surrogate, and its place in the table.
+const VALUE_OVERHEAD_BYTES: usize = 256;
+/// All sealed values of an input, which become durable at once. Unit: bytes.
+const INPUT_VALUES_BYTES_MAX: usize = COMMIT_BYTES_MAX * 3 / 4;
 
 /// Why there is no other form of something. The coordinator's fault.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,12 @@ pub enum TakeError {
     /// The requester's to mend.
     #[error(transparent)]
     Input(#[from] Untokenisable),
+    /// One is too long to be kept.
+    #[error("a sensitive value of {0} bytes is too long; it may have {SEALED_BYTES_MAX}")]
+    Long(usize),
+    /// Together they are too much to be kept.
+    #[error("the sensitive values of one input are too many, or too long together; divide the input")]
+    Many,
     /// The coordinator's.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -104,6 +116,13 @@ impl Secrets {
         let Some(places) = self.known(module).places else { return Ok(input) };
         let vault = &self.0.vault;
         let tokenised = tokenise(&input, &places, &vault.tokens()?.mint(scope), Source::Input)?;
+        let lengths = tokenised.taken.iter().map(|taken| taken.value.json().len());
+        if let Some(length) = lengths.clone().find(|length| *length > SEALED_BYTES_MAX) {
+            return Err(TakeError::Long(length));
+        }
+        if lengths.map(|length| length + VALUE_OVERHEAD_BYTES).sum::<usize>() > INPUT_VALUES_BYTES_MAX {
+            return Err(TakeError::Many);
+        }
         for taken in &tokenised.taken {
             writes.value(scope.unit, &taken.token, vault.seal(scope, taken)?);
         }

@@ -116,6 +116,7 @@ pub struct Running {
     hand: JoinHandle<Result<(), RecordError>>,
     history: JoinHandle<()>,
     calls: Calls,
+    vault: Arc<Vault>,
     drain_time: Duration,
 }
 
@@ -136,6 +137,10 @@ impl Running {
             warn!("calls were still on their way and were cut; what nobody knows of them is listed at the next start");
         }
         let result = self.hand.await;
+        // What is copied while nothing runs, and put back after the next start, is then recognised.
+        if let Err(error) = self.vault.grow() {
+            warn!(%error, "the vault could not grow older");
+        }
         // It writes down the last minute.
         let _ended = self.history.await;
         match result {
@@ -202,6 +207,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let data_dir = settings.data_dir.clone();
     let limits = settings.limits.clone();
     let (drain_time, under_way) = (Duration::from_millis(limits.drain_timeout_ms), calls.clone());
+    let growing = Arc::clone(&vault);
     let questions = Questions::new(records.clone(), settings.scheduling.repeats);
     let throttle = Throttle::new(&settings.throttling, metrics.clone());
     let app = App::from(Inner {
@@ -246,7 +252,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     note(&data_dir, "join", &join);
     // Last: who finds it finds the rest as well.
     note(&data_dir, "address", &format!("http://{address}"));
-    Ok(Running { address, join, stop, server, hand, history, calls: under_way, drain_time })
+    Ok(Running { address, join, stop, server, hand, history, calls: under_way, vault: growing, drain_time })
 }
 
 /// After a leap of the clock the trust list may be too old, or of the future.
@@ -274,7 +280,7 @@ async fn finish_revocations(app: App) {
     }
 }
 
-/// A line for all workers that came and left, where one for each would bury the others.
+/// A line for all workers that came and left, where one for each would bury the others; and the vault grows older.
 async fn every_minute(app: App) {
     let mut every = tokio::time::interval(MINUTE);
     let mut known = app.hub.turnover();
@@ -285,6 +291,9 @@ async fn every_minute(app: App) {
             info!("workers: {} connected, {came} came, {left} left", now.came - now.left);
         }
         known = now;
+        if let Err(error) = app.vault_work(Vault::grow).await {
+            warn!(%error, "the vault could not grow older; trying again in a minute");
+        }
     }
 }
 

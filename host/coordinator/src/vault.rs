@@ -17,12 +17,14 @@ mod keyring;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use manyhands_intents::CallKey;
 use manyhands_model::{Digest, JobName, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Scope, Taken, Token, TokenKey, Value};
+use manyhands_state::commit::VALUE_BYTES_MAX;
 use zeroize::Zeroizing;
 
 use self::keyring::KeyRing;
@@ -31,6 +33,8 @@ use crate::records::{Doubt, RecordError, Records, SecretRecord, Writes};
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 24;
+/// The longest value that can be sealed, as JSON: a record of the store has room for it with all that belongs to it. Unit: bytes.
+pub const SEALED_BYTES_MAX: usize = VALUE_BYTES_MAX - (1 << 10);
 /// Sealed values that are looked at together.
 const PAGE: usize = 1_000;
 
@@ -194,7 +198,8 @@ impl Vault {
         Ok(done)
     }
 
-    /// Grows a year older, with the data: what is put back from a copy that was made before is recognised. For every start, hour and backup.
+    /// Grows a year older, with the data: what is put back from a copy that was made before is recognised. For every start and end, every
+    /// minute, and every backup.
     ///
     /// # Errors
     /// [`VaultError`]; among them [`VaultError::OlderData`], which is why it is the first thing to be done.
@@ -218,10 +223,17 @@ impl Vault {
     pub fn accept_older_data(&self, now: Timestamp) -> Result<(), VaultError> {
         let _alone = self.alone();
         let ring = self.read()?;
+        let print = print(&ring);
+        if self.records.vault_key()?.is_some_and(|known| known != print) {
+            return Err(VaultError::Lost(self.path.clone()));
+        }
+        // Whatever this computer's clock says, it concerns all runs that are there.
+        let newest = self.records.runs(None, 1)?.pop().map(|run| run.spec.submitted_at);
+        let before = newest.map_or(now, |newest| now.max(newest.after(Duration::from_millis(1))));
         let mut writes = Writes::default();
-        writes.vault_key(print(&ring));
+        writes.vault_key(print);
         writes.vault_age(ring.age);
-        writes.doubt(&Doubt { before: now, starts: self.records.starts()? });
+        writes.doubt(&Doubt { before, starts: self.records.starts()? });
         Ok(self.records.commit(writes)?)
     }
 
@@ -728,6 +740,14 @@ mod tests {
         start().accept_older_data(Timestamp(7)).expect("accepted");
         assert_eq!(records.doubt().expect("read"), Some(Doubt { before: Timestamp(7), starts: 0 }));
         start().grow().expect("accepted");
+
+        // Other keys than those that sealed what is there are no cure.
+        let keys = text(&vault);
+        let mut other = KeyRing::new().expect("keys");
+        other.age = 1_000;
+        private_file::write(&path, other.text().as_bytes()).expect("written");
+        assert!(matches!(start().accept_older_data(Timestamp(8)), Err(VaultError::Lost(_))));
+        private_file::write(&path, keys.as_bytes()).expect("written");
 
         // Data that never knew these keys is older still.
         let fresh = Vault::new(path, self::records(&dir.path().join("fresh")));

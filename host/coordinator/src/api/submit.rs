@@ -85,7 +85,7 @@ pub(super) async fn submit(
     body: Body,
 ) -> Answer<(StatusCode, Json<RunView>)> {
     let job = jobs::executable(&app, &query.job, query.version.as_ref())?;
-    let quorum = quorum(&app, query.replicas, query.replicas_max)?;
+    let quorum = quorum(&app, &job, query.replicas, query.replicas_max)?;
     let reduce = query.reduce.unwrap_or(job.reduces);
     if reduce && !job.reduces {
         let detail = format!("{} has no reduce step: it does not export `manyhands_reduce`", job.manifest.name);
@@ -108,13 +108,17 @@ struct Wish {
     is_dry: bool,
 }
 
-fn quorum(app: &App, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
+fn quorum(app: &App, job: &JobRecord, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
     let scheduling = &app.settings.scheduling;
     let agree = agree.unwrap_or(scheduling.replicas);
     let most = most.unwrap_or(scheduling.replicas_max.max(agree));
     if agree == 0 || most < agree || most > 16 {
         let detail =
             format!("replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16");
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    if agree == 1 && !job.manifest.verbs.is_empty() {
+        let detail = "this job may ask for calls, and no single worker is to have one made: ask for 2 replicas or more";
         return Err(ApiError::new(Kind::Invalid, detail));
     }
     Ok(Quorum { agree, most })
@@ -293,7 +297,9 @@ impl<'a> Submission<'a> {
         let JobRecord { manifest, module, .. } = &*self.wish.job;
         let scope = Scope { tenant: &self.owner, job: &manifest.name, unit: UnitId { run: self.id, index } };
         self.app.secrets.take_out(*module, &scope, input, &mut self.writes).map_err(|error| match error {
-            TakeError::Input(why) => ApiError::new(Kind::Invalid, format!("input {}: {why}", u64::from(index) + 1)),
+            TakeError::Input(_) | TakeError::Long(_) | TakeError::Many => {
+                ApiError::new(Kind::Invalid, format!("input {}: {error}", u64::from(index) + 1))
+            }
             TakeError::Vault(error) => SecretsError::from(error).into(),
         })
     }
@@ -370,6 +376,16 @@ impl<'a> Submission<'a> {
         self.app.core.send(Event::Invoked(Box::new(Invoked { run: record, input, question }))).await?;
         self.cancel_if_revoked().await?;
         Ok(Begun::Asked(unit, answer))
+    }
+
+    /// Removes the values of a run that will not be. What cannot be removed now is at the next start.
+    async fn forget(&self) {
+        if self.written {
+            let run = self.id;
+            if let Err(error) = self.app.records.blocking(move |records| records.remove_values(run)).await {
+                tracing::warn!(%run, %error, "the values of a run that was refused could not be removed");
+            }
+        }
     }
 
     /// Checks what can be checked without executing the job.
@@ -506,7 +522,7 @@ pub(super) async fn invoke(
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
-    let quorum = quorum(&app, query.replicas, None)?;
+    let quorum = quorum(&app, &job, query.replicas, None)?;
     let wish = Wish { quorum, reduce: false, priority: i8::MAX, is_dry: false, job };
     let codec = wish.job.manifest.codec;
     let mut submission = Submission::new(&app, &caller, wish, None);
@@ -519,7 +535,13 @@ pub(super) async fn invoke(
         }
     };
     let ended = tokio::select! {
-        ended = answer.wait() => ended?,
+        ended = answer.wait() => match ended {
+            Ok(ended) => ended,
+            Err(refused) => {
+                submission.forget().await;
+                return Err(refused.into());
+            }
+        },
         begun = begun(&app, unit.run, patience) => {
             begun?;
             let ms = patience.as_millis();

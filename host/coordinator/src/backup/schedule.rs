@@ -9,7 +9,6 @@ use tracing::{info, warn};
 
 use super::{Backup, BackupError, Directory, Listed, Source, list, retention};
 use crate::app::App;
-use crate::vault::Vault;
 
 /// How often is looked whether a backup is due.
 const LOOK: Duration = Duration::from_secs(60);
@@ -86,6 +85,10 @@ pub async fn make(app: &App, dir: PathBuf, with_keys: bool, kept: bool) -> Resul
             },
             &runtime,
         )?;
+        // From here on the backup is older than the data, whatever becomes of the rest.
+        if let Err(error) = app.vault.grow() {
+            warn!(%error, "the vault cannot tell this backup from the data; it can in a minute");
+        }
         if kept {
             for removed in directory.prune(app.settings.backup.keep())? {
                 info!(backup = removed, "an old backup was removed");
@@ -110,10 +113,6 @@ pub async fn make(app: &App, dir: PathBuf, with_keys: bool, kept: bool) -> Resul
                 seconds = began.elapsed().as_secs_f32(),
                 "a backup was made, and restored to verify it"
             );
-            // From here on the backup is older than the data.
-            if let Err(error) = app.vault_work(Vault::grow).await {
-                warn!(%error, "the vault cannot tell this backup from the data; it can in an hour");
-            }
         }
         Err(error) if kept && !matches!(error, BackupError::Stopped) => app.metrics.backup_failed(),
         Err(_) => {}

@@ -553,7 +553,10 @@ const WORDS: &[(&str, &str)] = &[
     ("new", "none of its reports counted yet; it gets two units at a time"),
     ("proven", "it brought more answers than it lost leases; it gets first what somebody waits for"),
     ("unreliable", "it lost as many leases as it brought answers"),
-    ("doubted", "a report with its signature contradicted an answer; the third one bans it"),
+    (
+        "doubted",
+        "a report with its signature contradicted an answer; three, if they are a quarter of what it said, ban it",
+    ),
     ("banned", "it contradicted too often: it gets no more work, and its reports do not count"),
     ("lost", "leases that ran out, or on which its machine failed"),
 ];

@@ -107,10 +107,13 @@ impl<T: Time> Turns<T> {
         if !wanted.await? {
             return Ok(None);
         }
-        let mut of_job = job.lock().await;
         let mut is_delayed = false;
         for _ in 0..calls {
             is_delayed |= self.one(&mut of_requester, self.of_requesters).await;
+        }
+        // Only now: who waits for a requester's own turn keeps nobody else in the job's row waiting.
+        let mut of_job = job.lock().await;
+        for _ in 0..calls {
             is_delayed |= self.one(&mut of_job, self.of_jobs).await;
         }
         if is_delayed {
