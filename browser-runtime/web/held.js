@@ -1,5 +1,5 @@
-// What jobs leave with this browser, to find it again. No unit asks for it yet: that comes with the coordinator's
-// secrets. Nothing is ever evicted, since whoever left it counts on it; what has no room is refused.
+// What jobs leave with this browser, to find it again, such as the sealed records of docs/sensitive-data.md. No unit
+// asks for it yet. Nothing is ever evicted, since whoever left it counts on it; what has no room is refused.
 
 const HELD_BYTES_MAX = 16 << 20;
 const HELD_JOB_BYTES_MAX = 4 << 20;
