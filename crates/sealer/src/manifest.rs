@@ -48,8 +48,10 @@ pub fn read(module: &[u8]) -> Result<Manifest, Refusal> {
         return Err(Refusal::new(PLACE, reason, "declare the codec `json`, or no sensitive fields"));
     }
     if manifest.record_bytes > RECORD_BYTES_MAX {
-        let reason =
-            format!("clients are to keep records of {} bytes; they keep {RECORD_BYTES_MAX}", manifest.record_bytes);
+        let reason = format!(
+            "clients are to keep records of {} bytes; at most {RECORD_BYTES_MAX} are kept",
+            manifest.record_bytes
+        );
         return Err(Refusal::new(PLACE, reason, "ask for less under `record_bytes`"));
     }
     if manifest.record_bytes > 0 && manifest.codec != Codec::Json {

@@ -164,6 +164,22 @@ fn a_module_without_a_good_manifest_is_refused() {
             "{place}: not readable: `/email`: `card` has no `domain` to reveal; it has `last4` at line 1 column 119; {build}"
         ),
     );
+    let records = |codec: &str, bytes: u32| {
+        with(&format!(r#"{{"name":"test","version":"1.0.0","abi":1,"codec":"{codec}","record_bytes":{bytes}}}"#))
+    };
+    assert_eq!(seal(&records("json", 1 << 20)).expect("a good manifest").manifest.record_bytes, 1 << 20);
+    refused(
+        &records("json", (1 << 20) + 1),
+        &format!(
+            "{place}: clients are to keep records of 1048577 bytes; at most 1048576 are kept; ask for less under `record_bytes`"
+        ),
+    );
+    refused(
+        &records("raw", 1),
+        &format!(
+            "{place}: clients are to keep records, and nobody can put them into inputs that are not JSON; declare the codec `json`, or no `record_bytes`"
+        ),
+    );
     refused(
         &with(&with_verb("https://API.example.com")),
         &format!(

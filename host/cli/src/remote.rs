@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
-    CreatedToken, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, Role,
-    RunList, RunState, RunView, TokenList, UnitView, UnsentCall, Why, WorkerList,
+    CreatedToken, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER,
+    RecordAnswer, RecordRequest, Role, RunList, RunState, RunView, TokenList, UnitView, UnsentCall, Why, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::Publication;
@@ -27,6 +27,7 @@ use crate::args::{
 use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
 use crate::inputs::{open_file, read_whole, write_frame};
+use crate::profile::{Replace, write_secret};
 use crate::screen::{Screen, bytes, grouped, printable, table};
 use crate::{publisher, samples, watch};
 
@@ -380,6 +381,9 @@ pub async fn change(client: &Client, args: &RunOnly, verb: &str, screen: Screen)
 /// # Errors
 /// The job's verified failure, the time is up, or any [`Client`] fault.
 pub async fn invoke(client: &Client, args: &Invoke, screen: Screen) -> Result<()> {
+    if let (Some(name), Some(record)) = (&args.client, &args.record) {
+        return exchange(client, args, name, record, screen).await;
+    }
     let input = read_whole(&args.input)?;
     let mut query = vec![("timeout_ms", args.timeout.as_millis().to_string())];
     query.extend(args.job.version.as_ref().map(|version| ("version", version.to_string())));
@@ -408,6 +412,29 @@ pub async fn invoke(client: &Client, args: &Invoke, screen: Screen) -> Result<()
         json.map_err(|error| Fault::bug(format!("the coordinator says that this is JSON, and it is not: {error}")))?;
     let output_base64 = json.is_none().then(|| BASE64.encode(&output));
     screen.json(&Invoked { run, fuel: fuel.parse().ok(), replicas: replicas.parse().ok(), output: json, output_base64 })
+}
+
+/// `manyhands invoke --client NAME --record FILE`
+async fn exchange(client: &Client, args: &Invoke, name: &str, file: &Path, screen: Screen) -> Result<()> {
+    let record = match std::fs::read_to_string(file) {
+        Ok(record) => Some(record.trim_end().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Fault::file("read", file, &error)),
+    };
+    let input = serde_json::from_slice(&read_whole(&args.input)?)
+        .map_err(|error| Fault::usage(format!("the input is no JSON, which such a job reads: {error}")))?;
+    let mut query = vec![("timeout_ms", args.timeout.as_millis().to_string())];
+    query.extend(args.job.version.as_ref().map(|version| ("version", version.to_string())));
+    query.extend(args.replicas.map(|replicas| ("replicas", replicas.to_string())));
+    let request = client
+        .request(Method::POST, &["v1", "jobs", args.job.name.as_str(), "clients", name], &query)
+        .timeout(args.timeout + Duration::from_secs(30))
+        .json(&RecordRequest { record, input: Some(input) });
+    let RecordAnswer { record, output } = client.json(request).await?;
+    // Before anybody uses the output. If this fails, the file has the record before it, which gets the same answer again.
+    write_secret(file, format!("{record}\n").as_bytes(), Replace::Yes)?;
+    screen.note(format_args!("the next record is in {}", file.display()));
+    if screen.json { screen.json(&output) } else { screen.line(output) }
 }
 
 /// What `manyhands invoke --json` prints.

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::MutexGuard;
 use utoipa::IntoParams;
 
-use super::submit::{Agreed, Submission, Wish, agreed, no_answer_yet};
+use super::submit::{Agreed, JSON_DEPTH_MAX, Submission, Wish, agreed, depth, no_answer_yet};
 use super::{jobs, runs};
 use crate::app::App;
 use crate::auth::Caller;
@@ -277,6 +277,10 @@ impl<'a> Client<'a> {
         let bytes = record.get().len();
         if bytes > most {
             return Err(format!("the job wrote a record of {bytes} bytes; its manifest says {most} (`record_bytes`)"));
+        }
+        // It has to go into an input again.
+        if depth(record.get().as_bytes()) >= JSON_DEPTH_MAX {
+            return Err(format!("the job wrote a record that is nested deeper than {} levels", JSON_DEPTH_MAX - 1));
         }
         Ok(Answered { record, output, fuel: agreed.fuel, replicas: agreed.replicas })
     }

@@ -36,7 +36,7 @@ const GROUP_BYTES: usize = 1 << 20;
 const QUICK_BYTES: usize = 64 << 10;
 /// How deep JSON may be nested that a job is given: what serde_json reads, and with it most jobs (RFC 8259, section 9, allows such
 /// a limit). Deeper, and it only keeps machines busy.
-const JSON_DEPTH_MAX: usize = 127;
+pub(super) const JSON_DEPTH_MAX: usize = 127;
 /// How often whoever waits for the disk looks whether it is full.
 const FULL_DISK_LOOK: Duration = Duration::from_millis(500);
 /// Says that an answer was known (RFC 9211).
@@ -544,7 +544,7 @@ fn check_input(codec: Codec, input: &[u8]) -> Result<(), String> {
 }
 
 /// How deep the arrays and objects of some JSON are nested.
-fn depth(json: &[u8]) -> usize {
+pub(super) fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {
