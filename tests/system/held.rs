@@ -2,7 +2,7 @@
 //! and lost with the answer.
 
 use manyhands_api::{Problem, RecordAnswer, RecordRequest};
-use manyhands_tests::{Coordinator, jobs};
+use manyhands_tests::{Coordinator, jobs, run};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -172,4 +172,35 @@ async fn attack_45_two_tabs_at_once_and_answers_that_are_lost_make_one_line_of_r
     let (_, output) = ask(&coordinator, ANN, Some(&last), Some(json!("end"))).await.answer();
     assert_eq!(output, asked().expect("JSON"));
     assert_eq!(found(&coordinator.data_dir(), EMAIL.as_bytes()), None);
+}
+
+#[tokio::test]
+async fn the_tool_keeps_the_record_of_a_client_in_a_file() {
+    let coordinator = coordinator().await;
+    let _runners = coordinator.runners(2).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let (input, record) = (dir.path().join("input.json"), dir.path().join("record"));
+    let text = |path: &std::path::Path| path.to_str().expect("a path in UTF-8").to_owned();
+    let (url, token) = (coordinator.url(""), text(&coordinator.data_dir().join("operator.token")));
+    let asks = |asked: &str| {
+        std::fs::write(&input, asked).expect("written");
+        let of = ["invoke", "diary", "--client", "ann", "--record", &text(&record), "--input", &text(&input)];
+        let output = run("manyhands", [&["--server", &url, "--token-file", &token][..], &of].concat());
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.success(), said)
+    };
+    let (done, said) = asks(r#"{"email":"ann.lee@example.com"}"#);
+    assert!(done && said.contains("null"), "{said}");
+    let first = std::fs::read(&record).expect("a record");
+    let (done, said) = asks("[2]");
+    assert!(done && said.contains(EMAIL), "{said}");
+    // The disk was put back: the same is answered the same, and nothing else is.
+    std::fs::write(&record, &first).expect("written");
+    let (done, said) = asks("[3]");
+    assert!(!done && said.contains("record 2 was answered to this one"), "{said}");
+    assert_eq!(std::fs::read(&record).expect("a record"), first, "it is left as it was");
+    let (done, said) = asks("[2]");
+    assert!(done && said.contains(EMAIL), "{said}");
+    let (done, said) = asks("[3]");
+    assert!(done && said.contains("[2]"), "{said}");
 }
