@@ -109,7 +109,6 @@ impl Mind {
     /// A mind that has not started, for the coordinator whose root key has that fingerprint. `key` is the public half of
     /// a key that the shell has; `random` 32 bytes, for waiting times; `trust_version` the highest version of a trust list that
     /// was seen. Nothing if one of these is not what it should be.
-    #[expect(clippy::too_many_arguments, reason = "JavaScript names them at the call")]
     pub fn of(
         coordinator: &str,
         key: &[u8],

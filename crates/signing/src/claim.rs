@@ -1,8 +1,8 @@
 //! What a signature claims, for whoever has the curve.
 //!
 //! Signatures are checked in two steps. Which encodings count at all is seen here, from their bytes. What takes arithmetic is
-//! answered by this program, with the feature `curve`, or by a browser's Web Crypto, which differ in
-//! those encodings and in nothing else: both compute `R = sB - kA` and compare bytes (RFC 8032, 5.1.7, without the cofactor).
+//! answered by this program, with the feature `curve`, or by a browser's Web Crypto. For what is left they may differ only over keys
+//! with a part of small order, which their owner alone can make (RFC 8032, 5.1.7, with the cofactor or without).
 
 use alloc::vec::Vec;
 

@@ -953,7 +953,10 @@ fn attack_38_what_does_not_fit_elsewhere_is_not_executed() {
     world.tell(Input::Start(vec![]));
     world.tell(Input::Connected);
     assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), ["check 1"]);
-    assert_one_has(&world.tell(Input::Checked(1, false)), "fatal: this is not the coordinator");
+    world.hear(welcome());
+    let did = world.tell(Input::Checked(1, false));
+    assert_one_has(&did, "fatal: this is not the coordinator");
+    assert_eq!(did.len(), 2, "nothing after it is heard: {did:?}");
 }
 
 #[test]
@@ -965,6 +968,7 @@ fn an_answer_about_another_connection_is_not_heard() {
     assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), ["check 1"]);
     world.lose();
     assert_eq!(world.tell(Input::Checked(1, true)), [""; 0]);
+    assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), [""; 0], "too late");
     while !world.sleep().1.contains(&"connect".to_owned()) {}
     world.tell(Input::Connected);
     assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), ["check 2"]);

@@ -495,6 +495,8 @@ impl Worker {
                 }
             }
             Input::Disconnected(reason) => self.lost(now, reason, None),
+            // A last word of a connection that is gone would be heard on the next.
+            Input::Frame(_) if matches!(self.link, Link::Down(_)) => {}
             Input::Frame(message) => {
                 self.link.heard(now);
                 self.unheard.push(message);
@@ -809,6 +811,7 @@ impl Worker {
 
     fn fatal(&mut self, reason: Fatal) {
         self.ended = true;
+        self.unheard.clear();
         self.effects.push_back(Effect::Disconnect);
         self.effects.push_back(Effect::Fatal(reason));
     }

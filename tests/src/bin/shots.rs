@@ -68,6 +68,9 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     let name = |state: &str| format!("volunteer-{state}-{language}");
     let page = Volunteer::open(browser, &coordinator.url("/volunteer")).await;
     take(browser, &name("ready")).await;
+    if language == "en" {
+        card(browser).await;
+    }
     page.start().await;
     let inputs: Vec<_> = (0..6).map(|start| jobs::spin(if start < 4 { 20 } else { 100_000 }, start).0).collect();
     coordinator.submit("spinner", &inputs).await.expect("submitted");
@@ -78,9 +81,6 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     };
     until("some units are verified and others are computed", half_way).await;
     take(browser, &name("running")).await;
-    if language == "en" {
-        card(browser).await;
-    }
     page.press().await;
     page.is("ready").await;
     take(browser, &name("stopped")).await;
@@ -88,10 +88,14 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
 
 /// The card alone, as the documentation shows it.
 async fn card(browser: &Browser) {
+    let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": "light" }] });
+    browser.command("Emulation.setEmulatedMedia", media).await;
     let (width, height) = CARD;
     let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
     browser.command("Emulation.setDeviceMetricsOverride", metrics).await;
-    let place = format!("const {{ x, y, width, height }} = {ELEMENT}.getBoundingClientRect(); return {{ x, y: y + scrollY, width, height, scale: 1 }}");
+    let place = format!(
+        "const {{ x, y, width, height }} = {ELEMENT}.getBoundingClientRect(); return {{ x, y: y + scrollY, width, height, scale: 1 }}"
+    );
     let clip: Value = browser.run(&place).await;
     let asked = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
     let picture = browser.command("Page.captureScreenshot", asked).await;
