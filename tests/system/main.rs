@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod examples;
 mod forgery;
+mod held;
 mod limits;
 mod publishing;
 mod revocation;

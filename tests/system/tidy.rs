@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-api",
         "manyhands-intents",
         "manyhands-audit",
+        "manyhands-held",
         "manyhands-detectors",
     ],
     &["manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],

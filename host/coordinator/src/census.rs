@@ -1,6 +1,7 @@
 //! What the state holds, and which blobs it names: the one place that knows where records name blobs.
 
 use manyhands_audit::{Entry, Tail};
+use manyhands_held::Life;
 use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
@@ -146,6 +147,9 @@ impl Census {
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;
+            }
+            Table::Meta if key.starts_with(b"held") => {
+                read::<Life>(value)?;
             }
             Table::Tokens | Table::Idempotency | Table::Meta => {}
         }
