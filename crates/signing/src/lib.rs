@@ -17,10 +17,12 @@ extern crate std;
 
 pub mod key;
 pub mod mac;
+pub mod proof;
 pub mod signed;
 pub mod trust;
 
 pub use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
 pub use crate::mac::MacKey;
+pub use crate::proof::Proof;
 pub use crate::signed::{Draft, Signed, Statement, Untrusted, Verified};
 pub use crate::trust::{Dated, KeyRing, TrustList, TrustedKey, Validity};
