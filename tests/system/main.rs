@@ -11,6 +11,7 @@ mod bad_input;
 mod calls;
 mod console;
 mod crash;
+mod credit;
 mod examples;
 mod forgery;
 mod held;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use manyhands_credit::{Account, Amount, Hour};
 use manyhands_model::{Codec, Digest, JobName, Limits, RunId, Timestamp, Verdict, Version, WorkerId};
 use manyhands_signing::Fingerprint;
 
@@ -486,6 +487,67 @@ schema! {
         pub what: String,
         /// What to do about it.
         pub cure: String,
+    }
+
+    /// What an account has.
+    pub struct AccountView {
+        /// Whose: `{"worker":"w_…"}`, `{"requester":"NAME"}` or `"operator"`.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub account: Account,
+        /// Points of fuel that it got, less what it gave.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub balance: Amount,
+        /// Whether anything was ever deposited for it.
+        pub has_deposited: bool,
+    }
+
+    /// Accounts.
+    pub struct CreditList {
+        /// In an order that means nothing.
+        pub accounts: Vec<AccountView>,
+        /// `after` of the next page, if there may be one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub next: Option<String>,
+    }
+
+    /// What an account got and gave.
+    pub struct Statement {
+        /// Whose.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub account: Account,
+        /// Points of fuel that it has now.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub balance: Amount,
+        /// Whether anything was ever deposited for it.
+        pub has_deposited: bool,
+        /// By hour, then by run.
+        pub lines: Vec<StatementLine>,
+        /// `after` of the next page, if there may be one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub next: Option<String>,
+    }
+
+    /// What an account got and gave for a run, or by deposits, in an hour.
+    pub struct StatementLine {
+        /// When the hour began.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub hour: Hour,
+        /// The run; absent for deposits.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        pub run: Option<RunId>,
+        /// Points of fuel that it got, less what it gave.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub amount: Amount,
+        /// Replicas that were paid for, less those of which that was taken back.
+        pub replicas: i64,
+    }
+
+    /// A deposit, please.
+    #[serde(deny_unknown_fields)]
+    pub struct NewDeposit {
+        /// Points of fuel, as digits; with a minus before them, so many are taken back.
+        pub amount: String,
     }
 
     /// What a job may ask of the outside.

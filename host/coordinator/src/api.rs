@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod calls;
+mod credit;
 mod held;
 mod jobs;
 mod recording;
@@ -108,6 +109,7 @@ fn documented(
         .routes(routes!(admin::rotate_keys))
         .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
+        .routes(routes!(credit::requester, credit::deposit))
         .routes(routes!(upkeep::create_backup));
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(remembered(long, Size::Long))
@@ -124,6 +126,9 @@ fn documented(
         .routes(routes!(calls::settle))
         .routes(routes!(audit::page))
         .routes(routes!(audit::head))
+        .routes(routes!(credit::list))
+        .routes(routes!(credit::worker))
+        .routes(routes!(credit::export))
         .routes(routes!(volunteers::card))
         .routes(routes!(runs::list, submit::submit))
         .routes(routes!(runs::show))
@@ -169,6 +174,10 @@ mod tests {
             "/v1/calls/{id}",
             "/v1/audit",
             "/v1/audit/head",
+            "/v1/credit",
+            "/v1/credit/export",
+            "/v1/credit/requesters/{name}",
+            "/v1/credit/workers/{id}",
             "/v1/modules/{digest}",
             "/v1/card",
             "/v1/runs",

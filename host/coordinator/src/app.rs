@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::console::door::Door;
 use crate::core::{Core, NoRoom, Room, Stopping};
+use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// The ledger of fuel.
+    pub book: credit::Shared,
     /// Who knows what was asked before.
     pub questions: Questions,
     /// Who signs.
