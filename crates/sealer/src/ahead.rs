@@ -1,6 +1,6 @@
 //! What the cheapest way on costs, from each place of a function.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use manyhands_verifier::token::Kind;
 
@@ -33,6 +33,11 @@ impl Due {
         Self(self.0 - units)
     }
 
+    /// Without so many units, or what there is of them.
+    fn without(self, units: u64) -> Self {
+        self.less(units.min(self.units()))
+    }
+
     /// How much dearer it is than the cheapest.
     pub(crate) fn beyond(self, cheapest: Self) -> u64 {
         self.units().saturating_sub(cheapest.units())
@@ -55,9 +60,9 @@ struct Block {
     exits: Due,
 }
 
-/// For each place what the cheapest way on costs, for who comes there from the place before. At the end of a block that is a
-/// cut, a way ends. One place more stands behind the last. If `exact`, a trap is an end like any other.
-pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeSet<usize>, exact: bool) -> Vec<Due> {
+/// For each place what the cheapest way on costs, for who comes there from the place before. At a cut, so many
+/// units fewer. One place more stands behind the last.
+pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeMap<usize, u64>) -> Vec<Due> {
     let mut ahead = vec![Due::NOTHING; body.len() + 1];
     let mut blocks: Vec<Block> = Vec::new();
     // Which of them are loops.
@@ -67,7 +72,7 @@ pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeSet<usize>, exac
         here = match token.kind {
             Kind::End => {
                 let is_loop = matches!(body.kind(body.partner(at)), Kind::Loop(_));
-                let after = if cuts.contains(&at) { Due::NOTHING } else { here };
+                let after = here.without(cuts.get(&at).copied().unwrap_or(0));
                 if is_loop {
                     loops.push(blocks.len());
                 }
@@ -101,7 +106,6 @@ pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeSet<usize>, exac
                 let outermost = blocks.len() as u32 - 1;
                 at_label(&mut blocks, &loops, outermost)
             }
-            Kind::Unreachable if exact => Due::NOTHING,
             Kind::Unreachable => Due::DOOMED,
             _ => here,
         };

@@ -6,10 +6,10 @@
 //! site pay that as well; what is more is paid at a site of its own, behind the branch. So a module pays at least what it executes, and little
 //! more; without the allowance, exactly that.
 //!
-//! The end of a block may be a *cut*: what comes behind it is paid for there, and by nobody before. That is so where some who meet have paid
-//! for it and others have not.
+//! The end of a block may be a *cut*: some of what comes behind it is paid there, and by nobody before. That is so where some who meet would
+//! have paid for it and others not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use manyhands_verifier::cost;
 use manyhands_verifier::token::Kind;
@@ -27,6 +27,9 @@ const ALLOWANCE_IN_LOOPS: u64 = 14;
 
 /// The most sites that are remembered in case they may pay again where paths meet; each branch goes through them.
 const PAYERS_MAX: usize = 16;
+
+/// How far from a call something may be paid for at the call.
+const CALL_AHEAD_MAX: usize = 12;
 
 /// How often a function is gone through to find its cuts. With fewer of them somebody pays more, and nobody less.
 const ROUNDS_MAX: usize = 4;
@@ -48,16 +51,17 @@ pub(crate) struct Site {
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
 /// `costs` has the units of each instruction; `exact` leaves out the allowance.
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
-    let mut cuts = BTreeSet::new();
+    let mut cuts = BTreeMap::new();
     let mut sites = Vec::new();
     for _ in 0..ROUNDS_MAX {
         let mut planner = Planner::of(body, costs, &cuts, exact);
         planner.function();
         sites = planner.sites;
-        let known = cuts.len();
-        cuts.append(&mut planner.uneven);
-        if cuts.len() == known {
+        if planner.uneven.is_empty() {
             break;
+        }
+        for (end, units) in planner.uneven {
+            *cuts.entry(end).or_default() += units;
         }
     }
     sites.sort_by_key(|site| site.at);
@@ -76,15 +80,14 @@ pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
 struct Planner<'a, 'b> {
     body: &'b Body<'a>,
     costs: &'b [u64],
-    cuts: &'b BTreeSet<usize>,
     exact: bool,
     /// For each place, what the cheapest way on from there costs.
     ahead: Vec<Due>,
     sites: Vec<Site>,
     /// Of all open blocks, the function first.
     labels: Vec<Label>,
-    /// Ends of blocks where some owe more than others, and none can pay it before.
-    uneven: BTreeSet<usize>,
+    /// Ends of blocks where some owe so much more than others, and none can pay it before.
+    uneven: BTreeMap<usize, u64>,
 }
 
 struct Label {
@@ -181,10 +184,10 @@ impl Region {
 }
 
 impl<'a, 'b> Planner<'a, 'b> {
-    fn of(body: &'b Body<'a>, costs: &'b [u64], cuts: &'b BTreeSet<usize>, exact: bool) -> Self {
+    fn of(body: &'b Body<'a>, costs: &'b [u64], cuts: &BTreeMap<usize, u64>, exact: bool) -> Self {
         let labels = vec![Label { end: body.len() - 1, arrivals: None }];
-        let ahead = ahead(body, costs, cuts, exact);
-        Self { body, costs, cuts, exact, ahead, sites: Vec::new(), labels, uneven: BTreeSet::new() }
+        let ahead = ahead(body, costs, cuts);
+        Self { body, costs, exact, ahead, sites: Vec::new(), labels, uneven: BTreeMap::new() }
     }
 
     /// Goes through the function. Blocks may nest deeply, so what is open stands in a list and not on the stack.
@@ -343,11 +346,8 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
             region.debt = if reached { region.debt.or(arrivals.debt, label.end) } else { arrivals.debt };
         }
-        let joined = reached || label.arrivals.is_some();
-        if self.cuts.contains(&label.end) && joined {
-            region.debt = region.debt.and(self.ahead[label.end + 1].units());
-        }
-        joined
+        region.debt = region.debt.and(self.ahead[label.end + 1].beyond(self.ahead[label.end]));
+        reached || label.arrivals.is_some()
     }
 
     /// Somebody goes to the end of the innermost block.
@@ -365,6 +365,7 @@ impl<'a, 'b> Planner<'a, 'b> {
         let debt = std::mem::take(&mut region.debt);
         // A region has a payer at least: its head.
         let Some(payer) = region.payers.last_mut() else { return };
+        let call = self.call_ahead(at);
         let site = &mut self.sites[payer.site];
         let besides = if region.label > 0 { ALLOWANCE_IN_LOOPS } else { ALLOWANCE };
         let allowance = site.certain / ALLOWANCE_PART + besides;
@@ -374,13 +375,40 @@ impl<'a, 'b> Planner<'a, 'b> {
             return;
         }
         if debt.most > debt.least {
-            self.uneven.insert(debt.met);
+            self.uneven.insert(debt.met, debt.most - debt.least);
         }
-        let site = self.site(at, false);
+        let place = match call {
+            Some((call, units)) if !self.exact && payer.perhaps + units <= allowance => {
+                payer.perhaps += units;
+                site.units = site.units.max(site.certain + payer.perhaps);
+                call
+            }
+            _ => at,
+        };
+        let site = self.site(place, false);
         if region.payers.len() == PAYERS_MAX {
             region.payers.pop();
         }
         region.payers.push(Payer { site, perhaps: 0 });
+    }
+}
+
+impl Planner<'_, '_> {
+    /// The next call, if nothing but a few instructions comes before it, and what those cost. The meter is at hand there in any case.
+    fn call_ahead(&self, at: usize) -> Option<(usize, u64)> {
+        let mut units = 0;
+        for (at, cost) in (at..self.body.len()).zip(&self.costs[at..]).take(CALL_AHEAD_MAX) {
+            match self.body.kind(at) {
+                Kind::Call(_) | Kind::CallIndirect(_) => return Some((at, units)),
+                Kind::Plain | Kind::Vector | Kind::GlobalGet(_) => {}
+                Kind::LocalGet(_) | Kind::LocalSet(_) | Kind::LocalTee(_) => {}
+                Kind::I32Const(_) | Kind::I64Const(_) => {}
+                Kind::I32Add | Kind::I32Sub | Kind::I64Add | Kind::I64Sub => {}
+                _ => return None,
+            }
+            units += cost;
+        }
+        None
     }
 }
 

@@ -16,6 +16,8 @@ use super::{Measured, Times, Variant};
 
 /// How long a unit should take at least: long beside what the clock costs, short beside a turn of the processor.
 const UNIT: Duration = Duration::from_millis(3);
+/// How often the variants of a kernel are compiled and put to other addresses: at some, the same code takes much longer.
+const PLACES: usize = 5;
 /// Memory of an instance, at most.
 const MEMORY_BYTES: usize = 64 << 20;
 /// Fuel that is never used up.
@@ -110,7 +112,30 @@ impl Engines {
 
     /// Executes all variants in turn, each turn beginning with another one.
     pub(crate) fn measure(&self, forms: &Forms, rounds: u32, repetitions: usize) -> Measured {
-        let loaded: Vec<Loaded<'_>> = Variant::ALL
+        // All of them stay, so that none gets the place of one before.
+        let places: Vec<Vec<Loaded<'_>>> = (0..PLACES).map(|_| self.load(forms)).collect();
+        let first: Vec<Execution> = places[0].iter().map(|loaded| loaded.execute(rounds)).collect();
+        let output = first[0].output;
+        let mut fuel = None;
+        for (execution, loaded) in first.iter().zip(&places[0]) {
+            assert_eq!(execution.output, output, "{}: {} answers otherwise", forms.name, loaded.variant.word());
+            if loaded.variant == Variant::Sealed {
+                fuel = execution.fuel;
+            }
+        }
+        let mut times = Times::new();
+        for repetition in 0..repetitions {
+            let loaded = &places[repetition % PLACES];
+            for at in 0..loaded.len() {
+                let loaded = &loaded[(at + repetition) % loaded.len()];
+                times.entry(loaded.variant).or_default().push(loaded.execute(rounds).ns);
+            }
+        }
+        Measured { times, output, fuel }
+    }
+
+    fn load(&self, forms: &Forms) -> Vec<Loaded<'_>> {
+        Variant::ALL
             .into_iter()
             .map(|variant| match variant {
                 Variant::Unsealed => self.plain.load(&forms.unsealed, variant),
@@ -121,24 +146,7 @@ impl Engines {
                 Variant::EngineNan => self.nan.load(&forms.unsealed, variant),
                 Variant::Control => self.plain.load(&forms.control, variant),
             })
-            .collect();
-        let first: Vec<Execution> = loaded.iter().map(|loaded| loaded.execute(rounds)).collect();
-        let output = first[0].output;
-        let mut fuel = None;
-        for (execution, loaded) in first.iter().zip(&loaded) {
-            assert_eq!(execution.output, output, "{}: {} answers otherwise", forms.name, loaded.variant.word());
-            if loaded.variant == Variant::Sealed {
-                fuel = execution.fuel;
-            }
-        }
-        let mut times = Times::new();
-        for repetition in 0..repetitions {
-            for at in 0..loaded.len() {
-                let loaded = &loaded[(at + repetition) % loaded.len()];
-                times.entry(loaded.variant).or_default().push(loaded.execute(rounds).ns);
-            }
-        }
-        Measured { times, output, fuel }
+            .collect()
     }
 
     /// What the module that counts block by block uses.
