@@ -73,7 +73,7 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     }
     page.start().await;
     let inputs: Vec<_> = (0..6).map(|start| jobs::spin(if start < 4 { 20 } else { 100_000 }, start).0).collect();
-    coordinator.submit("spinner", &inputs).await.expect("submitted");
+    let run = coordinator.submit("spinner", &inputs).await.expect("submitted").id;
     let half_way = async || {
         let told = page.heard("unit").await;
         let is_long = |unit: &Value| unit["progress"].as_f64().is_some_and(|progress| (0.0..0.1).contains(&progress));
@@ -84,6 +84,8 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     page.press().await;
     page.is("ready").await;
     take(browser, &name("stopped")).await;
+    // Else its long units would keep the next page from the short ones.
+    let _cancelled: Value = coordinator.post(&format!("/v1/runs/{run}/cancel"), "").await.expect("cancelled");
 }
 
 /// The card alone, as the documentation shows it.
@@ -100,7 +102,7 @@ async fn card(browser: &Browser) {
     let asked = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
     let picture = browser.command("Page.captureScreenshot", asked).await;
     let bytes = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
-    let path = workspace().join("target/shots/card.png");
+    let path = workspace().join("target/shots/volunteer.png");
     std::fs::write(&path, bytes).expect("the picture can be written");
     eprintln!("{}", path.display());
     browser.command("Emulation.clearDeviceMetricsOverride", json!({})).await;
