@@ -21,6 +21,7 @@ pub mod claim;
 pub mod curve;
 pub mod key;
 pub mod mac;
+pub mod proof;
 pub mod signed;
 pub mod trust;
 
@@ -29,5 +30,6 @@ pub use crate::claim::{Claim, Claims};
 pub use crate::curve::Keypair;
 pub use crate::key::{Fingerprint, PublicKey, Signature};
 pub use crate::mac::MacKey;
+pub use crate::proof::Proof;
 pub use crate::signed::{Draft, Signed, Statement, Untrusted, Verified};
 pub use crate::trust::{Dated, KeyRing, TrustList, TrustedKey, Validity};

@@ -180,6 +180,7 @@ impl Monitor {
             | Input::Recalled { .. }
             | Input::Forgotten(_)
             | Input::Pardoned { .. }
+            | Input::Deposited { .. }
             | Input::TimePassed => return,
         }
         self.0.changes.fetch_add(1, Ordering::Relaxed);
@@ -242,7 +243,7 @@ impl Monitor {
             }
             Effect::Receipts { .. }
             | Effect::Withdraw { .. }
-            | Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..))
+            | Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..) | Record::Paid(..))
             | Effect::Grant(_)
             | Effect::Assemble { .. }
             | Effect::Call { .. }

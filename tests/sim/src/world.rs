@@ -581,7 +581,7 @@ impl<'a> World<'a> {
             }
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
             Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
-            Effect::Record(Record::Evidence(..) | Record::Worker(..))
+            Effect::Record(Record::Evidence(..) | Record::Worker(..) | Record::Paid(..))
             | Effect::Changed(_)
             | Effect::Ended(..)
             | Effect::RunEnded(_) => {}
