@@ -289,7 +289,7 @@ async function start({ base, coordinator, runtime, pool, engine, pace, wishes, s
   const kept = await store.get("key", "worker").catch(() => undefined);
   const keys = (await Keys.of(kept)) ?? (await OpenKeys.of(kept, base));
   // Private windows of some browsers keep no keys; it is good for as long as the page is there.
-  if (keys.kept !== kept) await store.put("key", "worker", keys.kept).catch(() => {});
+  if (kept === undefined) await store.put("key", "worker", keys.kept).catch(() => {});
   shell = new Shell(base, pool, store, keys);
   const random = crypto.getRandomValues(new Uint8Array(32));
   const trust = (await store.get("trust", "version")) ?? 0;

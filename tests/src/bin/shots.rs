@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use manyhands_model::RunId;
 use manyhands_tests::browser::{Browser, ELEMENT, Kind, Volunteer};
 use manyhands_tests::{Coordinator, jobs, until, workspace};
 use serde_json::{Value, json};
@@ -28,10 +29,15 @@ async fn main() -> ExitCode {
     coordinator.publish(&job.module, &job.manifest).await.expect("published");
     let _runner = coordinator.runners(1).await;
     browser.command("Network.enable", json!({})).await;
+    let mut under_way = None;
     for language in ["en", "de"] {
         let headers = json!({ "headers": { "Accept-Language": language } });
         browser.command("Network.setExtraHTTPHeaders", headers).await;
-        volunteer(&browser, &coordinator, language).await;
+        if let Some(run) = under_way.take() {
+            // Its long units would keep this page from the short ones.
+            let _cancelled: Value = coordinator.post(&format!("/v1/runs/{run}/cancel"), "").await.expect("cancelled");
+        }
+        under_way = Some(volunteer(&browser, &coordinator, language).await);
     }
     operator(&browser, &coordinator).await;
     ExitCode::SUCCESS
@@ -64,7 +70,8 @@ async fn operator(browser: &Browser, coordinator: &Coordinator) {
     }
 }
 
-async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str) {
+/// A visit from its beginning to Stop, and the run that is left.
+async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str) -> RunId {
     let name = |state: &str| format!("volunteer-{state}-{language}");
     let page = Volunteer::open(browser, &coordinator.url("/volunteer")).await;
     take(browser, &name("ready")).await;
@@ -73,7 +80,7 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     }
     page.start().await;
     let inputs: Vec<_> = (0..6).map(|start| jobs::spin(if start < 4 { 20 } else { 100_000 }, start).0).collect();
-    coordinator.submit("spinner", &inputs).await.expect("submitted");
+    let run = coordinator.submit("spinner", &inputs).await.expect("submitted").id;
     let half_way = async || {
         let told = page.heard("unit").await;
         let is_long = |unit: &Value| unit["progress"].as_f64().is_some_and(|progress| (0.0..0.1).contains(&progress));
@@ -84,6 +91,7 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     page.press().await;
     page.is("ready").await;
     take(browser, &name("stopped")).await;
+    run
 }
 
 /// The card alone, as the documentation shows it.
@@ -100,7 +108,7 @@ async fn card(browser: &Browser) {
     let asked = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
     let picture = browser.command("Page.captureScreenshot", asked).await;
     let bytes = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
-    let path = workspace().join("target/shots/card.png");
+    let path = workspace().join("target/shots/volunteer.png");
     std::fs::write(&path, bytes).expect("the picture can be written");
     eprintln!("{}", path.display());
     browser.command("Emulation.clearDeviceMetricsOverride", json!({})).await;
