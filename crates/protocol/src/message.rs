@@ -161,6 +161,8 @@ pub enum ServerMessage {
     Settled(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(UnitId, Settlement)>),
     /// Still here.
     Pong,
+    /// Points of fuel that the worker has earned so far, less what was taken back. Said once in a while, where it has changed.
+    Balance(u64),
 }
 
 /// Why a frame is not a message.

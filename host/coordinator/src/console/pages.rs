@@ -14,7 +14,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::ReasonCount;
 use manyhands_model::{RunId, Timestamp, UnitId, WorkerId};
-use manyhands_scheduler::{End, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary};
+use manyhands_scheduler::{
+    End, Exposure, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary,
+};
 use serde::Deserialize;
 
 use super::Kind;
@@ -546,6 +548,8 @@ struct WorkerLine {
     lost: String,
     trust: &'static str,
     trust_class: &'static str,
+    uptime: String,
+    saw: String,
 }
 
 /// The words on the page of workers.
@@ -559,6 +563,8 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("banned", "it contradicted too often: it gets no more work, and its reports do not count"),
     ("lost", "leases that ran out, or on which its machine failed"),
+    ("uptime", "how much of the last thirty days it was connected, in nines: two are 99 %"),
+    ("saw most of", "the active run of more than one unit of which it was given the largest share"),
 ];
 
 /// What the scheduler makes of a worker's record: one of [`WORDS`], and its class.
@@ -609,8 +615,16 @@ pub(super) async fn workers(
     let connected = all.iter().filter(|worker| worker.connected).count();
     let banned = all.iter().filter(|worker| worker.record.banned).count();
     let summary = format!("{} known, {connected} connected, {banned} banned.", count(all.len() as u64));
+    let ids: Vec<WorkerId> = all.iter().skip(from).take(WORKERS).map(|worker| worker.id).collect();
+    let most = move |scheduler: &Scheduler, _| -> BTreeMap<WorkerId, Exposure> {
+        let most = |id: &WorkerId| scheduler.exposure(*id).max_by(|a, b| a.share().total_cmp(&b.share()));
+        ids.iter().filter_map(|id| Some((*id, most(id)?))).collect()
+    };
+    let (exposed, now) = (app.core.ask(most).await?, app.clock.now());
     let line = |worker: &WorkerSummary| {
         let session = sessions.get(&worker.id);
+        let uptime = app.uptimes.of(worker.id, now).and_then(|uptime| uptime.lately);
+        let saw = |most: &Exposure| format!("{:.1} % of {}", 100.0 * most.share(), most.run.short());
         let (trust, trust_class) = trust(&worker.record);
         WorkerLine {
             id: worker.id.to_string(),
@@ -632,6 +646,8 @@ pub(super) async fn workers(
             lost: count(worker.record.lost),
             trust,
             trust_class,
+            uptime: uptime.map_or_else(|| "–".to_owned(), |uptime| uptime.to_string()),
+            saw: exposed.get(&worker.id).map_or_else(|| "–".to_owned(), saw),
         }
     };
     let shown: Vec<WorkerLine> = all.iter().skip(from).take(WORKERS).map(line).collect();
