@@ -14,6 +14,7 @@ mod crash;
 mod credit;
 mod examples;
 mod forgery;
+mod held;
 mod limits;
 mod publishing;
 mod revocation;

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-sealer",
         "manyhands-intents",
         "manyhands-audit",
+        "manyhands-held",
         "manyhands-credit",
         "manyhands-detectors",
     ],

@@ -690,6 +690,28 @@ schema! {
         pub body_bytes: u64,
     }
 
+    /// What is asked of a job that works on a record which its client keeps.
+    #[derive(Default)]
+    #[serde(deny_unknown_fields)]
+    pub struct RecordRequest {
+        /// The newest record that the client was answered; missing for a client that has none yet.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub record: Option<String>,
+        /// What to ask. Without it, whatever was asked last is answered again, and an answer that arrived is acknowledged.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "given")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub input: Option<Box<serde_json::value::RawValue>>,
+    }
+
+    /// The answer, and what the client has to keep in the place of what it kept.
+    pub struct RecordAnswer {
+        /// The next record, sealed.
+        pub record: String,
+        /// What the job says to its client.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub output: Box<serde_json::value::RawValue>,
+    }
+
     /// The first line of a recording: what was executed.
     pub struct Recording {
         /// The run.
@@ -758,4 +780,9 @@ schema! {
         /// Blobs that no record names, kept because something that is arriving may come to name them.
         pub orphans_kept: u64,
     }
+}
+
+/// JSON's `null` is something that was given.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<serde_json::value::RawValue>>, D::Error> {
+    Box::deserialize(from).map(Some)
 }

@@ -659,6 +659,7 @@ impl Scheduler {
         let rule = record.spec.rule;
         self.hold(&record.spec.owner);
         let mut run = Run::new(record.spec, &mut self.shares);
+        run.hide(&mut self.random);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
@@ -807,6 +808,7 @@ impl Scheduler {
         }
         self.hold(&spec.owner);
         let mut run = Run::new(spec, &mut self.shares);
+        run.hide(&mut self.random);
         run.line_up(&mut self.shares);
         if now < self.wary_until {
             run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
@@ -1785,6 +1787,15 @@ impl Run {
             in_line_since: Timestamp::default(),
             share,
             seen: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps workers from telling which of its units somebody has had before, where words have to be earned.
+    fn hide(&mut self, random: &mut ChaCha20Rng) {
+        if matches!(self.spec.rule, Rule::Earned { .. }) {
+            let mut seed = [0; 32];
+            random.fill_bytes(&mut seed);
+            self.queue = Queue::hidden(self.shape.inputs(), seed);
         }
     }
 

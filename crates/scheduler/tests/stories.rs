@@ -1052,7 +1052,7 @@ fn attack_33_a_sleeper_that_is_found_out_takes_its_answers_with_it() {
          0s sleeper returns-established
          0s w2 returns-established
          1s ann submits r: 3 inputs, adaptive
-         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1; sleeper gets r/2
+         1s sleeper wants 3       => sleeper gets r/1; sleeper gets r/0; sleeper gets r/2
          2s sleeper returns r/0 A => r/0 done; sleeper recorded; audit r/0
          3s sleeper returns r/1 X => r/1 done; sleeper recorded
          4s sleeper returns r/2 Y => r/2 done; r ends; sleeper recorded
@@ -1078,7 +1078,7 @@ fn a_crash_does_not_keep_a_liars_answers() {
          0s sleeper returns-established
          0s w2 returns-established
          1s ann submits r: 3 inputs, adaptive
-         1s sleeper wants 2       => sleeper gets r/0; sleeper gets r/1
+         1s sleeper wants 2       => sleeper gets r/1; sleeper gets r/0
          2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
          3s sleeper returns r/1 Y => r/1 done; sleeper recorded
          4s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0; audit r/1
@@ -1162,7 +1162,7 @@ fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
         "
          0s w1 returns-established
          0s w2 returns-established
-         1s ann submits r: 9 inputs, adaptive
+         1s ann submits r: 1 input, adaptive
         ",
     );
     story += "1s w1 wants 1 => w1 gets r/0\n";

@@ -90,6 +90,8 @@ pub struct Inner {
     pub uploads: Uploads,
     /// Submissions with an idempotency key that are arriving now.
     pub submitting: Mutex<BTreeSet<Digest>>,
+    /// Held by whoever decides about a client's record; each is for a share of them.
+    pub clients: [tokio::sync::Mutex<()>; 64],
     /// Turns of those who prepare long answers: they wait for each other, and nobody else for them.
     pub turns: tokio::sync::Semaphore,
     /// Seeded by the operating system.

@@ -2,6 +2,7 @@
 
 use manyhands_audit::{Entry, Tail};
 use manyhands_credit::{Attendance, Balanced, Hour, Line, Presence};
+use manyhands_held::Life;
 use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
@@ -175,6 +176,9 @@ impl Census {
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;
+            }
+            Table::Meta if key.starts_with(b"held") => {
+                read::<Life>(value)?;
             }
             Table::Tokens | Table::Idempotency | Table::Meta => {}
         }

@@ -497,6 +497,8 @@ impl<K: Ord + Copy, V> Recent<K, V> {
 struct After {
     receipts: Vec<(WorkerId, Vec<(LeaseId, Receipt)>)>,
     withdrawn: BTreeMap<WorkerId, Vec<LeaseId>>,
+    /// Whether anybody wants to know what becomes of units.
+    is_watched: bool,
     settled: BTreeMap<WorkerId, Vec<(UnitId, Settlement)>>,
     changed: BTreeSet<RunId>,
 }
@@ -542,7 +544,8 @@ impl Hand {
             }
             self.record(&batches)?;
             let begun = batches.iter().flat_map(|batch| &batch.invoked).map(|invoked| invoked.run.spec.id);
-            let mut after = After { changed: begun.collect(), ..After::default() };
+            let is_watched = self.clerk.hub.are_any_watched();
+            let mut after = After { changed: begun.collect(), is_watched, ..After::default() };
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
                 self.perform(effect, &mut after)?;
             }
@@ -606,7 +609,7 @@ impl Hand {
                 if record.end.is_some() {
                     hub.ended(unit, &record);
                 }
-                if hub.are_any_watched() {
+                if after.is_watched {
                     for (worker, settlement) in record.settlements() {
                         after.settled.entry(worker).or_default().push((unit, settlement));
                     }

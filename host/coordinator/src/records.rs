@@ -34,6 +34,7 @@
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
+//! | meta | `held`, digest of requester, job and client | `Life`: which record counts that this client keeps; see `manyhands_held` |
 //! | meta | `history`, `m` or `h`, place | number of a minute or an hour and its `Tally`; see `console/history.rs` |
 //! | meta | `runs-by-owner` | nothing: all runs have such an entry |
 //! | meta | `submit`, digest of owner and idempotency key | [`SubmitRecord`] |
@@ -44,6 +45,7 @@ use bytes::Bytes;
 use manyhands_api::JobView;
 use manyhands_audit::Tail;
 use manyhands_credit::{Account, Amount, Attendance, Hour, Line, Place, Presence, Subject};
+use manyhands_held::{self as held, Life};
 use manyhands_intents::{Day, Intent, Reservation, State};
 use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_placeholder::Token;
@@ -413,6 +415,10 @@ fn secret_key(name: &Name) -> Vec<u8> {
     [b"secret", name.as_str().as_bytes()].concat()
 }
 
+fn life_key(place: &held::Place) -> Vec<u8> {
+    [&b"held"[..], place.0.as_bytes()].concat()
+}
+
 fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
     [prefix, &number.to_be_bytes()].concat()
 }
@@ -599,6 +605,21 @@ impl Writes {
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
+    }
+
+    /// Writes which record of a client counts, if that is still what was read under this version.
+    pub fn life(&mut self, place: &held::Place, life: &Life, was: Option<Revision>) {
+        let key = Key::new(Table::Meta, &life_key(place));
+        self.0.expects.push(match was {
+            Some(version) => Expect::Version(key.clone(), version),
+            None => Expect::Absent(key.clone()),
+        });
+        self.0.ops.push(Op::Put(key, encode(life)));
+    }
+
+    /// Removes what is known of a client's record.
+    pub fn no_life(&mut self, place: &held::Place) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &life_key(place))));
     }
 
     /// Writes what is known of a worker.
@@ -1229,6 +1250,15 @@ impl Records {
         page.into_iter().map(entry).collect()
     }
 
+    /// How many statements of a worker's about a run are kept as evidence, up to a thousand or so.
+    ///
+    /// # Errors
+    /// [`RecordError::Store`].
+    pub fn statements(&self, run: RunId, worker: WorkerId) -> Result<usize, RecordError> {
+        let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
+        Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.len())
+    }
+
     /// All published jobs: name, record.
     ///
     /// # Errors
@@ -1236,6 +1266,17 @@ impl Records {
     pub fn jobs(&self) -> Result<Vec<JobRecord>, RecordError> {
         let page = self.store.scan(Table::Jobs, &[], None, usize::MAX)?;
         page.into_iter().map(|(_, record)| decode(Table::Jobs, &record.value)).collect()
+    }
+
+    /// Which record of a client counts, and since when that is known.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn life(&self, place: &held::Place) -> Result<(Life, Option<Revision>), RecordError> {
+        match self.store.get(Table::Meta, &life_key(place))? {
+            Some(record) => Ok((decode(Table::Meta, &record.value)?, Some(record.version))),
+            None => Ok((Life::NEW, None)),
+        }
     }
 
     /// The run that was asked this last.

@@ -244,6 +244,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         upkeep: Arc::default(),
         uploads: Uploads::default(),
         submitting: Mutex::default(),
+        clients: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         turns: tokio::sync::Semaphore::new(LONG_ANSWERS_MAX),
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });

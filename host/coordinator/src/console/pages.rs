@@ -13,6 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::ReasonCount;
+use manyhands_credit::Uptime;
 use manyhands_model::{RunId, Timestamp, UnitId, WorkerId};
 use manyhands_scheduler::{
     End, Exposure, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary,
@@ -27,6 +28,7 @@ use super::samples::Sample;
 use super::web::{self, Links};
 use crate::api::runs::{current, explain};
 use crate::app::App;
+use crate::hub::Session;
 use crate::problem::{ApiError, Kind as Problem, Path, Query};
 
 /// Runs on a page.
@@ -45,14 +47,14 @@ const LEASES: usize = 400;
 const NEWEST: usize = 30;
 
 /// What every page has around it.
-struct Frame {
-    page: &'static str,
-    operator: String,
-    links: Links,
+pub(super) struct Frame {
+    pub(super) page: &'static str,
+    pub(super) operator: String,
+    pub(super) links: Links,
 }
 
 impl Frame {
-    fn new(page: &'static str, operator: &str) -> Self {
+    pub(super) fn new(page: &'static str, operator: &str) -> Self {
         Self { page, operator: operator.to_owned(), links: Links::new() }
     }
 }
@@ -84,7 +86,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-type Page = Result<Response, Trouble>;
+pub(super) type Page = Result<Response, Trouble>;
 
 fn go(to: &'static str) -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response()
@@ -104,11 +106,11 @@ pub(super) struct SignedIn {
 }
 
 impl SignedIn {
-    fn frame(&self, page: &'static str) -> Frame {
+    pub(super) fn frame(&self, page: &'static str) -> Frame {
         Frame::new(page, &self.operator.name)
     }
 
-    fn draw(&self, page: &impl Template) -> Page {
+    pub(super) fn draw(&self, page: &impl Template) -> Page {
         Ok(draw(StatusCode::OK, &self.headers, page))
     }
 }
@@ -408,7 +410,7 @@ struct UnitVotes {
     votes: Vec<Vote>,
 }
 
-const fn end_word(end: Option<End>) -> &'static str {
+pub(super) const fn end_word(end: Option<End>) -> &'static str {
     match end {
         None => "open",
         Some(End::Done) => "done",
@@ -420,7 +422,7 @@ const fn end_word(end: Option<End>) -> &'static str {
 }
 
 /// What a worker's report is worth: its sign, its class and its word.
-fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &'static str) {
+pub(super) fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &'static str) {
     match &unit.accepted {
         Some(accepted) if *accepted == replica.outcome => ("●", "agrees", "agrees"),
         Some(_) => ("✗", "differs", "contradicts the answer"),
@@ -430,7 +432,7 @@ fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &
 
 /// Kinds and engines of those who are connected.
 fn kinds(app: &App) -> BTreeMap<WorkerId, (Kind, String)> {
-    let known = |(id, session): (WorkerId, std::sync::Arc<crate::hub::Session>)| {
+    let known = |(id, session): (WorkerId, std::sync::Arc<Session>)| {
         (id, (Kind::of(&session.body), session.body.engine.clone()))
     };
     app.hub.workers().into_iter().map(known).collect()
@@ -534,26 +536,61 @@ pub(super) async fn run(
 
 // ── Workers ──
 
-/// A worker as a line.
-struct WorkerLine {
-    id: String,
-    short: String,
-    kind: &'static str,
-    engine: String,
-    state: &'static str,
-    slots: String,
-    leases: String,
-    agreed: String,
-    dissents: String,
-    lost: String,
-    trust: &'static str,
-    trust_class: &'static str,
-    uptime: String,
-    saw: String,
+/// A worker as a line, or at the head of its page.
+pub(super) struct WorkerLine {
+    pub(super) id: String,
+    pub(super) short: String,
+    pub(super) kind: &'static str,
+    pub(super) engine: String,
+    pub(super) state: &'static str,
+    pub(super) slots: String,
+    pub(super) leases: String,
+    pub(super) agreed: String,
+    pub(super) dissents: String,
+    pub(super) lost: String,
+    pub(super) trust: &'static str,
+    pub(super) trust_class: &'static str,
+    pub(super) uptime: String,
+    pub(super) saw: String,
 }
 
-/// The words on the page of workers.
-const WORDS: &[(&str, &str)] = &[
+impl WorkerLine {
+    pub(super) fn new(
+        worker: &WorkerSummary,
+        session: Option<&Session>,
+        uptime: Option<Uptime>,
+        saw: Option<&Exposure>,
+    ) -> Self {
+        let none = || "–".to_owned();
+        let (trust, trust_class) = trust(&worker.record);
+        Self {
+            id: worker.id.to_string(),
+            short: worker.id.short(),
+            kind: session.map_or("–", |session| Kind::of(&session.body).word()),
+            engine: session
+                .map_or_else(String::new, |session| format!("{}, {}", session.body.engine, session.body.runtime)),
+            state: if !worker.connected {
+                "away"
+            } else if worker.leases > 0 {
+                "busy"
+            } else {
+                "idle"
+            },
+            slots: session.map_or_else(|| "–".to_owned(), |session| session.slots.to_string()),
+            leases: count(worker.leases as u64),
+            agreed: count(worker.record.agreed),
+            dissents: count(worker.record.dissents),
+            lost: count(worker.record.lost),
+            trust,
+            trust_class,
+            uptime: uptime.map_or_else(none, |uptime| uptime.to_string()),
+            saw: saw.map_or_else(none, |saw| format!("{:.1} % of {}", 100.0 * saw.share(), saw.run.short())),
+        }
+    }
+}
+
+/// The words on the pages of workers.
+pub(super) const WORDS: &[(&str, &str)] = &[
     ("new", "none of its reports counted yet; it gets two units at a time"),
     ("proven", "it brought more answers than it lost leases; it gets first what somebody waits for"),
     ("unreliable", "it lost as many leases as it brought answers"),
@@ -622,33 +659,9 @@ pub(super) async fn workers(
     };
     let (exposed, now) = (app.core.ask(most).await?, app.clock.now());
     let line = |worker: &WorkerSummary| {
-        let session = sessions.get(&worker.id);
         let uptime = app.uptimes.of(worker.id, now).and_then(|uptime| uptime.lately);
-        let saw = |most: &Exposure| format!("{:.1} % of {}", 100.0 * most.share(), most.run.short());
-        let (trust, trust_class) = trust(&worker.record);
-        WorkerLine {
-            id: worker.id.to_string(),
-            short: worker.id.short(),
-            kind: session.map_or("–", |session| Kind::of(&session.body).word()),
-            engine: session
-                .map_or_else(String::new, |session| format!("{}, {}", session.body.engine, session.body.runtime)),
-            state: if !worker.connected {
-                "away"
-            } else if worker.leases > 0 {
-                "busy"
-            } else {
-                "idle"
-            },
-            slots: session.map_or_else(|| "–".to_owned(), |session| session.slots.to_string()),
-            leases: count(worker.leases as u64),
-            agreed: count(worker.record.agreed),
-            dissents: count(worker.record.dissents),
-            lost: count(worker.record.lost),
-            trust,
-            trust_class,
-            uptime: uptime.map_or_else(|| "–".to_owned(), |uptime| uptime.to_string()),
-            saw: exposed.get(&worker.id).map_or_else(|| "–".to_owned(), saw),
-        }
+        let session = sessions.get(&worker.id).map(AsRef::as_ref);
+        WorkerLine::new(worker, session, uptime, exposed.get(&worker.id))
     };
     let shown: Vec<WorkerLine> = all.iter().skip(from).take(WORKERS).map(line).collect();
     let next = (from + shown.len() < all.len()).then_some(from + WORKERS);
