@@ -137,8 +137,8 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Receipts(receipts.map(|receipt| (id, receipt)).into()),
         ServerMessage::Cancel(vec![id]),
         ServerMessage::Trust(signed(&trust())),
-        ServerMessage::Balance(1_000_000),
         ServerMessage::Settled(vec![(unit, Settlement::Agreed { others: 1 }), (unit, Settlement::Contradicted)]),
         ServerMessage::Pong,
+        ServerMessage::Balance(1_000_000),
     ]
 }
