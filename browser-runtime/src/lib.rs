@@ -351,6 +351,7 @@ fn tell(event: &Event) {
             Settlement::Agreed { others } => tell(&unit.to_string(), "agreed", f64::from(*others)),
             Settlement::Contradicted => tell(&unit.to_string(), "contradicted", 0.0),
         },
+        Event::Balance { fuel } => tell("", "", *fuel as f64),
         Event::Paused(why) => {
             let why = match why {
                 Pause::Asked => "asked",

@@ -49,6 +49,8 @@ class Tally {
       if (units.size > UNITS_KEPT) units.delete([...units.values()].find(({ state }) => state !== "computing").unit);
       return units.get(unit);
     }
+    // What the coordinator says counts, and it knows of other days as well.
+    if (word === "balance") stats.balance = number;
     const row = units.get(unit) ?? { unit, job: null, fuel: 0 };
     if (row.state === "computing") {
       this.took = now - row.since;
@@ -788,7 +790,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
   }
 
   #sum() {
-    const { executed, verified, fuel, seconds } = this.#tally.stats;
+    const { executed, verified, fuel: steps, seconds, balance: fuel = steps } = this.#tally.stats;
     const tongue = this.#tongue;
     write(this.#parts.executed, tongue.number(executed));
     write(this.#parts.verified, tongue.number(verified));

@@ -1,8 +1,9 @@
 //! What workers earn, against crashes, liars and whoever changes an export; and what happens when a budget is used up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use manyhands_api::{AccountView, CreditList, NewDeposit, ResultLine, Statement};
+use manyhands_api::{AccountView, CreditList, NewDeposit, ResultLine, Statement, WorkerDetail, WorkerView};
 use manyhands_credit::{Account, Amount};
 use manyhands_model::{RunId, WorkerId};
 use manyhands_tests::{Coordinator, Liar, jobs, run, until};
@@ -89,6 +90,11 @@ async fn whoever_is_killed_and_whoever_lies_workers_have_what_their_answers_cost
     let problems: Value = coordinator.post("/v1/check", "").await.expect("a check");
     assert_eq!(problems["problems"], json!([]));
     assert!(manyhands(&coordinator, &["credit"]).contains("requester  operator"));
+    let best = have.iter().filter(|(account, _)| matches!(account, Account::Worker(_)));
+    let (best, balance) = best.max_by_key(|(_, balance)| **balance).expect("a worker");
+    let Account::Worker(best) = best else { panic!("{best:?} is no worker") };
+    let detail: WorkerDetail = coordinator.get(&format!("/v1/workers/{best}")).await.expect("a worker");
+    assert_eq!((detail.worker.id, detail.balance, detail.exposure), (*best, *balance, vec![]), "no run is active");
 }
 
 #[tokio::test]
@@ -100,8 +106,8 @@ async fn a_budget_that_is_used_up_stops_a_run_and_a_deposit_lets_it_go_on() {
     assert_eq!((account.balance, account.has_deposited), (Amount(1), true));
     assert_eq!(deposit(&coordinator, "operator", "1", "first").await.balance, Amount(1), "it happens once");
     let _runners = coordinator.runners(2).await;
-    // More than two runners can hold at once.
-    let inputs = jobs::texts(2_000);
+    // More than two runners hold at once.
+    let inputs = jobs::texts(400);
     let run = coordinator.submit("hasher", &inputs).await.expect("submitted");
     let stopped = async || {
         let why: Value = coordinator.get(&format!("/v1/runs/{}/why", run.id)).await.expect("an answer");
@@ -110,9 +116,9 @@ async fn a_budget_that_is_used_up_stops_a_run_and_a_deposit_lets_it_go_on() {
         Some(why["run"]["units"]["done"].as_u64().expect("a count")).filter(|_| stopped && !reasons.is_empty())
     };
     let done = until("the run stops", stopped).await;
-    assert!(0 < done && done < 1_500, "{done} of 2000 are done: what was out, and no more");
+    assert!(0 < done && done < 300, "{done} of 400 are done: what was out, and no more");
     let spent = Amount(1) + -balances(&coordinator).await[&Account::Requester("operator".into())];
-    assert_eq!(-fair(&coordinator, run.id, 2_000).await[&Account::Requester("operator".into())], spent);
+    assert_eq!(-fair(&coordinator, run.id, 400).await[&Account::Requester("operator".into())], spent);
     coordinator.kill();
     coordinator.restart().await;
     until("runners are back", async || (coordinator.connected().await == 2).then_some(())).await;
@@ -123,10 +129,17 @@ async fn a_budget_that_is_used_up_stops_a_run_and_a_deposit_lets_it_go_on() {
     };
     assert_eq!(until("it is still stopped", stopped).await, Some(done));
 
+    // Who has seen how much of it is known as well.
+    for worker in coordinator.workers().await {
+        let detail: WorkerDetail = coordinator.get(&format!("/v1/workers/{}", worker.id)).await.expect("a worker");
+        let [seen] = detail.exposure[..] else { panic!("{:?}", detail.exposure) };
+        assert!(seen.run == run.id && seen.of == 400 && u64::from(seen.units) >= done, "{seen:?}");
+    }
+
     let said = manyhands(&coordinator, &["credit", "deposit", "operator", "1000000000000"]);
     assert!(said.starts_with("operator has "), "{said}");
     let results: Vec<ResultLine> = coordinator.results(run.id).await;
-    assert_eq!(results.len(), 2_000);
+    assert_eq!(results.len(), 400);
     let audit =
         coordinator.request(Method::GET, "/v1/audit").send().await.expect("an answer").text().await.expect("text");
     assert_eq!(audit.matches("\"deposited\"").count(), 2, "{audit}");
@@ -205,4 +218,36 @@ async fn an_export_is_what_was_earned_and_a_changed_byte_is_found() {
     assert!(code == Some(2) && said.contains("not what was signed"), "{said}");
     let (code, said) = offline(file, "key_aaaaaaaaaaaaaaaaaaaaaaaaaa");
     assert!(code == Some(2) && said.contains("expected key_aaaa"), "{said}");
+}
+
+#[tokio::test]
+async fn workers_that_stay_have_all_the_time_that_the_coordinator_was_there() {
+    let mut coordinator = Coordinator::start().await;
+    let mut runners = coordinator.runners(2).await;
+    let uptimes = async |coordinator: &Coordinator| -> Vec<(WorkerView, u32)> {
+        let workers = coordinator.workers().await.into_iter();
+        let shares = workers.filter_map(|worker| Some((worker.clone(), worker.uptime?.thirty_days?.0)));
+        shares.collect()
+    };
+    let both =
+        until("somebody has looked", async || Some(uptimes(&coordinator).await).filter(|all| all.len() == 2)).await;
+    assert!(both.iter().all(|(_, share)| *share == 1_000_000), "{both:?}");
+    drop(runners.pop());
+    let less = async || {
+        let all = uptimes(&coordinator).await;
+        let gone = all.iter().any(|(worker, share)| !worker.connected && *share < 1_000_000);
+        (gone && all.iter().all(|(worker, share)| !worker.connected || *share == 1_000_000)).then_some(all)
+    };
+    let before = until("one is missed", less).await;
+    assert!(manyhands(&coordinator, &["workers"]).contains("UPTIME"));
+    // It writes down what it saw when it is asked to stop.
+    coordinator.process.terminate();
+    while coordinator.process.ended().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    coordinator.restart().await;
+    // Who brought nothing yet is known again when it comes, and since when it is.
+    let back = until("the other is back", async || uptimes(&coordinator).await.pop()).await.0;
+    let known = before.iter().find(|(worker, _)| worker.id == back.id).expect("it was there before");
+    assert_eq!(known.0.uptime.map(|it| it.since), back.uptime.map(|it| it.since));
 }

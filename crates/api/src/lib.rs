@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use manyhands_credit::{Account, Amount, Hour};
+use manyhands_credit::{Account, Amount, Hour, Uptime};
 use manyhands_model::{Codec, Digest, JobName, Limits, RunId, Timestamp, Verdict, Version, WorkerId};
 use manyhands_signing::Fingerprint;
 
@@ -311,6 +311,48 @@ schema! {
         pub lost: u64,
         /// Whether it gets no more work, because it contradicted too often.
         pub banned: bool,
+        /// How long it was there; absent while nobody has looked.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub uptime: Option<UptimeView>,
+    }
+
+    /// How long a worker was there, of the time that the coordinator was.
+    #[derive(Copy, PartialEq, Eq)]
+    pub struct UptimeView {
+        /// When it was first there.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub since: Timestamp,
+        /// The share of the time since then, in millionths; absent while nothing was counted.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
+        pub ever: Option<Uptime>,
+        /// The same of the last thirty days.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
+        pub thirty_days: Option<Uptime>,
+    }
+
+    /// A worker, and how much it was shown.
+    pub struct WorkerDetail {
+        /// The worker.
+        pub worker: WorkerView,
+        /// Points of fuel that it has earned.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub balance: Amount,
+        /// How much of each active run it was given, the most first; not of runs of one unit.
+        pub exposure: Vec<ExposureView>,
+    }
+
+    /// How much of a run a worker was given.
+    #[derive(Copy, PartialEq, Eq)]
+    pub struct ExposureView {
+        /// The run.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub run: RunId,
+        /// Units of it that the worker was given.
+        pub units: u32,
+        /// Units that the run has.
+        pub of: u32,
     }
 
     /// All workers.

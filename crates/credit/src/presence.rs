@@ -57,7 +57,8 @@ pub struct Presence {
 }
 
 /// A share of the time, in millionths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Uptime(pub u32);
 
 impl Presence {

@@ -161,6 +161,8 @@ pub enum ServerMessage {
     Settled(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(UnitId, Settlement)>),
     /// Still here.
     Pong,
+    /// Points of fuel that the worker has earned so far, less what was taken back. Said once in a while, where it has changed.
+    Balance(u64),
 }
 
 impl ServerMessage {
@@ -171,7 +173,7 @@ impl ServerMessage {
             Self::Trust(list) => [Some(list), None],
             Self::Grant(grant) => [Some(&mut grant.leases), grant.release.as_mut().map(|release| release as _)],
             Self::Welcome(_) | Self::Refused { .. } | Self::Receipts(_) => [None, None],
-            Self::Cancel(_) | Self::Settled(_) | Self::Pong => [None, None],
+            Self::Cancel(_) | Self::Settled(_) | Self::Balance(_) | Self::Pong => [None, None],
         };
         claims.into_iter().flatten()
     }

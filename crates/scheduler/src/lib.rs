@@ -33,6 +33,8 @@ pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
 pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
-pub use crate::scheduler::{Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary};
+pub use crate::scheduler::{
+    Effect, Exposure, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary,
+};
 pub use crate::trust::{Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

@@ -327,6 +327,13 @@ pub struct Exposure {
     pub of: u32,
 }
 
+impl Exposure {
+    /// The share of the run's units, 0 to 1; more where some were opened again.
+    pub fn share(&self) -> f64 {
+        f64::from(self.units) / f64::from(self.of.max(1))
+    }
+}
+
 /// What a query about a lease says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseSummary {
@@ -386,6 +393,8 @@ struct Worker {
     is_in_core: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
+    /// Whether it is counted among the connected ones.
+    is_present: bool,
     /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
     /// and is halved by each that did not and by each lease that ran out.
     quota: u16,
@@ -565,6 +574,10 @@ pub struct Scheduler {
     candidates: BTreeSet<WorkerId>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
+    /// Connected workers that are not banned.
+    present: usize,
+    /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave.
+    is_rationed: bool,
     newcomers: Newcomers,
     /// Whether a unit or a worker became available since the last dispatch.
     stirred: bool,
@@ -606,6 +619,8 @@ impl Scheduler {
             core: BTreeSet::new(),
             candidates: BTreeSet::new(),
             runners: 0,
+            present: 0,
+            is_rationed: false,
             newcomers: Newcomers::default(),
             stirred: false,
             expired: 0,
@@ -909,6 +924,7 @@ impl Scheduler {
             self.release(lease);
         }
         self.rank(worker);
+        self.stirred |= core::mem::take(&mut self.is_rationed);
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -1437,17 +1453,23 @@ impl Scheduler {
         let Some(worker) = workers.get(&id) else { return false };
         let is_fixed = matches!(rule, Rule::Fixed(_));
         let may_begin = is_fixed || worker.in_line == Some(Class::First);
-        if !is_fixed {
-            let has_had_its_share = {
-                let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
-                let seen = run.seen.get(&id).copied().unwrap_or_default();
-                // Where few are there, each has to do more.
-                let fair = 4 * run.shape.units() as usize / self.core.len().max(1);
-                f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && seen as usize >= fair
+        let has_had_its_share = {
+            let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
+            let seen = run.seen.get(&id).copied().unwrap_or_default();
+            // Where few are there, each has to do more.
+            let (each, there) = match rule {
+                Rule::Fixed(quorum) => (usize::from(quorum.agree), self.present),
+                Rule::Earned { .. } => (1, self.core.len()),
             };
-            if has_had_its_share || !worker.may_earn(&self.policy) {
-                return false;
-            }
+            let fair = 4 * each * run.shape.units() as usize / there.max(1);
+            f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && seen as usize >= fair
+        };
+        if has_had_its_share {
+            self.is_rationed = true;
+            return false;
+        }
+        if !is_fixed && !worker.may_earn(&self.policy) {
+            return false;
         }
         let units = &mut run.units;
         let others = self.hungry.all.len() > 1;

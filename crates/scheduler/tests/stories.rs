@@ -1310,7 +1310,7 @@ fn a_budget_that_is_used_up_stops_its_owners_runs_until_there_is_more() {
           3s w1 returns r/1 A  => w1 recorded
           4s w2 returns r/0 A  => r/0 done; w2 recorded
           4s why r/1           => its owner's budget is used up: 0 fuel left; ask the operator for a deposit, or cancel the run
-          4s why r/2           => is being executed by 1 worker; the first lease ends in 37 s
+          4s why r/2           => is being executed by 1 worker; the first lease ends in 57 s
           5s w2 wants 9
           6s w1 returns r/2 A  => w1 recorded
           7s it crashes
@@ -1344,4 +1344,26 @@ fn who_is_not_given_a_budget_has_none_unless_everybody_needs_one() {
          2s op deposits ann 1 => w1 gets r/0
         ",
     );
+}
+
+#[test]
+fn nobody_sees_more_of_a_run_than_its_share_unless_few_are_there() {
+    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..Trust::default() };
+    let others: Vec<String> = (2..=17).map(|number| format!("w{number}")).collect();
+    let come: Vec<String> = others.iter().map(|name| format!("0s {name} connects")).collect();
+    // While ten or more are there, a fourth is more than four times what each has to do.
+    let go: Vec<String> = others[..6].iter().map(|name| format!("2s {name} leaves")).collect();
+    let story = format!(
+        "{}
+         0s ann submits r: 8 inputs, 1 of 1
+         1s w1 connects
+         1s w1 wants 5        => w1 gets r/0; w1 gets r/1
+         {}
+         3s w8 leaves         => w1 gets r/2
+         4s bob submits s: 1 input, 1 of 1 => w1 gets s/0
+        ",
+        come.join("\n"),
+        go.join("\n")
+    );
+    check_with(Policy { trust, ..policy() }, &story);
 }

@@ -157,6 +157,11 @@ pub enum Event {
         /// What.
         settlement: Settlement,
     },
+    /// What this worker has earned so far at this coordinator, less what was taken back.
+    Balance {
+        /// Points of fuel.
+        fuel: u64,
+    },
     /// No new work is taken.
     Paused(Pause),
     /// New work is taken again.
@@ -193,6 +198,7 @@ impl Event {
             Self::TooLate { .. } => "too_late",
             Self::Resting { .. } => "resting",
             Self::Settled { .. } => "settled",
+            Self::Balance { .. } => "balance",
             Self::Paused(_) => "paused",
             Self::Resumed => "resumed",
             Self::Draining { .. } => "draining",
@@ -243,6 +249,7 @@ impl fmt::Display for Event {
                     }
                 }
             }
+            Self::Balance { fuel } => write!(f, "earned so far: {fuel} fuel"),
             Self::Paused(Pause::Asked) => f.write_str("paused; no new work is taken"),
             Self::Paused(Pause::Unwanted(reason)) => write!(f, "paused: {reason}"),
             Self::Resumed => f.write_str("resumed"),

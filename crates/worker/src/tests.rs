@@ -1009,6 +1009,13 @@ fn who_watches_learns_what_became_of_units() {
 }
 
 #[test]
+fn what_was_earned_is_heard() {
+    let mut world = World::joined(1);
+    let effects = world.effects(Input::Frame(ServerMessage::Balance(7)));
+    assert_eq!(effects, [Effect::Say(Event::Balance { fuel: 7 })]);
+}
+
+#[test]
 fn a_receipt_says_which_unit_it_is_for() {
     let mut world = World::joined(1);
     world.give_ready(1);

@@ -719,11 +719,12 @@ impl Worker {
                     self.say(Event::Settled { unit, settlement });
                 }
             }
+            (Link::Up { .. }, ServerMessage::Balance(fuel)) => self.say(Event::Balance { fuel }),
             (_, ServerMessage::Pong) => {}
             // What nobody says who follows the protocol, such as a welcome before the challenge.
             (_, ServerMessage::Challenge(_) | ServerMessage::Welcome(_) | ServerMessage::Grant(_))
             | (_, ServerMessage::Receipts(_) | ServerMessage::Cancel(_) | ServerMessage::Trust(_))
-            | (_, ServerMessage::Settled(_)) => {
+            | (_, ServerMessage::Settled(_) | ServerMessage::Balance(_)) => {
                 self.hang_up(now, "the coordinator said something out of turn".to_owned(), None);
             }
         }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use manyhands_addresses::Origin;
 use manyhands_credit::Amount;
 use manyhands_engines::Kind;
-use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Timestamp, Version};
+use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Timestamp, Version, WorkerId};
 use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
@@ -91,8 +91,8 @@ pub enum Command {
     Runs(Runs),
     /// List published jobs
     Jobs,
-    /// List workers
-    Workers,
+    /// List workers, or show one with what it earned and how much of which run it was given
+    Workers(Workers),
     /// Cancel a run
     Cancel(RunOnly),
     /// Try a run's failed units again
@@ -633,6 +633,14 @@ pub enum Keys {
     Show,
     /// Sign with a new key from now on
     Rotate,
+}
+
+/// `manyhands workers`
+#[derive(Debug, Args)]
+pub struct Workers {
+    /// One worker's id
+    #[arg(value_name = "WORKER")]
+    pub worker: Option<WorkerId>,
 }
 
 /// `manyhands audit`

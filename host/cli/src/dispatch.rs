@@ -47,7 +47,7 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Why(args) => remote::why(&client, args, screen).await,
         Command::Runs(args) => remote::runs(&client, args, screen).await,
         Command::Jobs => remote::jobs(&client, screen).await,
-        Command::Workers => remote::workers(&client, screen).await,
+        Command::Workers(args) => remote::workers(&client, args, screen).await,
         Command::Cancel(args) => remote::change(&client, args, "cancel", screen).await,
         Command::Retry(args) => remote::change(&client, args, "retry", screen).await,
         Command::Invoke(args) => remote::invoke(&client, args, screen).await,

@@ -9,8 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
-    CreatedToken, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER,
-    RecordAnswer, RecordRequest, Role, RunList, RunState, RunView, TokenList, UnitView, UnsentCall, Why, WorkerList,
+    CreatedToken, ExposureView, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, RecordAnswer, RecordRequest, Role, RunList, RunState, RunView, TokenList, UnitView, UnsentCall, UptimeView, Why, WorkerDetail, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::Publication;
@@ -23,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::args::{
     Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which,
+    Workers,
 };
 use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
@@ -342,7 +342,20 @@ pub async fn jobs(client: &Client, screen: Screen) -> Result<()> {
 ///
 /// # Errors
 /// Any [`Client`] fault.
-pub async fn workers(client: &Client, screen: Screen) -> Result<()> {
+pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<()> {
+    if let Some(id) = args.worker {
+        let detail: WorkerDetail = client.get(&["v1", "workers", &id.to_string()], &[]).await?;
+        return screen.show(&detail, |WorkerDetail { worker, balance, exposure }| {
+            let row = |seen: &ExposureView| {
+                let share = 100.0 * f64::from(seen.units) / f64::from(seen.of.max(1));
+                [seen.run.to_string(), format!("{} of {}", seen.units, seen.of), format!("{share:.1} %")]
+            };
+            let rows: Vec<_> = exposure.iter().map(row).collect();
+            let present = uptime(worker.uptime.as_ref());
+            let seen = table(["SAW OF RUN", "UNITS", "SHARE"], &rows);
+            format!("{id}: earned {balance} fuel; there {present} of the time\n{seen}")
+        });
+    }
     let list: WorkerList = client.get(&["v1", "workers"], &[]).await?;
     screen.show(&list, |list| {
         let row = |worker: &manyhands_api::WorkerView| {
@@ -359,11 +372,17 @@ pub async fn workers(client: &Client, screen: Screen) -> Result<()> {
                 worker.agreed.to_string(),
                 worker.dissents.to_string(),
                 worker.lost.to_string(),
+                uptime(worker.uptime.as_ref()),
             ]
         };
         let rows: Vec<_> = list.workers.iter().map(row).collect();
-        table(["WORKER", "STATE", "ENGINE", "BUSY", "AGREED", "DISSENTS", "LOST"], &rows)
+        table(["WORKER", "STATE", "ENGINE", "BUSY", "AGREED", "DISSENTS", "LOST", "UPTIME"], &rows)
     })
+}
+
+/// In nines, or percent where they are fewer than one: of thirty days.
+fn uptime(uptime: Option<&UptimeView>) -> String {
+    uptime.and_then(|uptime| uptime.thirty_days).map_or_else(|| "–".to_owned(), |share| share.to_string())
 }
 
 /// `manyhands cancel` and `manyhands retry`

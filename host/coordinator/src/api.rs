@@ -141,6 +141,7 @@ fn documented(
         .routes(routes!(recording::recording))
         .routes(routes!(unsent::unsent))
         .routes(routes!(admin::workers))
+        .routes(routes!(admin::worker))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
         .routes(routes!(upkeep::check))
@@ -194,6 +195,7 @@ mod tests {
             "/v1/runs/{id}/why",
             "/v1/runs/{id}/unsent",
             "/v1/workers",
+            "/v1/workers/{id}",
             "/v1/tokens",
             "/v1/tokens/{id}",
             "/v1/console-links",

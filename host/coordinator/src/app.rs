@@ -29,6 +29,7 @@ use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::throttle::Throttle;
 use crate::upkeep::Uploads;
+use crate::uptime::Uptimes;
 use crate::vault::{Tidied, Vault, VaultError};
 
 /// The coordinator as its request handlers see it. Cheap to clone.
@@ -51,6 +52,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// How long workers were there.
+    pub uptimes: Uptimes,
     /// The ledger of fuel.
     pub book: credit::Shared,
     /// Who knows what was asked before.

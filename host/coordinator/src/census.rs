@@ -1,7 +1,7 @@
 //! What the state holds, and which blobs it names: the one place that knows where records name blobs.
 
 use manyhands_audit::{Entry, Tail};
-use manyhands_credit::{Balanced, Hour, Line};
+use manyhands_credit::{Attendance, Balanced, Hour, Line, Presence};
 use manyhands_held::Life;
 use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
@@ -155,6 +155,12 @@ impl Census {
                     });
                 }
                 self.audit = entry.tail();
+            }
+            Table::Meta if key == records::UPTIME => {
+                read::<Attendance>(value)?;
+            }
+            Table::Meta if key.starts_with(records::UPTIME_OF) => {
+                read::<Presence>(value)?;
             }
             Table::Meta if key == records::HOUR => self.present = read(value)?,
             Table::Meta if key.starts_with(records::BALANCE) => {

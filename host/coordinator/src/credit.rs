@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use manyhands_credit::{Account, Amount, Entry, Hour, Line, Place, Postings, Seal, Sealer, SignedSeal, Subject};
 use manyhands_model::{RunId, Timestamp};
@@ -20,6 +21,9 @@ use crate::records::{BalanceRecord, RecordError, Records, Writes};
 
 /// Lines and balances that are kept at hand; more are read again.
 const AT_HAND: usize = 65_536;
+/// How often workers that somebody watches are told what they have earned, and each of how many times the others are as well.
+const TELL: Duration = Duration::from_secs(5);
+const TELL_ALL: u64 = 12;
 /// Records that are read at once.
 const PAGE: usize = 1_000;
 
@@ -242,6 +246,33 @@ pub fn seal(authority: &Authority, seal: &Seal) -> Answer<Vec<u8>> {
         tracing::warn!(%error, "an export cannot be sealed now");
         ApiError::new(Kind::Unavailable, "no export can be sealed while the signing key is being replaced; try again")
     })
+}
+
+/// Tells workers what they have earned: those that somebody watches soon, others once in a while.
+pub async fn tell_workers(app: App) {
+    let mut every = tokio::time::interval(TELL);
+    for turn in 0_u64.. {
+        if app.stop.run_until_cancelled(every.tick()).await.is_none() {
+            return;
+        }
+        let mut sessions = app.hub.workers();
+        if turn % TELL_ALL != 0 {
+            sessions.retain(|_, session| session.is_watched());
+        }
+        if sessions.is_empty() {
+            continue;
+        }
+        let told = app.blocking(move |records| {
+            for (id, session) in sessions {
+                let balance = records.balance(&Account::Worker(id))?.map_or(0, |record| record.balance.0.max(0));
+                session.tell_balance(u64::try_from(balance).unwrap_or(u64::MAX));
+            }
+            Ok(())
+        });
+        if let Err(error) = told.await {
+            tracing::warn!(%error, "workers cannot be told what they have earned");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Who listens: connected workers, and people who follow a run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub struct Session {
     pub slots: u16,
     /// Whether somebody watches it, who wants to know what became of its units.
     is_watched: bool,
+    /// What it was told that it has earned.
+    balance: AtomicU64,
     /// Releases that it was sent.
     releases: Mutex<BTreeSet<Digest>>,
 }
@@ -70,6 +73,18 @@ impl Session {
         }
     }
 
+    /// Whether somebody watches the worker.
+    pub const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Tells the worker what it has earned, unless it was told so last time.
+    pub fn tell_balance(&self, fuel: u64) {
+        if self.balance.swap(fuel, Ordering::Relaxed) != fuel {
+            self.send(ServerMessage::Balance(fuel));
+        }
+    }
+
     /// Whether the worker has not been sent this release on this connection; from now on it has.
     pub fn is_new(&self, release: Digest) -> bool {
         lock(&self.releases).insert(release)
@@ -87,6 +102,7 @@ fn input_bytes(message: &ServerMessage) -> usize {
         | ServerMessage::Cancel(_)
         | ServerMessage::Trust(_)
         | ServerMessage::Settled(_)
+        | ServerMessage::Balance(_)
         | ServerMessage::Pong => 0,
     }
 }
@@ -182,8 +198,9 @@ impl Hub {
         workers.room_for(worker, most)?;
         let (sender, messages) = mpsc::channel(queue);
         let (taken_over, too_slow, banned) = Default::default();
-        let (unread, turn, releases) = Default::default();
-        let session = Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, is_watched, releases };
+        let (unread, turn, balance, releases) = Default::default();
+        let session =
+            Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, is_watched, balance, releases };
         let session = Arc::new(session);
         workers.watched += usize::from(is_watched);
         match workers.sessions.insert(worker, Arc::clone(&session)) {
@@ -383,6 +400,17 @@ mod tests {
         assert_eq!(outbox.next().await, Some(ServerMessage::Settled(units)));
         assert!(poll!(Box::pin(deaf.next())).is_pending());
         assert!(hub.leave(worker(2), &session) && !hub.are_any_watched());
+    }
+
+    #[tokio::test]
+    async fn what_was_earned_is_told_when_it_has_changed() {
+        let hub = Hub::default();
+        let (session, mut outbox) = join(&hub, 1, 9).unwrap();
+        [0, 7, 7, 5].into_iter().for_each(|fuel| session.tell_balance(fuel));
+        for fuel in [7, 5] {
+            assert_eq!(outbox.next().await, Some(ServerMessage::Balance(fuel)));
+        }
+        assert!(poll!(Box::pin(outbox.next())).is_pending());
     }
 
     fn grant(bytes: usize) -> ServerMessage {

@@ -35,6 +35,7 @@ pub mod serve;
 pub mod settings;
 pub mod throttle;
 pub mod upkeep;
+pub mod uptime;
 pub mod vault;
 pub mod workers;
 

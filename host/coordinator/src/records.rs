@@ -23,6 +23,8 @@
 //! | meta | `credit-balance`, account | [`BalanceRecord`]: what an account has |
 //! | meta | `credit-hour` | the last hour in which something was paid |
 //! | meta | `credit-line`, account, hour, 0 or 1 and a run id | `Line`: what it got less what it gave, for deposits or for a run |
+//! | meta | `uptime` | [`Attendance`]: how long the coordinator looked who is there |
+//! | meta | `uptime-of`, worker id | [`Presence`]: how long a worker was |
 //! | meta | `budget`, run id, verb | how often the run called it |
 //! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
 //! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
@@ -42,7 +44,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use manyhands_api::JobView;
 use manyhands_audit::Tail;
-use manyhands_credit::{Account, Amount, Hour, Line, Place, Subject};
+use manyhands_credit::{Account, Amount, Attendance, Hour, Line, Place, Presence, Subject};
 use manyhands_held::{self as held, Life};
 use manyhands_intents::{Day, Intent, Reservation, State};
 use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, Timestamp, UnitId, WorkerId};
@@ -85,6 +87,10 @@ pub(crate) const BALANCE: &[u8] = b"credit-balance";
 pub(crate) const LINE: &[u8] = b"credit-line";
 /// The last hour in which they did.
 pub(crate) const HOUR: &[u8] = b"credit-hour";
+/// How long the coordinator looked who is there.
+pub(crate) const UPTIME: &[u8] = b"uptime";
+/// How long workers were.
+pub(crate) const UPTIME_OF: &[u8] = b"uptime-of";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -586,6 +592,16 @@ impl Writes {
         self.put(Table::Meta, HOUR, encode(&hour));
     }
 
+    /// Writes how long the coordinator looked who is there.
+    pub fn attendance(&mut self, attendance: &Attendance) {
+        self.put(Table::Meta, UPTIME, encode(attendance));
+    }
+
+    /// Writes how long a worker was there.
+    pub fn presence(&mut self, worker: WorkerId, presence: &Presence) {
+        self.put(Table::Meta, &[UPTIME_OF, worker.as_bytes()].concat(), encode(presence));
+    }
+
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
@@ -1029,6 +1045,27 @@ impl Records {
     /// Any [`RecordError`].
     pub fn hour(&self) -> Result<Hour, RecordError> {
         Ok(self.get(Table::Meta, HOUR)?.unwrap_or_default())
+    }
+
+    /// How long the coordinator looked who is there.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn attendance(&self) -> Result<Attendance, RecordError> {
+        Ok(self.get(Table::Meta, UPTIME)?.unwrap_or_default())
+    }
+
+    /// How long workers were there.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn presences(&self) -> Result<Vec<(WorkerId, Presence)>, RecordError> {
+        let page = self.store.scan(Table::Meta, UPTIME_OF, None, usize::MAX)?;
+        let presence = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let id = key.get(UPTIME_OF.len()..).and_then(|id| id.try_into().ok()).map(WorkerId);
+            Ok((id.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(presence).collect()
     }
 
     /// Whether a commit with this idempotency key is on the disk.

@@ -27,7 +27,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
 use crate::core::{self, Parts};
-use crate::credit::Book;
+use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
@@ -40,6 +40,7 @@ use crate::settings::Settings;
 use crate::throttle::Throttle;
 use crate::throttle::turns::Turns;
 use crate::upkeep::Uploads;
+use crate::uptime::{self, Uptimes};
 use crate::vault::{Vault, VaultError};
 
 /// How often the clock is compared with the one on the wall.
@@ -116,6 +117,7 @@ pub struct Running {
     server: JoinHandle<crate::serve::Drained>,
     hand: JoinHandle<Result<(), RecordError>>,
     history: JoinHandle<()>,
+    looking: JoinHandle<()>,
     calls: Calls,
     vault: Arc<Vault>,
     drain_time: Duration,
@@ -144,6 +146,7 @@ impl Running {
         }
         // It writes down the last minute.
         let _ended = self.history.await;
+        let _ended = self.looking.await;
         match result {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -161,7 +164,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
-    let Opened { clock, store, records, catalogue, vault, keys, tokens, scheduler, hub, monitor, repairs } = opened;
+    let Opened { clock, store, records, catalogue, vault, keys, tokens, scheduler, hub, monitor, uptimes, repairs } =
+        opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -221,6 +225,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         vault,
         secrets,
         calls,
+        uptimes,
         book,
         questions,
         authority,
@@ -244,11 +249,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
     tokio::spawn(every_hour(app.clone()));
+    tokio::spawn(credit::tell_workers(app.clone()));
     tokio::spawn(every_minute(app.clone()));
     tokio::spawn(after_leaps(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     tokio::spawn(finish_revocations(app.clone()));
     let history = tokio::spawn(console::keep_history(app.clone()));
+    let looking = tokio::spawn(uptime::keep(app.clone()));
     let drawn = app.clone();
     tokio::spawn(async move { drawn.monitor.live().run(&drawn.clock, &drawn.stop).await });
     metrics.started(began.elapsed(), &data_dir);
@@ -257,7 +264,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     note(&data_dir, "join", &join);
     // Last: who finds it finds the rest as well.
     note(&data_dir, "address", &format!("http://{address}"));
-    Ok(Running { address, join, stop, server, hand, history, calls: under_way, vault: growing, drain_time })
+    Ok(Running { address, join, stop, server, hand, history, looking, calls: under_way, vault: growing, drain_time })
 }
 
 /// After a leap of the clock the trust list may be too old, or of the future.
@@ -341,6 +348,7 @@ struct Opened {
     scheduler: Scheduler,
     hub: Hub,
     monitor: Monitor,
+    uptimes: Uptimes,
     repairs: Vec<Repair>,
 }
 
@@ -381,7 +389,12 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let catalogue = Arc::new(Catalogue::load(&records)?);
     // This coordinator executes no units itself.
-    let trust = Trust { audits_in_flight_max: 0, ..Trust::default() };
+    let trust = Trust {
+        audits_in_flight_max: 0,
+        run_share_max: f64::from(settings.scheduling.run_share_permille) / 1000.0,
+        run_units_min: settings.scheduling.run_units_min,
+        ..Trust::default()
+    };
     let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
     let policy = Policy {
         lease_margin,
@@ -395,6 +408,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     if restored > 0 {
         info!(runs = restored, "runs go on where they were");
     }
+    let uptimes = Uptimes::load(&records)?;
     let hub = Hub::default();
     let monitor = Monitor::open(&*store, hub.clone()).map_err(RecordError::from)?;
     Ok(Opened {
@@ -408,6 +422,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         scheduler,
         hub,
         monitor,
+        uptimes,
         repairs: opened.repairs,
     })
 }

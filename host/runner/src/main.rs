@@ -162,6 +162,7 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
             }
             Event::Joined
             | Event::NotCounted { .. }
+            | Event::Balance { .. }
             | Event::Paused(_)
             | Event::Resumed
             | Event::Draining { .. }

@@ -139,5 +139,6 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Trust(signed(&trust())),
         ServerMessage::Settled(vec![(unit, Settlement::Agreed { others: 1 }), (unit, Settlement::Contradicted)]),
         ServerMessage::Pong,
+        ServerMessage::Balance(1_000_000),
     ]
 }

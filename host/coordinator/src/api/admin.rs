@@ -1,5 +1,6 @@
 //! For operators: workers, tokens, keys, health; and the door for workers.
 
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,15 +9,23 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
+use manyhands_api::{
+    ConsoleLink, CreatedToken, ExposureView, KeysView, NewToken, Role, TokenList, UptimeView, WorkerDetail, WorkerList,
+    WorkerView,
+};
+use manyhands_credit::{Account, Amount};
+use manyhands_model::{Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
+use manyhands_scheduler::{Exposure, WorkerSummary};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
+use crate::hub::Session;
 use crate::idempotency::ShownOnce;
 use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
+use crate::uptime::Attended;
 
 /// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
 const BUSY_MAX: Duration = Duration::from_secs(10);
@@ -30,21 +39,52 @@ pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Js
     caller.need(Role::Operator)?;
     let summaries = app.core.ask(|scheduler, _| scheduler.workers().collect::<Vec<_>>()).await?;
     let sessions = app.hub.workers();
-    let view = |worker: manyhands_scheduler::WorkerSummary| {
-        let session = sessions.get(&worker.id);
-        WorkerView {
-            id: worker.id,
-            connected: worker.connected,
-            engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
-            slots: session.map_or(0, |session| session.slots),
-            leases: worker.leases as u64,
-            agreed: worker.record.agreed,
-            dissents: worker.record.dissents,
-            lost: worker.record.lost,
-            banned: worker.record.banned,
-        }
-    };
+    let now = app.clock.now();
+    let view = |worker| view(&app, worker, sessions.get(&worker.id).map(|session| &**session), now);
     Ok(Json(WorkerList { workers: summaries.into_iter().map(view).collect() }))
+}
+
+fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timestamp) -> WorkerView {
+    let uptime = app.uptimes.of(worker.id, now);
+    WorkerView {
+        id: worker.id,
+        connected: worker.connected,
+        engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
+        slots: session.map_or(0, |session| session.slots),
+        leases: worker.leases as u64,
+        agreed: worker.record.agreed,
+        dissents: worker.record.dissents,
+        lost: worker.record.lost,
+        banned: worker.record.banned,
+        uptime: uptime.map(|Attended { since, ever, lately }| UptimeView { since, ever, thirty_days: lately }),
+    }
+}
+
+/// One worker, what it earned, and how much it has seen of whose work.
+#[utoipa::path(get, path = "/v1/workers/{id}", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = WorkerDetail), (status = 404, body = manyhands_api::Problem),
+        (status = 422, body = manyhands_api::Problem)))]
+pub(super) async fn worker(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<WorkerDetail>> {
+    caller.need(Role::Operator)?;
+    let id: WorkerId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
+    let known = app.core.ask(move |scheduler, _| {
+        scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>()))
+    });
+    let (worker, exposure) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
+    let balance = app.blocking(move |records| records.balance(&Account::Worker(id))).await?;
+    let view = |Exposure { run, units, of }: Exposure| ExposureView { run, units, of };
+    let mut exposure: Vec<ExposureView> = exposure.into_iter().map(view).collect();
+    exposure.sort_by_key(|one| Reverse((u64::from(one.units) * 1_000_000 / u64::from(one.of.max(1)), one.run)));
+    let session = app.hub.session(id);
+    Ok(Json(WorkerDetail {
+        worker: self::view(&app, worker, session.as_deref(), app.clock.now()),
+        balance: balance.map_or(Amount::ZERO, |balance| balance.balance),
+        exposure,
+    }))
 }
 
 /// All tokens, without their secrets.

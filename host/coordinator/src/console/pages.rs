@@ -13,8 +13,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::ReasonCount;
+use manyhands_credit::Uptime;
 use manyhands_model::{RunId, Timestamp, UnitId, WorkerId};
-use manyhands_scheduler::{End, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary};
+use manyhands_scheduler::{
+    End, Exposure, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary,
+};
 use serde::Deserialize;
 
 use super::Kind;
@@ -547,10 +550,18 @@ pub(super) struct WorkerLine {
     pub(super) lost: String,
     pub(super) trust: &'static str,
     pub(super) trust_class: &'static str,
+    pub(super) uptime: String,
+    pub(super) saw: String,
 }
 
 impl WorkerLine {
-    pub(super) fn new(worker: &WorkerSummary, session: Option<&Session>) -> Self {
+    pub(super) fn new(
+        worker: &WorkerSummary,
+        session: Option<&Session>,
+        uptime: Option<Uptime>,
+        saw: Option<&Exposure>,
+    ) -> Self {
+        let none = || "–".to_owned();
         let (trust, trust_class) = trust(&worker.record);
         Self {
             id: worker.id.to_string(),
@@ -572,6 +583,8 @@ impl WorkerLine {
             lost: count(worker.record.lost),
             trust,
             trust_class,
+            uptime: uptime.map_or_else(none, |uptime| uptime.to_string()),
+            saw: saw.map_or_else(none, |saw| format!("{:.1} % of {}", 100.0 * saw.share(), saw.run.short())),
         }
     }
 }
@@ -587,6 +600,8 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ),
     ("banned", "it contradicted too often: it gets no more work, and its reports do not count"),
     ("lost", "leases that ran out, or on which its machine failed"),
+    ("uptime", "how much of the last thirty days it was connected, in nines: two are 99 %"),
+    ("saw most of", "the active run of more than one unit of which it was given the largest share"),
 ];
 
 /// What the scheduler makes of a worker's record: one of [`WORDS`], and its class.
@@ -637,7 +652,17 @@ pub(super) async fn workers(
     let connected = all.iter().filter(|worker| worker.connected).count();
     let banned = all.iter().filter(|worker| worker.record.banned).count();
     let summary = format!("{} known, {connected} connected, {banned} banned.", count(all.len() as u64));
-    let line = |worker: &WorkerSummary| WorkerLine::new(worker, sessions.get(&worker.id).map(AsRef::as_ref));
+    let ids: Vec<WorkerId> = all.iter().skip(from).take(WORKERS).map(|worker| worker.id).collect();
+    let most = move |scheduler: &Scheduler, _| -> BTreeMap<WorkerId, Exposure> {
+        let most = |id: &WorkerId| scheduler.exposure(*id).max_by(|a, b| a.share().total_cmp(&b.share()));
+        ids.iter().filter_map(|id| Some((*id, most(id)?))).collect()
+    };
+    let (exposed, now) = (app.core.ask(most).await?, app.clock.now());
+    let line = |worker: &WorkerSummary| {
+        let uptime = app.uptimes.of(worker.id, now).and_then(|uptime| uptime.lately);
+        let session = sessions.get(&worker.id).map(AsRef::as_ref);
+        WorkerLine::new(worker, session, uptime, exposed.get(&worker.id))
+    };
     let shown: Vec<WorkerLine> = all.iter().skip(from).take(WORKERS).map(line).collect();
     let next = (from + shown.len() < all.len()).then_some(from + WORKERS);
     let page = WorkersPage {

@@ -2,10 +2,11 @@
 
 use askama::Template;
 use axum::extract::State;
+use manyhands_credit::{Account, Amount};
 use manyhands_model::{RunId, UnitId, WorkerId};
-use manyhands_scheduler::UnitRecord;
+use manyhands_scheduler::{Exposure, UnitRecord};
 
-use super::charts::{count, span};
+use super::charts::{count, short, span};
 use super::pages::{Frame, Page, SignedIn, WORDS, WorkerLine, end_word, worth};
 use crate::app::App;
 use crate::problem::{ApiError, Path};
@@ -67,9 +68,10 @@ pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path
     let now = app.clock.now();
     let look = move |scheduler: &manyhands_scheduler::Scheduler, _| {
         let held = scheduler.leases().filter(|lease| lease.worker == id).take(SHOWN);
-        (scheduler.worker(id), held.collect::<Vec<_>>())
+        let most = scheduler.exposure(id).max_by(|a, b| Exposure::share(a).total_cmp(&b.share()));
+        (scheduler.worker(id), held.collect::<Vec<_>>(), most)
     };
-    let (summary, held) = app.core.ask(look).await?;
+    let (summary, held, most) = app.core.ask(look).await?;
     let summary = summary.ok_or_else(|| ApiError::not_found("worker", id))?;
     let (recent, failures) = app.monitor.recent();
     let read = move |records: &Records| -> Result<_, RecordError> {
@@ -86,9 +88,10 @@ pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path
         runs.dedup();
         let signed = runs.into_iter().map(|run| Ok((run, records.statements(run, id)?)));
         let signed = signed.collect::<Result<Vec<_>, RecordError>>()?;
-        Ok((reported, signed))
+        let balance = records.balance(&Account::Worker(id))?.map_or(Amount::ZERO, |record| record.balance);
+        Ok((reported, signed, balance))
     };
-    let (reported, signed) = app.blocking(read).await?;
+    let (reported, signed, balance) = app.blocking(read).await?;
 
     let running = held.into_iter().map(|lease| UnitLine {
         detail: format!("for {}", span(now.since(lease.issued_at))),
@@ -112,7 +115,8 @@ pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path
         statements: count(statements as u64),
     });
     let session = app.hub.session(id);
-    let worker = WorkerLine::new(&summary, session.as_deref());
+    let uptime = app.uptimes.of(id, now).and_then(|uptime| uptime.lately);
+    let worker = WorkerLine::new(&summary, session.as_deref(), uptime, most.as_ref());
     let facts = vec![
         ("state", worker.state.to_owned()),
         ("kind", worker.kind.to_owned()),
@@ -121,6 +125,9 @@ pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path
         ("agreed", worker.agreed.clone()),
         ("disagreed", worker.dissents.clone()),
         ("lost", worker.lost.clone()),
+        ("uptime", worker.uptime.clone()),
+        ("saw most of", worker.saw.clone()),
+        ("fuel earned", short(balance.0 as f64)),
     ];
     let meaning = WORDS.iter().find(|(word, _)| *word == worker.trust).map_or("", |(_, meaning)| meaning);
     let evidence = evidence.collect();

@@ -1,0 +1,150 @@
+//! How long workers were there: looked at every few seconds, and written down every minute.
+//!
+//! What the coordinator's own time is measured against is written in the same commit, so a crash takes the same minute from both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use manyhands_credit::{Attendance, Presence, Uptime};
+use manyhands_model::{Timestamp, WorkerId};
+use tracing::warn;
+
+use crate::app::App;
+use crate::records::{RecordError, Records, Writes};
+
+/// How often somebody looks who is there.
+const LOOK: Duration = Duration::from_secs(5);
+/// After so many looks what was seen is written down.
+const LOOKS: u32 = 12;
+
+/// Who was there for how long.
+pub struct Uptimes(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    counted: Attendance,
+    workers: BTreeMap<WorkerId, Presence>,
+    /// Of whom the disk does not know all yet.
+    unwritten: BTreeSet<WorkerId>,
+}
+
+/// How long one of them was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attended {
+    /// When it was first there.
+    pub since: Timestamp,
+    /// The share of the time since then; none while nothing was counted.
+    pub ever: Option<Uptime>,
+    /// The same of the last thirty days.
+    pub lately: Option<Uptime>,
+}
+
+impl Uptimes {
+    /// As it is on the disk.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn load(records: &Records) -> Result<Self, RecordError> {
+        let (counted, workers) = (records.attendance()?, records.presences()?);
+        let seen = Seen { counted, workers: workers.into_iter().collect(), unwritten: BTreeSet::new() };
+        Ok(Self(Mutex::new(seen)))
+    }
+
+    /// How long a worker was there; none if nobody has looked yet since it came.
+    pub fn of(&self, worker: WorkerId, now: Timestamp) -> Option<Attended> {
+        let seen = self.seen();
+        let presence = seen.workers.get(&worker)?;
+        let (ever, lately) = (presence.ever(&seen.counted), presence.lately(now, &seen.counted));
+        Some(Attended { since: presence.since, ever, lately })
+    }
+
+    /// These were there at `now`, so long after somebody looked last.
+    fn look(&self, now: Timestamp, passed: Duration, there: impl IntoIterator<Item = WorkerId>) {
+        let mut seen = self.seen();
+        let Seen { counted, workers, unwritten } = &mut *seen;
+        // Longer than that, this process was not carried out and saw nobody.
+        let passed = u32::try_from(passed.min(2 * LOOK).as_millis()).unwrap_or(u32::MAX);
+        let before = counted.clone();
+        counted.add(now, passed);
+        for worker in there {
+            workers.entry(worker).or_insert_with(|| Presence::new(now, &before)).add(now, passed);
+            unwritten.insert(worker);
+        }
+    }
+
+    fn write(&self) -> (Writes, BTreeSet<WorkerId>) {
+        let mut seen = self.seen();
+        let unwritten = std::mem::take(&mut seen.unwritten);
+        let mut writes = Writes::default();
+        writes.attendance(&seen.counted);
+        for (worker, presence) in unwritten.iter().filter_map(|worker| Some((worker, seen.workers.get(worker)?))) {
+            writes.presence(*worker, presence);
+        }
+        (writes, unwritten)
+    }
+
+    /// Nothing panics while it is held, and nothing awaits.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks who is there until the coordinator stops.
+pub async fn keep(app: App) {
+    let (mut every, mut looks, mut last) = (tokio::time::interval(LOOK), 0, Instant::now());
+    loop {
+        let is_stopping = app.stop.run_until_cancelled(every.tick()).await.is_none();
+        let looked = Instant::now();
+        app.uptimes.look(app.clock.now(), looked - last, app.hub.workers().into_keys());
+        last = looked;
+        looks += 1;
+        if looks >= LOOKS || is_stopping {
+            looks = 0;
+            let (writes, unwritten) = app.uptimes.write();
+            if let Err(error) = app.blocking(move |records| records.commit(writes)).await {
+                warn!(%error, "how long workers were there is not written down; trying again in a minute");
+                app.uptimes.seen().unwritten.extend(unwritten);
+            }
+        }
+        if is_stopping {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use manyhands_state::MemoryStore;
+    use manyhands_store::Blobs;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn what_was_seen_is_known_after_a_restart_and_the_time_between_counts_for_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        let (steady, flighty) = (WorkerId([1; 32]), WorkerId([2; 32]));
+        let at = |second: u64| Timestamp(1_000 * second);
+        let uptimes = Uptimes::load(&records).unwrap();
+        for look in 1..=4 {
+            let there = [Some(steady), Some(flighty).filter(|_| look == 1)];
+            uptimes.look(at(5 * look), LOOK, there.into_iter().flatten());
+        }
+        records.commit(uptimes.write().0).unwrap();
+        // This is seen and not written, for nobody.
+        uptimes.look(at(25), LOOK, [flighty]);
+
+        let uptimes = Uptimes::load(&records).unwrap();
+        let of = |worker| uptimes.of(worker, at(90_000)).map(|it| (it.since, it.ever, it.lately));
+        assert_eq!(of(steady), Some((at(5), Some(Uptime(1_000_000)), Some(Uptime(1_000_000)))));
+        assert_eq!(of(flighty), Some((at(5), Some(Uptime(250_000)), Some(Uptime(250_000)))));
+        assert_eq!(of(WorkerId([3; 32])), None);
+        // A computer that slept saw nobody.
+        uptimes.look(at(90_000), Duration::from_secs(80_000), [steady]);
+        assert_eq!(of(flighty).and_then(|of| of.1), Some(Uptime(166_666)));
+    }
+}
