@@ -49,6 +49,8 @@ fn events() -> Vec<Event> {
         // A name that JSON has to escape.
         Event::SecretRemoved { name: name(), by: "ö\"\\\u{1}".to_owned() },
         Event::PlanWithdrawn { plan, by: by() },
+        Event::VaultRotated { key: 3, by: by() },
+        Event::OlderDataAccepted { before: NOW, starts: 2 },
     ]
 }
 
