@@ -5,12 +5,14 @@
 
 #![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
 
+mod attacks;
 mod audit;
 mod backup;
 mod bad_input;
 mod calls;
 mod console;
 mod crash;
+mod declared;
 mod examples;
 mod forgery;
 mod limits;
