@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use manyhands_credit::Amount;
+
 use crate::unit::End;
 
 /// Why a unit is where it is.
@@ -28,6 +30,11 @@ pub enum Reason {
         more: usize,
         /// How many are connected.
         connected: usize,
+    },
+    /// What its owner paid in advance is used up.
+    OutOfBudget {
+        /// What is left: nothing, or less.
+        left: Amount,
     },
     /// Others go first.
     Queued {
@@ -56,6 +63,7 @@ impl Reason {
             Self::Calling { .. } => "calling",
             Self::NoWorker => "no_worker",
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
+            Self::OutOfBudget { .. } => "out_of_budget",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Ended(End::Done) => "done",
@@ -84,6 +92,12 @@ impl fmt::Display for Reason {
                 "needs {more} more independent worker{}; {connected} connected, and none of them may answer again",
                 if *more == 1 { "" } else { "s" }
             ),
+            Self::OutOfBudget { left } => {
+                write!(
+                    f,
+                    "its owner's budget is used up: {left} fuel left; ask the operator for a deposit, or cancel the run"
+                )
+            }
             Self::Queued { eligible } => {
                 write!(
                     f,

@@ -111,10 +111,15 @@ impl Secrets {
     /// [`BadSensitive`], the requester's to mend.
     pub fn fields(&self, job: &JobRecord, own: SensitiveFields) -> Result<Fields, BadSensitive> {
         if own.is_empty() {
-            return Ok(Fields { own, places: self.known(job.module).places });
+            return Ok(self.fields_of(job));
         }
         let all = own.clone().before(&job.manifest.sensitive)?;
         Ok(Fields { own, places: Some(Arc::new(Places::new(&all))) })
+    }
+
+    /// What is sensitive in the inputs of this job's runs with which nothing more is declared.
+    pub fn fields_of(&self, job: &JobRecord) -> Fields {
+        Fields { own: SensitiveFields::default(), places: self.known(job.module).places }
     }
 
     /// What was declared with a run that begins is among `writes`.
