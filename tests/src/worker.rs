@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::{SinkExt as _, StreamExt as _};
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, ClientMessage, Done, FRAME_BYTES_MAX, Grant, Greeting, Hello, Lease, Receipt, Report, Reports, SUBPROTOCOL,
-    ServerMessage, decode, encode,
+    Body, Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Grant, Greeting, Hello, Lease, Receipt, Report, Reports,
+    SUBPROTOCOL, ServerMessage, decode, encode,
 };
 use manyhands_signing::{Keypair, PublicKey, Signed, TrustList};
 use tokio::net::TcpStream;
@@ -90,6 +90,22 @@ impl Worker {
     /// # Errors
     /// [`Lost`].
     pub async fn connect_as(join: &str, key: Keypair, body: Body) -> Result<Self, Lost> {
+        let hello = |key: &Keypair, challenge: &Challenge| {
+            let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
+            Hello { greeting: Signed::new(key, &greeting), body, slots: 2, is_watched: false }
+        };
+        Self::connect_with(join, key, hello).await
+    }
+
+    /// The same with whatever it answers to the challenge.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn connect_with(
+        join: &str,
+        key: Keypair,
+        hello: impl FnOnce(&Keypair, &Challenge) -> Hello,
+    ) -> Result<Self, Lost> {
         let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
         let base = join.split("/join#").next().unwrap_or_default().replacen("http", "ws", 1);
         let uri = format!("{base}/v1/worker").parse().map_err(|error| broken(&error))?;
@@ -101,8 +117,7 @@ impl Worker {
         let ServerMessage::Challenge(challenge) = receive(&mut socket).await? else {
             return Err(Lost::Broken("expected a challenge first".into()));
         };
-        let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
-        let hello = Hello { greeting: Signed::new(&key, &greeting), body, slots: 2, is_watched: false };
+        let hello = hello(&key, &challenge);
         let mut worker = Self { socket, key, root: challenge.root, trust: challenge.trust };
         worker.send(&ClientMessage::Hello(hello)).await?;
         match worker.receive().await? {

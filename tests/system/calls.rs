@@ -262,6 +262,8 @@ async fn attack_28_data_that_was_put_back_makes_no_call_again_that_it_has_forgot
     let (code, said) = operate(&data, &["vault", "accept-older-data"]);
     assert!(code == Some(0) && said.contains("/v1/calls/unknown"), "{said}");
     coordinator.restart().await;
+    let log = coordinator.request(Method::GET, "/v1/audit").send().await.expect("an answer");
+    assert!(log.text().await.expect("the log").contains("{\"older_data_accepted\":{\"before\":"), "it is in the log");
     let _runners = coordinator.runners(2).await;
     let both = async || {
         let unknown: UnknownCalls = coordinator.get("/v1/calls/unknown").await.expect("a list");
@@ -269,6 +271,14 @@ async fn attack_28_data_that_was_put_back_makes_no_call_again_that_it_has_forgot
     };
     let calls = until("both calls are listed", both).await;
     assert_eq!(api.letters(), (2, 2), "no letter was sent again");
+    // The same, a page at a time.
+    let first: UnknownCalls = coordinator.get("/v1/calls/unknown?limit=1").await.expect("a page");
+    let after = first.next.expect("there is another");
+    let second: UnknownCalls =
+        coordinator.get(&format!("/v1/calls/unknown?limit=2&after={after}")).await.expect("a page");
+    let ids = |calls: &[manyhands_api::CallView]| calls.iter().map(|call| call.id.clone()).collect::<Vec<_>>();
+    assert_eq!([ids(&first.calls), ids(&second.calls)].concat(), ids(&calls));
+    assert_eq!(second.next, None);
     for call in calls {
         put(&coordinator, &format!("/v1/calls/{}", call.id), json!({ "found": "let_go" })).await;
     }

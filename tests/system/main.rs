@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, reason = "a test that cannot go on says why and ends")]
 
+mod attacks;
 mod audit;
 mod backup;
 mod bad_input;
@@ -12,6 +13,7 @@ mod calls;
 mod console;
 mod crash;
 mod credit;
+mod declared;
 mod examples;
 mod forgery;
 mod held;

@@ -7,7 +7,7 @@ use axum::routing::post;
 use manyhands_api::PlanView;
 use manyhands_model::{Codec, Manifest};
 use manyhands_protocol::Receipt;
-use manyhands_tests::{Coordinator, Site, Worker, jobs};
+use manyhands_tests::{Coordinator, Site, Worker, jobs, until};
 use serde_json::{Value, json};
 
 const EMAIL: &str = "ann.lee@example.com";
@@ -133,6 +133,12 @@ async fn keys_are_rotated_while_runs_go_on_and_the_old_one_is_gone() {
         let rotated: manyhands_api::RotatedVault = coordinator.post("/v1/vault/rotate", "").await.expect("rotated");
         assert_eq!((rotated.key, rotated.sealed, rotated.gone, rotated.kept), (number, 20, 1, 1));
     }
+    let log = coordinator.request(reqwest::Method::GET, "/v1/audit").send().await.expect("an answer");
+    let log = log.text().await.expect("the log");
+    for number in 1..=2 {
+        let entry = format!("{{\"vault_rotated\":{{\"key\":{number},\"by\":\"operator\"}}}}");
+        assert!(log.contains(&entry), "{log}");
+    }
     let after = std::fs::read_to_string(&keys).expect("keys");
     let key = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
     assert!(key(&before, "key 0 ").is_some() && key(&after, "key 0 ").is_none() && key(&after, "key 2 ").is_some());
@@ -236,4 +242,99 @@ async fn values_go_where_the_verb_says_and_come_back_to_whom_they_belong() {
     for value in [EMAIL, "owes", "Office"] {
         assert_eq!(found(&coordinator.data_dir(), value.as_bytes()), None, "{value}");
     }
+}
+
+/// An API that says a text, as long as it is told to, once it may.
+async fn sayer(bytes: usize, may: Arc<tokio::sync::Semaphore>) -> (Site, Coordinator) {
+    let say = move || {
+        let may = Arc::clone(&may);
+        async move {
+            may.acquire().await.expect("never closed").forget();
+            axum::Json(json!({ "said": "s".repeat(bytes) }))
+        }
+    };
+    let site = Site::start(Router::new().route("/say", post(say))).await;
+    let setting: &'static str = Box::leak(format!("calls.allow={}", site.origin()).into_boxed_str());
+    let coordinator = Coordinator::start_with(&[setting]).await;
+    let job = jobs::caller(
+        "asker",
+        json!({ "ask": {
+            "method": "POST", "origin": site.origin(), "path": "/say", "slots": {},
+            "answer": { "said": { "at": "/said", "type": "text", "class": "text" } },
+            "effect": "safe", "limits": { "total_ms": 120_000 }, "budget": { "per_run": 10 },
+        } }),
+    );
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let plan: PlanView = coordinator.get("/v1/jobs/asker/plan").await.expect("a plan");
+    let approved = coordinator.request(reqwest::Method::PUT, &format!("/v1/plans/{}", plan.digest)).send().await;
+    assert!(approved.expect("an answer").status().is_success());
+    (site, coordinator)
+}
+
+const ASKS: &[u8] = br#"[{"verb":"ask","slots":{}}]"#;
+
+/// How many values there are, as a rotation finds them, and whether all of them belong to a run.
+async fn values(coordinator: &Coordinator) -> (u64, bool) {
+    let rotated: manyhands_api::RotatedVault = coordinator.post("/v1/vault/rotate", "").await.expect("rotated");
+    (rotated.sealed, rotated.kept == 1)
+}
+
+#[tokio::test]
+async fn an_answer_too_long_to_be_kept_is_withheld() {
+    for (bytes, expected) in [(60_000, "\"status\":200"), (64 << 10, "\"fault\":\"withheld\"")] {
+        let (_site, coordinator) = sayer(bytes, Arc::new(tokio::sync::Semaphore::new(1_000))).await;
+        let _runners = coordinator.runners(2).await;
+        let run = coordinator.submit("asker", &[ASKS.to_vec()]).await.expect("submitted");
+        let output = coordinator.outputs(run.id).await.remove(0);
+        let output = String::from_utf8_lossy(&output);
+        assert!(output.contains(expected), "{bytes}: {}", &output[..output.len().min(100)]);
+        let kept = u64::from(bytes < 64 << 10);
+        assert_eq!(values(&coordinator).await, (kept, true), "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_answer_brings_after_the_values_were_forgotten_is_not_kept() {
+    let may = Arc::new(tokio::sync::Semaphore::new(0));
+    let (site, coordinator) = sayer(100, Arc::clone(&may)).await;
+    let _runners = coordinator.runners(2).await;
+    let run = coordinator.submit("asker", &[ASKS.to_vec()]).await.expect("submitted");
+    until("the call is on its way", async || (!site.asked().is_empty()).then_some(())).await;
+    let cancelled: manyhands_api::RunView =
+        coordinator.post(&format!("/v1/runs/{}/cancel", run.id), "").await.expect("cancelled");
+    assert_eq!(cancelled.units.cancelled, 1);
+    let path = format!("/v1/runs/{}/values", run.id);
+    let forgotten = coordinator.request(reqwest::Method::DELETE, &path).send().await.expect("an answer");
+    assert_eq!(forgotten.status(), 204);
+    may.add_permits(1_000);
+    let answered = async || {
+        let log = coordinator.request(reqwest::Method::GET, "/v1/audit").send().await.expect("an answer");
+        log.text().await.expect("the log").contains("\"answered\":200").then_some(())
+    };
+    until("the answer is written", answered).await;
+    assert_eq!(values(&coordinator).await, (0, true));
+
+    // Control: without that it would have been kept.
+    let run = coordinator.submit("asker", &[ASKS.to_vec()]).await.expect("submitted");
+    coordinator.outputs(run.id).await;
+    assert_eq!(values(&coordinator).await, (1, true));
+}
+
+#[tokio::test]
+async fn values_of_an_invocation_that_is_refused_are_removed() {
+    let coordinator = Coordinator::start_with(&["limits.active_runs_max=1"]).await;
+    let job = parrot(fields());
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let run = coordinator.submit("secretive&replicas=1", &[input().to_string().into_bytes()]).await.expect("submitted");
+    assert_eq!(values(&coordinator).await, (4, true));
+    let declared = "%5B%7B%22at%22%3A%22%2Fid%22%2C%22class%22%3A%22number%22%7D%5D";
+    for query in ["", &format!("?sensitive={declared}")] {
+        let path = format!("/v1/jobs/secretive/invoke{query}");
+        let refused = coordinator.request(reqwest::Method::POST, &path).body(input().to_string());
+        let refused = refused.send().await.expect("an answer");
+        assert!(refused.status().is_client_error() || refused.status().is_server_error(), "{}", refused.status());
+        assert_eq!(values(&coordinator).await, (4, true), "those of the run, and no orphans");
+    }
+    let _runners = coordinator.runners(1).await;
+    coordinator.outputs(run.id).await;
 }

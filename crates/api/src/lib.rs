@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use manyhands_credit::{Account, Amount, Hour, Uptime};
-use manyhands_model::{Codec, Digest, JobName, Limits, RunId, Timestamp, Verdict, Version, WorkerId};
+use manyhands_model::{Codec, Digest, JobName, Limits, RunId, SensitiveFields, Timestamp, Verdict, Version, WorkerId};
 use manyhands_signing::Fingerprint;
 
 macro_rules! schema {
@@ -643,10 +643,31 @@ schema! {
         pub canonical: String,
     }
 
-    /// Calls of which nobody knows whether they were made.
+    /// A page of calls of which nobody knows whether they were made.
     pub struct UnknownCalls {
-        /// At most a thousand.
+        /// The calls.
         pub calls: Vec<CallView>,
+        /// Pass as `after` for the next page; absent on the last.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub next: Option<String>,
+    }
+
+    /// What workers do not see of a run's inputs, and what they see instead.
+    pub struct RunSensitive {
+        /// All that counts: what the requester declared, and the job's manifest.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub fields: SensitiveFields,
+        /// What the requester declared with the run.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub declared: SensitiveFields,
+        /// What workers learn of one value of each field, at most. Unit: bits.
+        pub bits: f64,
+        /// The same field by field, for people: 80 columns of text.
+        pub page: String,
+        /// When its values were removed, if they were: its results show tokens since then.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub forgotten_at: Option<Timestamp>,
     }
 
     /// What an operator found out about a call.

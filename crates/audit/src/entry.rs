@@ -53,6 +53,20 @@ pub enum Event {
         /// Name of the operator's token.
         by: String,
     },
+    /// Values and secrets are sealed under another key. Written once that is there, and before an earlier key is thrown away.
+    VaultRotated {
+        /// The number of the key.
+        key: u32,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// Data that was put back from a copy is gone on with: it may have forgotten calls. Who did that had the data directory, and needed no token.
+    OlderDataAccepted {
+        /// Calls of runs that were submitted before may be forgotten.
+        before: Timestamp,
+        /// Number of the last start that the data knows of.
+        starts: u64,
+    },
     /// A requester's budget grew, or shrank where the amount is negative.
     Deposited {
         /// Name of the requester's token.

@@ -49,6 +49,8 @@ fn events() -> Vec<Event> {
         // A name that JSON has to escape.
         Event::SecretRemoved { name: name(), by: "ö\"\\\u{1}".to_owned() },
         Event::PlanWithdrawn { plan, by: by() },
+        Event::VaultRotated { key: 3, by: by() },
+        Event::OlderDataAccepted { before: NOW, starts: 2 },
         Event::Deposited { requester: "ann".into(), amount: "1000".into(), by: by() },
     ]
 }
@@ -85,7 +87,7 @@ fn a_log_that_nobody_touched_is_believed() {
     let coordinator = Coordinator::new(1);
     let lines = export(&coordinator, events(), 4);
     let root = coordinator.root.public().fingerprint();
-    let report = Ok(Report { entries: 9, root, signed_at: Timestamp(NOW.0 + 5) });
+    let report = Ok(Report { entries: 12, root, signed_at: Timestamp(NOW.0 + 5) });
     for verifier in [Verifier::new(None), Verifier::new(Some(root)), Verifier::of(kept(&lines))] {
         assert_eq!(check(verifier, &lines), report);
     }
@@ -155,8 +157,11 @@ fn what_is_cut_off_is_found_with_a_head() {
     for length in 0..lines.len() - 1 {
         let entries = lines[..length].iter().filter(|line| !SignedHead::is_one(line)).count() as u64;
         let broken = refused(&lines[..length], &kept);
-        let expected =
-            if entries == 9 { Broken::Unsigned { entry: 9 } } else { Broken::CutOff { entry: entries + 1, kept: 9 } };
+        let expected = if entries == 12 {
+            Broken::Unsigned { entry: 12 }
+        } else {
+            Broken::CutOff { entry: entries + 1, kept: 12 }
+        };
         assert_eq!(broken, expected);
     }
     // Without the kept one, a log that ends at an older head is as good as any.
@@ -174,13 +179,13 @@ fn a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
     let kept = kept(&lines);
     // Signed again by who has the key: only the kept head tells.
     assert!(check(Verifier::new(None), &again).is_ok());
-    assert_eq!(refused(&again, &kept), Broken::CutOff { entry: 9, kept: 9 });
+    assert_eq!(refused(&again, &kept), Broken::CutOff { entry: 12, kept: 12 });
     let mut longer = events();
     longer[2] = longer[3].clone();
-    assert_eq!(refused(&export(&coordinator, longer, 100), &kept), Broken::NotWhatWasKept { entry: 1, to: 9 });
+    assert_eq!(refused(&export(&coordinator, longer, 100), &kept), Broken::NotWhatWasKept { entry: 1, to: 12 });
     // Without the key, an old head has to do.
     *again.last_mut().expect("a head") = lines.last().expect("a head").clone();
-    assert_eq!(check(Verifier::new(None), &again), Err(Broken::Misplaced { entry: 9, found: 9 }));
+    assert_eq!(check(Verifier::new(None), &again), Err(Broken::Misplaced { entry: 12, found: 12 }));
 }
 
 #[test]
@@ -190,7 +195,7 @@ fn only_the_coordinators_own_key_signs() {
     let root = coordinator.root.public().fingerprint();
     let found = stranger.root.public().fingerprint();
     let broken = check(Verifier::new(Some(root)), &lines).expect_err("a stranger's");
-    assert_eq!(broken, Broken::BadHead { entry: 10, why: BadHead::OtherRoot { expected: root, found } });
+    assert_eq!(broken, Broken::BadHead { entry: 13, why: BadHead::OtherRoot { expected: root, found } });
 
     let head = |trust| {
         let head = Signed::new(&coordinator.signing, &Head { tail: Tail::default(), at: NOW });

@@ -170,6 +170,17 @@ pub struct Sensitive {
     pub joinable: bool,
 }
 
+impl Sensitive {
+    /// Whether workers see anything of a value but a token that is like no other.
+    pub const fn is_shown(&self) -> bool {
+        self.reveal.is_some() || self.surrogate || self.joinable
+    }
+
+    fn shows_as(&self, other: &Self) -> bool {
+        (self.reveal, self.surrogate, self.joinable) == (other.reveal, other.surrogate, other.joinable)
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
 fn is_false(flag: &bool) -> bool {
     !*flag
@@ -188,18 +199,30 @@ impl SensitiveFields {
     /// Fields of a list whose places descend (`..`), at most. Each is looked for everywhere, so they cost the most.
     pub const DESCENDING_MAX: usize = 16;
 
-    /// What stands in a job's manifest behind what its requester said: the requester's word counts where both have one.
+    /// All that counts in a run: these, which its requester declares, and those of its job's manifest. Of a value that both name nothing is
+    /// shown that either of them hides: first come the requester's fields that show nothing, then the manifest's, then the requester's others.
     ///
     /// # Errors
-    /// [`BadSensitive::TooMany`] and [`BadSensitive::TooManyDescend`] when they are too many together.
+    /// [`BadSensitive::Manifest`] when one stands in the manifest as something else, [`BadSensitive::TooMany`] and
+    /// [`BadSensitive::TooManyDescend`] when they are too many together.
     pub fn before(self, manifest: &Self) -> Result<Self, BadSensitive> {
-        let mut fields = self.0;
-        let own = fields.len();
-        for field in &manifest.0 {
-            if !fields[..own].iter().any(|known| known.at.steps == field.at.steps) {
-                fields.push(field.clone());
+        let there = |fields: &[Sensitive], field: &Sensitive| {
+            fields.iter().find(|known| known.at.steps == field.at.steps).cloned()
+        };
+        let misfit =
+            |own: &Sensitive, known: &Sensitive| known.class != own.class || (own.is_shown() && !own.shows_as(known));
+        for own in &self.0 {
+            if let Some(known) = there(&manifest.0, own).filter(|known| misfit(own, known)) {
+                return Err(BadSensitive::Manifest { at: own.at.clone(), class: known.class });
             }
         }
+        let others = |of: Vec<Sensitive>, known: &[Sensitive]| -> Vec<Sensitive> {
+            of.into_iter().filter(|field| there(known, field).is_none()).collect()
+        };
+        let (shown, mut fields): (Vec<_>, Vec<_>) = self.0.into_iter().partition(Sensitive::is_shown);
+        let manifests = others(manifest.0.clone(), &fields);
+        fields.extend(manifests);
+        fields.extend(others(shown, &manifest.0));
         Self::try_from(fields)
     }
 }
@@ -230,6 +253,16 @@ pub enum BadSensitive {
     /// Which of two would count?
     #[error("`{0}` is declared twice; keep one")]
     Twice(Place),
+    /// A run may declare more than its job's manifest, and not something else.
+    #[error(
+        "`{at}` is `{class}` in the job's manifest; a run may hide what is shown of it, and not change anything else"
+    )]
+    Manifest {
+        /// Of this field.
+        at: Place,
+        /// What the manifest says.
+        class: Class,
+    },
     /// This class has no such part.
     #[error("`{at}`: `{class}` has no `{reveal}` to reveal; {}", known(*class))]
     Reveal {
@@ -693,5 +726,33 @@ mod tests {
         let both = own.before(&manifest).expect("fits");
         let shown: Vec<_> = both.iter().map(|field| (field.at.to_string(), field.reveal)).collect();
         assert_eq!(shown, [("/c".into(), None), ("/a".into(), None), ("/b".into(), None)]);
+    }
+
+    #[test]
+    fn a_run_shows_nothing_that_its_manifest_hides() {
+        let manifest = r#"[{"at":"/a","class":"email"},{"at":"/b","class":"iban","joinable":true},{"at":"/c","class":"card","surrogate":true}]"#;
+        let manifest = fields(manifest).expect("fits");
+        let both = |own: &str| {
+            let both = fields(own).expect("fits").before(&manifest).map_err(|error| error.to_string())?;
+            Ok::<_, String>(both.iter().map(|field| format!("{}{}", field.at, field.is_shown())).collect::<Vec<_>>())
+        };
+        // Behind the manifest's, which count where `..` finds the same value.
+        let own = r#"[{"at":"$..a","class":"email","reveal":"domain"},{"at":"$..b","class":"iban"},{"at":"/c","class":"card"}]"#;
+        assert_eq!(both(own).expect("fits"), ["$..bfalse", "/cfalse", "/afalse", "/btrue", "$..atrue"]);
+        // The same once more is no other word.
+        let same = r#"[{"at":"$.a","class":"email"},{"at":"/b","class":"iban","joinable":true}]"#;
+        assert_eq!(both(same).expect("fits").len(), 5, "another way to write a place is another place");
+        assert_eq!(both(r#"[{"at":"/b","class":"iban","joinable":true}]"#).expect("fits"), both("[]").expect("fits"));
+        for (own, place) in [
+            (r#"[{"at":"/a","class":"text"}]"#, "`/a` is `email` in the job's manifest"),
+            (r#"[{"at":"/a","class":"email","reveal":"domain"}]"#, "`/a` is `email`"),
+            (r#"[{"at":"/a","class":"email","joinable":true}]"#, "`/a` is `email`"),
+            (r#"[{"at":"/b","class":"iban","surrogate":true}]"#, "`/b` is `iban`"),
+            (r#"[{"at":"/c","class":"card","reveal":"last4"}]"#, "`/c` is `card`"),
+        ] {
+            assert!(both(own).expect_err(own).starts_with(place), "{own}");
+        }
+        let many = (0..254).map(|number| format!(r#"{{"at":"/x{number}","class":"text"}}"#)).collect::<Vec<_>>();
+        assert!(both(&format!("[{}]", many.join(","))).expect_err("too many").contains("257 sensitive fields"));
     }
 }

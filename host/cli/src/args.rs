@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use manyhands_addresses::Origin;
 use manyhands_credit::Amount;
 use manyhands_engines::Kind;
-use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Timestamp, Version, WorkerId};
+use manyhands_model::{Class, Digest, IntentId, JobName, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp, Version, WorkerId};
+use manyhands_model::sensitive::BadSensitive;
 use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
@@ -97,6 +98,10 @@ pub enum Command {
     Cancel(RunOnly),
     /// Try a run's failed units again
     Retry(RunOnly),
+    /// Have the sensitive values of a run that has ended removed: its results show tokens from then on
+    Forget(RunOnly),
+    /// Show which fields of a run's inputs workers do not see, and what they see instead
+    Sensitive(RunOnly),
     /// Get one verified answer: an input in, its output out
     Invoke(Invoke),
     /// Show every call that a job could ever make, approve it, or take that back
@@ -195,6 +200,51 @@ pub struct Samples {
     pub allow_undeclared: Vec<Place>,
 }
 
+/// What workers must not see, besides what the job's manifest declares.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Declared {
+    /// A field of the inputs that workers must not see, besides those of the job's manifest: a JSON Pointer or JSONPath and what stands
+    /// there, such as `/customer/email=email`; may be repeated. What workers may see of it all the same comes behind colons:
+    /// `email:domain`, `phone:country`, `iban:last4:joinable`, `card:surrogate`
+    #[arg(long, value_name = "PLACE=CLASS", value_parser = sensitive)]
+    pub sensitive: Vec<Sensitive>,
+}
+
+impl Declared {
+    /// The list, if it is one.
+    ///
+    /// # Errors
+    /// [`BadSensitive`].
+    pub fn fields(&self) -> Result<SensitiveFields, BadSensitive> {
+        SensitiveFields::try_from(self.sensitive.clone())
+    }
+}
+
+/// Reads `PLACE=CLASS:SHOWN:…`. A place may hold any character, and what stands behind it neither of these two.
+fn sensitive(text: &str) -> Result<Sensitive, String> {
+    let list = |words: &mut dyn Iterator<Item = &'static str>| words.collect::<Vec<_>>().join(", ");
+    let (at, rest) = text.rsplit_once('=').ok_or("write it as PLACE=CLASS, such as /customer/email=email")?;
+    let at: Place = at.parse().map_err(|error| format!("{error}"))?;
+    let mut words = rest.split(':');
+    let word = words.next().unwrap_or_default();
+    let class = Class::ALL.into_iter().find(|class| class.word() == word);
+    let class = class
+        .ok_or_else(|| format!("`{word}` is no class; there are {}", list(&mut Class::ALL.iter().map(|c| c.word()))))?;
+    let mut field = Sensitive { at, class, reveal: None, surrogate: false, joinable: false };
+    for word in words {
+        match (word, class.reveals().iter().find(|reveal| reveal.word() == word)) {
+            ("surrogate", _) if !field.surrogate => field.surrogate = true,
+            ("joinable", _) if !field.joinable => field.joinable = true,
+            (_, Some(reveal)) if field.reveal.is_none() => field.reveal = Some(*reveal),
+            _ => {
+                let mut known = class.reveals().iter().map(|reveal| reveal.word()).chain(["joinable", "surrogate"]);
+                return Err(format!("behind `{class}` may stand, once, {}; not `{word}`", list(&mut known)));
+            }
+        }
+    }
+    Ok(field)
+}
+
 /// Where the inputs come from.
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -233,6 +283,12 @@ pub struct Run {
     /// Do not combine the outputs
     #[arg(long)]
     pub no_reduce: bool,
+    /// What the job must not see.
+    #[command(flatten)]
+    pub declared: Declared,
+    /// Give the job sensitive values as they are. Else it sees tokens, as it does with a coordinator
+    #[arg(long, conflicts_with = "sensitive")]
+    pub plain: bool,
 }
 
 /// `manyhands test`
@@ -368,6 +424,9 @@ pub struct Submit {
     /// Do everything but send the calls that the job asks for; `manyhands unsent` lists them
     #[arg(long)]
     pub dry_run: bool,
+    /// What workers must not see.
+    #[command(flatten)]
+    pub declared: Declared,
     /// Follow the run until it ends
     #[arg(long)]
     pub wait: bool,
@@ -481,6 +540,9 @@ pub struct Invoke {
     /// Where this client keeps its record; a file that is not there yet is a client that has none
     #[arg(long, value_name = "FILE", requires = "client", value_hint = ValueHint::FilePath)]
     pub record: Option<PathBuf>,
+    /// What workers must not see.
+    #[command(flatten)]
+    pub declared: Declared,
 }
 
 /// `manyhands plan`
@@ -893,6 +955,32 @@ mod tests {
         ] {
             assert!(parse(&format!("manyhands {bad}")).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sensitive_fields_are_declared_in_a_word() {
+        let json = |text: &str| sensitive(text).map(|field| serde_json::to_string(&field).expect("JSON"));
+        for (text, expected) in [
+            ("/customer/email=email", r#"{"at":"/customer/email","class":"email"}"#),
+            ("/a=b=email:domain", r#"{"at":"/a=b","class":"email","reveal":"domain"}"#),
+            ("$..x[*]=iban:joinable:last4", r#"{"at":"$..x[*]","class":"iban","reveal":"last4","joinable":true}"#),
+            ("=card:surrogate", r#"{"at":"","class":"card","surrogate":true}"#),
+        ] {
+            assert_eq!(json(text).as_deref(), Ok(expected));
+        }
+        for (text, reason) in [
+            ("/a", "PLACE=CLASS"),
+            ("a=email", "`a` is not a place: at character 1"),
+            ("/a=mail", "`mail` is no class; there are email, phone"),
+            ("/a=email:last4", "domain, joinable, surrogate; not `last4`"),
+            ("/a=email:domain:domain", "once"),
+            ("/a=email:", "not ``"),
+        ] {
+            assert!(json(text).expect_err(text).contains(reason), "{text}");
+        }
+        let good = "submit a --input b --sensitive /x=email --sensitive /y=name";
+        assert!(parse(&format!("manyhands {good}")).is_ok());
+        assert!(parse("manyhands run a.wasm --input b --sensitive /x=email --plain").is_err());
     }
 
     #[test]

@@ -203,7 +203,12 @@ fn read_secret(file: &Path) -> Result<Zeroizing<String>> {
 pub async fn calls(client: &Client, args: &Calls, screen: Screen) -> Result<()> {
     match &args.command {
         None => {
-            let unknown: UnknownCalls = client.get(&["v1", "calls", "unknown"], &[]).await?;
+            let mut unknown: UnknownCalls = client.get(&["v1", "calls", "unknown"], &[]).await?;
+            while let Some(after) = unknown.next.take() {
+                let more: UnknownCalls = client.get(&["v1", "calls", "unknown"], &[("after", after)]).await?;
+                unknown.calls.extend(more.calls);
+                unknown.next = more.next;
+            }
             if unknown.calls.is_empty() {
                 screen.note("of every call it is known whether it was made");
             } else {

@@ -50,6 +50,8 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Workers(args) => remote::workers(&client, args, screen).await,
         Command::Cancel(args) => remote::change(&client, args, "cancel", screen).await,
         Command::Retry(args) => remote::change(&client, args, "retry", screen).await,
+        Command::Forget(args) => remote::forget(&client, args, screen).await,
+        Command::Sensitive(args) => remote::sensitive(&client, args, screen).await,
         Command::Invoke(args) => remote::invoke(&client, args, screen).await,
         Command::Plan(Plan { of: Some(PlanOf::Job(job)), .. }) => calls::plan(&client, job, screen).await,
         Command::Plan(Plan { command: Some(command), .. }) => calls::decide(&client, command, screen).await,

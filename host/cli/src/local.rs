@@ -1,8 +1,8 @@
 //! `manyhands run`: the job on this machine, with the engine and the sandbox that volunteers have, every unit
-//! in several processes whose outcomes are compared. What comes out here comes out of a coordinator's run.
+//! in several processes whose outcomes are compared. What comes out here comes out of a coordinator's run, and what the job sees here is
+//! what it sees there: tokens in the place of sensitive values.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +11,7 @@ use futures::stream::FuturesOrdered;
 use manyhands_abi::parts;
 use manyhands_api::ResultLine;
 use manyhands_model::{Codec, Digest, Manifest, Verdict};
+use manyhands_placeholder::Values;
 use manyhands_protocol::Entry;
 use manyhands_scheduler::Reduction;
 
@@ -25,8 +26,10 @@ pub mod guest_tests;
 mod parting;
 pub mod replay;
 mod replicas;
+mod tokens;
 
 use replicas::{Answer, Job};
+use tokens::{Canonical, Tokens};
 
 /// Executes the job over the inputs and prints its outputs.
 ///
@@ -46,10 +49,11 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
     let form = Form::choose(args, reduces, &sealed.manifest, screen)?;
     let mut inputs = inputs::open(&args.inputs)?;
     let (seed, manifest) = (Digest::of(&sealed.bytes), sealed.manifest.clone());
-    let job = Arc::new(Job::open(sealed, usize::from(args.replicas)).await?);
+    let tokens = if args.plain { None } else { Tokens::of(&manifest, &seed, &args.declared)? };
+    let job = Job::open(sealed, usize::from(args.replicas)).await?;
 
     let mut printer = Printer { form, codec: manifest.codec, screen, tally: Tally::default() };
-    let mut outputs = Vec::new();
+    let (mut outputs, mut values, mut held_tokens) = (Vec::new(), Values::default(), false);
     // As many units at once as there are cores, started and printed in order: a long file of inputs is
     // read as it is used up.
     let at_once = job.units_at_once();
@@ -59,17 +63,28 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
     loop {
         while started.len() < at_once {
             let Some(input) = inputs.next() else { break };
-            let (job, input) = (Arc::clone(&job), input?);
-            started.push_back(async move { job.execute(Entry::Run, input, unit_seed(&seed, next)).await });
+            let (job, tokens, input) = (&job, tokens.as_ref(), input?);
+            let Canonical { text, taken } = match tokens {
+                Some(tokens) => tokens
+                    .take_out(next, &input)
+                    .map_err(|why| Fault::usage(format!("input {}: {why}", u64::from(next) + 1)))?,
+                None => Canonical { text: input, taken: Vec::new() },
+            };
+            started.push_back(async move {
+                let answer = tokens::execute(job, tokens, Entry::Run, next, text, &seed).await?;
+                Ok::<_, Fault>((answer, taken))
+            });
             next += 1;
         }
-        let Some(answer) = started.next().await else { break };
-        let answer = answer?;
+        let Some(done) = started.next().await else { break };
+        let (answer, taken) = done?;
+        held_tokens |= !taken.is_empty();
         if reduces {
             printer.remember(ended, &answer);
             outputs.push(answer.output().map(<[u8]>::to_vec));
+            values.extend(taken);
         } else {
-            printer.print(ended, &answer)?;
+            printer.print(ended, answer, &taken.into_iter().collect())?;
         }
         ended += 1;
     }
@@ -81,10 +96,13 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
             screen.note("not reduced: the outputs above are missing");
             return printer.tally.judge();
         };
-        let (unit, answer) = reduce(&job, outputs, &seed, &mut printer).await?;
+        let (unit, answer) = reduce(&job, tokens.as_ref(), outputs, &seed, &mut printer).await?;
         if let Some(answer) = answer {
-            printer.print(unit, &answer)?;
+            printer.print(unit, answer, &values)?;
         }
+    }
+    if held_tokens {
+        screen.note("the job saw tokens in the place of sensitive values, which its outputs have again; --plain shows it the values");
     }
     let tally = &printer.tally;
     let (units, replicas) = (grouped(tally.units), args.replicas);
@@ -97,6 +115,7 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
 /// and answer, or none where a step before it failed.
 async fn reduce(
     job: &Job,
+    tokens: Option<&Tokens>,
     outputs: VecDeque<Vec<u8>>,
     seed: &Digest,
     printer: &mut Printer,
@@ -108,7 +127,7 @@ async fn reduce(
     for unit in count..tree.units() {
         let taken: Vec<Vec<u8>> = waiting.drain(..tree.parts(unit).len()).collect();
         let input = parts::encode(taken.iter().map(Vec::as_slice));
-        let answer = job.execute(Entry::Reduce, input, unit_seed(seed, unit)).await?;
+        let answer = tokens::execute(job, tokens, Entry::Reduce, unit, input, seed).await?;
         if Some(unit) == tree.root() {
             return Ok((unit, Some(answer)));
         }
@@ -196,9 +215,11 @@ impl Printer {
         Screen::default().note(format_args!("unit {unit}: {}", printable(sentence)));
     }
 
-    /// The same, and its output as a result.
-    fn print(&mut self, unit: u32, answer: &Answer) -> Result<()> {
-        self.remember(unit, answer);
+    /// The same, and its output as a result, with these values in the place of tokens.
+    fn print(&mut self, unit: u32, mut answer: Answer, values: &Values) -> Result<()> {
+        self.remember(unit, &answer);
+        answer.restore(values);
+        let answer = &answer;
         match (self.form, answer.output()) {
             (Form::Lines, _) => self.screen.json(&self.line(unit, answer)),
             (_, None) => Ok(()),

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
-    CreatedToken, ExposureView, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, RecordAnswer, RecordRequest, Role, RunList, RunState, RunView, TokenList, UnitView, UnsentCall, UptimeView, Why, WorkerDetail, WorkerList,
+    CreatedToken, ExposureView, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, RecordAnswer, RecordRequest, Role, RunList, RunSensitive, RunState, RunView, TokenList, UnitView, UnsentCall, UptimeView, Why, WorkerDetail, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::Publication;
@@ -21,8 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::args::{
-    Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which,
-    Workers,
+    Declared, Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which, Workers,
 };
 use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
@@ -81,6 +80,7 @@ pub async fn submit(client: &Client, args: &Submit, screen: Screen) -> Result<()
     query.extend(args.priority.map(|priority| ("priority", priority.to_string())));
     query.extend(args.no_reduce.then(|| ("reduce", false.to_string())));
     query.extend(args.dry_run.then(|| ("dry_run", true.to_string())));
+    query.extend(declared(&args.declared)?);
     let key = key_or_random(args.idempotency_key.as_deref())?;
     let (content_type, body, fault_of_source) = upload(&args.inputs)?;
     let request = client
@@ -111,6 +111,13 @@ pub async fn submit(client: &Client, args: &Submit, screen: Screen) -> Result<()
     }
     let ended = watch::follow(client, run.id, args.timeout, screen).await?;
     watch::judge(client, &ended).await
+}
+
+/// The parameter that declares fields, if there are any.
+fn declared(declared: &Declared) -> Result<Option<(&'static str, String)>> {
+    let fields = declared.fields().map_err(|error| Fault::usage(error.to_string()))?;
+    let json = |fields| serde_json::to_string(fields).map_err(|error| Fault::bug(error.to_string()));
+    Some(&fields).filter(|fields| !fields.is_empty()).map(json).transpose().map(|json| Some(("sensitive", json?)))
 }
 
 /// `manyhands watch`
@@ -395,6 +402,44 @@ pub async fn change(client: &Client, args: &RunOnly, verb: &str, screen: Screen)
     screen.show(&run, watch::summary)
 }
 
+/// `manyhands forget`
+///
+/// # Errors
+/// Any [`Client`] fault, also of a run that goes on.
+pub async fn forget(client: &Client, args: &RunOnly, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?.to_string();
+    client.send(client.request(Method::DELETE, &["v1", "runs", &id, "values"], &[])).await?;
+    screen.note(format_args!(
+        "{id}: the coordinator has its sensitive values no more. Its results show tokens from now on, and it cannot be tried again.\n\
+         Old logs and backups of the coordinator hold them, encrypted, until its operator has rotated the vault's key"
+    ));
+    Ok(())
+}
+
+/// `manyhands sensitive`
+///
+/// # Errors
+/// Any [`Client`] fault.
+pub async fn sensitive(client: &Client, args: &RunOnly, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?.to_string();
+    let sensitive: RunSensitive = client.get(&["v1", "runs", &id, "sensitive"], &[]).await?;
+    if sensitive.fields.is_empty() {
+        screen.note(format_args!("{id}: nothing is declared, so workers see all of its inputs"));
+        return if screen.json { screen.json(&sensitive) } else { Ok(()) };
+    }
+    if !sensitive.declared.is_empty() {
+        let places: Vec<String> = sensitive.declared.iter().map(|field| format!("`{}`", field.at)).collect();
+        screen.note(format_args!("declared with the run: {}", printable(&places.join(", "))));
+    }
+    if let Some(at) = sensitive.forgotten_at {
+        screen.note(format_args!("the values were removed {}", ago(at, now())));
+    }
+    screen.show(&sensitive, |sensitive| {
+        let lines: Vec<String> = sensitive.page.trim_end().lines().map(printable).collect();
+        lines.join("\n")
+    })
+}
+
 /// `manyhands invoke`
 ///
 /// # Errors
@@ -407,6 +452,7 @@ pub async fn invoke(client: &Client, args: &Invoke, screen: Screen) -> Result<()
     let mut query = vec![("timeout_ms", args.timeout.as_millis().to_string())];
     query.extend(args.job.version.as_ref().map(|version| ("version", version.to_string())));
     query.extend(args.replicas.map(|replicas| ("replicas", replicas.to_string())));
+    query.extend(declared(&args.declared)?);
     let request = client
         .request(Method::POST, &["v1", "jobs", args.job.name.as_str(), "invoke"], &query)
         .header(CONTENT_TYPE, "application/octet-stream")

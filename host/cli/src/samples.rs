@@ -247,9 +247,12 @@ fn cure(found: &[(String, Finding)], manifest: &Manifest) -> String {
                 .to_owned(),
         );
     }
-    if let Some((_, first)) = found.first() {
-        lines.push(format!("if workers may see it: --allow-undeclared {}", shell(&printable(&first.declare))));
-    }
+    let narrow = found.iter().map(|(_, finding)| &finding.declare).find(|declare| !declare.is_empty());
+    lines.push(match narrow {
+        Some(place) => format!("if workers may see it: --allow-undeclared {}", shell(&printable(place))),
+        // Such as a member's name in the outermost object: what holds it is everything.
+        None => "if workers may see all of the input, which nobody looks at then: --allow-undeclared ''".to_owned(),
+    });
     lines.join("\n  ")
 }
 
@@ -311,6 +314,10 @@ mod tests {
             key.contains("names of members") && !key.contains("lee") && key.contains("--allow-undeclared ''"),
             "{key}"
         );
+        assert!(key.contains("all of the input, which nobody looks at then"), "{key}");
+        let two = [r#"{"ann.lee@example.com":1,"to":"bob.ray@example.com"}"#];
+        let two = judge(&two, &manifest("")).expect_err("refused").to_string();
+        assert!(two.contains("--allow-undeclared /to") && !two.contains("--allow-undeclared ''"), "{two}");
     }
 
     #[test]

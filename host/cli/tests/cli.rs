@@ -535,6 +535,38 @@ fn a_job_that_depends_on_the_bytes_of_tokens_is_refused() {
     assert!(said.exit == 0 && said.err.contains("warning: without samples"), "{}", said.err);
 }
 
+#[test]
+fn a_job_sees_tokens_here_as_well_and_its_author_the_values() {
+    let ada = Person::new();
+    let values = "[\"ann@example.com\",\"bob@example.com\"]\n";
+    ada.write("inputs.jsonl", values);
+    ada.write("parrot.wasm", job("", PARROT));
+    ada.write("compares.wasm", job("", COMPARES));
+    ada.write("declared.wasm", job(SENSITIVE, COMPARES));
+    let saw = "the job saw tokens in the place of sensitive values";
+    for (line, exit, tokens) in [
+        ("parrot.wasm", 0, false),
+        ("parrot.wasm --sensitive $[*]=email:domain", 0, true),
+        ("parrot.wasm --sensitive $[0]=text --replicas 5", 0, true),
+        ("parrot.wasm --sensitive /x=text", 0, false),
+        // What workers would not agree on, replicas do not here.
+        ("compares.wasm", 0, false),
+        ("compares.wasm --sensitive $[*]=email", 3, true),
+        ("declared.wasm", 3, true),
+        ("declared.wasm --plain", 0, false),
+    ] {
+        let said = ada.says(&format!("run {line} --inputs inputs.jsonl"));
+        assert_eq!((said.exit, said.err.contains(saw)), (exit, tokens), "{line}: {}", said.err);
+        assert!(!line.starts_with("parrot") || said.out == values, "{line}: {}", said.out);
+        assert!(!said.err.contains("ann@"), "{line}: {}", said.err);
+    }
+    let said = ada.says("run declared.wasm --sensitive $[*]=text --inputs inputs.jsonl");
+    assert!(said.exit == 2 && said.err.contains("`$[*]` is `email` in the job's manifest"), "{}", said.err);
+    ada.write("inputs.jsonl", "[1]\n[\n");
+    let said = ada.says("run parrot.wasm --sensitive $[*]=text --inputs inputs.jsonl");
+    assert!(said.exit == 2 && said.err.contains("input 2: not JSON: line 1, column 2"), "{}", said.err);
+}
+
 const NO_CONTENT: (&str, &str, String) = ("204 No Content", "text/plain", String::new());
 
 fn plan_view(digest: &str) -> (&'static str, &'static str, String) {

@@ -136,6 +136,7 @@ fn documented(
         .routes(routes!(runs::why))
         .routes(routes!(runs::unit))
         .routes(routes!(runs::forget))
+        .routes(routes!(runs::sensitive))
         .routes(routes!(results::results))
         .routes(routes!(results::output))
         .routes(routes!(recording::recording))
@@ -190,6 +191,7 @@ mod tests {
             "/v1/runs/{id}/retry",
             "/v1/runs/{id}/units/{unit}",
             "/v1/runs/{id}/values",
+            "/v1/runs/{id}/sensitive",
             "/v1/vault/rotate",
             "/v1/runs/{id}/units/{unit}/output",
             "/v1/runs/{id}/why",

@@ -170,8 +170,11 @@ impl App {
     /// [`VaultError`]; it is to be tried again.
     pub async fn look_after_values(&self) -> Result<(), VaultError> {
         let before = self.clock.now().before(Duration::from_millis(self.settings.calls.values_ms));
-        let work = move |vault: &Vault| Ok((vault.expire(before)?, vault.tidy()?));
-        let (expired, Tidied { sealed, gone, .. }) = self.vault_work(work).await?;
+        let mut expired = 0;
+        for run in self.vault_work(move |vault| vault.expired(before)).await? {
+            expired += u64::from(self.calls.forget(run).await?);
+        }
+        let Tidied { sealed, gone, .. } = self.vault_work(Vault::tidy).await?;
         if expired + sealed + gone > 0 {
             tracing::info!(
                 expired,

@@ -316,12 +316,33 @@ impl Calls {
         Ok(())
     }
 
-    /// Calls of which nobody knows whether they were made.
+    /// Up to `limit` calls of which nobody knows whether they were made, after the given one.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn unknown(&self, limit: usize) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
-        self.records().blocking(move |records| records.unknown_calls(limit)).await
+    pub async fn unknown(
+        &self,
+        after: Option<IntentId>,
+        limit: usize,
+    ) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
+        self.records().blocking(move |records| records.unknown_calls(after, limit)).await
+    }
+
+    /// Removes the values of a run for good, and says whether it did: not of one that has not ended. What an answer to one of its calls brings
+    /// that is still on its way is not kept.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn forget(&self, run: RunId) -> Result<bool, RecordError> {
+        let (alone, now) = (self.alone().await, self.0.parts.clock.now());
+        let forget = move |records: &Records| {
+            let _alone = alone;
+            match records.run(run)? {
+                Some(record) if record.status != RunStatus::Active => records.forget(run, now).map(|()| true),
+                _ => Ok(false),
+            }
+        };
+        self.records().blocking(forget).await
     }
 
     /// Writes what an operator decided, and that they did. No call is claimed under what was before, once this returns.
@@ -335,8 +356,8 @@ impl Calls {
         Ok(())
     }
 
-    /// The right to change what is known of calls, once nobody else has it.
-    async fn alone(&self) -> Alone {
+    /// The right to change what is known of calls, once nobody else has it. While one has it, no values are forgotten.
+    pub async fn alone(&self) -> Alone {
         Arc::clone(&self.0.changing).lock_owned().await
     }
 
@@ -556,13 +577,7 @@ impl Calls {
         let vault = &self.0.parts.vault;
         let mut values = UnitValues::default();
         vault.unseal_all(scope.tenant, scope.job, sealed)?.into_iter().for_each(|taken| values.know(taken));
-        for (name, secret) in secrets {
-            match vault.unseal_secret(&name, &secret.origin, &secret.sealed) {
-                Ok(value) => drop(values.secrets.insert(name, (secret.origin, value))),
-                Err(VaultError::Sealed) => warn!(%name, "a secret does not open and is left out"),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        values.secrets = vault.unseal_secrets(secrets)?;
         Ok(values)
     }
 
@@ -775,7 +790,11 @@ impl Calls {
             call.state = state;
             self.give_back(run, &mut call, &mut spent).await?;
             let mut writes = spent.writes(run);
-            for (token, value) in taken {
+            // The run may have ended, and its values may have been removed, while this was on its way.
+            let id = run.spec.id;
+            let keep =
+                taken.is_empty() || self.records().blocking(move |records| records.forgotten(id)).await?.is_none();
+            for (token, value) in taken.into_iter().filter(|_| keep) {
                 let taken = Taken { token, surrogate: None, value };
                 writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
@@ -797,7 +816,7 @@ impl CallRecord {
 }
 
 /// Held by whoever changes what is known of calls.
-type Alone = OwnedMutexGuard<Ledger>;
+pub type Alone = OwnedMutexGuard<Ledger>;
 
 /// What runs and jobs have spent of their verbs' budgets, as far as it was looked at.
 #[derive(Default)]

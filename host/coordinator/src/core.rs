@@ -729,7 +729,10 @@ impl Hand {
         };
         // A worker that has left loses its leases by itself.
         let Some(session) = self.clerk.hub.session(worker) else { return };
-        let has_tokens = self.clerk.secrets.concern(spec.module);
+        let has_tokens = match self.clerk.secrets.concern(run, spec.module) {
+            Ok(has_tokens) => has_tokens,
+            Err(error) => return self.clerk.cannot_grant(worker, drafts.iter().map(|(draft, _)| draft.id), &error),
+        };
         let at_hand = |(draft, input): &(LeaseDraft, Content)| draft.step == 0 && input.inline.is_some();
         if session.has_room() && !has_tokens && drafts.iter().all(at_hand) {
             let task = |(draft, input): (LeaseDraft, Content)| Some((draft, input.digest, input.inline?));
@@ -827,7 +830,8 @@ impl Clerk {
     /// Sends the leases of a run whose only input is at hand, and takes them out of `leases`.
     fn grant_invoked(&self, Invoked { run, input, .. }: &Invoked, leases: &mut Vec<LeaseDraft>) {
         let Some(bytes) = &input.inline else { return };
-        if self.secrets.concern(run.spec.module) {
+        // What cannot be read now is read when the lease goes the long way.
+        if self.secrets.concern(run.spec.id, run.spec.module).unwrap_or(true) {
             return;
         }
         for draft in leases.extract_if(.., |draft| draft.unit.run == run.spec.id) {

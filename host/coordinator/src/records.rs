@@ -13,6 +13,7 @@
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
 //! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
+//! | results | `f`, run id | the sensitive fields that its requester declared, as JSON; none if there are none |
 //! | results | `o`, digest | a short output; a long one is a blob |
 //! | workers | worker id | `WorkerRecord` |
 //! | meta | `asked`, digest of a question | the run that was asked it last; see `repeats.rs` |
@@ -31,6 +32,7 @@
 //! | meta | `secret`, name | [`SecretRecord`]: a secret of the operator's, sealed |
 //! | meta | `vault-key` | a digest by which the vault's keys are recognised |
 //! | meta | `vault-age` | how old the data is; see `vault.rs` |
+//! | meta | `forgotten`, run id | when its values were removed for good |
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
@@ -47,7 +49,9 @@ use manyhands_audit::Tail;
 use manyhands_credit::{Account, Amount, Attendance, Hour, Line, Place, Presence, Subject};
 use manyhands_held::{self as held, Life};
 use manyhands_intents::{Day, Intent, Reservation, State};
-use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_model::{
+    Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, SensitiveFields, Timestamp, UnitId, WorkerId,
+};
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
@@ -411,6 +415,14 @@ fn day_key(job: &JobName, verb: &Name) -> Vec<u8> {
     [b"day", job.as_str().as_bytes(), &[0], verb.as_str().as_bytes()].concat()
 }
 
+fn fields_key(run: RunId) -> Vec<u8> {
+    [&b"f"[..], run.as_bytes()].concat()
+}
+
+fn forgotten_key(run: RunId) -> Vec<u8> {
+    [&b"forgotten"[..], run.as_bytes()].concat()
+}
+
 fn secret_key(name: &Name) -> Vec<u8> {
     [b"secret", name.as_str().as_bytes()].concat()
 }
@@ -511,6 +523,12 @@ impl Writes {
         let Sealed { bytes, mark } = sealed;
         self.put(Table::Results, &[&b"v"[..], &unit_key(unit), token.as_str().as_bytes()].concat(), bytes);
         self.1.push(mark);
+    }
+
+    /// Writes what the requester of a run declared as sensitive.
+    pub fn fields(&mut self, run: RunId, fields: &SensitiveFields) {
+        // As JSON, since a field may leave some keys out. It can always be written.
+        self.put(Table::Results, &fields_key(run), serde_json::to_vec(fields).unwrap_or_default());
     }
 
     /// Writes how often a run called a verb, and all runs of the job did in the last day.
@@ -795,12 +813,17 @@ impl Records {
         self.get(Table::Results, &[&b"i"[..], id.as_bytes()].concat())
     }
 
-    /// Up to `limit` calls of which nobody knows whether they were made.
+    /// Up to `limit` calls of which nobody knows whether they were made, after the given one.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn unknown_calls(&self, limit: usize) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
-        let page = self.store.scan(Table::Results, b"u", None, limit)?;
+    pub fn unknown_calls(
+        &self,
+        after: Option<IntentId>,
+        limit: usize,
+    ) -> Result<Vec<(IntentId, CallRecord)>, RecordError> {
+        let after = after.map(|id| [&b"u"[..], id.as_bytes()].concat());
+        let page = self.store.scan(Table::Results, b"u", after.as_deref(), limit)?;
         let ids = page.into_iter().filter_map(|(key, _)| Some(IntentId(key.get(1..)?.try_into().ok()?)));
         ids.filter_map(|id| self.call(id).transpose().map(|call| Ok((id, call?)))).collect()
     }
@@ -837,6 +860,15 @@ impl Records {
             Ok((unit, token, record.value))
         };
         page.into_iter().map(value).collect()
+    }
+
+    /// One sealed value of a unit.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn value(&self, unit: UnitId, token: &Token) -> Result<Option<Vec<u8>>, RecordError> {
+        let key = [&b"v"[..], &unit_key(unit), token.as_str().as_bytes()].concat();
+        Ok(self.store.get(Table::Results, &key)?.map(|record| record.value))
     }
 
     /// Up to `limit` sealed values of all runs, after the one with this key.
@@ -880,10 +912,45 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub fn run_with_values(&self, after: Option<RunId>) -> Result<Option<RunId>, RecordError> {
+        self.next_run(b"v", after)
+    }
+
+    /// The next run after the given one of which something is under this letter.
+    fn next_run(&self, letter: &[u8], after: Option<RunId>) -> Result<Option<RunId>, RecordError> {
         // The last possible place of the one before.
-        let after = after.map(|run| [&b"v"[..], run.as_bytes(), &[0xff; 64]].concat());
-        let next = self.store.scan(Table::Results, b"v", after.as_deref(), 1)?.pop();
-        Ok(next.and_then(|(key, _)| value_place(&key)).map(|(unit, _)| unit.run))
+        let after = after.map(|run| [letter, run.as_bytes(), &[0xff; 64]].concat());
+        let next = self.store.scan(Table::Results, letter, after.as_deref(), 1)?.pop();
+        Ok(next.and_then(|(key, _)| key.get(letter.len()..)?.first_chunk().map(|run| RunId(*run))))
+    }
+
+    /// What the requester of a run declared as sensitive, beside the job's manifest; nothing if it declared nothing.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn fields(&self, run: RunId) -> Result<SensitiveFields, RecordError> {
+        let Some(record) = self.store.get(Table::Results, &fields_key(run))? else { return Ok(Default::default()) };
+        serde_json::from_slice(&record.value).map_err(|_| RecordError::Foreign(Table::Results))
+    }
+
+    /// When a run's values were removed for good, if they were.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn forgotten(&self, run: RunId) -> Result<Option<Timestamp>, RecordError> {
+        self.get(Table::Meta, &forgotten_key(run))
+    }
+
+    /// Removes the values of a run for good: from now on it counts as [forgotten](Self::forgotten).
+    ///
+    /// # Errors
+    /// Any [`RecordError`]; what is left of them is removed when this is called again.
+    pub fn forget(&self, run: RunId, now: Timestamp) -> Result<(), RecordError> {
+        if self.forgotten(run)?.is_none() {
+            let mut writes = Writes::default();
+            writes.put(Table::Meta, &forgotten_key(run), encode(&now));
+            self.commit(writes)?;
+        }
+        self.remove_values(run)
     }
 
     /// Removes the values of a run: its tokens stand for nothing any more.
@@ -1328,15 +1395,26 @@ impl Records {
             // On to the next run: the last possible key of this one.
             after = Some(unit_key(UnitId { run, index: u32::MAX }).to_vec());
         }
-        // What was invoked has values before it has anything else.
-        let mut after = None;
-        while let Some(run) = self.run_with_values(after)? {
-            if self.run(run)?.is_none() {
-                self.remove_values(run)?;
+        // What was invoked has values and fields before it has anything else.
+        for letter in [b"v", b"f"] {
+            let mut after = None;
+            while let Some(run) = self.next_run(letter, after)? {
+                if self.run(run)?.is_none() {
+                    self.remove_secrets(run)?;
+                }
+                after = Some(run);
             }
-            after = Some(run);
         }
         Ok(swept)
+    }
+
+    /// Removes the values of a run that will not be, and what was declared with it.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn remove_secrets(&self, run: RunId) -> Result<(), RecordError> {
+        self.store.commit(Commit::new().delete((Table::Results, fields_key(run))))?;
+        self.remove_values(run)
     }
 
     /// Removes all inputs of a run that will not be, and their values.
@@ -1348,7 +1426,7 @@ impl Records {
         loop {
             let page = self.store.scan(Table::Inputs, run.as_bytes(), None, PAGE)?;
             if page.is_empty() {
-                self.remove_values(run)?;
+                self.remove_secrets(run)?;
                 return Ok(removed);
             }
             removed += page.len() as u64;
@@ -1427,6 +1505,22 @@ mod tests {
         assert_eq!(of("bob", Some(1000), 2), (vec![750, 250], Some(250)), "after one that is another's");
         assert_eq!(of("ann", None, 3), (vec![1249, 1248, 1247], Some(1247)));
         assert_eq!(of("bo", None, 3), (vec![], None));
+    }
+
+    #[test]
+    fn what_was_declared_with_a_run_that_will_not_be_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        let fields = r#"[{"at":"/a","class":"email","reveal":"domain"},{"at":"$..b","class":"text"}]"#;
+        let fields: SensitiveFields = serde_json::from_str(fields).unwrap();
+        let mut writes = Writes::default();
+        (1..=3).for_each(|number| writes.fields(id(number), &fields));
+        writes.run(&run_of("ann", 2));
+        records.commit(writes).unwrap();
+        assert_eq!(records.fields(id(1)).unwrap(), fields);
+        records.sweep_broken_submissions().unwrap();
+        let left = [1, 2, 3, 4].map(|number| records.fields(id(number)).unwrap().is_empty());
+        assert_eq!(left, [true, false, true, true]);
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use manyhands_abi::INPUT_BYTES_MAX;
-use manyhands_model::{Digest, Fuel, Outcome, UnitId, Verdict, WorkerId};
+use manyhands_model::sensitive::BadSensitive;
+use manyhands_model::{Digest, Fuel, Outcome, RunId, SensitiveFields, UnitId, Verdict, WorkerId};
 use manyhands_placeholder::{Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
 use manyhands_scheduler::RunSpec;
 use manyhands_state::commit::COMMIT_BYTES_MAX;
@@ -18,6 +19,8 @@ use crate::vault::{SEALED_BYTES_MAX, Vault, VaultError};
 
 /// What a sealed value takes beside itself, at most: key, nonce, code, surrogate, and its place in the table.
 const VALUE_OVERHEAD_BYTES: usize = 256;
+/// Runs of which it is remembered whether fields were declared with them.
+const REMEMBERED_MAX: usize = 10_000;
 /// All sealed values of an input, which become durable at once. Unit: bytes.
 const INPUT_VALUES_BYTES_MAX: usize = COMMIT_BYTES_MAX * 3 / 4;
 
@@ -67,6 +70,8 @@ struct Inner {
     catalogue: Arc<Catalogue>,
     vault: Arc<Vault>,
     jobs: Mutex<BTreeMap<Digest, Known>>,
+    /// Whether fields were declared with a run, for some of those that were asked about.
+    declared: Mutex<BTreeMap<RunId, bool>>,
 }
 
 /// What is known of a job.
@@ -74,19 +79,86 @@ struct Inner {
 struct Known {
     /// Where its inputs have values, if anywhere.
     places: Option<Arc<Places>>,
-    /// Whether its units may hold tokens, from their inputs or from answers to calls.
-    has_tokens: bool,
+    /// Whether it may ask for calls, whose answers may hold tokens.
+    calls: bool,
+}
+
+/// What is sensitive in the inputs of a run: what its job's manifest declares, and what its requester does besides.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    /// What the requester declares.
+    own: SensitiveFields,
+    /// Where the inputs have values, if anywhere.
+    places: Option<Arc<Places>>,
+}
+
+impl Fields {
+    /// What the requester declares.
+    pub const fn own(&self) -> &SensitiveFields {
+        &self.own
+    }
 }
 
 impl Secrets {
     /// Over these.
     pub fn new(records: Records, catalogue: Arc<Catalogue>, vault: Arc<Vault>) -> Self {
-        Self(Arc::new(Inner { records, catalogue, vault, jobs: Mutex::default() }))
+        Self(Arc::new(Inner { records, catalogue, vault, jobs: Mutex::default(), declared: Mutex::default() }))
     }
 
-    /// Whether units of this sealed module may hold tokens.
-    pub fn concern(&self, module: Digest) -> bool {
-        self.known(module).has_tokens
+    /// What is sensitive in the inputs of a run of this job, with which a requester declares `own`.
+    ///
+    /// # Errors
+    /// [`BadSensitive`], the requester's to mend.
+    pub fn fields(&self, job: &JobRecord, own: SensitiveFields) -> Result<Fields, BadSensitive> {
+        if own.is_empty() {
+            return Ok(self.fields_of(job));
+        }
+        let all = own.clone().before(&job.manifest.sensitive)?;
+        Ok(Fields { own, places: Some(Arc::new(Places::new(&all))) })
+    }
+
+    /// What is sensitive in the inputs of this job's runs with which nothing more is declared.
+    pub fn fields_of(&self, job: &JobRecord) -> Fields {
+        Fields { own: SensitiveFields::default(), places: self.known(job.module).places }
+    }
+
+    /// What was declared with a run that begins is among `writes`.
+    pub fn declare(&self, run: RunId, fields: &Fields, writes: &mut Writes) {
+        if !fields.own.is_empty() {
+            writes.fields(run, &fields.own);
+        }
+        self.remember(run, !fields.own.is_empty());
+    }
+
+    /// Whether units of this run may hold tokens.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn concern(&self, run: RunId, module: Digest) -> Result<bool, RecordError> {
+        Ok(self.known(module).calls || self.in_inputs(run, module)?)
+    }
+
+    /// Whether inputs of this run may hold tokens.
+    fn in_inputs(&self, run: RunId, module: Digest) -> Result<bool, RecordError> {
+        if self.known(module).places.is_some() {
+            return Ok(true);
+        }
+        let known = self.0.declared.lock().unwrap_or_else(PoisonError::into_inner).get(&run).copied();
+        if let Some(declared) = known {
+            return Ok(declared);
+        }
+        let declared = !self.0.records.fields(run)?.is_empty();
+        self.remember(run, declared);
+        Ok(declared)
+    }
+
+    fn remember(&self, run: RunId, declared: bool) {
+        let mut known = self.0.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX {
+            // Ids begin with a time, so it is the oldest.
+            known.pop_first();
+        }
+        known.insert(run, declared);
     }
 
     fn known(&self, module: Digest) -> Known {
@@ -94,10 +166,10 @@ impl Secrets {
         if let Some(known) = jobs.get(&module) {
             return known.clone();
         }
-        let Some(job) = self.0.catalogue.module(module) else { return Known { places: None, has_tokens: false } };
+        let Some(job) = self.0.catalogue.module(module) else { return Known { places: None, calls: false } };
         let JobRecord { manifest, .. } = &*job;
         let places = (!manifest.sensitive.is_empty()).then(|| Arc::new(Places::new(&manifest.sensitive)));
-        let known = Known { has_tokens: places.is_some() || !manifest.verbs.is_empty(), places };
+        let known = Known { places, calls: !manifest.verbs.is_empty() };
         jobs.insert(module, known.clone());
         known
     }
@@ -108,14 +180,14 @@ impl Secrets {
     /// [`TakeError`].
     pub fn take_out(
         &self,
-        module: Digest,
+        fields: &Fields,
         scope: &Scope<'_>,
         input: Bytes,
         writes: &mut Writes,
     ) -> Result<Bytes, TakeError> {
-        let Some(places) = self.known(module).places else { return Ok(input) };
+        let Some(places) = &fields.places else { return Ok(input) };
         let vault = &self.0.vault;
-        let tokenised = tokenise(&input, &places, &vault.tokens()?.mint(scope), Source::Input)?;
+        let tokenised = tokenise(&input, places, &vault.tokens()?.mint(scope), Source::Input)?;
         let lengths = tokenised.taken.iter().map(|taken| taken.value.json().len());
         if let Some(length) = lengths.clone().find(|length| *length > SEALED_BYTES_MAX) {
             return Err(TakeError::Long(length));
@@ -134,8 +206,8 @@ impl Secrets {
     ///
     /// # Errors
     /// [`VaultError`] when there is no key.
-    pub fn name(&self, module: Digest, input: &[u8]) -> Result<Option<Digest>, VaultError> {
-        if self.known(module).places.is_some() { self.0.vault.name(input).map(Some) } else { Ok(None) }
+    pub fn name(&self, fields: &Fields, input: &[u8]) -> Result<Option<Digest>, VaultError> {
+        fields.places.as_ref().map(|_| self.0.vault.name(input)).transpose()
     }
 
     /// What a worker gets of a text in canonical form.
@@ -162,8 +234,8 @@ impl Secrets {
         outcome: Outcome,
         output: Bytes,
     ) -> Result<(Outcome, Bytes), SecretsError> {
-        let known = self.known(module);
-        if !known.has_tokens || (step == 0 && known.places.is_none()) {
+        let may_hold = self.in_inputs(unit.run, module)? || (step > 0 && self.known(module).calls);
+        if !may_hold {
             return Ok((outcome, output));
         }
         let input = self.0.records.blocking(move |records| records.input(unit)).await?;
@@ -194,7 +266,7 @@ impl Secrets {
     /// # Errors
     /// [`SecretsError`].
     pub async fn restored(&self, spec: &RunSpec, index: u32, output: Bytes) -> Result<Bytes, SecretsError> {
-        if !self.concern(spec.module) || manyhands_placeholder::token::find(&output).next().is_none() {
+        if !self.concern(spec.id, spec.module)? || manyhands_placeholder::token::find(&output).next().is_none() {
             return Ok(output);
         }
         // What is combined holds tokens of all that it was combined of.

@@ -294,7 +294,8 @@ async fn finish_revocations(app: App) {
 
 /// A line for all workers that came and left, where one for each would bury the others; and the vault grows older.
 async fn every_minute(app: App) {
-    let mut every = tokio::time::interval(MINUTE);
+    // It has just grown, before anything else was done.
+    let mut every = tokio::time::interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
     let mut known = app.hub.turnover();
     while app.stop.run_until_cancelled(every.tick()).await.is_some() {
         let now = app.hub.turnover();

@@ -29,6 +29,7 @@ use manyhands_state::commit::VALUE_BYTES_MAX;
 use zeroize::Zeroizing;
 
 use self::keyring::KeyRing;
+use crate::audit::{Event, Ledger};
 use crate::private_file::{self, PrivateFileError};
 use crate::records::{Doubt, RecordError, Records, SecretRecord, Writes};
 
@@ -235,8 +236,10 @@ impl Vault {
         let mut writes = Writes::default();
         writes.vault_key(print);
         writes.vault_age(ring.age);
-        writes.doubt(&Doubt { before, starts: self.records.starts()? });
-        Ok(self.records.commit(writes)?)
+        let starts = self.records.starts()?;
+        writes.doubt(&Doubt { before, starts });
+        let accepted = Event::OlderDataAccepted { before, starts };
+        Ok(Ledger::default().commit(&self.records, now, vec![accepted], writes)?)
     }
 
     /// Seals under another key from now on, and returns its number. What was sealed before is to be sealed anew: [`Vault::tidy`].
@@ -274,19 +277,16 @@ impl Vault {
         Ok(tidied)
     }
 
-    /// Removes the values of runs that ended before, and says of how many: their tokens stand for nothing any more. Blocks.
+    /// Runs with values that ended before: those are to be forgotten. Blocks.
     ///
     /// # Errors
-    /// [`VaultError::Records`]; what was done until then is done.
-    pub fn expire(&self, before: Timestamp) -> Result<u64, VaultError> {
-        let (mut expired, mut after) = (0, None);
+    /// [`VaultError::Records`].
+    pub fn expired(&self, before: Timestamp) -> Result<Vec<RunId>, VaultError> {
+        let (mut expired, mut after) = (Vec::new(), None);
         while let Some(run) = self.records.run_with_values(after)? {
             after = Some(run);
             let ended = self.records.run(run)?.and_then(|run| run.finished_at);
-            if ended.is_some_and(|ended| ended < before) {
-                self.records.remove_values(run)?;
-                expired += 1;
-            }
+            expired.extend(ended.filter(|ended| *ended < before).map(|_| run));
         }
         Ok(expired)
     }
@@ -417,13 +417,34 @@ impl Vault {
     ) -> Result<Vec<Taken>, VaultError> {
         let mut opened = Vec::with_capacity(sealed.len());
         for (unit, token, sealed) in sealed {
-            match self.unseal(&Scope { tenant, job, unit }, &token, &sealed) {
+            let scope = Scope { tenant, job, unit };
+            let again = || self.records.value(unit, &token);
+            match self.open_as_it_is(sealed, again, |sealed| self.unseal(&scope, &token, sealed)) {
                 Ok(taken) => opened.push(taken),
                 Err(VaultError::Sealed) => tracing::warn!(%unit, "a value does not open and is left out"),
                 Err(error) => return Err(error),
             }
         }
         Ok(opened)
+    }
+
+    /// Opens what was read some time ago. Its key may have been thrown away since; then it lies there sealed anew, and is read again.
+    fn open_as_it_is<T>(
+        &self,
+        mut sealed: Vec<u8>,
+        again: impl Fn() -> Result<Option<Vec<u8>>, RecordError>,
+        open: impl Fn(&[u8]) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        loop {
+            match open(&sealed) {
+                Err(VaultError::Sealed) => {}
+                done => return done,
+            }
+            match again()? {
+                Some(now) if now != sealed => sealed = now,
+                _ => return Err(VaultError::Sealed),
+            }
+        }
     }
 
     /// A name for some bytes that nobody can guess who has not the key.
@@ -450,6 +471,27 @@ impl Vault {
         let place = parts(&[b"secret", name.as_str().as_bytes(), origin.as_bytes()]);
         let secret = self.decrypt(&place, sealed)?;
         Ok(Zeroizing::new(core::str::from_utf8(&secret).map_err(|_| VaultError::Sealed)?.to_owned()))
+    }
+
+    /// The operator's secrets as they were read, with the origin where alone each is sent, but for those that do not open.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn unseal_secrets(
+        &self,
+        secrets: Vec<(Name, SecretRecord)>,
+    ) -> Result<BTreeMap<Name, (String, Zeroizing<String>)>, VaultError> {
+        let mut opened = BTreeMap::new();
+        for (name, SecretRecord { origin, sealed }) in secrets {
+            // Set for another origin since, it does not open: nobody knows whether it was meant for this one.
+            let again = || Ok(self.records.secret(&name)?.map(|secret| secret.sealed));
+            match self.open_as_it_is(sealed, again, |sealed| self.unseal_secret(&name, &origin, sealed)) {
+                Ok(secret) => drop(opened.insert(name, (origin, secret))),
+                Err(VaultError::Sealed) => tracing::warn!(%name, "a secret does not open and is left out"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opened)
     }
 
     #[expect(
@@ -671,6 +713,7 @@ mod tests {
         writes.secret(&name, origin.clone(), vault.seal_secret(&name, &origin, "s3cret").expect("sealed"));
         vault.records.commit(writes).expect("written");
         let before = vault.records.values(run.spec.id, None).expect("read");
+        let secrets = vault.records.secrets().expect("read");
         let (other_job, tokens) = (job("other"), vault.tokens().expect("keys").clone());
 
         // Something sealed under the first key is on its way to the disk.
@@ -688,7 +731,13 @@ mod tests {
         // What a thief of the disk has from before opens no more, and everything else does.
         let again = Vault::new(vault.path.clone(), vault.records.clone());
         for vault in [&vault, &again] {
-            assert!(vault.unseal_all("ann", &run.spec.job, before.clone()).expect("read").is_empty());
+            let (unit, token, sealed) = before[0].clone();
+            assert!(is_sealed(vault.unseal(&Scope { tenant: "ann", job: &run.spec.job, unit }, &token, &sealed)));
+            // Who has read it before, and opens it only now, gets it as it lies there now.
+            let late = vault.unseal_all("ann", &run.spec.job, before.clone()).expect("read");
+            assert_eq!(late[0].value.text().as_str(), "a value");
+            let late = vault.unseal_secrets(secrets.clone()).expect("read");
+            assert_eq!(*late[&name].1, "s3cret");
             assert_eq!(value(vault, &run).as_deref(), Some("a value"));
             let secret = vault.records.secret(&name).expect("read").expect("it is there");
             assert_eq!(*vault.unseal_secret(&name, &secret.origin, &secret.sealed).expect("opens"), "s3cret");
@@ -724,10 +773,15 @@ mod tests {
         let (_dir, vault) = vault();
         let [active, old, young] =
             [(1, None), (2, Some(1_000)), (3, Some(2_000))].map(|(n, ended)| stored(&vault, n, ended).0);
-        assert_eq!(vault.expire(Timestamp(1_000)).expect("looked"), 0);
-        assert_eq!(vault.expire(Timestamp(2_000)).expect("removed"), 1);
+        assert_eq!(vault.expired(Timestamp(1_000)).expect("looked"), []);
+        assert_eq!(vault.expired(Timestamp(2_000)).expect("looked"), [old.spec.id]);
+        vault.records.forget(old.spec.id, Timestamp(7)).expect("removed");
+        vault.records.forget(old.spec.id, Timestamp(8)).expect("removed");
         let left = [&active, &old, &young].map(|run| value(&vault, run).is_some());
         assert_eq!(left, [true, false, true]);
+        let forgotten = [&active, &old, &young].map(|run| vault.records.forgotten(run.spec.id).expect("read"));
+        assert_eq!(forgotten, [None, Some(Timestamp(7)), None], "the first time counts");
+        assert_eq!(vault.expired(Timestamp(2_000)).expect("looked"), []);
     }
 
     #[test]
@@ -750,6 +804,9 @@ mod tests {
         assert!(matches!(start().tokens(), Err(VaultError::OlderData(_))));
         start().accept_older_data(Timestamp(7)).expect("accepted");
         assert_eq!(records.doubt().expect("read"), Some(Doubt { before: Timestamp(7), starts: 0 }));
+        let logged = records.audit(0, 10).expect("read");
+        assert_eq!(logged.len(), 1);
+        assert!(String::from_utf8_lossy(&logged[0]).contains(r#"{"older_data_accepted":{"before":7,"starts":0}}"#));
         start().grow().expect("accepted");
 
         // Other keys than those that sealed what is there are no cure.

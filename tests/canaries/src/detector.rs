@@ -44,8 +44,8 @@ fn inside(coding: &data_encoding::Encoding, bits: usize, bytes: &[u8], before: u
     text.as_bytes().get(first..last).unwrap_or_default().to_vec()
 }
 
-/// Case does not count, so there is no form for it.
-pub(crate) fn all_forms(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
+/// A canary in every coding that is looked for, by its name. Case does not count, so there is no form for it.
+pub fn all_forms(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = canary.as_bytes();
     let each = |one: &dyn Fn(char) -> String| canary.chars().map(one).collect::<String>().into_bytes();
     let percent = |keeps: &dyn Fn(u8) -> bool| -> Vec<u8> {

@@ -7,5 +7,5 @@
 mod detector;
 mod world;
 
-pub use crate::detector::Detector;
+pub use crate::detector::{Detector, all_forms};
 pub use crate::world::{Leak, Seen, World};

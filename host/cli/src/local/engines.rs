@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::parting;
 use super::replicas::{Answer, Job};
+use super::tokens::Tokens;
 use super::{Tally, unit_seed};
 use crate::args::{EngineName, Run};
 use crate::fault::{Exit, Fault, Result};
@@ -28,9 +29,17 @@ pub(super) async fn run(args: &Run, module: &[u8], sealed: Sealed, screen: Scree
     for name in &args.engines {
         sites.push(Site::open(*name, &sealed).await?);
     }
+    // All engines stand for one worker, and see the same tokens.
+    let tokens = if args.plain { None } else { Tokens::of(&sealed.manifest, &seed, &args.declared)? };
     let mut report = Report::default();
     for (unit, input) in (0..).zip(inputs::open(&args.inputs)?) {
-        let task = Task { input: Arc::from(input?), seed: unit_seed(&seed, unit), limits };
+        let mut input = input?;
+        if let Some(tokens) = &tokens {
+            let taken = tokens.take_out(unit, &input);
+            let canonical = taken.map_err(|why| Fault::usage(format!("input {}: {why}", u64::from(unit) + 1)))?;
+            input = tokens.seen(unit, &canonical.text);
+        }
+        let task = Task { input: Arc::from(input), seed: unit_seed(&seed, unit), limits };
         let said = join_all(sites.iter().map(|site| site.execute(&task))).await;
         let said = said.into_iter().collect::<Result<Vec<_>>>()?;
         let differ = report.add(unit, &args.engines, &said);

@@ -8,25 +8,21 @@ use core::fmt::Write as _;
 use futures::future::try_join;
 use manyhands_abi::parts;
 use manyhands_engines::first_byte;
-use manyhands_model::{Digest, RunId, UnitId, Verdict, WorkerId};
-use manyhands_placeholder::token::find;
-use manyhands_placeholder::{Back, Form, Places, Scope, Source, Token, TokenKey, UnitTokens, tokenise};
+use manyhands_model::{Digest, Verdict};
+use manyhands_placeholder::{Form, UnitTokens};
 use manyhands_protocol::Entry;
-use manyhands_runner::engine::Executed;
 use manyhands_scheduler::Reduction;
 use manyhands_sealer::Sealed;
 use serde_json::Value;
 
 use super::replicas::{Answer, Job};
+use super::tokens::{Tokens, in_canonical_form};
 use super::unit_seed;
+use crate::args::Declared;
 use crate::fault::{Exit, Fault, Result};
 use crate::samples::Sample;
 use crate::screen::{Screen, printable};
 
-/// Workers of whom two are chosen.
-const CANDIDATES: u8 = 64;
-/// Tokens of a unit by which they are chosen.
-const COMPARED_MAX: usize = 64;
 /// Characters of what differs that are shown.
 const SHOWN_CHARS: usize = 60;
 
@@ -36,19 +32,13 @@ const SHOWN_CHARS: usize = 60;
 /// The job depends on the bytes of tokens, takes too long, or cannot be executed here; or a sample has no canonical form.
 pub(crate) async fn check(sealed: &Sealed, samples: &[Sample], screen: Screen) -> Result<u64> {
     let seed = Digest::of(&sealed.bytes);
-    let stand = Stand {
-        job: Job::open(sealed.clone(), 1).await?,
-        key: TokenKey::derive(&Digest::of_parts([&b"manyhands local tokens\0"[..], seed.as_bytes()]).0, 0),
-        seed,
-    };
-    let places = Places::new(&sealed.manifest.sensitive);
+    let Some(tokens) = Tokens::of(&sealed.manifest, &seed, &Declared::default())? else { return Ok(0) };
+    let stand = Stand { job: Job::open(sealed.clone(), 1).await?, tokens, seed };
     let (mut executed, mut outputs) = (0, Vec::new());
     for (index, sample) in (0..).zip(samples) {
-        let unit = UnitId { run: RUN, index };
-        let mint = stand.key.mint(&Scope { tenant: "", job: &sealed.manifest.name, unit });
-        let tokenised = tokenise(&sample.input, &places, &mint, Source::Input);
-        let canonical = tokenised.map_err(|error| Fault::usage(format!("{}: {error}", sample.place())))?.text;
-        let Said { verdict, output } = match stand.execute(Entry::Run, unit, canonical).await? {
+        let taken = stand.tokens.take_out(index, &sample.input);
+        let canonical = taken.map_err(|error| Fault::usage(format!("{}: {error}", sample.place())))?.text;
+        let Said { verdict, output } = match stand.execute(Entry::Run, index, canonical).await? {
             Compared::Same(said) => said,
             Compared::NoTokens => continue,
             Compared::Parted(how) => return Err(parted(sealed, &sample.place(), &how)),
@@ -66,7 +56,7 @@ pub(crate) async fn check(sealed: &Sealed, samples: &[Sample], screen: Screen) -
     }
     outputs.truncate(Reduction::FAN_IN as usize);
     if sealed.reduces && !outputs.is_empty() {
-        let unit = UnitId { run: RUN, index: samples.len() as u32 };
+        let unit = samples.len() as u32;
         let canonical = parts::encode(outputs.iter().map(Vec::as_slice));
         if let Compared::Parted(how) = stand.execute(Entry::Reduce, unit, canonical).await? {
             return Err(parted(sealed, "the samples' outputs, combined", &how));
@@ -74,9 +64,6 @@ pub(crate) async fn check(sealed: &Sealed, samples: &[Sample], screen: Screen) -
     }
     Ok(executed)
 }
-
-/// One like any other.
-const RUN: RunId = RunId([0; 16]);
 
 fn parted(sealed: &Sealed, place: &str, how: &str) -> Fault {
     let name = &sealed.manifest.name;
@@ -89,7 +76,7 @@ fn parted(sealed: &Sealed, place: &str, how: &str) -> Fault {
 /// Where units are executed.
 struct Stand {
     job: Job,
-    key: TokenKey,
+    tokens: Tokens,
     seed: Digest,
 }
 
@@ -111,72 +98,33 @@ enum Compared {
 
 impl Stand {
     /// Executes a unit as two workers see it.
-    async fn execute(&self, entry: Entry, unit: UnitId, canonical: Vec<u8>) -> Result<Compared> {
-        let tokens = UnitTokens::of([&canonical[..]]);
-        if tokens.is_empty() {
+    async fn execute(&self, entry: Entry, unit: u32, canonical: Vec<u8>) -> Result<Compared> {
+        let own = UnitTokens::of([&canonical[..]]);
+        if own.is_empty() {
             return Ok(Compared::NoTokens);
         }
-        let [one, other] = two(&self.key, unit, &canonical);
-        let (one, other) = try_join(
-            self.said(entry, unit, &one, &canonical, &tokens),
-            self.said(entry, unit, &other, &canonical, &tokens),
-        )
-        .await?;
+        let [one, other] = self.tokens.pair(unit, &canonical);
+        let said = |form| self.said(entry, unit, form, &canonical, &own);
+        let (one, other) = try_join(said(one), said(other)).await?;
         Ok(match parting(&one, &other) {
             None => Compared::Same(one),
             Some(how) => Compared::Parted(how),
         })
     }
 
-    async fn said(
-        &self,
-        entry: Entry,
-        unit: UnitId,
-        form: &Form,
-        canonical: &[u8],
-        tokens: &UnitTokens,
-    ) -> Result<Said> {
+    async fn said(&self, entry: Entry, unit: u32, form: Form, canonical: &[u8], own: &UnitTokens) -> Result<Said> {
         let input = form.worker(canonical.to_vec());
-        match self.job.execute(entry, input, unit_seed(&self.seed, unit.index)).await? {
-            Answer::Agreed { executed, .. } => Ok(Said::new(executed, &form.back(tokens))),
+        match self.job.execute(entry, input, unit_seed(&self.seed, unit)).await? {
+            Answer::Agreed { executed, .. } => {
+                let executed = in_canonical_form(executed, &form.back(own));
+                Ok(Said { verdict: executed.outcome.verdict, output: executed.output })
+            }
             Answer::Overtime { sentence } => {
                 Err(Fault::new(Exit::TimedOut, sentence).help("name shorter samples with --sample"))
             }
             Answer::Disagreed { sentence } => Err(Fault::bug(sentence)),
         }
     }
-}
-
-impl Said {
-    /// What is no token of the unit's stays as it is, and will differ.
-    fn new(executed: Executed, back: &Back) -> Self {
-        let canonical = |bytes: Vec<u8>| back.canonical(bytes.clone()).unwrap_or(bytes);
-        let verdict = match executed.outcome.verdict {
-            Verdict::Aborted { code, message } => {
-                let message = String::from_utf8(canonical(message.into_bytes())).unwrap_or_default();
-                Verdict::Aborted { code, message }
-            }
-            verdict => verdict,
-        };
-        Self { verdict, output: canonical(executed.output) }
-    }
-}
-
-/// Of some workers, two who see the unit's tokens as nearly in opposite orders as there are: then whether a job sorts or compares two of them shows
-/// at once, and not by chance.
-fn two(key: &TokenKey, unit: UnitId, canonical: &[u8]) -> [Form; 2] {
-    let form = |number: u8| Form::new(key, unit, WorkerId([number; 32]));
-    let seen = |number: u8| -> Vec<Token> {
-        let own = form(number).worker(canonical.to_vec());
-        find(&own).map(|(_, token)| token).take(COMPARED_MAX).collect()
-    };
-    let first = seen(0);
-    let turned = |other: &[Token]| {
-        let pairs = (0..first.len().min(other.len())).flat_map(|at| (0..at).map(move |before| (before, at)));
-        pairs.filter(|(before, at)| (first[*before] < first[*at]) != (other[*before] < other[*at])).count()
-    };
-    let other = (1..=CANDIDATES).max_by_key(|number| turned(&seen(*number))).unwrap_or(1);
-    [form(0), form(other)]
 }
 
 /// How two outcomes part; none if they are the same. Fuel does not count: to compare other tokens may take another number of steps.
@@ -243,8 +191,6 @@ fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use manyhands_model::Class;
-
     use super::*;
 
     fn ok(output: &str) -> Said {
@@ -272,25 +218,5 @@ mod tests {
         let told = parting(&ok("1"), &failed).expect("they differ");
         assert!(told.contains("for another: the job returned an error: no\u{fffd}"), "{told}");
         assert_eq!(parting(&failed, &failed), None);
-    }
-
-    #[test]
-    fn two_workers_see_two_tokens_in_opposite_orders() {
-        let key = TokenKey::derive(&[7; 32], 0);
-        let (job, fields) = ("a".parse().expect("a name"), r#"[{"at":"$[*]","class":"email"}]"#);
-        let fields: manyhands_model::SensitiveFields = serde_json::from_str(fields).expect("fields");
-        for index in 0..50 {
-            let unit = UnitId { run: RUN, index };
-            let mint = key.mint(&Scope { tenant: "", job: &job, unit });
-            let canonical =
-                tokenise(br#"["a","b"]"#, &Places::new(&fields), &mint, Source::Input).expect("a form").text;
-            let seen = two(&key, unit, &canonical).map(|form| {
-                let own = form.worker(canonical.clone());
-                let tokens: Vec<Token> = find(&own).map(|(_, token)| token).collect();
-                assert!(tokens.iter().all(|token| token.class() == Class::Email));
-                tokens[0] < tokens[1]
-            });
-            assert_ne!(seen[0], seen[1]);
-        }
     }
 }

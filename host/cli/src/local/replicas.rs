@@ -3,13 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use manyhands_model::{Digest, Limits};
+use manyhands_placeholder::Values;
+use manyhands_placeholder::token::find;
 use manyhands_protocol::Entry;
 use manyhands_runner::engine::{Executed, Execution, Infrastructure};
 use manyhands_runner::sandbox::{Compiled, Program, Slot, compile};
 use manyhands_sealer::Sealed;
 
+use super::tokens::restored;
 use crate::fault::{Exit, Fault, Result};
 
 /// A compiled module and the processes that execute it.
@@ -51,6 +55,16 @@ impl Answer {
         match self {
             Self::Agreed { executed, .. } if executed.outcome.verdict.is_ok() => Some(&executed.output),
             _ => None,
+        }
+    }
+
+    /// Puts values in the place of tokens, as the requester would get the output.
+    pub(super) fn restore(&mut self, values: &Values) {
+        if let Self::Agreed { executed, .. } = self
+            && executed.outcome.verdict.is_ok()
+            && find(&executed.output).next().is_some()
+        {
+            executed.output = restored(&executed.output, values);
         }
     }
 
@@ -113,16 +127,43 @@ impl Job {
     /// # Errors
     /// The machine's.
     pub(super) async fn execute(&self, entry: Entry, input: Vec<u8>, seed: [u8; 32]) -> Result<Answer> {
-        let execution = Execution { entry, step: 0, input: input.into(), seed, limits: self.limits };
-        let replicas = (0..self.replicas).map(|_| self.replica(execution.clone()));
-        let mut executed = Vec::with_capacity(self.replicas);
-        for said in join_all(replicas).await {
+        self.execute_each(entry, vec![input.into(); self.replicas], seed, |_, executed| executed).await
+    }
+
+    /// The same with an input for each replica; what each says is `translated` before it is compared.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub(super) async fn execute_each(
+        &self,
+        entry: Entry,
+        inputs: Vec<Bytes>,
+        seed: [u8; 32],
+        translated: impl Fn(usize, Executed) -> Executed,
+    ) -> Result<Answer> {
+        let execution = |input| Execution { entry, step: 0, input, seed, limits: self.limits };
+        let replicas = inputs.into_iter().map(|input| self.replica(execution(input)));
+        let (mut executed, mut fuel) = (Vec::with_capacity(self.replicas), None);
+        for (number, said) in join_all(replicas).await.into_iter().enumerate() {
             match said? {
-                Said::Something(one) => executed.push(one),
+                Said::Something(one) => {
+                    fuel.get_or_insert(one.outcome.fuel);
+                    executed.push(translated(number, one));
+                }
                 Said::Nothing(error) => return Ok(Answer::Overtime { sentence: error.to_string() }),
             }
         }
-        Ok(compare(executed))
+        let mut answer = compare(executed);
+        // Told to the author also where it is not compared.
+        if let (Answer::Agreed { executed, .. }, Some(fuel)) = (&mut answer, fuel) {
+            executed.outcome.fuel = fuel;
+        }
+        Ok(answer)
+    }
+
+    /// In how many replicas each unit is executed.
+    pub(super) const fn replicas(&self) -> usize {
+        self.replicas
     }
 
     /// Executes one step of a unit once.

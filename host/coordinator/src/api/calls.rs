@@ -8,6 +8,8 @@ use manyhands_api::{
 };
 use manyhands_intents::Plan;
 use manyhands_model::{Digest, IntentId, Name};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::audit::Event;
@@ -15,12 +17,10 @@ use crate::auth::Caller;
 use crate::calls::SettleError;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{ApprovalRecord, SecretRecord};
-use crate::vault::Tidied;
+use crate::vault::{Tidied, Vault, VaultError};
 
 use super::jobs::{self, ShowQuery};
 
-/// Unknown calls that are listed at once.
-const LIST_MAX: usize = 1_000;
 /// The longest secret.
 const SECRET_BYTES_MAX: usize = 4_096;
 
@@ -114,8 +114,10 @@ pub(super) async fn set_secret(
     params(("idempotency-key" = Option<String>, Header)), responses((status = 200, body = RotatedVault)))]
 pub(super) async fn rotate_vault(State(app): State<App>, caller: Caller) -> Answer<Json<RotatedVault>> {
     caller.need(Role::Operator)?;
-    let rotated = app.vault_work(|vault| Ok((vault.rotate()?, vault.tidy()?))).await;
-    let (key, Tidied { sealed, gone, kept }) = rotated.map_err(|error| ApiError::internal(&error))?;
+    let failed = |error: VaultError| ApiError::internal(&error);
+    let key = app.vault_work(Vault::rotate).await.map_err(failed)?;
+    app.calls.decide(Event::VaultRotated { key, by: caller.name.clone() }, |_| ()).await?;
+    let Tidied { sealed, gone, kept } = app.vault_work(Vault::tidy).await.map_err(failed)?;
     tracing::info!(key, sealed, gone, kept, "the vault's key was rotated");
     Ok(Json(RotatedVault { key, sealed, gone, kept }))
 }
@@ -139,12 +141,28 @@ fn name_of(text: &str) -> Answer<Name> {
     text.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnknownQuery {
+    /// How many, at most 1,000, which is how many there are if nothing is said.
+    limit: Option<usize>,
+    /// Those after this call.
+    #[param(value_type = Option<String>)]
+    after: Option<IntentId>,
+}
+
 /// Calls of which nobody knows whether they were made. They are not made again before an operator says so.
-#[utoipa::path(get, path = "/v1/calls/unknown", tag = "operators", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/calls/unknown", tag = "operators", security(("bearer" = [])), params(UnknownQuery),
     responses((status = 200, body = UnknownCalls)))]
-pub(super) async fn unknown(State(app): State<App>, caller: Caller) -> Answer<Json<UnknownCalls>> {
+pub(super) async fn unknown(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<UnknownQuery>,
+) -> Answer<Json<UnknownCalls>> {
     caller.need(Role::Operator)?;
-    let calls = app.calls.unknown(LIST_MAX).await?;
+    let limit = query.limit.unwrap_or(1_000).clamp(1, 1_000);
+    let calls = app.calls.unknown(query.after, limit).await?;
+    let next = calls.last().map(|(id, _)| id.to_string()).filter(|_| calls.len() == limit);
     let view = |(id, call): (IntentId, crate::records::CallRecord)| CallView {
         id: id.to_string(),
         run: call.unit.run,
@@ -153,7 +171,7 @@ pub(super) async fn unknown(State(app): State<App>, caller: Caller) -> Answer<Js
         verb: call.intent.verb.to_string(),
         canonical: String::from_utf8_lossy(&call.intent.canonical()).into_owned(),
     };
-    Ok(Json(UnknownCalls { calls: calls.into_iter().map(view).collect() }))
+    Ok(Json(UnknownCalls { calls: calls.into_iter().map(view).collect(), next }))
 }
 
 /// Says what an operator found out about an unknown call.

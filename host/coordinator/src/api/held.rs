@@ -121,7 +121,9 @@ pub(super) async fn exchange(
             client.received(received).await?;
             let job = jobs::executable(&app, &name, query.version.as_ref())?;
             client.uses_records(&job)?;
-            let mut submission = Submission::new(&app, &caller, Wish::of_one(&app, job, query.replicas)?, None);
+            let fields = app.secrets.fields_of(&job);
+            let wish = Wish::of_one(&app, job, fields, query.replicas)?;
+            let mut submission = Submission::new(&app, &caller, wish, None);
             let record = content.as_ref().map_or(Ok("null"), |content| core::str::from_utf8(content));
             let record = record.map_err(|_| NotOpened::Unreadable)?;
             let input = request.input.as_deref().map_or("null", RawValue::get);

@@ -8,8 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
-use manyhands_api::{ReasonCount, ReplicaView, Role, RunList, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why};
+use manyhands_api::{
+    ReasonCount, ReplicaView, Role, RunList, RunSensitive, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why,
+};
 use manyhands_model::{Digest, RunId, UnitId};
+use manyhands_placeholder::LeakBudget;
 use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
 use serde::Deserialize;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +23,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::core::{Event, ready_inputs};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
+use crate::records::Records;
 
 /// Followers are told at most this often.
 const EVENTS_EVERY: Duration = Duration::from_millis(100);
@@ -273,13 +277,38 @@ pub(super) async fn cancel(State(app): State<App>, caller: Caller, Path(id): Pat
 #[utoipa::path(delete, path = "/v1/runs/{id}/values", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = manyhands_api::Problem), (status = 409, body = manyhands_api::Problem)))]
 pub(super) async fn forget(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
-    let record = find(&app, &caller, &id).await?;
-    if record.status == RunStatus::Active {
+    let RunRecord { spec, status, .. } = find(&app, &caller, &id).await?;
+    let needed = || {
         let detail = "the run needs its values until it has ended; cancel it first";
-        return Err(ApiError::new(Kind::Conflict, detail));
+        ApiError::new(Kind::Conflict, detail)
+    };
+    if status == RunStatus::Active {
+        return Err(needed());
     }
-    app.blocking(move |records| records.remove_values(record.spec.id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    // Where there are none, there is nothing that a later try would miss.
+    if !app.secrets.concern(spec.id, spec.module)? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    // Whoever has just heard of its end may be faster than the disk.
+    until(&app, spec.id, |run| run.status != RunStatus::Active).await?;
+    if app.calls.forget(spec.id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(needed()) }
+}
+
+/// What workers do not see of a run's inputs, and what they see instead: what its job declares, and what was declared with it.
+#[utoipa::path(get, path = "/v1/runs/{id}/sensitive", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = RunSensitive), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn sensitive(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<RunSensitive>> {
+    let RunRecord { spec, .. } = find(&app, &caller, &id).await?;
+    let read = move |records: &Records| Ok((records.fields(spec.id)?, records.forgotten(spec.id)?));
+    let (declared, forgotten_at) = app.blocking(read).await?;
+    let job = app.catalogue.module(spec.module).ok_or_else(|| ApiError::not_found("job", &spec.job))?;
+    let fields = declared.clone().before(&job.manifest.sensitive).map_err(|error| ApiError::internal(&error))?;
+    let leaks = LeakBudget::of(&fields);
+    Ok(Json(RunSensitive { bits: leaks.bits(), page: leaks.to_string(), fields, declared, forgotten_at }))
 }
 
 /// Cancels every active run of a revoked module; returns how many once that is on disk.
@@ -301,16 +330,27 @@ pub(crate) async fn cancel_revoked(app: &App) -> Answer<u64> {
 
 /// Tries everything again that ended without an output.
 #[utoipa::path(post, path = "/v1/runs/{id}/retry", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
+    responses(
+        (status = 200, body = RunView),
+        (status = 404, body = manyhands_api::Problem),
+        (status = 409, description = "its values were removed", body = manyhands_api::Problem),
+    ))]
 pub(super) async fn retry(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
     let record = find(&app, &caller, &id).await?;
     jobs::not_revoked(&app, &record.spec.job, &record.spec.version, &record.spec.module)?;
     let (id, finished_at) = (record.spec.id, record.finished_at);
+    let _keeping;
     if record.status == RunStatus::Active {
         app.core.tell(Input::Retry(id)).await?;
     } else if record.counts.failed + record.counts.cancelled > 0 {
         let spec = record.spec.clone();
         let known = app.blocking(move |records| Ok((records.units(id)?, ready_inputs(records, &spec)?))).await?;
+        // Until it counts as active on the disk, where whoever forgets values looks.
+        _keeping = app.calls.alone().await;
+        if app.blocking(move |records| records.forgotten(id)).await?.is_some() {
+            let detail = "the values of this run were removed, so its tokens stand for nothing: submit its inputs as another run";
+            return Err(ApiError::new(Kind::Conflict, detail));
+        }
         app.core.send(Event::Reopen(Box::new(record), known.0, known.1, Input::Retry(id))).await?;
     } else {
         return Ok(Json(view(&record)));

@@ -12,9 +12,10 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use manyhands_api::{FRAMES, IDEMPOTENCY_HEADER, NDJSON, RunView};
-use manyhands_model::{Codec, Digest, RunId, Timestamp, UnitId, Version};
+use manyhands_model::{Codec, Digest, RunId, SensitiveFields, Timestamp, UnitId, Version};
 use manyhands_placeholder::Scope;
 use manyhands_scheduler::{Counts, End, Input, Quorum, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
+use manyhands_state::commit::VALUE_BYTES_MAX;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -26,7 +27,7 @@ use crate::core::{Event, Invoked};
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
 use crate::records::{Content, JobRecord, Pack, SubmitRecord, Writes};
-use crate::secrets::{SecretsError, TakeError};
+use crate::secrets::{Fields, SecretsError, TakeError};
 use crate::serve::Intake;
 use crate::upkeep::Upload;
 
@@ -34,6 +35,8 @@ use crate::upkeep::Upload;
 const GROUP_BYTES: usize = 1 << 20;
 /// JSON up to here keeps one of the runtime's threads from others for a fraction of a millisecond. Unit: bytes.
 const QUICK_BYTES: usize = 64 << 10;
+/// What a requester declares, as JSON: it shares a record of the store. Unit: bytes.
+const FIELDS_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
 /// How deep JSON may be nested that a job is given: what serde_json reads, and with it most jobs (RFC 8259, section 9, allows such
 /// a limit). Deeper, and it only keeps machines busy.
 pub(super) const JSON_DEPTH_MAX: usize = 127;
@@ -65,6 +68,9 @@ pub(super) struct SubmitQuery {
     reuse: Option<bool>,
     /// Whether to do everything but send the calls that the job asks for, which then hears the fault `dry_run`.
     dry_run: Option<bool>,
+    /// Fields of the inputs that workers must not see, besides those of the job's manifest: a list of JSON like the
+    /// manifest's `sensitive`.
+    sensitive: Option<String>,
 }
 
 /// Submits a run. The body holds its inputs, one a line or framed; it may be long and is taken as it
@@ -98,7 +104,9 @@ pub(super) async fn submit(
     }
     let framing = framing(&headers)?;
     let (priority, is_dry) = (query.priority.unwrap_or(0), query.dry_run.unwrap_or(false));
-    let wish = Wish { job, quorum, reduce, priority, is_dry, reuses: query.reuse.unwrap_or(false) };
+    let fields = fields(&app, &job, query.sensitive.as_deref())?;
+    let reuses = query.reuse.unwrap_or(false);
+    let wish = Wish { job, fields, quorum, reduce, priority, is_dry, reuses };
     let once = Once::of(&app, &caller, &headers)?;
     let taken = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
     let (status, record) = match &taken {
@@ -112,6 +120,7 @@ pub(super) async fn submit(
 /// What somebody wants to have run, without the inputs.
 pub(super) struct Wish {
     job: Arc<JobRecord>,
+    fields: Fields,
     quorum: Quorum,
     reduce: bool,
     priority: i8,
@@ -131,10 +140,28 @@ enum Taken {
 
 impl Wish {
     /// One unit, for which somebody waits.
-    pub(super) fn of_one(app: &App, job: Arc<JobRecord>, replicas: Option<u8>) -> Answer<Self> {
+    pub(super) fn of_one(app: &App, job: Arc<JobRecord>, fields: Fields, replicas: Option<u8>) -> Answer<Self> {
         let quorum = quorum(app, &job, replicas, None)?;
-        Ok(Self { quorum, reduce: false, priority: i8::MAX, is_dry: false, reuses: false, job })
+        Ok(Self { fields, quorum, reduce: false, priority: i8::MAX, is_dry: false, reuses: false, job })
     }
+}
+
+/// What is sensitive, as the requester says it on top of the manifest.
+fn fields(app: &App, job: &JobRecord, own: Option<&str>) -> Answer<Fields> {
+    let invalid = |why: &dyn std::fmt::Display| ApiError::new(Kind::Invalid, format!("sensitive: {why}"));
+    if own.is_some_and(|json| json.len() > FIELDS_BYTES_MAX) {
+        let why = format!("longer than {FIELDS_BYTES_MAX} bytes; name what the places have in common with a wildcard");
+        return Err(invalid(&why));
+    }
+    let own: SensitiveFields = match own {
+        Some(json) => serde_json::from_str(json).map_err(|error| invalid(&error))?,
+        None => SensitiveFields::default(),
+    };
+    if !own.is_empty() && job.manifest.codec != Codec::Json {
+        let detail = format!("inputs of `{}` are not JSON, so nothing in them has a place", job.manifest.name);
+        return Err(invalid(&detail));
+    }
+    app.secrets.fields(job, own).map_err(|error| invalid(&error))
 }
 
 fn quorum(app: &App, job: &JobRecord, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
@@ -219,8 +246,10 @@ impl<'a> Submission<'a> {
         let now = app.clock.now();
         let Quorum { agree, most } = wish.quorum;
         let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
+        // The same inputs under other fields are another submission. It can always be written.
+        let own = serde_json::to_vec(wish.fields.own()).unwrap_or_default();
         Self {
-            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options]),
+            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options, &own]),
             id: app.new_run_id(now),
             owner: caller.name.clone(),
             inputs: 0,
@@ -293,7 +322,7 @@ impl<'a> Submission<'a> {
         if number > most {
             return Err(ApiError::new(Kind::TooLarge, format!("a run may have {most} inputs; split it")));
         }
-        let name = self.app.secrets.name(self.wish.job.module, &input).map_err(SecretsError::from)?;
+        let name = self.app.secrets.name(&self.wish.fields, &input).map_err(SecretsError::from)?;
         if keep {
             let length = input.len();
             let input = self.take_out(self.inputs, input)?;
@@ -323,9 +352,9 @@ impl<'a> Submission<'a> {
 
     /// An input in canonical form. Its values become durable before it, or with it.
     fn take_out(&mut self, index: u32, input: Bytes) -> Answer<Bytes> {
-        let JobRecord { manifest, module, .. } = &*self.wish.job;
-        let scope = Scope { tenant: &self.owner, job: &manifest.name, unit: UnitId { run: self.id, index } };
-        self.app.secrets.take_out(*module, &scope, input, &mut self.writes).map_err(|error| match error {
+        let Wish { job, fields, .. } = &self.wish;
+        let scope = Scope { tenant: &self.owner, job: &job.manifest.name, unit: UnitId { run: self.id, index } };
+        self.app.secrets.take_out(fields, &scope, input, &mut self.writes).map_err(|error| match error {
             TakeError::Input(_) | TakeError::Long(_) | TakeError::Many => {
                 ApiError::new(Kind::Invalid, format!("input {}: {error}", u64::from(index) + 1))
             }
@@ -351,7 +380,10 @@ impl<'a> Submission<'a> {
 
     /// Makes the run durable, then known to the scheduler; unless the one that answered the same before will do.
     async fn finish(&mut self, once: Option<Once>) -> Answer<Taken> {
-        let question = self.app.questions.of_run(&self.wish.job, &self.owner, self.fingerprint).await?;
+        let question = match self.may_repeat() {
+            true => self.app.questions.of_run(&self.wish.job, &self.owner, self.fingerprint).await?,
+            false => None,
+        };
         if let Some(question) = question.filter(|_| self.wish.reuses)
             && let Some(known) = self.app.questions.run(question).await?
         {
@@ -368,6 +400,7 @@ impl<'a> Submission<'a> {
         self.app.core.ask(move |scheduler, _| room.fits(scheduler, units)).await??;
         let record = self.record()?;
         self.close_pack();
+        self.app.secrets.declare(self.id, &self.wish.fields, &mut self.writes);
         self.writes.owner(&record);
         self.writes.run(&record);
         if let Some(question) = question {
@@ -402,7 +435,10 @@ impl<'a> Submission<'a> {
             self.flush().await?;
         }
         let input = self.app.records.content(input).await?;
-        let question = self.app.questions.name(&self.wish.job, &self.owner, input.digest).await?;
+        let question = match self.may_repeat() {
+            true => self.app.questions.name(&self.wish.job, &self.owner, input.digest).await?,
+            false => None,
+        };
         if let Some(question) = question.filter(|_| !anew)
             && let Some((unit, record)) = self.app.questions.answer(question, self.wish.quorum.agree).await?
         {
@@ -421,7 +457,9 @@ impl<'a> Submission<'a> {
         self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, why))?;
         self.inputs = 1;
         let run = self.record()?;
-        Ok((run, self.take_out(0, input)?))
+        let input = self.take_out(0, input)?;
+        self.app.secrets.declare(self.id, &self.wish.fields, &mut self.writes);
+        Ok((run, input))
     }
 
     /// Makes what was prepared durable, together with `more`.
@@ -463,11 +501,16 @@ impl<'a> Submission<'a> {
         }
     }
 
+    /// Whether somebody may be answered with what came of the same before: not with what was declared, which is the run's own.
+    fn may_repeat(&self) -> bool {
+        self.wish.fields.own().is_empty()
+    }
+
     /// Removes the values of a run that will not be. What cannot be removed now is at the next start.
     async fn forget(&self) {
         if self.written {
             let run = self.id;
-            if let Err(error) = self.app.records.blocking(move |records| records.remove_values(run)).await {
+            if let Err(error) = self.app.records.blocking(move |records| records.remove_secrets(run)).await {
                 tracing::warn!(%run, %error, "the values of a run that was refused could not be removed");
             }
         }
@@ -572,6 +615,9 @@ pub(super) struct InvokeQuery {
     replicas: Option<u8>,
     /// How long to wait, in milliseconds; 30,000 if nothing is said.
     timeout_ms: Option<u64>,
+    /// Fields of the input that workers must not see, besides those of the job's manifest: a list of JSON like the
+    /// manifest's `sensitive`.
+    sensitive: Option<String>,
 }
 
 /// A unit about which workers are being asked.
@@ -615,7 +661,9 @@ pub(super) async fn invoke(
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
     super::held::none(&job)?;
     let codec = job.manifest.codec;
-    let mut submission = Submission::new(&app, &caller, Wish::of_one(&app, job, query.replicas)?, None);
+    let fields = fields(&app, &job, query.sensitive.as_deref())?;
+    let wish = Wish::of_one(&app, job, fields, query.replicas)?;
+    let mut submission = Submission::new(&app, &caller, wish, None);
     match submission.invoke(body, wants_no_cache(&headers)).await? {
         Begun::Asked(asked) => {
             let unit = asked.unit;

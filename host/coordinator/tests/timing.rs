@@ -1,0 +1,122 @@
+//! Whether it can be told by the time that a look-up takes how near a guess is: the statistic of *dudect* (Reparaz, Balasch, Verbauwhede, "Dude, is my
+//! code constant time?", 2017). Measuring takes a quiet machine, so these are asked for by name:
+//!
+//! ```sh
+//! cargo test --release -p manyhands-coordinator --test timing -- --ignored --nocapture --test-threads 1
+//! ```
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use manyhands_api::{NewToken, Role};
+use manyhands_coordinator::auth::Tokens;
+use manyhands_model::{Class, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_placeholder::{Form, Occurrence, Scope, Source, Token, TokenKey, UnitTokens};
+use manyhands_state::MemoryStore;
+
+/// Guesses of each kind.
+const GUESSES: usize = 4_096;
+/// Measurements, of both kinds together.
+const MEASUREMENTS: usize = 400_000;
+/// Times that a guess is looked up in one measurement.
+const TIMES: usize = 8;
+/// Beyond this, two kinds of guesses are told apart by their times; the paper's bound.
+const T_MAX: f64 = 4.5;
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("random bytes");
+    bytes
+}
+
+/// Welch's t between the times that two kinds of guesses take: of all, and of those below some percentiles, since what the machine does
+/// besides only ever makes one longer. The largest, without its sign.
+fn t<G>(guesses: [Vec<G>; 2], look_up: impl Fn(&G)) -> f64 {
+    let mut times: [Vec<f64>; 2] = Default::default();
+    for _ in 0..MEASUREMENTS {
+        let [kind, low, high, ..] = random::<4>();
+        let kind = usize::from(kind & 1);
+        let guess = &guesses[kind][usize::from(u16::from_le_bytes([low, high])) % GUESSES];
+        let began = Instant::now();
+        for _ in 0..TIMES {
+            look_up(black_box(guess));
+        }
+        times[kind].push(began.elapsed().as_nanos() as f64);
+    }
+    let mut all: Vec<f64> = times.concat();
+    all.sort_by(f64::total_cmp);
+    let of_most = [0.5, 0.75, 0.9, 0.95, 0.99, 1.0].map(|share| {
+        let most = all[((all.len() - 1) as f64 * share) as usize];
+        let [(a, va, na), (b, vb, nb)] = times.each_ref().map(|times| {
+            let kept: Vec<f64> = times.iter().copied().filter(|time| *time <= most).collect();
+            let count = kept.len() as f64;
+            let mean = kept.iter().sum::<f64>() / count;
+            (mean, kept.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0), count)
+        });
+        ((a - b) / (va / na + vb / nb).sqrt()).abs()
+    });
+    of_most.into_iter().fold(0.0, f64::max)
+}
+
+/// What stands for something with nothing of it: digits as tokens have them.
+fn digits(count: usize) -> String {
+    let bytes = random::<64>();
+    bytes
+        .iter()
+        .take(count)
+        .map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[usize::from(byte % 32)]))
+        .collect()
+}
+
+#[tokio::test]
+#[ignore = "measures; see above"]
+async fn attack_44_a_guess_near_a_bearer_token_takes_as_long_as_any() {
+    let tokens = Tokens::open(Arc::new(MemoryStore::new())).expect("no tokens");
+    let mut known = Vec::new();
+    for number in 0..100 {
+        let new = NewToken { name: format!("r{number}"), role: Role::Requester };
+        known.push(tokens.create(new, Timestamp(0)).await.expect("a token").token);
+    }
+    let bearing =
+        |token: String| HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"))]);
+    // All but the last digits are right, or none is.
+    let near = (0..GUESSES).map(|number| {
+        let known = &known[number % known.len()];
+        let right = known.len() - 1 - number % 8;
+        format!("{}{}", &known[..right], digits(known.len() - right))
+    });
+    let far = (0..GUESSES).map(|_| format!("mht_{}", digits(52)));
+    assert!(tokens.caller(&bearing(known[0].clone())).is_ok(), "control: a right one is known");
+    let t = t([near.map(bearing).collect(), far.map(bearing).collect()], |guess| {
+        let _nobody = black_box(tokens.caller(guess));
+    });
+    println!("bearer tokens: t = {t:.2}");
+    assert!(t < T_MAX, "{t:.2}");
+}
+
+#[test]
+#[ignore = "measures; see above"]
+fn attack_44_another_workers_token_takes_as_long_as_one_that_was_made_up() {
+    let key = TokenKey::derive(&random(), 0);
+    let unit = UnitId { run: RunId(random()), index: 0 };
+    let job = "job".parse().expect("a name");
+    let mint = key.mint(&Scope { tenant: "ann", job: &job, unit });
+    let canonical: Vec<Token> = (0..GUESSES as u32)
+        .map(|index| mint.fresh(Class::Email, Occurrence { source: Source::Input, index }))
+        .collect();
+    let text = canonical.iter().map(Token::to_string).collect::<Vec<_>>().join(" ").into_bytes();
+    let seen = |worker: u8| UnitTokens::of([&*Form::new(&key, unit, WorkerId([worker; 32])).worker(text.clone())]);
+    let back = Form::new(&key, unit, WorkerId([1; 32])).back(&UnitTokens::of([&text[..]]));
+    let bobs: Vec<Token> = seen(2).iter().copied().collect();
+    let made_up = || Token::parse(format!("{}{}", &canonical[0].as_str()[..5], digits(28)).as_bytes());
+    let made_up = (0..GUESSES).map(|_| made_up().expect("a token")).collect();
+    assert!(seen(1).iter().all(|own| back.canonical_of(own).is_some()), "control: one's own are known");
+    let t = t([bobs, made_up], |guess| {
+        let _nobody = black_box(back.canonical_of(guess));
+    });
+    println!("another worker's tokens: t = {t:.2}");
+    assert!(t < T_MAX, "{t:.2}");
+}
