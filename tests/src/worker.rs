@@ -81,8 +81,16 @@ impl Worker {
     /// # Errors
     /// [`Lost`].
     pub async fn connect(join: &str, key: Keypair) -> Result<Self, Lost> {
+        Self::connect_from(join, key, None).await
+    }
+
+    /// The same through a proxy that says where it is.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn connect_from(join: &str, key: Keypair, address: Option<&str>) -> Result<Self, Lost> {
         let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
-        Self::connect_as(join, key, body).await
+        Self::greet(join, key, body, address).await
     }
 
     /// The same with whatever it says it is.
@@ -90,10 +98,17 @@ impl Worker {
     /// # Errors
     /// [`Lost`].
     pub async fn connect_as(join: &str, key: Keypair, body: Body) -> Result<Self, Lost> {
+        Self::greet(join, key, body, None).await
+    }
+
+    async fn greet(join: &str, key: Keypair, body: Body, address: Option<&str>) -> Result<Self, Lost> {
         let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
         let base = join.split("/join#").next().unwrap_or_default().replacen("http", "ws", 1);
         let uri = format!("{base}/v1/worker").parse().map_err(|error| broken(&error))?;
-        let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        if let Some(address) = address {
+            request = request.with_header("x-forwarded-for", address);
+        }
         let config =
             WebSocketConfig::default().max_frame_size(Some(FRAME_BYTES_MAX)).max_message_size(Some(FRAME_BYTES_MAX));
         let connected = connect_async_with_config(request, Some(config), true).await;

@@ -23,3 +23,4 @@ mod strangers;
 mod takers;
 mod throttling;
 mod tidy;
+mod verification;

@@ -12,10 +12,12 @@
 //! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then [`trust`] (what a
 //! worker's word is worth), then [`Scheduler`].
 
+pub mod auditors;
 pub mod groups;
 pub mod reason;
 pub mod record;
 pub mod reduction;
+pub mod rule;
 pub mod trust;
 pub mod unit;
 
@@ -27,10 +29,12 @@ mod shares;
 mod usual;
 mod weigh;
 
+pub use crate::auditors::{Audit, Auditors};
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
 pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
+pub use crate::rule::Floor;
 pub use crate::scheduler::{Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary};
 pub use crate::trust::{Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

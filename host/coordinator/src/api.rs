@@ -120,6 +120,7 @@ fn documented(
         .routes(routes!(runs::show))
         .routes(routes!(runs::events))
         .routes(routes!(runs::why))
+        .routes(routes!(runs::changed))
         .routes(routes!(runs::unit))
         .routes(routes!(runs::forget))
         .routes(routes!(results::results))
@@ -127,6 +128,8 @@ fn documented(
         .routes(routes!(recording::recording))
         .routes(routes!(unsent::unsent))
         .routes(routes!(admin::workers))
+        .routes(routes!(admin::trust, admin::distrust))
+        .routes(routes!(admin::verification))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
         .routes(routes!(upkeep::check))
@@ -164,6 +167,7 @@ mod tests {
             "/v1/runs",
             "/v1/runs/{id}",
             "/v1/runs/{id}/cancel",
+            "/v1/runs/{id}/changed",
             "/v1/runs/{id}/events",
             "/v1/runs/{id}/recording",
             "/v1/runs/{id}/results",
@@ -175,6 +179,8 @@ mod tests {
             "/v1/runs/{id}/why",
             "/v1/runs/{id}/unsent",
             "/v1/workers",
+            "/v1/workers/{id}/trust",
+            "/v1/verification",
             "/v1/tokens",
             "/v1/tokens/{id}",
             "/v1/console-links",

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::auditing::Auditing;
 use crate::auth::Tokens;
 use crate::authority::Authority;
 use crate::calls::Calls;
@@ -17,10 +18,11 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::console::door::Door;
-use crate::core::{Core, NoRoom, Room, Stopping};
+use crate::core::{Changes, Core, NoRoom, Room, Stopping};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
+use crate::origins::Origins;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
 use crate::repeats::Questions;
@@ -50,6 +52,12 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// Which units the operator's own machines execute.
+    pub auditing: Auditing,
+    /// How many answers are not what they were.
+    pub changes: Changes,
+    /// Who may be one person behind several workers.
+    pub origins: Origins,
     /// Who knows what was asked before.
     pub questions: Questions,
     /// Who signs.

@@ -6,17 +6,23 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, Role, TokenList, WorkerList, WorkerView};
+use manyhands_api::{
+    ConsoleLink, CreatedToken, KeysView, NewToken, Role, Standing, TokenList, VerificationView, WorkerList, WorkerView,
+};
+use manyhands_audit::Event;
+use manyhands_model::WorkerId;
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
 
 use crate::app::App;
+use crate::auditing;
 use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
 use crate::idempotency::ShownOnce;
 use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
+use crate::settings::Auditor;
 
 /// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
 const BUSY_MAX: Duration = Duration::from_secs(10);
@@ -42,9 +48,92 @@ pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Js
             dissents: worker.record.dissents,
             lost: worker.record.lost,
             banned: worker.record.banned,
+            standing: match worker.standing {
+                manyhands_scheduler::Standing::Stranger => Standing::Stranger,
+                manyhands_scheduler::Standing::Established => Standing::Established,
+                manyhands_scheduler::Standing::Trusted => Standing::Trusted,
+            },
+            checks: worker.record.checks,
         }
     };
-    Ok(Json(WorkerList { workers: summaries.into_iter().map(view).collect() }))
+    let trusted = app.auditing.trusted();
+    let others = summaries.into_iter().filter(|worker| !trusted.contains(&worker.id)).map(view);
+    let own = trusted.iter().map(|id| {
+        let session = sessions.get(id);
+        WorkerView {
+            id: *id,
+            connected: session.is_some(),
+            engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
+            slots: session.map_or(0, |session| session.slots),
+            leases: app.auditing.given(*id) as u64,
+            agreed: 0,
+            dissents: 0,
+            lost: 0,
+            banned: false,
+            standing: Standing::Trusted,
+            checks: 0,
+        }
+    });
+    Ok(Json(WorkerList { workers: others.chain(own).collect() }))
+}
+
+/// How verification stands: the usual rule, and the operator's own machines.
+#[utoipa::path(get, path = "/v1/verification", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = VerificationView)))]
+pub(super) async fn verification(State(app): State<App>, caller: Caller) -> Answer<Json<VerificationView>> {
+    caller.need(Role::Operator)?;
+    let (under_way, in_line) = app.core.ask(|scheduler, _| scheduler.audits()).await?;
+    let standing = app.auditing.standing();
+    let usual = manyhands_scheduler::Rule::Fixed(app.settings.scheduling.quorum());
+    Ok(Json(VerificationView {
+        rule: app.settings.verification.rule.0.unwrap_or(usual).to_string(),
+        auditor: app.auditing.mode().word().to_owned(),
+        auditors: standing.machines as u64,
+        audits_under_way: under_way.saturating_sub(standing.waiting) as u64,
+        audits_in_line: (in_line + standing.waiting) as u64,
+        audits_done: standing.done,
+        notice: auditing::notice(app.auditing.mode(), standing).map(str::to_owned),
+    }))
+}
+
+/// Makes a worker the operator's own: it gets audits and nothing else, and what it says is the coordinator's word.
+#[utoipa::path(put, path = "/v1/workers/{id}/trust", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 409, body = manyhands_api::Problem)))]
+pub(super) async fn trust(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let worker = worker_of(&id)?;
+    if app.auditing.mode() == Auditor::Off {
+        let detail =
+            "`verification.auditor` is off, so nobody executes units in the operator's name; set it to own or trusted";
+        return Err(ApiError::new(Kind::Conflict, detail));
+    }
+    let event = Event::WorkerTrusted { worker, by: caller.name };
+    app.calls.decide(event, |writes| writes.trusted(worker)).await?;
+    set_trusted(&app, worker, true);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a worker one like any other again.
+#[utoipa::path(delete, path = "/v1/workers/{id}/trust", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
+pub(super) async fn distrust(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let worker = worker_of(&id)?;
+    let event = Event::WorkerDistrusted { worker, by: caller.name };
+    app.calls.decide(event, |writes| writes.not_trusted(worker)).await?;
+    set_trusted(&app, worker, false);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn set_trusted(app: &App, worker: WorkerId, is_trusted: bool) {
+    if app.auditing.set_trusted(worker, is_trusted) {
+        tracing::info!(%worker, is_trusted, "the operator has changed whether a worker is trusted");
+        app.hub.reassign(worker);
+    }
+}
+
+fn worker_of(id: &str) -> Answer<WorkerId> {
+    id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
 }
 
 /// All tokens, without their secrets.
@@ -169,6 +258,7 @@ pub(super) async fn join(State(app): State<App>) -> String {
 pub(super) async fn worker_socket(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
     let upgrade =
@@ -180,5 +270,6 @@ pub(super) async fn worker_socket(
         let detail = format!("this coordinator speaks `{SUBPROTOCOL}`, the worker does not; upgrade the older side");
         return Err(ApiError::new(Kind::Invalid, detail));
     }
-    Ok(upgrade.on_upgrade(move |socket| crate::workers::serve(app, socket, peer)))
+    let address = app.origins.address(peer.ip(), &headers);
+    Ok(upgrade.on_upgrade(move |socket| crate::workers::serve(app, socket, address)))
 }

@@ -52,9 +52,12 @@ pub(super) struct SubmitQuery {
     /// Its version; the newest if none is named.
     #[param(value_type = Option<String>)]
     version: Option<Version>,
-    /// Equal outcomes that make an answer, 1 to 16.
+    /// When an outcome counts: `adaptive:1e-4`, `full:1e-6` or `audited`, where workers' words have to be earned, or `2of4`.
+    #[param(value_type = Option<String>)]
+    verify: Option<String>,
+    /// Equal outcomes that make an answer, 1 to 16; not with `verify`.
     replicas: Option<u8>,
-    /// Outcomes after which a unit without an answer fails, 1 to 16.
+    /// Outcomes after which a unit without an answer fails, 1 to 16; not with `verify`.
     replicas_max: Option<u8>,
     /// Higher goes first among the owner's runs.
     priority: Option<i8>,
@@ -85,7 +88,7 @@ pub(super) async fn submit(
     body: Body,
 ) -> Answer<(StatusCode, Json<RunView>)> {
     let job = jobs::executable(&app, &query.job, query.version.as_ref())?;
-    let quorum = quorum(&app, &job, query.replicas, query.replicas_max)?;
+    let rule = rule(&app, &job, query.verify.as_deref(), (query.replicas, query.replicas_max))?;
     let reduce = query.reduce.unwrap_or(job.reduces);
     if reduce && !job.reduces {
         let detail = format!("{} has no reduce step: it does not export `manyhands_reduce`", job.manifest.name);
@@ -93,35 +96,45 @@ pub(super) async fn submit(
     }
     let framing = framing(&headers)?;
     let (priority, is_dry) = (query.priority.unwrap_or(0), query.dry_run.unwrap_or(false));
-    let wish = Wish { job, quorum, reduce, priority, is_dry };
+    let wish = Wish { job, rule, reduce, priority, is_dry };
     let once = Once::of(&app, &caller, &headers)?;
     let (status, record) = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
-    Ok((status, Json(view(&record))))
+    Ok((status, Json(view(&app, &record))))
 }
 
 /// What somebody wants to have run, without the inputs.
 struct Wish {
     job: Arc<JobRecord>,
-    quorum: Quorum,
+    rule: Rule,
     reduce: bool,
     priority: i8,
     is_dry: bool,
 }
 
-fn quorum(app: &App, job: &JobRecord, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
-    let scheduling = &app.settings.scheduling;
-    let agree = agree.unwrap_or(scheduling.replicas);
-    let most = most.unwrap_or(scheduling.replicas_max.max(agree));
-    if agree == 0 || most < agree || most > 16 {
-        let detail =
-            format!("replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16");
-        return Err(ApiError::new(Kind::Invalid, detail));
-    }
-    if agree == 1 && !job.manifest.verbs.is_empty() {
-        let detail = "this job may ask for calls, and no single worker is to have one made: ask for 2 replicas or more";
-        return Err(ApiError::new(Kind::Invalid, detail));
-    }
-    Ok(Quorum { agree, most })
+/// When an outcome counts, by what somebody asks for, or what is usual here; never less than the job's calls take.
+fn rule(app: &App, job: &JobRecord, verify: Option<&str>, replicas: (Option<u8>, Option<u8>)) -> Answer<Rule> {
+    let (scheduling, verification) = (&app.settings.scheduling, &app.settings.verification);
+    let floor = verification.floor(job.manifest.verbs.values().map(|verb| verb.effect));
+    let invalid = |error: &dyn std::fmt::Display| ApiError::new(Kind::Invalid, error.to_string());
+    let wanted = match (verify, replicas) {
+        (None, (None, None)) => {
+            return Ok(floor.raise(verification.rule.0.unwrap_or(Rule::Fixed(scheduling.quorum()))));
+        }
+        (Some(text), (None, None)) => text.parse().map_err(|error| invalid(&format!("verify: {error}")))?,
+        (Some(_), _) => return Err(invalid(&"`verify` says when an outcome counts, so `replicas` cannot as well")),
+        (None, (agree, most)) => {
+            let agree = agree.unwrap_or(scheduling.replicas);
+            let quorum = Quorum { agree, most: most.unwrap_or(scheduling.replicas_max.max(agree)) };
+            if !quorum.is_possible() {
+                let Quorum { agree, most } = quorum;
+                return Err(invalid(&format!(
+                    "replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16"
+                )));
+            }
+            Rule::Fixed(quorum)
+        }
+    };
+    floor.admit(wanted).map_err(|error| invalid(&error))
 }
 
 fn framing(headers: &HeaderMap) -> Answer<Framing> {
@@ -188,10 +201,9 @@ struct Submission<'a> {
 impl<'a> Submission<'a> {
     fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
         let now = app.clock.now();
-        let Quorum { agree, most } = wish.quorum;
-        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
+        let options = [u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
         Self {
-            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options]),
+            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options, wish.rule.to_string().as_bytes()]),
             id: app.new_run_id(now),
             owner: caller.name.clone(),
             inputs: 0,
@@ -366,7 +378,7 @@ impl<'a> Submission<'a> {
         let input = self.app.records.content(input).await?;
         let question = self.app.questions.name(&self.wish.job, &self.owner, input.digest).await?;
         if let Some(question) = question.filter(|_| !anew)
-            && let Some((unit, record)) = self.app.questions.answer(question, self.wish.quorum.agree).await?
+            && let Some((unit, record)) = self.app.questions.answer(question, self.wish.rule).await?
         {
             self.app.metrics.repeated();
             return Ok(Begun::Known(unit, record));
@@ -412,7 +424,7 @@ impl<'a> Submission<'a> {
             serial: *serial,
             module: *module,
             wall_ms: manifest.limits.wall_ms,
-            rule: Rule::Fixed(self.wish.quorum),
+            rule: self.wish.rule,
             priority: self.wish.priority,
             reduce: self.wish.reduce,
             inputs: self.inputs,
@@ -483,7 +495,10 @@ pub(super) struct InvokeQuery {
     /// Which version; the newest if none is named.
     #[param(value_type = Option<String>)]
     version: Option<Version>,
-    /// Equal outcomes that make an answer, 1 to 16.
+    /// When an outcome counts: `adaptive:1e-4`, `full:1e-6` or `audited`, where workers' words have to be earned, or `2of4`.
+    #[param(value_type = Option<String>)]
+    verify: Option<String>,
+    /// Equal outcomes that make an answer, 1 to 16; not with `verify`.
     replicas: Option<u8>,
     /// How long to wait, in milliseconds; 30,000 if nothing is said.
     timeout_ms: Option<u64>,
@@ -522,8 +537,8 @@ pub(super) async fn invoke(
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
-    let quorum = quorum(&app, &job, query.replicas, None)?;
-    let wish = Wish { quorum, reduce: false, priority: i8::MAX, is_dry: false, job };
+    let rule = rule(&app, &job, query.verify.as_deref(), (query.replicas, None))?;
+    let wish = Wish { rule, reduce: false, priority: i8::MAX, is_dry: false, job };
     let codec = wish.job.manifest.codec;
     let mut submission = Submission::new(&app, &caller, wish, None);
     let (unit, mut answer) = match submission.invoke(body, wants_no_cache(&headers)).await? {
