@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
     #[arg(long)]
     assumed: Vec<String>,
+    /// Train a classifier to tell leases that are checks from others, instead
+    #[arg(long)]
+    tells: bool,
 }
 
 /// Prints the tables, and writes `target/sim/report.json` and `target/sim/plot.png`.
@@ -56,6 +59,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let named = [("--adversary", adversary), ("--hostile", hostile), ("--rule", rule), ("--assumed", assumed)];
     for (name, value) in named.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
         sim.args([name, value.as_str()]);
+    }
+    if options.tells {
+        return succeed(sim.arg("--tells")).await;
     }
     // One of before says nothing about this.
     drop(std::fs::remove_file(&report));

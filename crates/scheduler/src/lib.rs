@@ -13,6 +13,7 @@
 //! worker's word is worth), then [`Scheduler`].
 
 pub mod auditors;
+pub mod budget;
 pub mod groups;
 pub mod reason;
 pub mod record;
@@ -30,9 +31,10 @@ mod usual;
 mod weigh;
 
 pub use crate::auditors::{Audit, Auditors};
+pub use crate::budget::Budgets;
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
-pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
 pub use crate::rule::Floor;
 pub use crate::scheduler::{Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary};

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use manyhands_credit::Amount;
+
 use crate::unit::End;
 
 /// Why a unit is where it is.
@@ -36,6 +38,11 @@ pub enum Reason {
     },
     /// The operator's own machine has to say.
     NeedsAudit,
+    /// What its owner paid in advance is used up.
+    OutOfBudget {
+        /// What is left: nothing, or less.
+        left: Amount,
+    },
     /// Others go first.
     Queued {
         /// How many workers may take it.
@@ -65,6 +72,7 @@ impl Reason {
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
             Self::NeedsRecord { .. } => "needs_record",
             Self::NeedsAudit => "needs_audit",
+            Self::OutOfBudget { .. } => "out_of_budget",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Ended(End::Done) => "done",
@@ -98,6 +106,12 @@ impl fmt::Display for Reason {
                 "waits for a worker with a record who has not answered yet and shares neither owner nor address with those who have; {connected} connected"
             ),
             Self::NeedsAudit => f.write_str("waits for the operator's own machine to execute it"),
+            Self::OutOfBudget { left } => {
+                write!(
+                    f,
+                    "its owner's budget is used up: {left} fuel left; ask the operator for a deposit, or cancel the run"
+                )
+            }
             Self::Queued { eligible } => {
                 write!(
                     f,

@@ -2,19 +2,22 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use manyhands_credit::{Amount, Shares as Pay};
 use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::audit::{Audits, Lottery};
+use crate::budget::{Budgets, Funds};
 use crate::groups::Groups;
 use crate::history::History;
 use crate::queue::{Line, Look, Place, Queue};
 use crate::reason::Reason;
-use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::shares::{Offers, Share, Shares};
 use crate::trust::{Consequence, Judge, Newcomers, Rule, Standing, Trust};
@@ -55,6 +58,10 @@ pub struct Policy {
     pub patience_unknown: Duration,
     /// What a word is worth, for runs in which that has to be earned.
     pub trust: Trust,
+    /// What replicas are paid of their fuel.
+    pub pay: Pay,
+    /// Whose runs stop when what was paid in advance is used up.
+    pub budgets: Budgets,
 }
 
 impl Default for Policy {
@@ -70,6 +77,8 @@ impl Default for Policy {
             patience_min: Duration::from_millis(50),
             patience_unknown: Duration::from_secs(1),
             trust: Trust::default(),
+            pay: Pay::default(),
+            budgets: Budgets::default(),
         }
     }
 }
@@ -179,6 +188,13 @@ pub enum Input {
     Pardoned {
         /// Who.
         worker: WorkerId,
+    },
+    /// An owner has so much more, or less, than it had; that is on disk.
+    Deposited {
+        /// Who.
+        owner: String,
+        /// How much.
+        amount: Amount,
     },
     /// [`Scheduler::wake_at`] has come.
     TimePassed,
@@ -538,6 +554,7 @@ pub struct Scheduler {
     /// Units for which somebody waits, and of which replicas are late.
     late: Line<UnitId>,
     shares: Shares,
+    funds: Funds,
     hungry: Hungry,
     lottery: Lottery,
     audits: Audits,
@@ -583,6 +600,7 @@ impl Scheduler {
             wary_until: Timestamp::default(),
             late: Line::default(),
             shares: Shares::default(),
+            funds: Funds::default(),
             hungry: Hungry::default(),
             lottery: Lottery(key),
             audits: Audits::default(),
@@ -618,6 +636,11 @@ impl Scheduler {
         }
     }
 
+    /// Takes back what an owner has left, and whether something was ever deposited for it. Before its runs.
+    pub fn restore_funds(&mut self, owner: &str, balance: Amount, has_deposited: bool) {
+        self.funds.add(owner, balance, has_deposited);
+    }
+
     /// Takes back a run with the units of which something is known: an active one, or one that has ended and
     /// is about to be retried. `has_input` says whether the
     /// input of a reduce step is on disk.
@@ -631,7 +654,9 @@ impl Scheduler {
         let id = record.spec.id;
         let was_active = record.status == RunStatus::Active;
         let rule = record.spec.rule;
+        self.hold(&record.spec.owner);
         let mut run = Run::new(record.spec, &mut self.shares);
+        run.hide(&mut self.random);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
@@ -749,6 +774,10 @@ impl Scheduler {
             Input::Recalled { run, units } => self.recalled(now, *run, units),
             Input::Forgotten(run) => self.forgotten(run),
             Input::Pardoned { worker } => self.pardon(worker),
+            Input::Deposited { owner, amount } => {
+                self.funds.add(&owner, amount, true);
+                self.hold(&owner);
+            }
             Input::TimePassed => {}
         }
         self.expire(now);
@@ -774,7 +803,9 @@ impl Scheduler {
         if self.runs.contains_key(&spec.id) {
             return;
         }
+        self.hold(&spec.owner);
         let mut run = Run::new(spec, &mut self.shares);
+        run.hide(&mut self.random);
         run.line_up(&mut self.shares);
         if now < self.wary_until {
             run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
@@ -1089,6 +1120,7 @@ impl Scheduler {
         self.credit(&record);
         let workers: Vec<WorkerId> = open.reports.iter().map(|replica| replica.worker).collect();
         self.effects.push_back(Effect::Record(Record::Unit(unit, record.clone())));
+        self.pay(unit, &record, false);
         for replica in &open.reports {
             let Some(worker) = self.workers.get_mut(&replica.worker) else { continue };
             worker.open_reports.remove(&unit);
@@ -1108,6 +1140,32 @@ impl Scheduler {
             self.accepted(unit, record);
         }
         Some(Settled { dissenters, judge, was })
+    }
+
+    /// Pays those whose word is the answer, or takes that back.
+    fn pay(&mut self, unit: UnitId, record: &UnitRecord, is_taken_back: bool) {
+        let Some((run, accepted)) = self.runs.get(&unit.run).zip(record.accepted.as_ref()) else { return };
+        let paid = |(nth, worker)| (worker, self.policy.pay.paid(nth, accepted.fuel));
+        let to: Vec<(WorkerId, Amount)> = record.agreeing().enumerate().map(paid).collect();
+        if to.is_empty() {
+            return;
+        }
+        let owner = Arc::clone(run.share.owner());
+        let paid = Paid { owner: Arc::clone(&owner), to, is_taken_back };
+        self.funds.add(&owner, -paid.sum(), false);
+        self.effects.push_back(Effect::Record(Record::Paid(unit, paid)));
+        self.hold(&owner);
+    }
+
+    /// Stops an owner's runs if what was paid in advance is used up, and lets them go on if it no longer is.
+    fn hold(&mut self, owner: &str) {
+        let left = self.funds.left(owner, self.policy.budgets);
+        if self.shares.hold(owner, left.is_some_and(|left| left <= Amount::ZERO)) {
+            for run in self.runs.values_mut().filter(|run| run.spec.owner == owner) {
+                run.line_up(&mut self.shares);
+            }
+            self.stirred = true;
+        }
     }
 
     fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
@@ -1435,9 +1493,12 @@ impl Scheduler {
 
     /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
     fn grant_spare(&mut self, now: Timestamp, id: WorkerId) -> bool {
-        let (runs, firsts) = (&mut self.runs, &self.hungry.firsts);
+        let (runs, firsts, shares) = (&mut self.runs, &self.hungry.firsts, &self.shares);
         let unit = self.late.take(id, &mut |unit: UnitId| {
             let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
+            if shares.is_held(&run.share) {
+                return Look::Later;
+            }
             match run.units.get_mut(unit.index as usize) {
                 Some(State::Open(open)) if open.spares(run.spec.rule) == 0 => {
                     open.wants_spare = false;
@@ -1666,6 +1727,8 @@ impl Scheduler {
         };
         let is_another_voice = |worker: &Worker| !is_earned || !open.hears(worker, &self.workers);
         let more = open.wanted(run.spec.rule);
+        let left =
+            if self.shares.is_held(&run.share) { self.funds.left(&run.spec.owner, self.policy.budgets) } else { None };
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
         let connected = self.workers.values().filter(|worker| worker.connected && !worker.record.banned).count();
         let eligible = self
@@ -1675,11 +1738,12 @@ impl Scheduler {
             .filter(|(id, worker)| may_begin(id, worker) && is_another_voice(worker))
             .count();
         match held.iter().map(|held| held.expires_at).min() {
-            Some(first) if more == 0 || eligible == 0 => Reason::Running {
+            Some(first) if more == 0 || eligible == 0 || left.is_some() => Reason::Running {
                 by: held.len(),
                 permille: held.iter().map(|held| held.permille).max().unwrap_or(0),
                 lease_ends_in: first.since(now),
             },
+            _ if let Some(left) = left => Reason::OutOfBudget { left },
             _ if connected == 0 => Reason::NoWorker,
             _ if eligible == 0 && needs_record => Reason::NeedsRecord { connected },
             _ if eligible == 0 => Reason::NeedsIndependentWorker { more, connected },
@@ -1728,6 +1792,15 @@ impl Run {
         }
     }
 
+    /// Keeps workers from telling which of its units somebody has had before, where words have to be earned.
+    fn hide(&mut self, random: &mut ChaCha20Rng) {
+        if matches!(self.spec.rule, Rule::Earned { .. }) {
+            let mut seed = [0; 32];
+            random.fill_bytes(&mut seed);
+            self.queue = Queue::hidden(self.shape.inputs(), seed);
+        }
+    }
+
     /// Notes that its unit is in line from `now` on, and kept for some until then, if somebody waits for it.
     fn keep(&mut self, until: Timestamp, now: Timestamp, kept: &mut BTreeSet<(Timestamp, RunId)>) {
         if self.spec.is_awaited() {
@@ -1738,7 +1811,7 @@ impl Run {
 
     /// Says whether units are in line; to be called whenever that may have changed.
     fn line_up(&mut self, shares: &mut Shares) {
-        let has_units = !self.queue.is_empty();
+        let has_units = !self.queue.is_empty() && !shares.is_held(&self.share);
         shares.set_waiting(&mut self.share, has_units);
         let is_fixed = matches!(self.spec.rule, Rule::Fixed(_));
         shares.set_offers(
@@ -1746,7 +1819,7 @@ impl Run {
             Offers {
                 everybody: is_fixed && has_units,
                 established: !is_fixed && has_units,
-                strangers: !is_fixed && self.queue.has_started(),
+                strangers: !is_fixed && has_units && self.queue.has_started(),
             },
         );
     }

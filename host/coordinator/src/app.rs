@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::console::door::Door;
 use crate::core::{Changes, Core, NoRoom, Room, Stopping};
+use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
@@ -58,6 +59,8 @@ pub struct Inner {
     pub changes: Changes,
     /// Who may be one person behind several workers.
     pub origins: Origins,
+    /// The ledger of fuel.
+    pub book: credit::Shared,
     /// Who knows what was asked before.
     pub questions: Questions,
     /// Who signs.
@@ -92,6 +95,8 @@ pub struct Inner {
     pub uploads: Uploads,
     /// Submissions with an idempotency key that are arriving now.
     pub submitting: Mutex<BTreeSet<Digest>>,
+    /// Held by whoever decides about a client's record; each is for a share of them.
+    pub clients: [tokio::sync::Mutex<()>; 64],
     /// Turns of those who prepare long answers: they wait for each other, and nobody else for them.
     pub turns: tokio::sync::Semaphore,
     /// Seeded by the operating system.

@@ -23,8 +23,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use manyhands_credit::Shares;
 use manyhands_model::verb::EffectClass;
-use manyhands_scheduler::{Floor, Quorum, Rule, Trust};
+use manyhands_scheduler::{Budgets, Floor, Quorum, Rule, Trust};
 use toml::de::{DeTable, DeValue};
 
 use crate::backup::retention::Keep;
@@ -479,7 +480,7 @@ macro_rules! whole_numbers {
         }
     )* };
 }
-whole_numbers!(u8 u32 u64);
+whole_numbers!(u8 u16 u32 u64);
 
 impl Value for SocketAddr {
     type Rule = ();
@@ -782,6 +783,32 @@ impl Value for Repeats {
     }
 }
 
+impl Value for Budgets {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "off" => Some(Self::Off),
+            "deposited" => Some(Self::Deposited),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "off, deposited or all".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Deposited => "deposited",
+            Self::All => "all",
+        }
+        .into()
+    }
+}
+
 impl Value for String {
     /// Whether a text will do, and what to say if not.
     type Rule = (fn(&str) -> bool, &'static str);
@@ -1033,6 +1060,16 @@ settings! {
         proxies: Proxies = Proxies::default(), ();
     }
 
+    /// What workers get for their fuel, and what requesters may use up.
+    credit: Credit {
+        /// What the first replica with a unit's answer is paid of its fuel, in thousandths.
+        first_permille: u16 = 1000, 0..=1000;
+        /// What each further replica with the same answer is paid of its fuel, in thousandths.
+        verifier_permille: u16 = 1000, 0..=1000;
+        /// Whose runs stop when what was deposited is used up: nobody's (`off`), those of requesters for whom something ever was (`deposited`) or everybody's (`all`).
+        budgets: Budgets = Budgets::Deposited, ();
+    }
+
     /// Backups that the coordinator makes by itself.
     backup: Backup {
         /// Where backups are kept, best on another disk; empty: none are made.
@@ -1095,6 +1132,13 @@ impl Scheduling {
     /// When an outcome counts where nobody says anything else.
     pub const fn quorum(&self) -> Quorum {
         Quorum { agree: self.replicas, most: self.replicas_max }
+    }
+}
+
+impl Credit {
+    /// Who gets how much.
+    pub const fn shares(&self) -> Shares {
+        Shares { first_permille: self.first_permille, verifier_permille: self.verifier_permille }
     }
 }
 

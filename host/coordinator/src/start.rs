@@ -28,6 +28,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
 use crate::core::{self, Changes, Parts};
+use crate::credit::Book;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
@@ -200,6 +201,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let changes = Changes::open(&records)?;
     let origins = Origins::new(&settings.verification, entropy()?);
+    let book = Arc::new(tokio::sync::Mutex::new(Book::new(records.clone())));
     let (core, hand) = core::start(Parts {
         scheduler,
         auditing: auditing.clone(),
@@ -208,6 +210,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         records: records.clone(),
         calls: calls.clone(),
         secrets: secrets.clone(),
+        book: Arc::clone(&book),
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
@@ -236,6 +239,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         auditing: auditing.clone(),
         changes,
         origins,
+        book,
         questions,
         authority,
         core,
@@ -253,6 +257,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         upkeep: Arc::default(),
         uploads: Uploads::default(),
         submitting: Mutex::default(),
+        clients: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         turns: tokio::sync::Semaphore::new(LONG_ANSWERS_MAX),
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
@@ -409,7 +414,13 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     let catalogue = Arc::new(Catalogue::load(&records)?);
     let trust = settings.verification.trust();
     let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
-    let policy = Policy { lease_margin, trust, ..Policy::default() };
+    let policy = Policy {
+        lease_margin,
+        trust,
+        pay: settings.credit.shares(),
+        budgets: settings.credit.budgets,
+        ..Policy::default()
+    };
     // Of this process and the next: what was drawn to be audited stays drawn.
     let mut lottery = [0; 32];
     let secret = keys.signing().mac_key("audit lottery v1");

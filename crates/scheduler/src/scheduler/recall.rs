@@ -189,12 +189,13 @@ impl Scheduler {
             self.runs.insert(id, run);
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let mut reopened = Vec::new();
+        let (mut reopened, mut unpaid) = (Vec::new(), Vec::new());
         for Again { index, unit, truth, without, asked_again } in units {
             let Some(end @ (End::Done | End::Failed)) = unit.end else { continue };
             let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index as usize) else {
                 continue;
             };
+            unpaid.push(unit.clone());
             let mut reports = unit.replicas;
             match &truth {
                 Some(truth) => reports.retain(|replica| replica.outcome == *truth),
@@ -229,9 +230,12 @@ impl Scheduler {
             let record = run.record(RunStatus::Active, None);
             self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
         }
-        for index in &reopened {
-            if let Some(record) = self.open_mut(UnitId { run: id, index: *index }).map(|open| open.record()) {
-                self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index: *index }, record)));
+        for (index, was) in reopened.iter().zip(&unpaid) {
+            let unit = UnitId { run: id, index: *index };
+            if let Some(record) = self.open_mut(unit).map(|open| open.record()) {
+                self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+                // Those of them who were right get it again with the next answer.
+                self.pay(unit, was, true);
             }
         }
         self.effects.push_back(Effect::Reopened { run: id, units: reopened.clone() });
