@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: everything at once, for somebody who has never seen it.
 //!
-//! A coordinator, three real runners, a worker that always lies and one that rarely does, all of them processes of their own in a
-//! temporary directory; workers' words have to be earned, and the coordinator's own auditor settles disputes; three jobs over real data, and one that writes to people whom nobody who executes it sees; every answer is checked
+//! A coordinator, three real runners and a worker that lies, all of them processes of their own in a
+//! temporary directory; three jobs over real data, and one that writes to people whom nobody who executes it sees; every answer is checked
 //! before it becomes a file. The developer's tool does all the talking, so what is shown here is what a developer would type.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,18 +25,8 @@ use crate::process::{self, Process};
 use crate::wire::Wire;
 use crate::{browser, check, setup, workspace};
 
-/// Real runners, besides the liars.
+/// Real runners, besides the liar.
 const RUNNERS: usize = 3;
-/// Those who lie: their names, and how. The second is honest in nine of ten units.
-const LIARS: [(&str, &[&str]); 2] = [("liar", &[]), ("sometimes", &["--permille", "100"])];
-/// How answers are verified: by two at least, one of them with a record, which is had quickly where there is little to do. All of them are on
-/// this computer, which says nothing.
-const SETTINGS: [&str; 4] = [
-    "verification.rule=full:1e-6",
-    "verification.record_checks=10",
-    "verification.records_min=2",
-    "verification.ipv4_bits=0",
-];
 /// Postal codes in one input: each execution first reads all airports, and a lease costs a little too.
 const BATCH: usize = 250;
 /// The Mandelbrot picture and its tiles. Unit: pixels.
@@ -132,13 +122,14 @@ fn program(name: &str) -> PathBuf {
 struct Stage {
     // In this order: workers go before their coordinator, and all before the folder.
     visitor: Option<Process>,
-    liars: Vec<Process>,
+    liar: Process,
     runners: Vec<Process>,
     coordinator: Process,
     server: String,
     /// What all workers are told goes through here.
     wire: Wire,
     outside: Outside,
+    liar_log: PathBuf,
     folder: TempDir,
 }
 
@@ -150,8 +141,7 @@ impl Stage {
         let data = path("coordinator").display().to_string();
         let outside = Outside::open().await?;
         let allow = format!("calls.allow={}", Outside::origin());
-        let fixed = ["--data-dir", &data, "--listen", "127.0.0.1:0", "--set", &allow];
-        let arguments = fixed.into_iter().chain(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
+        let arguments = ["--data-dir", &data, "--listen", "127.0.0.1:0", "--set", &allow];
         let mut coordinator = Process::serve(&program("manyhands-coordinator"), arguments, &log)?;
         let read = |name: &str| std::fs::read_to_string(path("coordinator").join(name)).ok();
         let began = Instant::now();
@@ -175,14 +165,11 @@ impl Stage {
             let arguments = [&join, "--data-dir", &data, "--slots", "1"];
             runners.push(Process::serve(&program("manyhands-runner"), arguments, &log)?);
         }
-        let mut liars = Vec::new();
-        for (name, how) in LIARS {
-            let arguments = std::iter::once(&*join).chain(how.iter().copied());
-            liars.push(Process::serve(&program("liar"), arguments, &path(&format!("{name}.log")))?);
-        }
-        let mut stage = Self { visitor: None, liars, runners, coordinator, server, wire, outside, folder };
+        let liar_log = path("liar.log");
+        let liar = Process::serve(&program("liar"), [&join], &liar_log)?;
+        let mut stage = Self { visitor: None, liar, runners, coordinator, server, wire, outside, liar_log, folder };
         stage.everybody_is_there().await?;
-        eprintln!("{RUNNERS} runners have joined, one who always lies, and one who rarely does");
+        eprintln!("{RUNNERS} runners and a liar have joined");
         stage.invite().await?;
         Ok(stage)
     }
@@ -225,12 +212,10 @@ impl Stage {
                 let log = self.folder.path().join(format!("runner-{}.log", index + 1));
                 runner.expect_alive().with_context(|| tail(&log))?;
             }
-            for (liar, (name, _)) in self.liars.iter_mut().zip(LIARS) {
-                liar.expect_alive().with_context(|| tail(&self.folder.path().join(format!("{name}.log"))))?;
-            }
+            self.liar.expect_alive().with_context(|| tail(&self.liar_log))?;
             // Right after its start the coordinator may not answer yet.
             let workers = self.workers().await.unwrap_or_default();
-            if workers.iter().filter(|worker| worker.connected).count() >= RUNNERS + LIARS.len() {
+            if workers.iter().filter(|worker| worker.connected).count() > RUNNERS {
                 return Ok(());
             }
             ensure!(
@@ -349,18 +334,11 @@ impl Stage {
 
     async fn report(&self) -> anyhow::Result<Report> {
         let runs: Runs = self.ask(["runs"]).await?;
-        let mut liars = Vec::new();
-        for (name, _) in LIARS {
-            let words = std::fs::read_to_string(self.path(&format!("{name}.log")))?;
-            liars.push(words.split_whitespace().next().context("a liar says nothing")?.to_owned());
-        }
-        let verification: Verification = self.ask(["verification"]).await?;
-        let audits = verification.audits_done;
-        let report = Report { runs: runs.runs, workers: self.workers().await?, liars, audits };
-        for worker in &report.workers {
-            let lies = report.liars.contains(&worker.id);
-            ensure!(lies || worker.dissents == 0, "the honest runner {} was outvoted; this is a bug", worker.id);
-            ensure!(!lies || worker.dissents > 0, "the liar {} was not caught; this is a bug", worker.id);
+        let words = std::fs::read_to_string(&self.liar_log)?;
+        let liar = words.split_whitespace().next().context("the liar says nothing")?.to_owned();
+        let report = Report { runs: runs.runs, workers: self.workers().await?, liar };
+        for worker in report.workers.iter().filter(|worker| worker.id != report.liar) {
+            ensure!(worker.dissents == 0, "the honest runner {} was outvoted; this is a bug", worker.id);
         }
         Ok(report)
     }
@@ -413,13 +391,6 @@ struct Worker {
     agreed: u64,
     dissents: u64,
     banned: bool,
-    standing: String,
-    checks: u32,
-}
-
-#[derive(Deserialize)]
-struct Verification {
-    audits_done: u64,
 }
 
 impl Worker {
@@ -432,10 +403,7 @@ impl Worker {
 struct Report {
     runs: Vec<RunTally>,
     workers: Vec<Worker>,
-    /// As in [`LIARS`].
-    liars: Vec<String>,
-    /// Units that the coordinator's own auditor executed.
-    audits: u64,
+    liar: String,
 }
 
 /// What became of the customers.
@@ -470,30 +438,21 @@ fn summarize(report: &Report, privacy: &Privacy, took: Duration, files: &[PathBu
     let verified: u64 = report.runs.iter().map(|run| run.units.done).sum();
     let lies: u64 = report.workers.iter().map(|worker| worker.dissents).sum();
     let short = |id: &str| id.chars().take(16).collect::<String>();
-    let mut text = format!(
-        "\n{verified} units verified, each by two that agree in every bit, at least one of them with a record\n"
-    );
+    let mut text = format!("\n{verified} units verified, each by two workers that agree in every bit\n");
     let mut line = |args: std::fmt::Arguments<'_>| {
         // Writing to a string does not fail.
         let _written = writeln!(text, "{args}");
     };
-    line(format_args!("{lies} lies caught; the coordinator's own auditor executed {} units:", report.audits));
+    line(format_args!("{lies} lies caught:"));
     for worker in &report.workers {
         let who = match worker {
-            liar if liar.id == report.liars[0] => "liar",
-            liar if report.liars.contains(&liar.id) => "at times",
-            own if own.standing == "trusted" => "auditor",
+            liar if liar.id == report.liar => "liar",
             browser if browser.is_browser() => "browser",
             _ => "runner",
         };
-        let fate = match &*worker.standing {
-            _ if worker.banned => ", banned".to_owned(),
-            "stranger" => format!(", {} checks", worker.checks),
-            "established" => format!(", a record of {} checks", worker.checks),
-            _ => String::new(),
-        };
+        let fate = if worker.banned { ", banned" } else { "" };
         let (id, agreed, dissents) = (short(&worker.id), worker.agreed, worker.dissents);
-        line(format_args!("  {id}…  {who:8}  {agreed:4} answers counted, {dissents} lies{fate}"));
+        line(format_args!("  {id}…  {who:7}  {agreed:4} answers counted, {dissents} lies{fate}"));
     }
     let Privacy { customers, values, seen, tokens, bytes, lookups, letters, duplicates } = privacy;
     line(format_args!("{customers} customers were written to by workers that do not know them:"));
