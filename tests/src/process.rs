@@ -192,8 +192,14 @@ pub struct Liar {
 impl Liar {
     /// Starts a liar that joins at `join`.
     pub fn start(join: &str) -> Self {
+        Self::start_with(join, &[])
+    }
+
+    /// Starts one that lies now and then, or that says where it is; see its source.
+    pub fn start_with(join: &str, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let process = Process::start("liar", [join], &dir.path().join("liar.log"));
+        let arguments = std::iter::once(&join).chain(arguments);
+        let process = Process::start("liar", arguments, &dir.path().join("liar.log"));
         Self { process, _dir: dir }
     }
 }

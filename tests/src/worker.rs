@@ -58,6 +58,14 @@ impl Unit {
     }
 }
 
+/// What an honest worker answers.
+fn honest(body: Body) -> impl FnOnce(&Keypair, &Challenge) -> Hello {
+    move |key, challenge| {
+        let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
+        Hello { greeting: Signed::new(key, &greeting), body, slots: 2, is_watched: false }
+    }
+}
+
 /// A connection that was greeted as a worker.
 pub struct Worker {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -81,8 +89,16 @@ impl Worker {
     /// # Errors
     /// [`Lost`].
     pub async fn connect(join: &str, key: Keypair) -> Result<Self, Lost> {
+        Self::connect_from(join, key, None).await
+    }
+
+    /// The same through a proxy that says where it is.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn connect_from(join: &str, key: Keypair, address: Option<&str>) -> Result<Self, Lost> {
         let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
-        Self::connect_as(join, key, body).await
+        Self::greet(join, key, address, honest(body)).await
     }
 
     /// The same with whatever it says it is.
@@ -90,11 +106,7 @@ impl Worker {
     /// # Errors
     /// [`Lost`].
     pub async fn connect_as(join: &str, key: Keypair, body: Body) -> Result<Self, Lost> {
-        let hello = |key: &Keypair, challenge: &Challenge| {
-            let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
-            Hello { greeting: Signed::new(key, &greeting), body, slots: 2, is_watched: false }
-        };
-        Self::connect_with(join, key, hello).await
+        Self::connect_with(join, key, honest(body)).await
     }
 
     /// The same with whatever it answers to the challenge.
@@ -106,10 +118,22 @@ impl Worker {
         key: Keypair,
         hello: impl FnOnce(&Keypair, &Challenge) -> Hello,
     ) -> Result<Self, Lost> {
+        Self::greet(join, key, None, hello).await
+    }
+
+    async fn greet(
+        join: &str,
+        key: Keypair,
+        address: Option<&str>,
+        hello: impl FnOnce(&Keypair, &Challenge) -> Hello,
+    ) -> Result<Self, Lost> {
         let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
         let base = join.split("/join#").next().unwrap_or_default().replacen("http", "ws", 1);
         let uri = format!("{base}/v1/worker").parse().map_err(|error| broken(&error))?;
-        let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        if let Some(address) = address {
+            request = request.with_header("x-forwarded-for", address);
+        }
         let config =
             WebSocketConfig::default().max_frame_size(Some(FRAME_BYTES_MAX)).max_message_size(Some(FRAME_BYTES_MAX));
         let connected = connect_async_with_config(request, Some(config), true).await;

@@ -27,3 +27,4 @@ mod strangers;
 mod takers;
 mod throttling;
 mod tidy;
+mod verification;

@@ -177,7 +177,10 @@ schema! {
         pub state: RunState,
         /// Higher goes first among the owner's runs.
         pub priority: i8,
-        /// Equal outcomes that make an answer.
+        /// When an outcome counts: `2of4`, or `adaptive`, `full` or `audited` with the share of the answers that may be wrong.
+        #[serde(default)]
+        pub verify: String,
+        /// Equal outcomes that make an answer; the fewest, where words have to be earned.
         pub replicas: u8,
         /// Outcomes after which a unit without an answer fails.
         pub replicas_max: u8,
@@ -189,6 +192,9 @@ schema! {
         pub units: UnitCounts,
         /// Reports that contradicted an answer.
         pub dissents: u64,
+        /// Answers that are not what they were: somebody on whose word they rested was caught.
+        #[serde(default)]
+        pub changed: u64,
         /// Whether it is a dry run: the calls that it asks for are not sent.
         #[serde(skip_serializing_if = "core::ops::Not::not", default)]
         pub dry_run: bool,
@@ -198,6 +204,37 @@ schema! {
         /// When its last unit got its answer.
         #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
         pub finished_at: Option<Timestamp>,
+    }
+
+    /// Answers of a run that are not what they were.
+    pub struct ChangedList {
+        /// In the order in which they changed; at most 10,000.
+        pub changed: Vec<ChangedView>,
+    }
+
+    /// An answer that is not what it was.
+    pub struct ChangedView {
+        /// The unit's number.
+        pub unit: u32,
+        /// When that was found.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub at: Timestamp,
+        /// What it was; missing for a step of a reduction, whose parts changed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub was: Option<AnswerView>,
+        /// What it is now; missing while there is none.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub is: Option<AnswerView>,
+    }
+
+    /// An answer, without what came out.
+    pub struct AnswerView {
+        /// `ok`, or the word for how it failed.
+        pub ended: String,
+        /// SHA-256 of the output, in canonical form.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        pub output: Option<Digest>,
     }
 
     /// A page of runs, newest first.
@@ -314,6 +351,12 @@ schema! {
         /// How long it was there; absent while nobody has looked.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         pub uptime: Option<UptimeView>,
+        /// What its word is worth where that has to be earned.
+        #[serde(default)]
+        pub standing: Standing,
+        /// How often it was found right since it was last found wrong, by the operator's machine or by somebody with a record.
+        #[serde(default)]
+        pub checks: u32,
     }
 
     /// How long a worker was there, of the time that the coordinator was.
@@ -353,6 +396,38 @@ schema! {
         pub units: u32,
         /// Units that the run has.
         pub of: u32,
+    }
+
+    /// What a worker's word is worth where that has to be earned.
+    #[derive(Copy, Default, PartialEq, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Standing {
+        /// Little is known of it.
+        #[default]
+        Stranger,
+        /// It has a record.
+        Established,
+        /// It is the operator's own: it executes audits, and what it says is so.
+        Trusted,
+    }
+
+    /// How verification stands.
+    pub struct VerificationView {
+        /// When an outcome counts where a run does not say.
+        pub rule: String,
+        /// Who executes units in the operator's name: `own`, `trusted` or `off`.
+        pub auditor: String,
+        /// Such machines that are connected.
+        pub auditors: u64,
+        /// Units that they were given.
+        pub audits_under_way: u64,
+        /// Units that wait for them.
+        pub audits_in_line: u64,
+        /// Units that they have executed since the coordinator began.
+        pub audits_done: u64,
+        /// What an operator should know of that, if anything is amiss.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub notice: Option<String>,
     }
 
     /// All workers.

@@ -1,6 +1,6 @@
 //! What the log says, and how its lines hang together.
 
-use manyhands_model::{Digest, IntentId, Name, Timestamp, UnitId};
+use manyhands_model::{Digest, IntentId, Name, Timestamp, UnitId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Before the first line stands this, whose digest the first line holds.
@@ -67,6 +67,29 @@ pub enum Event {
         /// Number of the last start that the data knows of.
         starts: u64,
     },
+    /// From now on, what this worker says is the coordinator's word.
+    WorkerTrusted {
+        /// Which.
+        worker: WorkerId,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// From now on, it is not.
+    WorkerDistrusted {
+        /// Which.
+        worker: WorkerId,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// Somebody whose word made an answer was caught, and the answer is another one now.
+    ResultChanged {
+        /// Whose answer.
+        unit: UnitId,
+        /// How the answer ended before, with the SHA-256 of what came out; none for a step of a reduction, whose parts changed.
+        was: Option<Answer>,
+        /// And now; none if there is none any more.
+        is: Option<Answer>,
+    },
     /// A requester's budget grew, or shrank where the amount is negative.
     Deposited {
         /// Name of the requester's token.
@@ -122,6 +145,15 @@ pub enum Event {
         /// Its body would have been so many bytes long.
         body_bytes: u64,
     },
+}
+
+/// An answer that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// How the execution ended: `ok`, or the word for how it failed.
+    pub ended: String,
+    /// SHA-256 of the output in canonical form, if there is one.
+    pub output: Option<Digest>,
 }
 
 /// A call that a unit asks for.

@@ -1,7 +1,7 @@
 //! Whatever is done to a log is found, and where.
 
-use manyhands_audit::{BadHead, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
-use manyhands_model::{Digest, IntentId, RunId, Timestamp, UnitId};
+use manyhands_audit::{Answer, BadHead, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
+use manyhands_model::{Digest, IntentId, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -47,6 +47,13 @@ fn events() -> Vec<Event> {
         Event::Ended { call: call.clone(), end: End::Answered(200) },
         Event::Unsent { call, step: 1, plan, intent, origin, body_bytes: 12 },
         // A name that JSON has to escape.
+        Event::WorkerTrusted { worker: WorkerId([3; 32]), by: by() },
+        Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
+        Event::ResultChanged {
+            unit: UnitId { run: RunId([4; 16]), index: 9 },
+            was: Some(Answer { ended: "ok".to_owned(), output: Some(Digest([5; 32])) }),
+            is: None,
+        },
         Event::SecretRemoved { name: name(), by: "ö\"\\\u{1}".to_owned() },
         Event::PlanWithdrawn { plan, by: by() },
         Event::VaultRotated { key: 3, by: by() },

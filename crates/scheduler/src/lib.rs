@@ -12,11 +12,13 @@
 //! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then [`trust`] (what a
 //! worker's word is worth), then [`Scheduler`].
 
+pub mod auditors;
 pub mod budget;
 pub mod groups;
 pub mod reason;
 pub mod record;
 pub mod reduction;
+pub mod rule;
 pub mod trust;
 pub mod unit;
 
@@ -28,11 +30,13 @@ mod shares;
 mod usual;
 mod weigh;
 
+pub use crate::auditors::{Audit, Auditors};
 pub use crate::budget::Budgets;
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
 pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
+pub use crate::rule::Floor;
 pub use crate::scheduler::{
     Effect, Exposure, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary,
 };

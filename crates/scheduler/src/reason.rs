@@ -31,6 +31,13 @@ pub enum Reason {
         /// How many are connected.
         connected: usize,
     },
+    /// Words have to be earned, and of those with a record nobody is there who may answer.
+    NeedsRecord {
+        /// How many workers are connected.
+        connected: usize,
+    },
+    /// The operator's own machine has to say.
+    NeedsAudit,
     /// What its owner paid in advance is used up.
     OutOfBudget {
         /// What is left: nothing, or less.
@@ -63,6 +70,8 @@ impl Reason {
             Self::Calling { .. } => "calling",
             Self::NoWorker => "no_worker",
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
+            Self::NeedsRecord { .. } => "needs_record",
+            Self::NeedsAudit => "needs_audit",
             Self::OutOfBudget { .. } => "out_of_budget",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
@@ -92,6 +101,11 @@ impl fmt::Display for Reason {
                 "needs {more} more independent worker{}; {connected} connected, and none of them may answer again",
                 if *more == 1 { "" } else { "s" }
             ),
+            Self::NeedsRecord { connected } => write!(
+                f,
+                "waits for a worker with a record who has not answered yet and shares neither owner nor address with those who have; {connected} connected"
+            ),
+            Self::NeedsAudit => f.write_str("waits for the operator's own machine to execute it"),
             Self::OutOfBudget { left } => {
                 write!(
                     f,

@@ -264,7 +264,12 @@ pub enum Effect {
     },
     /// A unit that was open again has ended, with another answer than it had, or with none. Who was handed the old one
     /// should be told.
-    Changed(UnitId),
+    Changed {
+        /// The unit.
+        unit: UnitId,
+        /// What it had; none for a reduce step, of which only its parts are known.
+        was: Option<Outcome>,
+    },
     /// A unit ended, for those who wait for it.
     Ended(UnitId, End),
     /// A worker's report contradicts the answer. The evidence is recorded.
@@ -429,8 +434,8 @@ struct Settled {
     dissenters: Vec<WorkerId>,
     /// Who says that they are wrong.
     judge: Judge,
-    /// Whether somebody has been told something else before.
-    is_changed: bool,
+    /// What somebody has been told before, if it is something else.
+    was: Option<Outcome>,
 }
 
 struct Held {
@@ -629,6 +634,13 @@ impl Scheduler {
         }
     }
 
+    /// Draws with this key instead of one of its own. The same key in the next process draws the same units: what was drawn
+    /// to be audited and was not, is drawn again.
+    #[must_use]
+    pub fn with_lottery(self, key: [u8; 32]) -> Self {
+        Self { lottery: Lottery(key), ..self }
+    }
+
     /// Takes back what is known of a worker.
     pub fn restore_worker(&mut self, id: WorkerId, record: WorkerRecord) {
         let worker = self.workers.entry(id).or_default();
@@ -669,7 +681,7 @@ impl Scheduler {
             if run.shape.units() > 1 {
                 unit.replicas.iter().for_each(|replica| *run.seen.entry(replica.worker).or_default() += 1);
             }
-            vouched.extend(unit.vouched_by().map(|worker| (worker, index)));
+            vouched.extend(unit.vouched_by().map(|worker| (worker, index, unit.clone())));
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
             } else if let Some(calls) = unit.calls() {
@@ -1055,12 +1067,13 @@ impl Scheduler {
         let parent = run.shape.parent(unit.index);
         let Some(settled) = self.settle(unit, State::Ended(end), accepted, vouched) else { return };
         self.effects.push_back(Effect::Ended(unit, end));
-        if settled.is_changed {
-            self.effects.push_back(Effect::Changed(unit));
+        let is_changed = settled.was.is_some();
+        if is_changed {
+            self.effects.push_back(Effect::Changed { unit, was: settled.was.clone() });
         }
         if let Some(parent) = parent {
             let parent = UnitId { run: unit.run, index: parent };
-            if settled.is_changed {
+            if is_changed {
                 self.invalidate(parent);
             }
             self.part_ended(now, parent, end);
@@ -1109,8 +1122,8 @@ impl Scheduler {
         run.dissents += dissenters.len() as u64;
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
         // Somebody who is cancelled has not been told anything else.
-        let is_changed =
-            end.is_some_and(|end| end != End::Cancelled) && open.recalled.is_some() && open.recalled != accepted;
+        let is_told = end.is_some_and(|end| end != End::Cancelled) && open.recalled != accepted;
+        let was = open.recalled.clone().filter(|_| is_told);
 
         let record = UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record() };
         let judge = if !is_earned {
@@ -1142,7 +1155,7 @@ impl Scheduler {
         if is_earned && accepted.is_some() {
             self.accepted(unit, record);
         }
-        Some(Settled { dissenters, judge, is_changed })
+        Some(Settled { dissenters, judge, was })
     }
 
     /// Pays those whose word is the answer, or takes that back.
@@ -1726,6 +1739,15 @@ impl Scheduler {
             State::Fresh => &nobody,
             State::Open(open) => open,
         };
+        if open.ask == Ask::Nobody && open.leases.is_empty() {
+            return Reason::NeedsAudit;
+        }
+        let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
+        let needs_record = is_earned && open.ask == Ask::Established;
+        let may_begin = |id: &WorkerId, worker: &Worker| {
+            !needs_record || worker.is_in_core || worker.in_line == Some(Class::First) || self.candidates.contains(id)
+        };
+        let is_another_voice = |worker: &Worker| !is_earned || !open.hears(worker, &self.workers);
         let more = open.wanted(run.spec.rule);
         let left =
             if self.shares.is_held(&run.share) { self.funds.left(&run.spec.owner, self.policy.budgets) } else { None };
@@ -1735,6 +1757,7 @@ impl Scheduler {
             .workers
             .iter()
             .filter(|(id, worker)| worker.connected && !worker.record.banned && !open.knows(**id))
+            .filter(|(id, worker)| may_begin(id, worker) && is_another_voice(worker))
             .count();
         match held.iter().map(|held| held.expires_at).min() {
             Some(first) if more == 0 || eligible == 0 || left.is_some() => Reason::Running {
@@ -1744,6 +1767,7 @@ impl Scheduler {
             },
             _ if let Some(left) = left => Reason::OutOfBudget { left },
             _ if connected == 0 => Reason::NoWorker,
+            _ if eligible == 0 && needs_record => Reason::NeedsRecord { connected },
             _ if eligible == 0 => Reason::NeedsIndependentWorker { more, connected },
             _ => Reason::Queued { eligible },
         }

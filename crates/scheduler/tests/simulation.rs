@@ -178,7 +178,7 @@ impl World {
                 | Effect::Audit { .. }
                 | Effect::Recall { .. }
                 | Effect::Reopened { .. }
-                | Effect::Changed(_)
+                | Effect::Changed { .. }
                 | Effect::Receipts { .. }
                 | Effect::Ended(..)
                 | Effect::Dissent { .. }

@@ -272,7 +272,7 @@ impl World {
                 Effect::Audit { unit, step: _ } => said.push(format!("audit {}", show(unit))),
                 Effect::Recall { run, units } => said.push(format!("recall {} {units:?}", text(&run.0))),
                 Effect::Reopened { run, units } => said.push(format!("reopened {} {units:?}", text(&run.0))),
-                Effect::Changed(unit) => said.push(format!("{} changed", show(unit))),
+                Effect::Changed { unit, .. } => said.push(format!("{} changed", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
                 Effect::Dissent { worker, unit, banned } => {
                     let banned = if banned { ", banned" } else { "" };

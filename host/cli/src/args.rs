@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use manyhands_addresses::Origin;
 use manyhands_credit::Amount;
 use manyhands_engines::Kind;
-use manyhands_model::{Class, Digest, IntentId, JobName, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp, Version, WorkerId};
 use manyhands_model::sensitive::BadSensitive;
+use manyhands_model::{
+    Class, Digest, IntentId, JobName, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp, Version, WorkerId,
+};
 use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
@@ -92,8 +94,12 @@ pub enum Command {
     Runs(Runs),
     /// List published jobs
     Jobs,
-    /// List workers, or show one with what it earned and how much of which run it was given
+    /// List workers, show one with what it earned and how much of which run it was given, or say which are the operator's own
     Workers(Workers),
+    /// List the results of a run that are not what they were, since somebody was caught lying
+    Changed(RunOnly),
+    /// How verification stands: the usual rule, and the operator's own machines
+    Verification,
     /// Cancel a run
     Cancel(RunOnly),
     /// Try a run's failed units again
@@ -409,6 +415,10 @@ pub struct Submit {
     /// Where the inputs come from.
     #[command(flatten)]
     pub inputs: Inputs,
+    /// When an outcome counts: `adaptive:1e-4` or `full:1e-6`, with the share of the answers that may be wrong; `audited`, by the
+    /// operator's own machine; or `2of4`, two equal outcomes of at most four
+    #[arg(long, value_name = "RULE", conflicts_with_all = ["replicas", "replicas_max"])]
+    pub verify: Option<String>,
     /// Equal outcomes that make an answer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub replicas: Option<u8>,
@@ -520,6 +530,33 @@ pub struct RunOnly {
     pub run: RunRef,
 }
 
+/// `manyhands workers`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Workers {
+    /// One worker's id
+    #[arg(value_name = "WORKER")]
+    pub worker: Option<WorkerId>,
+    /// What to do but listing them.
+    #[command(subcommand)]
+    pub command: Option<WorkersCommand>,
+}
+
+/// What operators decide about workers.
+#[derive(Debug, Subcommand)]
+pub enum WorkersCommand {
+    /// From now on this runner is the operator's own: it executes audits and nothing else, and what it says is so
+    Trust {
+        /// Its id, from `manyhands-runner fingerprint`
+        worker: WorkerId,
+    },
+    /// From now on it is a runner like any other
+    Distrust {
+        /// Its id
+        worker: WorkerId,
+    },
+}
+
 /// `manyhands invoke`
 #[derive(Debug, Args)]
 pub struct Invoke {
@@ -528,6 +565,9 @@ pub struct Invoke {
     /// The input; `-` is stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
+    /// When an outcome counts: `adaptive:1e-4`, `full:1e-6`, `audited` or `2of4`
+    #[arg(long, value_name = "RULE", conflicts_with = "replicas")]
+    pub verify: Option<String>,
     /// Equal outcomes that make an answer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub replicas: Option<u8>,
@@ -695,14 +735,6 @@ pub enum Keys {
     Show,
     /// Sign with a new key from now on
     Rotate,
-}
-
-/// `manyhands workers`
-#[derive(Debug, Args)]
-pub struct Workers {
-    /// One worker's id
-    #[arg(value_name = "WORKER")]
-    pub worker: Option<WorkerId>,
 }
 
 /// `manyhands audit`

@@ -48,6 +48,8 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Runs(args) => remote::runs(&client, args, screen).await,
         Command::Jobs => remote::jobs(&client, screen).await,
         Command::Workers(args) => remote::workers(&client, args, screen).await,
+        Command::Changed(args) => remote::changed(&client, args, screen).await,
+        Command::Verification => remote::verification(&client, screen).await,
         Command::Cancel(args) => remote::change(&client, args, "cancel", screen).await,
         Command::Retry(args) => remote::change(&client, args, "retry", screen).await,
         Command::Forget(args) => remote::forget(&client, args, screen).await,

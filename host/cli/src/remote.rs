@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
-    CreatedToken, ExposureView, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView, KeysView, NDJSON, NewToken, PUBLICATION_HEADER, RecordAnswer, RecordRequest, Role, RunList, RunSensitive, RunState, RunView, TokenList, UnitView, UnsentCall, UptimeView, Why, WorkerDetail, WorkerList,
+    AnswerView, ChangedList, ChangedView, CreatedToken, ExposureView, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView,
+    KeysView, NDJSON, NewToken, PUBLICATION_HEADER, RecordAnswer, RecordRequest, Role, RunList, RunSensitive, RunState,
+    RunView, Standing, TokenList, UnitView, UnsentCall, UptimeView, VerificationView, Why, WorkerDetail, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp};
 use manyhands_protocol::Publication;
@@ -21,7 +23,8 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::args::{
-    Declared, Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token, Watch, Which, Workers,
+    Declared, Format, Inputs, Invoke, Keys, Order, Publish, Record, Results, RoleArg, RunOnly, Runs, Submit, Token,
+    Watch, Which, Workers, WorkersCommand,
 };
 use crate::client::{Client, random_key};
 use crate::fault::{Exit, Fault, Result};
@@ -75,6 +78,7 @@ pub async fn publish(client: &Client, args: &Publish, screen: Screen) -> Result<
 pub async fn submit(client: &Client, args: &Submit, screen: Screen) -> Result<()> {
     let mut query = vec![("job", args.job.name.to_string())];
     query.extend(args.job.version.as_ref().map(|version| ("version", version.to_string())));
+    query.extend(args.verify.as_ref().map(|rule| ("verify", rule.clone())));
     query.extend(args.replicas.map(|replicas| ("replicas", replicas.to_string())));
     query.extend(args.replicas_max.map(|replicas_max| ("replicas_max", replicas_max.to_string())));
     query.extend(args.priority.map(|priority| ("priority", priority.to_string())));
@@ -350,6 +354,14 @@ pub async fn jobs(client: &Client, screen: Screen) -> Result<()> {
 /// # Errors
 /// Any [`Client`] fault.
 pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<()> {
+    if let Some(command) = &args.command {
+        let (method, worker) = match command {
+            WorkersCommand::Trust { worker } => (Method::PUT, worker),
+            WorkersCommand::Distrust { worker } => (Method::DELETE, worker),
+        };
+        client.send(client.request(method, &["v1", "workers", &worker.to_string(), "trust"], &[])).await?;
+        return Ok(());
+    }
     if let Some(id) = args.worker {
         let detail: WorkerDetail = client.get(&["v1", "workers", &id.to_string()], &[]).await?;
         return screen.show(&detail, |WorkerDetail { worker, balance, exposure }| {
@@ -380,10 +392,52 @@ pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<
                 worker.dissents.to_string(),
                 worker.lost.to_string(),
                 uptime(worker.uptime.as_ref()),
+                match worker.standing {
+                    Standing::Stranger => format!("{} checks", worker.checks),
+                    Standing::Established => format!("a record of {} checks", worker.checks),
+                    Standing::Trusted => "the operator's own".to_owned(),
+                },
             ]
         };
         let rows: Vec<_> = list.workers.iter().map(row).collect();
-        table(["WORKER", "STATE", "ENGINE", "BUSY", "AGREED", "DISSENTS", "LOST", "UPTIME"], &rows)
+        table(["WORKER", "STATE", "ENGINE", "BUSY", "AGREED", "DISSENTS", "LOST", "UPTIME", "STANDING"], &rows)
+    })
+}
+
+/// `manyhands verification`
+///
+/// # Errors
+/// Any [`Client`] fault.
+pub async fn verification(client: &Client, screen: Screen) -> Result<()> {
+    let view: VerificationView = client.get(&["v1", "verification"], &[]).await?;
+    screen.show(&view, |view| {
+        let VerificationView { rule, auditor, auditors, audits_under_way, audits_in_line, audits_done, notice } = view;
+        let mut text = format!(
+            "runs that do not say otherwise: {rule}\nthe operator's own machines ({auditor}): {auditors} connected, {audits_under_way} \
+             units under way, {audits_in_line} waiting, {audits_done} done"
+        );
+        text.extend(notice.iter().map(|notice| format!("\n{}", printable(notice))));
+        text
+    })
+}
+
+/// `manyhands changed`
+///
+/// # Errors
+/// Any [`Client`] fault.
+pub async fn changed(client: &Client, args: &RunOnly, screen: Screen) -> Result<()> {
+    let id = client.run_id(args.run).await?;
+    let list: ChangedList = client.get(&["v1", "runs", &id.to_string(), "changed"], &[]).await?;
+    screen.show(&list, |list| {
+        let answer = |answer: &Option<AnswerView>| match answer {
+            Some(AnswerView { ended, output: Some(output) }) => format!("{} {}", printable(ended), output.short()),
+            Some(AnswerView { ended, output: None }) => printable(ended),
+            None => "-".to_owned(),
+        };
+        let now = now();
+        let row = |it: &ChangedView| [it.unit.to_string(), ago(it.at, now), answer(&it.was), answer(&it.is)];
+        let rows: Vec<_> = list.changed.iter().map(row).collect();
+        table(["UNIT", "CHANGED", "WAS", "IS"], &rows)
     })
 }
 
@@ -451,6 +505,7 @@ pub async fn invoke(client: &Client, args: &Invoke, screen: Screen) -> Result<()
     let input = read_whole(&args.input)?;
     let mut query = vec![("timeout_ms", args.timeout.as_millis().to_string())];
     query.extend(args.job.version.as_ref().map(|version| ("version", version.to_string())));
+    query.extend(args.verify.as_ref().map(|rule| ("verify", rule.clone())));
     query.extend(args.replicas.map(|replicas| ("replicas", replicas.to_string())));
     query.extend(declared(&args.declared)?);
     let request = client

@@ -10,7 +10,7 @@ use reqwest::Method;
 
 use crate::client::Client;
 use crate::fault::{Exit, Fault, Result};
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, printable};
 use crate::sse;
 
 /// Silence after which a connection counts as dead. Coordinators send a comment far more often.
@@ -219,9 +219,10 @@ pub fn summary(view: &RunView) -> String {
     let units = &view.units;
     let dry = if view.dry_run { ", dry run" } else { "" };
     let mut text = format!(
-        "{} ({}{dry}) {state}: {} of {} units done",
+        "{} ({}{dry}, {}) {state}: {} of {} units done",
         view.id,
         view.job,
+        printable(&view.verify),
         grouped(units.done),
         grouped(units.total)
     );
@@ -230,6 +231,9 @@ pub fn summary(view: &RunView) -> String {
     }
     if view.dissents > 0 {
         text.push_str(&format!(", {} wrong answers caught", grouped(view.dissents)));
+    }
+    if view.changed > 0 {
+        text.push_str(&format!(", {} answers changed after somebody was caught", grouped(view.changed)));
     }
     if let Some(finished_at) = view.finished_at {
         text.push_str(&format!(", {:.1} s", finished_at.since(view.submitted_at).as_secs_f64()));

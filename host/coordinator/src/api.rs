@@ -134,6 +134,7 @@ fn documented(
         .routes(routes!(runs::show))
         .routes(routes!(runs::events))
         .routes(routes!(runs::why))
+        .routes(routes!(runs::changed))
         .routes(routes!(runs::unit))
         .routes(routes!(runs::forget))
         .routes(routes!(runs::sensitive))
@@ -143,6 +144,8 @@ fn documented(
         .routes(routes!(unsent::unsent))
         .routes(routes!(admin::workers))
         .routes(routes!(admin::worker))
+        .routes(routes!(admin::trust, admin::distrust))
+        .routes(routes!(admin::verification))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::keys))
         .routes(routes!(upkeep::check))
@@ -185,6 +188,7 @@ mod tests {
             "/v1/runs",
             "/v1/runs/{id}",
             "/v1/runs/{id}/cancel",
+            "/v1/runs/{id}/changed",
             "/v1/runs/{id}/events",
             "/v1/runs/{id}/recording",
             "/v1/runs/{id}/results",
@@ -198,6 +202,8 @@ mod tests {
             "/v1/runs/{id}/unsent",
             "/v1/workers",
             "/v1/workers/{id}",
+            "/v1/workers/{id}/trust",
+            "/v1/verification",
             "/v1/tokens",
             "/v1/tokens/{id}",
             "/v1/console-links",

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::auditing::Auditing;
 use crate::auth::Tokens;
 use crate::authority::Authority;
 use crate::calls::Calls;
@@ -17,11 +18,12 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::console::door::Door;
-use crate::core::{Core, NoRoom, Room, Stopping};
+use crate::core::{Changes, Core, NoRoom, Room, Stopping};
 use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
+use crate::origins::Origins;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
 use crate::repeats::Questions;
@@ -54,6 +56,12 @@ pub struct Inner {
     pub calls: Calls,
     /// How long workers were there.
     pub uptimes: Uptimes,
+    /// Which units the operator's own machines execute.
+    pub auditing: Auditing,
+    /// How many answers are not what they were.
+    pub changes: Changes,
+    /// Who may be one person behind several workers.
+    pub origins: Origins,
     /// The ledger of fuel.
     pub book: credit::Shared,
     /// Who knows what was asked before.

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 pub use manyhands_audit::Event;
-use manyhands_audit::{Call, End, Head, SignedHead, Tail};
+use manyhands_audit::{Answer as Said, Call, End, Head, SignedHead, Tail};
 use manyhands_intents::{Fault, Heard, Outgoing, State};
-use manyhands_model::{Digest, IntentId, Timestamp};
+use manyhands_model::{Digest, IntentId, Outcome, Timestamp};
 use tracing::{info, warn};
 
 use crate::app::App;
@@ -50,6 +50,12 @@ impl Ledger {
         self.tail = Some(tail);
         Ok(())
     }
+}
+
+/// What the log says of an answer.
+pub fn answer(outcome: &Outcome) -> Said {
+    let output = outcome.verdict.content().map(|(digest, _)| digest);
+    Said { ended: outcome.verdict.word().to_owned(), output }
 }
 
 /// What the log calls a call.

@@ -356,6 +356,15 @@ impl Calls {
         Ok(())
     }
 
+    /// Writes what happened.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn write_down(&self, events: Vec<audit::Event>) -> Result<(), RecordError> {
+        let _alone = self.write(self.alone().await, Vec::new(), Writes::default(), events).await?;
+        Ok(())
+    }
+
     /// The right to change what is known of calls, once nobody else has it. While one has it, no values are forgotten.
     pub async fn alone(&self) -> Alone {
         Arc::clone(&self.0.changing).lock_owned().await

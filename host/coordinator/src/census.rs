@@ -9,7 +9,7 @@ use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
-use crate::records::{self, AnswersRecord, BalanceRecord, Content, JobRecord, SubmitRecord};
+use crate::records::{self, AnswersRecord, BalanceRecord, ChangedRecord, Content, JobRecord, SubmitRecord};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -135,6 +135,10 @@ impl Census {
                     let AnswersRecord { request, answers } = read(value)?;
                     outputs.extend(request.verdict.content().map(|(request, _)| request));
                     self.blobs.extend(answers.inline.is_none().then_some(answers.digest));
+                } else if key.starts_with(b"x") {
+                    // What somebody was handed can be looked at for as long as it is named.
+                    let ChangedRecord { was, .. } = read(value)?;
+                    outputs.extend(was.and_then(|was| Some(was.verdict.content()?.0)));
                 }
             }
             Table::Workers => {

@@ -54,7 +54,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What a worker says it is. It may lie; nothing is decided by it.
+    /// What a worker says it is. It may lie: nothing is decided by it but who is tried first.
     pub fn of(body: &Body) -> Self {
         if body.runtime.starts_with("manyhands-runner") {
             Self::Native
@@ -250,7 +250,7 @@ impl Monitor {
             | Effect::Audit { .. }
             | Effect::Recall { .. }
             | Effect::Reopened { .. }
-            | Effect::Changed(_)
+            | Effect::Changed { .. }
             | Effect::Ended(..)
             | Effect::RunEnded(_) => return,
         }

@@ -11,8 +11,8 @@
 //! restart begins from what is on disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,18 +25,21 @@ use manyhands_scheduler::{
 };
 use manyhands_signing::Validity;
 use manyhands_state::{Commit, CommitError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::audit;
+use crate::auditing::Auditing;
 use crate::authority::Authority;
 use crate::calls::Calls;
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
-use crate::records::{Content, Pack, RecordError, Records, Writes};
+use crate::records::{ChangedRecord, Content, Pack, RecordError, Records, Writes};
 use crate::secrets::{Secrets, SecretsError};
 
 /// Events that the mind takes before it hands on a batch.
@@ -69,6 +72,15 @@ pub enum Event {
     Input(Input),
     /// Tell the scheduler that a worker reported; short outputs become durable with the reports.
     Reported(Input, Vec<Content>),
+    /// Tell the scheduler what the operator's own machine says, and the machine when that is on disk.
+    Audited {
+        /// Under which lease.
+        lease: (WorkerId, LeaseId),
+        /// What it says.
+        input: Input,
+        /// What came out, if it was short.
+        output: Option<Content>,
+    },
     /// Tell the scheduler of a run of one unit, if there is room for it; its lease goes out at once, and it becomes
     /// durable with whatever comes of it, or soon.
     Invoked(Box<Invoked>),
@@ -167,9 +179,15 @@ pub struct Core {
     batches: mpsc::WeakSender<Batch>,
     disk_full: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
+    reopened: Arc<Notify>,
 }
 
 impl Core {
+    /// Waits until a run that had ended goes on. Its release may have been withdrawn by then.
+    pub async fn reopened(&self) {
+        self.reopened.notified().await;
+    }
+
     /// Whether the disk is full, so that nothing new can be taken on.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full.load(Ordering::Relaxed)
@@ -229,6 +247,12 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Who makes calls.
     pub calls: Calls,
+    /// Which units the operator's own machines execute.
+    pub auditing: Auditing,
+    /// How many answers are not what they were.
+    pub changes: Changes,
+    /// The published jobs.
+    pub catalogue: Arc<Catalogue>,
     /// Who puts tokens in the place of values.
     pub secrets: Secrets,
     /// The ledger of fuel.
@@ -280,15 +304,31 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, calls, secrets, book, hub, metrics, monitor, clock, queue, room, stop } =
-        parts;
+    let Parts { scheduler, records, authority, calls, auditing, changes, catalogue, secrets, book, hub, .. } = parts;
+    let Parts { metrics, monitor, clock, queue, room, stop, .. } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
-    let core = Core { events, batches: batches.downgrade(), disk_full: Arc::default(), pulse: Pulse::new() };
+    let (batches_there, pulse) = (batches.downgrade(), Pulse::new());
+    let core = Core { events, batches: batches_there, disk_full: Arc::default(), pulse, reopened: Arc::default() };
     let runtime = tokio::runtime::Handle::current();
     // Later runs of this process continue where earlier ones ended: the revision has grown since.
     let sequence = records.store().revision().0 << 20;
-    let clerk = Clerk { records, authority, calls, secrets, hub, metrics, monitor, clock, core: core.clone(), runtime };
+    let clerk = Clerk {
+        records,
+        authority,
+        calls,
+        auditing,
+        changes,
+        catalogue,
+        secrets,
+        hub,
+        metrics,
+        monitor,
+        clock,
+        core: core.clone(),
+        runtime,
+    };
+    tokio::spawn(clerk.auditing.clone().run(clerk.clone(), stop.clone()));
     let hand = Hand {
         sequence,
         clerk: clerk.clone(),
@@ -355,6 +395,13 @@ async fn mind(
                     let now = clock.now();
                     clerk.monitor.heard(&scheduler, now, &input);
                     scheduler.handle(now, input);
+                }
+                Event::Audited { lease: (worker, lease), input, output } => {
+                    batch.outputs.extend(output);
+                    scheduler.handle(clock.now(), input);
+                    batch.drain(&mut scheduler);
+                    let receipts = vec![(lease, Receipt::Recorded)];
+                    batch.effects.push(Effect::Receipts { worker, receipts });
                 }
                 Event::Invoked(invoked) => match room.fits(&scheduler, 1) {
                     Ok(()) => {
@@ -423,7 +470,15 @@ fn commits(
             }
         }
         for effect in &batch.effects {
-            let Effect::Record(record) = effect else { continue };
+            let record = match effect {
+                Effect::Record(record) => record,
+                Effect::Changed { unit, was } => {
+                    let changed = ChangedRecord { index: unit.index, at: now, was: was.clone() };
+                    writes.changed(unit.run, next(), &changed);
+                    continue;
+                }
+                _ => continue,
+            };
             match record {
                 Record::Evidence(run, worker, reports) => writes.evidence(*run, *worker, next(), reports),
                 Record::Run(run) => drop(runs.insert(run.spec.id, run)),
@@ -501,6 +556,8 @@ struct After {
     is_watched: bool,
     settled: BTreeMap<WorkerId, Vec<(UnitId, Settlement)>>,
     changed: BTreeSet<RunId>,
+    /// For the audit log.
+    logged: Vec<audit::Event>,
 }
 
 impl After {
@@ -549,7 +606,10 @@ impl Hand {
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
                 self.perform(effect, &mut after)?;
             }
-            let hub = &self.clerk.hub;
+            let Clerk { hub, calls, runtime, .. } = &self.clerk;
+            if !after.logged.is_empty() {
+                runtime.block_on(calls.write_down(std::mem::take(&mut after.logged)))?;
+            }
             // Whoever waits for an answer is told first.
             after.send_receipts(hub);
             after.withdrawn.into_iter().for_each(|(worker, leases)| hub.cancel(worker, &leases));
@@ -660,7 +720,7 @@ impl Hand {
                     let _stopping = core.tell(input).await;
                 });
             }
-            Effect::Audit { unit, step } => self.clerk.tell(Input::Audited { unit, step, outcome: None }),
+            Effect::Audit { unit, step } => self.clerk.auditing.ask(unit, step),
             Effect::Recall { run, units } => {
                 let records = &self.clerk.records;
                 let input = match records.run(run)? {
@@ -678,8 +738,16 @@ impl Hand {
             Effect::Reopened { run, units } => {
                 warn!(%run, units = units.len(), "units are executed again, since the word on which they rested is worth nothing");
                 after.changed.insert(run);
+                self.clerk.core.reopened.notify_one();
             }
-            Effect::Changed(unit) => warn!(%unit, "a unit has another result than it had"),
+            Effect::Changed { unit, was } => {
+                warn!(%unit, "a unit has another result than it had");
+                after.changed.insert(unit.run);
+                self.clerk.changes.note(unit.run);
+                let is = self.clerk.records.unit(unit)?.and_then(|record| record.accepted);
+                let (was, is) = (was.as_ref().map(audit::answer), is.as_ref().map(audit::answer));
+                after.logged.push(audit::Event::ResultChanged { unit, was, is });
+            }
             Effect::Dissent { worker, unit, banned } => {
                 metrics.report(ReportResult::Dissent);
                 warn!(%worker, %unit, banned, "a worker's signed report contradicts the verified answer");
@@ -807,10 +875,13 @@ impl Hand {
 
 /// Signs leases and sends them. Cheap to clone.
 #[derive(Clone)]
-struct Clerk {
+pub(crate) struct Clerk {
     records: Records,
     authority: Arc<Authority>,
     calls: Calls,
+    auditing: Auditing,
+    changes: Changes,
+    catalogue: Arc<Catalogue>,
     secrets: Secrets,
     hub: Hub,
     metrics: Metrics,
@@ -821,8 +892,37 @@ struct Clerk {
 }
 
 impl Clerk {
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Whether no worker may execute a run any more.
+    pub(crate) fn is_revoked(&self, spec: &RunSpec) -> bool {
+        self.catalogue.is_revoked(&spec.module)
+    }
+
+    /// What the operator's own machine reads under a lease.
+    pub(crate) async fn read_for(
+        &self,
+        draft: &LeaseDraft,
+        spec: &RunSpec,
+        input: &Content,
+    ) -> Result<(Digest, Bytes), SecretsError> {
+        self.authority.release(self.clock.now(), &spec.job, spec.serial)?;
+        let has_tokens = self.secrets.concern(spec.id, spec.module)?;
+        self.material(draft.worker, draft, input, has_tokens).await
+    }
+
     /// Tells the mind without waiting for it: the mind may be waiting for the hand.
-    fn tell(&self, input: Input) {
+    pub(crate) fn tell(&self, input: Input) {
         let core = self.core.clone();
         self.runtime.spawn(async move { core.tell(input).await });
     }
@@ -869,7 +969,7 @@ impl Clerk {
     }
 
     /// Sends leases of one run, each with the digest of what it reads and that itself.
-    fn grant(&self, worker: WorkerId, spec: &RunSpec, tasks: Vec<(LeaseDraft, Digest, Bytes)>) {
+    pub(crate) fn grant(&self, worker: WorkerId, spec: &RunSpec, tasks: Vec<(LeaseDraft, Digest, Bytes)>) {
         // A worker that has left loses its leases by itself.
         let Some(session) = self.hub.session(worker) else { return };
         let release = match self.authority.release(self.clock.now(), &spec.job, spec.serial) {
@@ -913,6 +1013,29 @@ enum Unassembled {
 impl<E: Into<RecordError>> From<E> for Unassembled {
     fn from(error: E) -> Self {
         Self::Record(error.into())
+    }
+}
+
+/// How many answers of each run are not what they were. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(Arc<Mutex<BTreeMap<RunId, u64>>>);
+
+impl Changes {
+    /// As the records say.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn open(records: &Records) -> Result<Self, RecordError> {
+        Ok(Self(Arc::new(Mutex::new(records.changes()?))))
+    }
+
+    /// So many of a run.
+    pub fn of(&self, run: RunId) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&run).copied().unwrap_or_default()
+    }
+
+    fn note(&self, run: RunId) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default() += 1;
     }
 }
 

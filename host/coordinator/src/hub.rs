@@ -33,6 +33,8 @@ pub struct Session {
     pub too_slow: CancellationToken,
     /// It gets no more work, ever.
     pub banned: CancellationToken,
+    /// It is for something else from now on.
+    pub reassigned: CancellationToken,
     /// What the worker says it is.
     pub body: Body,
     /// How many units it says it executes at once.
@@ -197,10 +199,22 @@ impl Hub {
         let mut workers = lock(&self.0.workers);
         workers.room_for(worker, most)?;
         let (sender, messages) = mpsc::channel(queue);
-        let (taken_over, too_slow, banned) = Default::default();
+        let (taken_over, too_slow, banned, reassigned) = Default::default();
         let (unread, turn, balance, releases) = Default::default();
-        let session =
-            Session { sender, unread, turn, taken_over, too_slow, banned, body, slots, is_watched, balance, releases };
+        let session = Session {
+            sender,
+            unread,
+            turn,
+            taken_over,
+            too_slow,
+            banned,
+            reassigned,
+            body,
+            slots,
+            is_watched,
+            balance,
+            releases,
+        };
         let session = Arc::new(session);
         workers.watched += usize::from(is_watched);
         match workers.sessions.insert(worker, Arc::clone(&session)) {
@@ -262,6 +276,13 @@ impl Hub {
     pub fn settled(&self, worker: WorkerId, units: &[(UnitId, Settlement)]) {
         if let Some(session) = self.session(worker).filter(|session| session.is_watched) {
             units.chunks(LIST_MAX).for_each(|some| session.send(ServerMessage::Settled(some.to_vec())));
+        }
+    }
+
+    /// Ends the connection of a worker that is for something else from now on; it connects anew.
+    pub fn reassign(&self, worker: WorkerId) {
+        if let Some(session) = self.session(worker) {
+            session.reassigned.cancel();
         }
     }
 

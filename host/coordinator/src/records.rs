@@ -12,6 +12,7 @@
 //! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
 //! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
+//! | results | `x`, run id, sequence | [`ChangedRecord`]: an answer that is not what it was |
 //! | results | `e`, run id, worker, sequence | signed reports of the worker |
 //! | results | `f`, run id | the sensitive fields that its requester declared, as JSON; none if there are none |
 //! | results | `o`, digest | a short output; a long one is a blob |
@@ -34,6 +35,7 @@
 //! | meta | `vault-age` | how old the data is; see `vault.rs` |
 //! | meta | `forgotten`, run id | when its values were removed for good |
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
+//! | meta | `trusted`, worker id | nothing: it is the operator's own |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
 //! | meta | `held`, digest of requester, job and client | `Life`: which record counts that this client keeps; see `manyhands_held` |
@@ -41,6 +43,7 @@
 //! | meta | `runs-by-owner` | nothing: all runs have such an entry |
 //! | meta | `submit`, digest of owner and idempotency key | [`SubmitRecord`] |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -256,6 +259,17 @@ pub struct UnsentRecord {
     pub body_bytes: u64,
 }
 
+/// An answer that is not what it was, since somebody on whose word it rested was caught.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedRecord {
+    /// The unit.
+    pub index: u32,
+    /// When that was found.
+    pub at: Timestamp,
+    /// What it was; none for a step of a reduction, whose parts changed.
+    pub was: Option<Outcome>,
+}
+
 /// The answers to a request for calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswersRecord {
@@ -427,6 +441,10 @@ fn secret_key(name: &Name) -> Vec<u8> {
     [b"secret", name.as_str().as_bytes()].concat()
 }
 
+fn trusted_key(worker: WorkerId) -> Vec<u8> {
+    [&b"trusted"[..], worker.as_bytes()].concat()
+}
+
 fn life_key(place: &held::Place) -> Vec<u8> {
     [&b"held"[..], place.0.as_bytes()].concat()
 }
@@ -490,6 +508,12 @@ impl Writes {
     pub fn evidence(&mut self, run: RunId, worker: WorkerId, sequence: u64, reports: &Bytes) {
         let key = [&b"e"[..], run.as_bytes(), worker.as_bytes(), &sequence.to_be_bytes()].concat();
         self.put(Table::Results, &key, reports.to_vec());
+    }
+
+    /// Writes that an answer is not what it was; `sequence` orders such records.
+    pub fn changed(&mut self, run: RunId, sequence: u64, changed: &ChangedRecord) {
+        let key = [&b"x"[..], run.as_bytes(), &sequence.to_be_bytes()].concat();
+        self.put(Table::Results, &key, encode(changed));
     }
 
     /// Writes a short output.
@@ -623,6 +647,16 @@ impl Writes {
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
+    }
+
+    /// Writes that a worker is the operator's own.
+    pub fn trusted(&mut self, worker: WorkerId) {
+        self.put(Table::Meta, &trusted_key(worker), Vec::new());
+    }
+
+    /// Writes that it is not, or no more.
+    pub fn not_trusted(&mut self, worker: WorkerId) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &trusted_key(worker))));
     }
 
     /// Writes which record of a client counts, if that is still what was read under this version.
@@ -1005,6 +1039,42 @@ impl Records {
             Ok((name.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
         };
         page.into_iter().map(secret).collect()
+    }
+
+    /// Up to `limit` answers of a run that are not what they were, in order.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn changed(&self, run: RunId, limit: usize) -> Result<Vec<ChangedRecord>, RecordError> {
+        let page = self.store.scan(Table::Results, &[&b"x"[..], run.as_bytes()].concat(), None, limit)?;
+        page.into_iter().map(|(_, record)| decode(Table::Results, &record.value)).collect()
+    }
+
+    /// How many answers of each run are not what they were, where there are any.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn changes(&self) -> Result<BTreeMap<RunId, u64>, RecordError> {
+        let (mut changes, mut after) = (BTreeMap::new(), None);
+        loop {
+            let page = self.store.scan(Table::Results, b"x", after.as_deref(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(changes) };
+            after = Some(last.clone());
+            for (key, _) in page {
+                let run = key.get(1..17).and_then(|run| run.try_into().ok());
+                *changes.entry(RunId(run.ok_or(RecordError::Foreign(Table::Results))?)).or_default() += 1;
+            }
+        }
+    }
+
+    /// Workers that are the operator's own.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn trusted(&self) -> Result<Vec<WorkerId>, RecordError> {
+        let page = self.store.scan(Table::Meta, b"trusted", None, usize::MAX)?;
+        let worker = |(key, _): (Vec<u8>, _)| key.last_chunk().copied().map(WorkerId);
+        page.into_iter().map(|entry| worker(entry).ok_or(RecordError::Foreign(Table::Meta))).collect()
     }
 
     /// By which the vault's keys are recognised, if they were ever used.

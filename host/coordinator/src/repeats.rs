@@ -3,7 +3,7 @@
 //! What a *pure* job answers follows from its sealed module and its input alone: it makes no calls, has no sensitive fields
 //! (each unit has other tokens in their place), and does not read the seed, which follows from run and unit. An invocation of such
 //! a job leaves a note under its question, in the commit that makes its run durable. Whoever asks the same again is told
-//! the accepted outcome, if at least as many workers agree on it as they want.
+//! the accepted outcome, if as much stands behind it as they want.
 //!
 //! A whole run of such a job leaves one as well, under its inputs and rule; who submits the same again may ask for the run that answered it.
 //! It costs one look for each submission, and where there is such a run, one for each of its units.
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use manyhands_abi::SEED_READ;
 use manyhands_model::{Digest, UnitId};
-use manyhands_scheduler::{End, RunRecord, RunStatus, UnitRecord};
+use manyhands_scheduler::{End, Rule, RunRecord, RunStatus, UnitRecord};
 use manyhands_verifier::module::Module;
 
 use crate::records::{JobRecord, RecordError, Records};
@@ -62,17 +62,20 @@ impl Questions {
         Ok(Some(Digest::of_parts(parts)))
     }
 
-    /// The unit whose accepted outcome answers a question, if there is one for which so many workers vouch.
+    /// The unit whose accepted outcome answers a question, if there is one that would be accepted by this rule.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn answer(&self, question: Digest, agree: u8) -> Result<Option<(UnitId, UnitRecord)>, RecordError> {
+    pub async fn answer(&self, question: Digest, rule: Rule) -> Result<Option<(UnitId, UnitRecord)>, RecordError> {
         // Most are asked for the first time, and that is known at once.
         let Some(run) = self.0.records.asked(question)? else { return Ok(None) };
         let unit = UnitId { run, index: 0 };
-        let find = move |records: &Records| match records.unit(unit)? {
-            Some(record) if vouchers(records, &record)? >= usize::from(agree) => Ok(Some((unit, record))),
-            _ => Ok(None),
+        let find = move |records: &Records| {
+            let came_by = records.run(run)?.map(|run| run.spec.rule);
+            match records.unit(unit)? {
+                Some(record) if is_enough(records, &record, rule, came_by)? => Ok(Some((unit, record))),
+                _ => Ok(None),
+            }
         };
         self.0.records.blocking(find).await
     }
@@ -105,12 +108,12 @@ impl Questions {
             let Some(record) = records.run(run)?.filter(|run| run.status == RunStatus::Finished) else {
                 return Ok(None);
             };
-            let agree = usize::from(record.spec.rule.replicas().agree);
+            let rule = record.spec.rule;
             let mut seen = 0;
             while seen < record.spec.reduction().units() {
                 let page = records.units_from(run, seen, UNITS_PAGE)?;
                 for (index, unit) in &page {
-                    if *index != seen || vouchers(records, unit)? < agree {
+                    if *index != seen || !is_enough(records, unit, rule, Some(rule))? {
                         return Ok(None);
                     }
                     seen += 1;
@@ -140,6 +143,18 @@ impl Questions {
     }
 }
 
+/// Whether an answer is what would be one by this rule: so many vouch for it, or it came about by the same rule, where words have to be
+/// earned; or the operator's own machine said it.
+fn is_enough(records: &Records, unit: &UnitRecord, rule: Rule, came_by: Option<Rule>) -> Result<bool, RecordError> {
+    let is_proven = unit.audited.is_some() && unit.audited == unit.accepted;
+    Ok(match rule {
+        _ if !matches!(unit.end, Some(End::Done | End::Failed)) => false,
+        _ if is_proven => true,
+        Rule::Fixed(quorum) => vouchers(records, unit)? >= usize::from(quorum.agree),
+        Rule::Earned { .. } => came_by == Some(rule),
+    })
+}
+
 /// How many workers vouch for the outcome with which a unit ended. Whoever was banned since vouches for nothing.
 fn vouchers(records: &Records, unit: &UnitRecord) -> Result<usize, RecordError> {
     let (Some(End::Done | End::Failed), Some(accepted)) = (unit.end, &unit.accepted) else { return Ok(0) };
@@ -154,7 +169,7 @@ fn vouchers(records: &Records, unit: &UnitRecord) -> Result<usize, RecordError> 
 #[cfg(test)]
 mod tests {
     use manyhands_model::{Fuel, Outcome, RunId, Verdict, WorkerId};
-    use manyhands_scheduler::{Replica, WorkerRecord};
+    use manyhands_scheduler::{Quorum, Replica, WorkerRecord};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
 
@@ -165,6 +180,10 @@ mod tests {
     fn outcome(text: &str) -> Outcome {
         let verdict = Verdict::Ok { output: Digest::of(text.as_bytes()), output_bytes: text.len() as u64 };
         Outcome { verdict, fuel: Fuel(7) }
+    }
+
+    fn fixed(agree: u8) -> Rule {
+        Rule::Fixed(Quorum { agree, most: 16 })
     }
 
     /// A unit on which the first three workers agree, and the fourth does not.
@@ -183,7 +202,7 @@ mod tests {
         let id = UnitId { run, index: 0 };
         let vouchers = async || {
             let mut agree = 1;
-            while questions.answer(question, agree).await.unwrap().is_some() {
+            while questions.answer(question, fixed(agree)).await.unwrap().is_some() {
                 agree += 1;
             }
             agree - 1
@@ -201,12 +220,20 @@ mod tests {
             write(&|writes| writes.unit(id, &unit(end)));
             assert_eq!(vouchers().await, expected, "{end:?}");
         }
-        assert_eq!(questions.answer(question, 3).await.unwrap(), Some((id, unit(Some(End::Failed)))));
+        assert_eq!(questions.answer(question, fixed(3)).await.unwrap(), Some((id, unit(Some(End::Failed)))));
         write(&|writes| {
             writes.worker(WorkerId([2; 32]), &WorkerRecord { banned: true, ..WorkerRecord::default() });
             writes.worker(WorkerId([3; 32]), &WorkerRecord::default());
         });
         assert_eq!(vouchers().await, 2);
+        let audited = UnitRecord { audited: Some(outcome("a")), ..unit(Some(End::Done)) };
+        write(&|writes| writes.unit(id, &audited));
+        assert!(
+            questions.answer(question, "full".parse().unwrap()).await.unwrap().is_some(),
+            "the operator's word is enough"
+        );
+        write(&|writes| writes.unit(id, &UnitRecord { audited: Some(outcome("b")), ..audited.clone() }));
+        assert!(questions.answer(question, "full".parse().unwrap()).await.unwrap().is_none());
         write(&|writes| writes.unit(id, &unit(None)));
         assert_eq!(vouchers().await, 0, "it was opened again");
     }

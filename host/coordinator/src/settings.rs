@@ -18,13 +18,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manyhands_credit::Shares;
-use manyhands_scheduler::Budgets;
+use manyhands_model::verb::EffectClass;
+use manyhands_scheduler::{Budgets, Floor, Quorum, Rule, Trust};
 use toml::de::{DeTable, DeValue};
 
 use crate::backup::retention::Keep;
@@ -622,6 +623,128 @@ impl Value for LogFormat {
     }
 }
 
+/// When an outcome counts where a run does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsualRule(pub Option<Rule>);
+
+impl Value for UsualRule {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "" => Some(Self(None)),
+            text => text.parse().ok().map(Some).map(Self),
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "a rule such as adaptive:1e-4, full:1e-6, audited or 2of4; empty for `scheduling.replicas` of `scheduling.replicas_max`".into()
+    }
+
+    fn show(&self) -> String {
+        self.0.map(|rule| rule.to_string()).unwrap_or_default()
+    }
+}
+
+/// Addresses of reverse proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies(pub Vec<IpAddr>);
+
+impl Value for Proxies {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        let addresses = raw.text()?.split_ascii_whitespace().map(|address| address.parse::<IpAddr>().ok());
+        addresses.map(|address| address.map(|it| it.to_canonical())).collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    fn expected((): &()) -> String {
+        "IP addresses with blanks between them, such as 127.0.0.1; empty for none".into()
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Who executes units in the operator's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auditor {
+    /// A runner that the coordinator starts when it is first needed, and those that the operator trusts.
+    #[default]
+    Own,
+    /// Those that the operator trusts.
+    Trusted,
+    /// Nobody.
+    Off,
+}
+
+impl Value for Auditor {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "own" => Some(Self::Own),
+            "trusted" => Some(Self::Trusted),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "own, trusted or off".into()
+    }
+
+    fn show(&self) -> String {
+        self.word().into()
+    }
+}
+
+impl Auditor {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Trusted => "trusted",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What stands behind a call that cannot be taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Irreversible {
+    /// The operator's own machine.
+    #[default]
+    Audited,
+    /// As much as behind other calls that do something.
+    Agreed,
+}
+
+impl Value for Irreversible {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "audited" => Some(Self::Audited),
+            "agreed" => Some(Self::Agreed),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "audited or agreed".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Audited => "audited",
+            Self::Agreed => "agreed",
+        }
+        .into()
+    }
+}
+
 /// Whose accepted results answer the same question again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repeats {
@@ -911,6 +1034,36 @@ settings! {
         repeats: Repeats = Repeats::Own, ();
     }
 
+    /// What a worker's word is worth.
+    verification: Verification {
+        /// When an outcome counts, where a run does not say: a rule such as `adaptive:1e-4`; empty for as many equal outcomes as `scheduling.replicas` says.
+        rule: UsualRule = UsualRule(None), ();
+        /// What stands behind a call that cannot be taken back: the operator's own machine (`audited`), or as much as behind other calls (`agreed`).
+        irreversible: Irreversible = Irreversible::Audited, ();
+        /// How many of a hundred independent workers are assumed to be hostile.
+        hostile_percent: u8 = 30, 1..=90;
+        /// How often a worker must have been found right to have a record.
+        record_checks: u32 = 100, 1..=1_000_000;
+        /// Connected workers with a record below which newcomers are tried, and the operator's machine says more.
+        records_min: u32 = 8, 1..=10_000;
+        /// Who executes units in the operator's name: a runner that the coordinator starts when it needs one, and those that are trusted (`own`), the latter alone (`trusted`), nobody (`off`).
+        auditor: Auditor = Auditor::Own, ();
+        /// Of a thousand accepted units, how many the operator's machine executes as well at most; of a third of them somebody disputed the answer.
+        audits_permille: u32 = 30, 0..=1_000;
+        /// Disputes that it settles beyond that, once.
+        audits_burst: u32 = 2_000, 0..=1_000_000;
+        /// Units that wait for it at the same time, those that it executes included.
+        audits_at_once: u32 = 16, 1..=1_024;
+        /// Units that the coordinator's own auditor executes at the same time.
+        auditor_slots: u32 = 1, 1..=256;
+        /// Workers whose IPv4 addresses begin with so many equal bits are one voice; 0: an address says nothing.
+        ipv4_bits: u8 = 24, 0..=32;
+        /// The same of IPv6 addresses.
+        ipv6_bits: u8 = 48, 0..=128;
+        /// Reverse proxies, who are believed when `x-forwarded-for` says where a worker is.
+        proxies: Proxies = Proxies::default(), ();
+    }
+
     /// What workers get for their fuel, and what requesters may use up.
     credit: Credit {
         /// What the first replica with a unit's answer is paid of its fuel, in thousandths.
@@ -951,6 +1104,38 @@ settings! {
         format: LogFormat = LogFormat::Auto, ();
         /// What is logged: a level, or directives such as `info,manyhands_coordinator=debug`.
         filter: String = "info".into(), (crate::log::is_filter, "a level or directives, such as info,manyhands_coordinator=debug");
+    }
+}
+
+impl Verification {
+    /// What the scheduler makes of it.
+    pub fn trust(&self) -> Trust {
+        let audits_in_flight_max = if self.auditor == Auditor::Off { 0 } else { self.audits_at_once as usize };
+        Trust {
+            hostile: f64::from(self.hostile_percent) / 100.0,
+            established_checks: self.record_checks,
+            audit_share: f64::from(self.audits_permille) / 1000.0,
+            audit_burst: self.audits_burst.into(),
+            audits_in_flight_max,
+            core_min: self.records_min as usize,
+            ..Trust::default()
+        }
+    }
+
+    /// What a job takes whose verbs have these effects.
+    pub fn floor(&self, effects: impl IntoIterator<Item = EffectClass>) -> Floor {
+        let irreversible = match self.irreversible {
+            Irreversible::Audited => Floor::Proven,
+            Irreversible::Agreed => Floor::Agreed,
+        };
+        Floor::of(effects, irreversible)
+    }
+}
+
+impl Scheduling {
+    /// When an outcome counts where nobody says anything else.
+    pub const fn quorum(&self) -> Quorum {
+        Quorum { agree: self.replicas, most: self.replicas_max }
     }
 }
 

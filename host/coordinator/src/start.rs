@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::{App, Inner};
+use crate::auditing::{Auditing, Own, keep_one};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::backup;
@@ -26,17 +27,18 @@ use crate::calls::{self, CALLS_OF_ONE_AT_ONCE, Calls};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
-use crate::core::{self, Parts};
+use crate::core::{self, Changes, Parts};
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
+use crate::origins::Origins;
 use crate::records::{RecordError, Records};
 use crate::repeats::Questions;
 use crate::secrets::Secrets;
 use crate::serve::Server;
-use crate::settings::Settings;
+use crate::settings::{Auditor, Settings};
 use crate::throttle::Throttle;
 use crate::throttle::turns::Turns;
 use crate::upkeep::Uploads;
@@ -193,9 +195,22 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         unknown_time: Duration::from_millis(settings.calls.unknown_ms),
         stop: stop.clone(),
     })?;
+    let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
+    let auditing = Auditing::open(&records, &settings.verification, lease_margin, entropy()?)?;
+    let own = Own {
+        dir: settings.data_dir.join("auditor"),
+        address,
+        root: authority.root().fingerprint(),
+        slots: settings.verification.auditor_slots,
+    };
+    let changes = Changes::open(&records)?;
+    let origins = Origins::new(&settings.verification, entropy()?);
     let book = Arc::new(tokio::sync::Mutex::new(Book::new(records.clone())));
     let (core, hand) = core::start(Parts {
         scheduler,
+        auditing: auditing.clone(),
+        changes: changes.clone(),
+        catalogue: Arc::clone(&catalogue),
         records: records.clone(),
         calls: calls.clone(),
         secrets: secrets.clone(),
@@ -226,6 +241,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         secrets,
         calls,
         uptimes,
+        auditing: auditing.clone(),
+        changes,
+        origins,
         book,
         questions,
         authority,
@@ -252,6 +270,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tokio::spawn(credit::tell_workers(app.clone()));
     tokio::spawn(every_minute(app.clone()));
     tokio::spawn(after_leaps(app.clone()));
+    tokio::spawn(after_reopening(app.clone()));
     tokio::spawn(backup::schedule::run(app.clone()));
     tokio::spawn(finish_revocations(app.clone()));
     let history = tokio::spawn(console::keep_history(app.clone()));
@@ -261,6 +280,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     metrics.started(began.elapsed(), &data_dir);
     let server = Server { listener, router: crate::api::router(app), limits, metrics, stop: stop.clone() };
     let server = tokio::spawn(server.run());
+    // It connects like any other worker, so not before.
+    if auditing.mode() == Auditor::Own {
+        tokio::spawn(keep_one(auditing, own, stop.clone()));
+    }
     note(&data_dir, "join", &join);
     // Last: who finds it finds the rest as well.
     note(&data_dir, "address", &format!("http://{address}"));
@@ -279,6 +302,15 @@ async fn after_leaps(app: App) {
         warn!("the clock was set, or the computer slept; telling workers anew whom to believe");
         // The scheduler learns the time with whatever it is told next.
         let _stopping = app.core.tell(manyhands_scheduler::Input::TimePassed).await;
+        if let Err(error) = app.renew_trust().await {
+            warn!(%error, "the trust list could not be renewed; it is tried again within the hour");
+        }
+    }
+}
+
+/// A run that ended long ago and goes on may execute a release that has been withdrawn since.
+async fn after_reopening(app: App) {
+    while app.stop.run_until_cancelled(app.core.reopened()).await.is_some() {
         if let Err(error) = app.renew_trust().await {
             warn!(%error, "the trust list could not be renewed; it is tried again within the hour");
         }
@@ -389,12 +421,10 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         info!(runs = listed, "runs were listed with their owners, which an older version did not do");
     }
     let catalogue = Arc::new(Catalogue::load(&records)?);
-    // This coordinator executes no units itself.
     let trust = Trust {
-        audits_in_flight_max: 0,
         run_share_max: f64::from(settings.scheduling.run_share_permille) / 1000.0,
         run_units_min: settings.scheduling.run_units_min,
-        ..Trust::default()
+        ..settings.verification.trust()
     };
     let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
     let policy = Policy {
@@ -404,7 +434,11 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         budgets: settings.credit.budgets,
         ..Policy::default()
     };
-    let mut scheduler = Scheduler::new(policy, entropy()?);
+    // Of this process and the next: what was drawn to be audited stays drawn.
+    let mut lottery = [0; 32];
+    let secret = keys.signing().mac_key("audit lottery v1");
+    lottery.iter_mut().zip(secret.code(b"draws")).for_each(|(byte, code)| *byte = code);
+    let mut scheduler = Scheduler::new(policy, entropy()?).with_lottery(lottery);
     let restored = core::restore(&mut scheduler, &records, clock.now())?;
     if restored > 0 {
         info!(runs = restored, "runs go on where they were");

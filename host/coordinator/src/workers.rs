@@ -1,6 +1,6 @@
 //! One worker's connection: greets it, checks what it says, and passes it on.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
 };
-use manyhands_scheduler::{Groups, Input};
+use manyhands_scheduler::Input;
 use manyhands_signing::Untrusted;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::app::App;
+use crate::auditing::Said;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
 use crate::metrics::{Delayed, ReportResult, WorkerLeft, WorkerRefused};
@@ -65,8 +66,17 @@ fn protocol(reason: impl Into<String>) -> Leave {
 const BANNED: &str = "this worker contradicted verified answers too often and gets no more work; check the computer's memory, \
                       and ask the operator";
 
+/// What a worker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Desk {
+    /// Whatever the scheduler gives it.
+    Work,
+    /// It is the operator's own, and says what is so.
+    Audits,
+}
+
 /// Talks to one worker until it leaves.
-pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
+pub async fn serve(app: App, mut socket: WebSocket, address: IpAddr) {
     let (id, hello) = match greet(&app, &mut socket).await {
         Ok(greeted) => greeted,
         Err((why, leave)) => {
@@ -75,7 +85,7 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         }
     };
     let queue = app.settings.limits.worker_queue_max as usize;
-    let (session, outbox) = match app.hub.join(id, hello, queue, most(&app)).map_err(full) {
+    let (session, outbox) = match app.hub.join(id, hello, queue, most(&app, id)).map_err(full) {
         Ok(joined) => joined,
         Err((why, leave)) => {
             app.metrics.worker_refused(why);
@@ -83,8 +93,9 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
         }
     };
     app.metrics.worker_joined();
-    debug!(worker = %id, %peer, engine = %session.body.engine, slots = session.slots, "worker connected");
-    let leave = match talk(&app, &mut socket, id, &session, outbox).await {
+    let desk = if app.auditing.is_trusted(id) { Desk::Audits } else { Desk::Work };
+    debug!(worker = %id, ?desk, engine = %session.body.engine, slots = session.slots, "worker connected");
+    let leave = match talk(&app, &mut socket, (id, desk, address), &session, outbox).await {
         Ok(()) => Leave::Quietly(WorkerLeft::Closed),
         Err(leave) => leave,
     };
@@ -93,7 +104,10 @@ pub async fn serve(app: App, mut socket: WebSocket, peer: SocketAddr) {
     if app.hub.leave(id, &session) {
         let gone =
             if *why == WorkerLeft::Away { Input::Left { worker: id } } else { Input::Disconnected { worker: id } };
-        let _stopping = app.core.tell(gone).await;
+        match desk {
+            Desk::Work => drop(app.core.tell(gone).await),
+            Desk::Audits => app.auditing.hear(id, Said::Gone),
+        }
     }
     app.metrics.worker_left(*why);
     debug!(worker = %id, ?why, "worker left");
@@ -116,7 +130,8 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
     let badly = |leave| (WorkerRefused::Greeting, leave);
     let (nonce, hello) = introduce(app, socket).await.map_err(badly)?;
     // Before anything that costs: whoever claims to be somebody else is found out below.
-    if let Err(none) = app.hub.room_for(hello.greeting.signer().into(), most(app)) {
+    let claimed = hello.greeting.signer().into();
+    if let Err(none) = app.hub.room_for(claimed, most(app, claimed)) {
         // Not every worker waits for as long as it is told to.
         let _stopped = app.stop.run_until_cancelled(tokio::time::sleep(FULL_WAIT)).await;
         return Err(full(none));
@@ -133,8 +148,9 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
     }
 }
 
-fn most(app: &App) -> usize {
-    app.settings.limits.workers_max as usize
+/// How many workers there may be for this one to be let in: no flood keeps the operator's own machine out.
+fn most(app: &App, worker: WorkerId) -> usize {
+    if app.auditing.is_trusted(worker) { usize::MAX } else { app.settings.limits.workers_max as usize }
 }
 
 fn full(full: Full) -> (WorkerRefused, Leave) {
@@ -169,12 +185,18 @@ fn recognise(app: &App, nonce: &[u8; 32], mut hello: Hello) -> Result<(WorkerId,
 async fn talk(
     app: &App,
     socket: &mut WebSocket,
-    worker: WorkerId,
+    (worker, desk, address): (WorkerId, Desk, IpAddr),
     session: &Arc<Session>,
     mut outbox: Outbox,
 ) -> Result<(), Leave> {
     let heartbeat = app.settings.limits.heartbeat();
-    app.core.tell(Input::Connected { worker, origin: Groups::default() }).await?;
+    match desk {
+        Desk::Work => {
+            let origin = app.origins.of(address, &session.body);
+            app.core.tell(Input::Connected { worker, origin }).await?;
+        }
+        Desk::Audits => app.auditing.hear(worker, Said::Connected),
+    }
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
     // One that says more is heard more slowly, and nothing of it is lost: it finds that the connection takes no more.
@@ -189,6 +211,10 @@ async fn talk(
             }
             () = session.banned.cancelled() => {
                 return Err(Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None));
+            }
+            () = session.reassigned.cancelled() => {
+                let reason = "the operator has changed what this worker is for; it may come again".to_owned();
+                return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY_SOON)));
             }
             () = session.too_slow.cancelled() => {
                 let reason = "this connection is too slow for its work".to_owned();
@@ -212,7 +238,7 @@ async fn talk(
                 allowance = (allowance + earned).min(MESSAGES_AT_ONCE) - 1.0;
                 last_heard = now;
                 if let Some(message) = message? {
-                    hear(app, socket, worker, message).await?;
+                    hear(app, socket, (worker, desk), message).await?;
                 }
                 if allowance < 0.0 {
                     app.metrics.delayed(Delayed::Message);
@@ -223,28 +249,58 @@ async fn talk(
     }
 }
 
-async fn hear(app: &App, socket: &mut WebSocket, worker: WorkerId, message: ClientMessage) -> Result<(), Leave> {
+async fn hear(
+    app: &App,
+    socket: &mut WebSocket,
+    (worker, desk): (WorkerId, Desk),
+    message: ClientMessage,
+) -> Result<(), Leave> {
     match message {
+        ClientMessage::Want(count) if desk == Desk::Audits => app.auditing.hear(worker, Said::Wants(count)),
+        ClientMessage::Progress { .. } if desk == Desk::Audits => {}
         ClientMessage::Hello(_) => return Err(protocol("said hello twice")),
         ClientMessage::Want(count) => app.core.tell(Input::Wants { worker, count }).await?,
-        ClientMessage::Done(done) => reported(app, socket, worker, done).await?,
+        ClientMessage::Done(done) => reported(app, socket, (worker, desk), done).await?,
         ClientMessage::Failed { lease, reason } => {
             let reason: String = reason.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
             info!(%worker, %lease, reason, "a worker's machine failed");
             app.metrics.report(ReportResult::Failed);
-            app.core.tell(Input::MachineFailed { worker, lease }).await?;
+            match desk {
+                Desk::Work => app.core.tell(Input::MachineFailed { worker, lease }).await?,
+                Desk::Audits => not_executed(app, [lease]).await?,
+            }
         }
         ClientMessage::Progress { lease, permille } => {
             app.core.tell(Input::Progress { worker, lease, permille }).await?;
         }
-        ClientMessage::GiveBack(leases) => app.core.tell(Input::GaveBack { worker, leases }).await?,
+        ClientMessage::GiveBack(leases) => gave_back(app, (worker, desk), leases).await?,
         ClientMessage::Ping => send(socket, &ServerMessage::Pong).await?,
     }
     Ok(())
 }
 
+async fn gave_back(app: &App, (worker, desk): (WorkerId, Desk), leases: Vec<LeaseId>) -> Result<(), Stopping> {
+    match desk {
+        Desk::Work => app.core.tell(Input::GaveBack { worker, leases }).await,
+        Desk::Audits => not_executed(app, leases).await,
+    }
+}
+
+/// The operator's own machine did not execute these.
+async fn not_executed(app: &App, leases: impl IntoIterator<Item = LeaseId>) -> Result<(), Stopping> {
+    for given_up in app.auditing.failed(leases) {
+        app.core.tell(given_up).await?;
+    }
+    Ok(())
+}
+
 /// Passes on what is right about some reports, and refuses what is not.
-async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Done) -> Result<(), Leave> {
+async fn reported(
+    app: &App,
+    socket: &mut WebSocket,
+    (worker, desk): (WorkerId, Desk),
+    done: Done,
+) -> Result<(), Leave> {
     let Done { reports: signed, outputs } = done;
     if signed.bytes() > REPORTS_BYTES_MAX {
         return Err(protocol("these reports are longer than the protocol allows"));
@@ -282,13 +338,20 @@ async fn reported(app: &App, socket: &mut WebSocket, worker: WorkerId, done: Don
             }
             Err(error) => return Err(cannot_keep(&error)),
         };
+        let mut content = None;
         if report.outcome.verdict.content().is_some() {
-            contents.push(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
+            content = Some(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
         }
+        if desk == Desk::Audits {
+            let input = app.auditing.done(place.0, place.1, report.outcome);
+            app.core.send(Event::Audited { lease: (worker, report.lease.id), input, output: content }).await?;
+            continue;
+        }
+        contents.extend(content);
         reports.push(report);
     }
     if !refused.is_empty() {
-        refuse(app, socket, worker, refused).await?;
+        refuse(app, socket, (worker, desk), refused).await?;
     }
     if !reports.is_empty() {
         let evidence = Bytes::from(encode(&signed));
@@ -305,7 +368,7 @@ const UNKNOWN_LEASE: &str = "this coordinator gave no such lease to this worker,
 async fn refuse(
     app: &App,
     socket: &mut WebSocket,
-    worker: WorkerId,
+    (worker, desk): (WorkerId, Desk),
     refused: Vec<(LeaseId, String)>,
 ) -> Result<(), Leave> {
     for (lease, reason) in &refused {
@@ -314,7 +377,7 @@ async fn refuse(
     }
     // Whatever it was, this worker is done with it: somebody else may have the unit at once.
     let leases = refused.iter().map(|(lease, _)| *lease).collect();
-    app.core.tell(Input::GaveBack { worker, leases }).await?;
+    gave_back(app, (worker, desk), leases).await?;
     let receipts = refused.into_iter().map(|(lease, reason)| (lease, Receipt::Refused(reason)));
     send(socket, &ServerMessage::Receipts(receipts.collect())).await
 }

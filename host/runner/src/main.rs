@@ -45,6 +45,9 @@ struct Arguments {
     /// [default: $XDG_DATA_HOME/manyhands-runner]
     #[arg(long, value_name = "DIR", env = "MANYHANDS_RUNNER_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
+    /// Leave at once when standard input ends: for a program that starts a runner of its own, and may end in any way
+    #[arg(long)]
+    attached: bool,
     /// Log as JSON lines
     #[arg(long)]
     json: bool,
@@ -88,6 +91,9 @@ async fn run(arguments: Arguments) -> ExitCode {
             Err(error) => fail(69, &error),
         };
     };
+    if arguments.attached {
+        leave_with_standard_input();
+    }
     let slots = arguments.slots.unwrap_or_else(half_of_the_processors);
     match prepare(link, &dir, slots, arguments.json).await {
         Ok((session, left)) => match session.run(commands(), left).await {
@@ -181,6 +187,14 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
             tracing::info!(kind = json.then_some("summary"), "{recorded} results recorded so far");
         }
     }
+}
+
+/// Ends this process, and so its children, when whoever holds the other end is gone.
+fn leave_with_standard_input() {
+    std::thread::spawn(|| {
+        let _end = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        std::process::exit(130);
+    });
 }
 
 /// Turns signals into commands.

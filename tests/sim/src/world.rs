@@ -582,7 +582,7 @@ impl<'a> World<'a> {
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
             Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
             Effect::Record(Record::Evidence(..) | Record::Worker(..) | Record::Paid(..))
-            | Effect::Changed(_)
+            | Effect::Changed { .. }
             | Effect::Ended(..)
             | Effect::RunEnded(_) => {}
             Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),

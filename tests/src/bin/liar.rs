@@ -1,13 +1,20 @@
-//! A worker that lies: it takes leases, executes nothing, and signs answers that look right and are not.
+//! A worker that lies: it signs answers that look right and are not.
 //!
-//! `liar JOIN_LINK`. It speaks the real protocol with a real key, so whoever catches it has its signature
-//! under the lie. It ends when the coordinator will not have it any more.
+//! `liar JOIN_LINK [--after K] [--permille N] [--from ADDRESS]`. It speaks the real protocol with a real key, so whoever catches it has its
+//! signature under the lie. Alone, it takes leases and executes nothing. With `--after` or `--permille` it executes honestly, but for
+//! N of a thousand units (all, if nothing is said) once K were reported. `--from` is where it says that it is, for coordinators that take it for a
+//! proxy. It ends when the coordinator will not have it any more.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use manyhands_protocol::{ClientMessage, ServerMessage};
-use manyhands_signing::Keypair;
+use anyhow::Context as _;
+use clap::Parser;
+use manyhands_model::{Digest, Limits, Outcome, Verdict};
+use manyhands_protocol::{ClientMessage, Done, Grant, Report, Reports, ServerMessage};
+use manyhands_runner::engine::{Execution, Prepared, Wasm};
+use manyhands_signing::{Keypair, Signed};
 use manyhands_tests::{Lost, Unit, Worker};
 
 /// How many units it asks for at a time.
@@ -15,15 +22,32 @@ const APPETITE: u16 = 2;
 /// Says that it is there when it has nothing else to say.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+#[derive(Parser)]
+struct Arguments {
+    join: String,
+    #[arg(long)]
+    after: Option<u64>,
+    #[arg(long)]
+    permille: Option<u64>,
+    #[arg(long)]
+    from: Option<String>,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Some(join) = std::env::args().nth(1) else {
-        eprintln!("usage: liar JOIN_LINK");
-        return ExitCode::from(2);
-    };
+    let arguments = Arguments::parse();
+    // A second call only says that the provider is there already.
+    let _there = rustls::crypto::ring::default_provider().install_default();
     let seed = *Worker::new_key().seed();
+    let mut liar = match Liar::new(arguments) {
+        Ok(liar) => liar,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     loop {
-        match lie(&join, Keypair::from_seed(&seed)).await {
+        match liar.lie(Keypair::from_seed(&seed)).await {
             Lost::Refused { reason, retry_after: None } => {
                 eprintln!("found out: {reason}");
                 return ExitCode::SUCCESS;
@@ -34,41 +58,124 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn lie(join: &str, key: Keypair) -> Lost {
-    let mut worker = match Worker::connect(join, key).await {
-        Ok(worker) => worker,
-        Err(lost) => return lost,
-    };
-    eprintln!("{} is connected", worker.id());
-    match talk(&mut worker).await {
-        Ok(never) => match never {},
-        Err(lost) => lost,
-    }
+/// What it says, and how many units it reported.
+struct Liar {
+    arguments: Arguments,
+    reported: u64,
+    honest: Option<Honest>,
 }
 
-async fn talk(worker: &mut Worker) -> Result<std::convert::Infallible, Lost> {
-    worker.send(&ClientMessage::Want(APPETITE)).await?;
-    loop {
-        match tokio::time::timeout(HEARTBEAT, worker.receive()).await {
-            Ok(Ok(ServerMessage::Grant(grant))) => {
-                for unit in Unit::all(&grant) {
-                    answer(worker, &unit).await?;
-                }
-                worker.send(&ClientMessage::Want(APPETITE)).await?;
-            }
-            Ok(message) => drop(message?),
-            Err(_) => worker.send(&ClientMessage::Ping).await?,
+/// How it executes what it does not lie about.
+struct Honest {
+    base: String,
+    wasm: Wasm,
+    limits: BTreeMap<Digest, Limits>,
+    modules: BTreeMap<Digest, Prepared>,
+}
+
+impl Liar {
+    fn new(arguments: Arguments) -> anyhow::Result<Self> {
+        let base = arguments.join.split("/join#").next().unwrap_or_default().to_owned();
+        let is_honest = arguments.after.is_some() || arguments.permille.is_some();
+        let honest = |wasm| Honest { base, wasm, limits: BTreeMap::new(), modules: BTreeMap::new() };
+        let honest = if is_honest { Some(honest(Wasm::new()?)) } else { None };
+        Ok(Self { arguments, reported: 0, honest })
+    }
+
+    async fn lie(&mut self, key: Keypair) -> Lost {
+        let from = self.arguments.from.as_deref();
+        let mut worker = match Worker::connect_from(&self.arguments.join, key, from).await {
+            Ok(worker) => worker,
+            Err(lost) => return lost,
+        };
+        eprintln!("{} is connected", worker.id());
+        match self.talk(&mut worker).await {
+            Ok(never) => match never {},
+            Err(lost) => lost,
         }
     }
+
+    async fn talk(&mut self, worker: &mut Worker) -> Result<std::convert::Infallible, Lost> {
+        worker.send(&ClientMessage::Want(APPETITE)).await?;
+        loop {
+            match tokio::time::timeout(HEARTBEAT, worker.receive()).await {
+                Ok(Ok(ServerMessage::Grant(grant))) => {
+                    self.answer(worker, &grant).await?;
+                    worker.send(&ClientMessage::Want(APPETITE)).await?;
+                }
+                Ok(message) => drop(message?),
+                Err(_) => worker.send(&ClientMessage::Ping).await?,
+            }
+        }
+    }
+
+    async fn answer(&mut self, worker: &mut Worker, grant: &Grant) -> Result<(), Lost> {
+        if let (Some(honest), Some(release)) = (&mut self.honest, &grant.release) {
+            let release = release.verify_any().map_err(|error| Lost::Broken(error.to_string()))?;
+            honest.limits.insert(release.module, release.limits);
+        }
+        for unit in Unit::all(grant) {
+            let lies = self.lies();
+            self.reported += 1;
+            let done = match &mut self.honest {
+                Some(honest) => honest
+                    .execute(worker.key(), &unit, lies)
+                    .await
+                    .map_err(|error| Lost::Broken(format!("{error:#}")))?,
+                None => worker.done([(&unit, invented(&unit))], 1_000_000),
+            };
+            worker.send(&ClientMessage::Done(done)).await?;
+        }
+        Ok(())
+    }
+
+    fn lies(&self) -> bool {
+        let is_time = self.reported >= self.arguments.after.unwrap_or(0);
+        // Evenly spread, and never the first.
+        is_time && self.arguments.permille.is_none_or(|permille| (self.reported + 1) * permille % 1000 < permille)
+    }
 }
 
-/// Signs something of the right shape: the input with one character changed, and a likely amount of fuel.
-async fn answer(worker: &mut Worker, unit: &Unit) -> Result<(), Lost> {
+/// Something of the right shape: the input with one character changed.
+fn invented(unit: &Unit) -> Vec<u8> {
     let mut output: Vec<u8> = unit.input.iter().copied().take(1000).collect();
     match output.iter_mut().find(|byte| byte.is_ascii_digit()) {
         Some(digit) => *digit = if *digit == b'9' { b'0' } else { *digit + 1 },
         None => output.push(b'0'),
     }
-    let fuel = 1_000_000 + output.len() as u64;
-    worker.send(&ClientMessage::Done(worker.done([(unit, output)], fuel))).await
+    output
+}
+
+impl Honest {
+    /// Executes a unit, and changes a byte of what comes out if it is to lie.
+    async fn execute(&mut self, key: &Keypair, unit: &Unit, lies: bool) -> anyhow::Result<Done> {
+        if !self.modules.contains_key(&unit.module) {
+            let bytes = reqwest::get(format!("{}/v1/modules/{}", self.base, unit.module)).await?.bytes().await?;
+            self.modules.insert(unit.module, self.wasm.prepare(&self.wasm.compile(&bytes)?)?);
+        }
+        let (module, limits) = (&self.modules[&unit.module], self.limits.get(&unit.module));
+        let task = &unit.lease.task;
+        let execution = Execution {
+            entry: task.entry,
+            step: task.step,
+            input: unit.input.clone(),
+            seed: task.seed,
+            limits: *limits.context("the release never came")?,
+        };
+        let executed = self.wasm.execute(module, execution, Box::new(|_| {}))?;
+        let (mut outcome, mut output) = (executed.outcome, executed.output);
+        if lies {
+            let at = output.iter().position(u8::is_ascii_digit).unwrap_or(0);
+            match output.get_mut(at) {
+                Some(byte) if byte.is_ascii_digit() => *byte = if *byte == b'9' { b'8' } else { *byte + 1 },
+                Some(byte) => *byte ^= 1,
+                None => output.push(b'0'),
+            }
+            let verdict = Verdict::Ok { output: Digest::of(&output), output_bytes: output.len() as u64 };
+            outcome = Outcome { verdict, fuel: outcome.fuel };
+        }
+        let report = Report { lease: unit.lease.clone(), outcome };
+        let reports = Reports { run: unit.run, module: unit.module, reports: vec![report] };
+        Ok(Done { reports: Signed::new(key, &reports), outputs: vec![output.into()] })
+    }
 }

@@ -103,16 +103,17 @@ impl Scheduler {
     }
 
     /// Takes back what the records of a run say about whose word its units rest on.
-    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerId, u32)>) {
+    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerId, u32, UnitRecord)>) {
         let Rule::Earned { wrong_ppb, .. } = rule else { return };
         let life = self.policy.trust.life(share(wrong_ppb));
         let mut recalled: BTreeMap<WorkerId, Vec<u32>> = BTreeMap::new();
-        for (worker, index) in units {
+        for (worker, index, record) in units {
             // It was caught before the last process ended, and that was not seen through.
             if self.workers.get(&worker).is_some_and(|worker| worker.record.recalling || worker.record.banned) {
                 recalled.entry(worker).or_default().push(index);
             } else {
                 self.history.note(worker, UnitId { run, index }, life);
+                self.draw_audit(UnitId { run, index }, &record);
             }
         }
         for (id, units) in recalled {
@@ -126,7 +127,7 @@ impl Scheduler {
 
     /// Takes back whose word the units of a run rest on that has ended.
     pub fn restore_history(&mut self, run: &RunSpec, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
-        let vouched = |(index, unit): (u32, UnitRecord)| Some((unit.vouched_by()?, index));
+        let vouched = |(index, unit): (u32, UnitRecord)| Some((unit.vouched_by()?, index, unit));
         let vouched = units.into_iter().filter_map(vouched).collect();
         self.vouched(run.id, run.rule, vouched);
     }
@@ -273,7 +274,7 @@ impl Scheduler {
             next = run.shape.parent(index);
             self.effects.push_back(Effect::Record(Record::Unit(unit, UnitRecord::default())));
             match was {
-                State::Ended(_) => self.effects.push_back(Effect::Changed(unit)),
+                State::Ended(_) => self.effects.push_back(Effect::Changed { unit, was: None }),
                 State::Open(open) => {
                     for replica in &open.reports {
                         if let Some(worker) = self.workers.get_mut(&replica.worker) {

@@ -147,13 +147,20 @@ impl Scheduler {
             let (standing, credit) = (worker.standing(trust), worker.record.credit(trust));
             voices.push((at, Voice { outcome: &replica.outcome, standing, credit }));
         }
+        let can_audit = trust.has_audits() && !open.unauditable;
+        // Nobody with a record is left to be asked: the operator's machine may say what they would.
+        let is_exhausted = can_audit
+            && !self.core.iter().any(|id| {
+                let is_heard = |worker: &Worker| heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin));
+                !open.knows(*id) && self.workers.get(id).is_some_and(|worker| !is_heard(worker))
+            });
         let court = Court {
             trust,
             level,
             wrong: share(wrong_ppb),
-            can_audit: trust.has_audits() && !open.unauditable,
+            can_audit,
             may_audit: self.audits.is_affordable(trust),
-            is_thin: self.is_thin(),
+            is_thin: self.is_thin() || is_exhausted,
             newcomers: self.newcomers,
             has_strangers: !self.hungry.strangers.is_empty(),
         };
@@ -240,14 +247,19 @@ impl Scheduler {
     /// A unit has an answer that had to be earned.
     pub(super) fn accepted(&mut self, unit: UnitId, record: UnitRecord) {
         self.audits.note_accepted();
-        let Some((anchor, said)) = record.vouched_by().zip(record.accepted.as_ref()) else { return };
+        let Some(anchor) = record.vouched_by().filter(|_| record.accepted.is_some()) else { return };
         let trust = &self.policy.trust;
         let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
         self.history.note(anchor, unit, trust.life(share(wrong_ppb)));
         self.watch(anchor);
-        let trust = &self.policy.trust;
-        if self.lottery.draw(Draw::Audit, unit, record.step, said) < trust.audited() {
-            self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record)));
+        self.draw_audit(unit, &record);
+    }
+
+    /// Draws whether an accepted unit is audited without any reason.
+    pub(super) fn draw_audit(&mut self, unit: UnitId, record: &UnitRecord) {
+        let Some(said) = &record.accepted else { return };
+        if self.lottery.draw(Draw::Audit, unit, record.step, said) < self.policy.trust.audited() {
+            self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record.clone())));
         }
     }
 

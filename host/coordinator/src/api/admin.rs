@@ -7,24 +7,27 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{
-    ConsoleLink, CreatedToken, ExposureView, KeysView, NewToken, Role, TokenList, UptimeView, WorkerDetail, WorkerList,
-    WorkerView,
+    ConsoleLink, CreatedToken, ExposureView, KeysView, NewToken, Role, Standing, TokenList, UptimeView,
+    VerificationView, WorkerDetail, WorkerList, WorkerView,
 };
+use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
 use manyhands_model::{Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
 use manyhands_scheduler::{Exposure, WorkerSummary};
 
 use crate::app::App;
+use crate::auditing;
 use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
 use crate::hub::Session;
 use crate::idempotency::ShownOnce;
 use crate::metrics::UnitState;
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
+use crate::settings::Auditor;
 use crate::uptime::Attended;
 
 /// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
@@ -40,12 +43,89 @@ pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Js
     let summaries = app.core.ask(|scheduler, _| scheduler.workers().collect::<Vec<_>>()).await?;
     let sessions = app.hub.workers();
     let now = app.clock.now();
-    let view = |worker| view(&app, worker, sessions.get(&worker.id).map(|session| &**session), now);
-    Ok(Json(WorkerList { workers: summaries.into_iter().map(view).collect() }))
+    let view = |worker: WorkerSummary| view(&app, worker, sessions.get(&worker.id).map(|session| &**session), now);
+    let trusted = app.auditing.trusted();
+    let others = summaries.into_iter().filter(|worker| !trusted.contains(&worker.id)).map(view);
+    let own = trusted.iter().map(|id| {
+        let session = sessions.get(id);
+        WorkerView {
+            id: *id,
+            connected: session.is_some(),
+            engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
+            slots: session.map_or(0, |session| session.slots),
+            leases: app.auditing.given(*id) as u64,
+            agreed: 0,
+            dissents: 0,
+            lost: 0,
+            banned: false,
+            uptime: attended(&app, *id, now),
+            standing: Standing::Trusted,
+            checks: 0,
+        }
+    });
+    Ok(Json(WorkerList { workers: others.chain(own).collect() }))
+}
+
+/// How verification stands: the usual rule, and the operator's own machines.
+#[utoipa::path(get, path = "/v1/verification", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = VerificationView)))]
+pub(super) async fn verification(State(app): State<App>, caller: Caller) -> Answer<Json<VerificationView>> {
+    caller.need(Role::Operator)?;
+    let (under_way, in_line) = app.core.ask(|scheduler, _| scheduler.audits()).await?;
+    let standing = app.auditing.standing();
+    let usual = manyhands_scheduler::Rule::Fixed(app.settings.scheduling.quorum());
+    Ok(Json(VerificationView {
+        rule: app.settings.verification.rule.0.unwrap_or(usual).to_string(),
+        auditor: app.auditing.mode().word().to_owned(),
+        auditors: standing.machines as u64,
+        audits_under_way: under_way.saturating_sub(standing.waiting) as u64,
+        audits_in_line: (in_line + standing.waiting) as u64,
+        audits_done: standing.done,
+        notice: auditing::notice(app.auditing.mode(), standing).map(str::to_owned),
+    }))
+}
+
+/// Makes a worker the operator's own: it gets audits and nothing else, and what it says is the coordinator's word.
+#[utoipa::path(put, path = "/v1/workers/{id}/trust", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 409, body = manyhands_api::Problem)))]
+pub(super) async fn trust(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let worker = worker_of(&id)?;
+    if app.auditing.mode() == Auditor::Off {
+        let detail =
+            "`verification.auditor` is off, so nobody executes units in the operator's name; set it to own or trusted";
+        return Err(ApiError::new(Kind::Conflict, detail));
+    }
+    let event = Event::WorkerTrusted { worker, by: caller.name };
+    app.calls.decide(event, |writes| writes.trusted(worker)).await?;
+    set_trusted(&app, worker, true);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a worker one like any other again.
+#[utoipa::path(delete, path = "/v1/workers/{id}/trust", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 400, body = manyhands_api::Problem)))]
+pub(super) async fn distrust(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let worker = worker_of(&id)?;
+    let event = Event::WorkerDistrusted { worker, by: caller.name };
+    app.calls.decide(event, |writes| writes.not_trusted(worker)).await?;
+    set_trusted(&app, worker, false);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn set_trusted(app: &App, worker: WorkerId, is_trusted: bool) {
+    if app.auditing.set_trusted(worker, is_trusted) {
+        tracing::info!(%worker, is_trusted, "the operator has changed whether a worker is trusted");
+        app.hub.reassign(worker);
+    }
+}
+
+fn worker_of(id: &str) -> Answer<WorkerId> {
+    id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
 }
 
 fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timestamp) -> WorkerView {
-    let uptime = app.uptimes.of(worker.id, now);
     WorkerView {
         id: worker.id,
         connected: worker.connected,
@@ -56,8 +136,19 @@ fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timest
         dissents: worker.record.dissents,
         lost: worker.record.lost,
         banned: worker.record.banned,
-        uptime: uptime.map(|Attended { since, ever, lately }| UptimeView { since, ever, thirty_days: lately }),
+        uptime: attended(app, worker.id, now),
+        standing: match worker.standing {
+            manyhands_scheduler::Standing::Stranger => Standing::Stranger,
+            manyhands_scheduler::Standing::Established => Standing::Established,
+            manyhands_scheduler::Standing::Trusted => Standing::Trusted,
+        },
+        checks: worker.record.checks,
     }
+}
+
+fn attended(app: &App, worker: WorkerId, now: Timestamp) -> Option<UptimeView> {
+    let Attended { since, ever, lately } = app.uptimes.of(worker, now)?;
+    Some(UptimeView { since, ever, thirty_days: lately })
 }
 
 /// One worker, what it earned, and how much it has seen of whose work.
@@ -70,7 +161,7 @@ pub(super) async fn worker(
     Path(id): Path<String>,
 ) -> Answer<Json<WorkerDetail>> {
     caller.need(Role::Operator)?;
-    let id: WorkerId = id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))?;
+    let id = worker_of(&id)?;
     let known = app.core.ask(move |scheduler, _| {
         scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>()))
     });
@@ -209,6 +300,7 @@ pub(super) async fn join(State(app): State<App>) -> String {
 pub(super) async fn worker_socket(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
     let upgrade =
@@ -220,5 +312,6 @@ pub(super) async fn worker_socket(
         let detail = format!("this coordinator speaks `{SUBPROTOCOL}`, the worker does not; upgrade the older side");
         return Err(ApiError::new(Kind::Invalid, detail));
     }
-    Ok(upgrade.on_upgrade(move |socket| crate::workers::serve(app, socket, peer)))
+    let address = app.origins.address(peer.ip(), &headers);
+    Ok(upgrade.on_upgrade(move |socket| crate::workers::serve(app, socket, address)))
 }

@@ -52,6 +52,9 @@ pub(super) struct ExchangeQuery {
     /// Which version; the newest if none is named.
     #[param(value_type = Option<String>)]
     version: Option<Version>,
+    /// When an outcome counts: `adaptive:1e-4`, `full:1e-6` or `audited`, where workers' words have to be earned, or `2of4`.
+    #[param(value_type = Option<String>)]
+    verify: Option<String>,
     /// Equal outcomes that make an answer, 1 to 16.
     replicas: Option<u8>,
     /// How long to wait, in milliseconds; 30,000 if nothing is said.
@@ -122,7 +125,7 @@ pub(super) async fn exchange(
             let job = jobs::executable(&app, &name, query.version.as_ref())?;
             client.uses_records(&job)?;
             let fields = app.secrets.fields_of(&job);
-            let wish = Wish::of_one(&app, job, fields, query.replicas)?;
+            let wish = Wish::of_one(&app, job, fields, query.verify.as_deref(), query.replicas)?;
             let mut submission = Submission::new(&app, &caller, wish, None);
             let record = content.as_ref().map_or(Ok("null"), |content| core::str::from_utf8(content));
             let record = record.map_err(|_| NotOpened::Unreadable)?;

@@ -9,9 +9,10 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures::Stream;
 use manyhands_api::{
-    ReasonCount, ReplicaView, Role, RunList, RunSensitive, RunState, RunView, UnitCounts, UnitView, UnitWhy, Why,
+    AnswerView, ChangedList, ChangedView, ReasonCount, ReplicaView, Role, RunList, RunSensitive, RunState, RunView,
+    UnitCounts, UnitView, UnitWhy, Why,
 };
-use manyhands_model::{Digest, RunId, UnitId};
+use manyhands_model::{Digest, Outcome, RunId, UnitId};
 use manyhands_placeholder::LeakBudget;
 use manyhands_scheduler::{End, Input, Reason, RunRecord, RunStatus};
 use serde::Deserialize;
@@ -20,10 +21,11 @@ use utoipa::IntoParams;
 
 use super::jobs;
 use crate::app::App;
+use crate::auditing;
 use crate::auth::Caller;
 use crate::core::{Event, ready_inputs};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::Records;
+use crate::records::{ChangedRecord, RecordError, Records};
 
 /// Followers are told at most this often.
 const EVENTS_EVERY: Duration = Duration::from_millis(100);
@@ -32,8 +34,11 @@ const UNITS_PAGE: usize = 1_000;
 /// Units that one explanation lists.
 const WHY_UNITS: usize = 100;
 
+/// Changed answers that one list has.
+const CHANGED: usize = 10_000;
+
 /// As the HTTP API shows a run.
-pub(super) fn view(record: &RunRecord) -> RunView {
+pub(super) fn view(app: &App, record: &RunRecord) -> RunView {
     let RunRecord { spec, status, counts, dissents, finished_at } = record;
     RunView {
         id: spec.id,
@@ -46,6 +51,7 @@ pub(super) fn view(record: &RunRecord) -> RunView {
             RunStatus::Cancelled => RunState::Cancelled,
         },
         priority: spec.priority,
+        verify: spec.rule.to_string(),
         replicas: spec.rule.replicas().agree,
         replicas_max: spec.rule.replicas().most,
         reduce: spec.reduce,
@@ -59,6 +65,7 @@ pub(super) fn view(record: &RunRecord) -> RunView {
             cancelled: counts.cancelled.into(),
         },
         dissents: *dissents,
+        changed: app.changes.of(spec.id),
         dry_run: spec.is_dry,
         submitted_at: spec.submitted_at,
         finished_at: *finished_at,
@@ -114,7 +121,7 @@ pub(super) async fn list(
     for record in found {
         let active = record.status == RunStatus::Active;
         let fresh = if active { current(&app, record.spec.id).await? } else { None };
-        runs.push(view(&fresh.unwrap_or(record)));
+        runs.push(view(&app, &fresh.unwrap_or(record)));
     }
     Ok(Json(RunList { runs, next }))
 }
@@ -123,7 +130,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
 pub(super) async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
-    Ok(Json(view(&find(&app, &caller, &id).await?)))
+    Ok(Json(view(&app, &find(&app, &caller, &id).await?)))
 }
 
 /// Progress as server-sent events: `progress` with a run, and `end` as the last one.
@@ -141,7 +148,7 @@ pub(super) async fn events(
         loop {
             feed.mark_unchanged();
             let Ok(Some(record)) = current(&app, id).await else { return };
-            let event = SseEvent::default().event("progress").json_data(view(&record));
+            let event = SseEvent::default().event("progress").json_data(view(&app, &record));
             let Ok(event) = event else { return };
             if sender.send(Ok(event)).await.is_err() {
                 return;
@@ -170,14 +177,14 @@ pub(super) async fn why(State(app): State<App>, caller: Caller, Path(id): Path<S
     let units = summaries.iter().take(WHY_UNITS).map(|(unit, reason)| UnitWhy {
         unit: *unit,
         reason: reason.word().to_owned(),
-        sentence: reason.to_string(),
+        sentence: sentence(&app, reason),
     });
-    Ok(Json(Why { run: view(&record), reasons: counted(&summaries), units: units.collect() }))
+    Ok(Json(Why { run: view(&app, &record), reasons: counted(&app, &summaries), units: units.collect() }))
 }
 
 /// Why the first `most` units without an output have none: each reason with how many units it holds up, most first.
 pub(crate) async fn explain(app: &App, record: &RunRecord, most: usize) -> Answer<Vec<ReasonCount>> {
-    Ok(counted(&unfinished(app, record, most).await?))
+    Ok(counted(app, &unfinished(app, record, most).await?))
 }
 
 /// Up to `most` units without an output, each with the reason.
@@ -210,12 +217,21 @@ async fn unfinished(app: &App, record: &RunRecord, most: usize) -> Answer<Vec<(u
     app.blocking(read).await
 }
 
-fn counted(summaries: &[(u32, Reason)]) -> Vec<ReasonCount> {
+/// A reason for a person, with what would help.
+fn sentence(app: &App, reason: &Reason) -> String {
+    let notice = match reason {
+        Reason::NeedsAudit => auditing::notice(app.auditing.mode(), app.auditing.standing()),
+        _ => None,
+    };
+    notice.map_or_else(|| reason.to_string(), |notice| format!("{reason}; {notice}"))
+}
+
+fn counted(app: &App, summaries: &[(u32, Reason)]) -> Vec<ReasonCount> {
     let mut reasons: BTreeMap<&str, ReasonCount> = BTreeMap::new();
     for (_, reason) in summaries {
         let count = reasons.entry(reason.word()).or_insert_with(|| ReasonCount {
             reason: reason.word().to_owned(),
-            sentence: reason.to_string(),
+            sentence: sentence(app, reason),
             units: 0,
         });
         count.units += 1;
@@ -249,7 +265,7 @@ pub(super) async fn unit(
     let accepted = record.accepted.as_ref();
     let sentence = match accepted {
         Some(outcome) if !outcome.verdict.is_ok() => outcome.verdict.to_string(),
-        Some(_) | None => reason.to_string(),
+        Some(_) | None => sentence(&app, &reason),
     };
     let replicas = record.replicas.iter().map(|replica| ReplicaView {
         worker: replica.worker,
@@ -260,17 +276,41 @@ pub(super) async fn unit(
     Ok(Json(UnitView { unit: index, state: reason.word().to_owned(), sentence, replicas: replicas.collect() }))
 }
 
+/// Answers of a run that are not what they were: somebody on whose word they rested was caught, perhaps after the run had ended.
+#[utoipa::path(get, path = "/v1/runs/{id}/changed", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = ChangedList), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn changed(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<ChangedList>> {
+    let run = find(&app, &caller, &id).await?.spec.id;
+    let read = move |records: &crate::records::Records| {
+        let changed = records.changed(run, CHANGED)?.into_iter().map(|ChangedRecord { index, at, was }| {
+            let is = records.unit(UnitId { run, index })?.and_then(|record| record.accepted);
+            Ok(ChangedView { unit: index, at, was: was.as_ref().map(answer), is: is.as_ref().map(answer) })
+        });
+        changed.collect::<Result<Vec<_>, RecordError>>()
+    };
+    Ok(Json(ChangedList { changed: app.blocking(read).await? }))
+}
+
+fn answer(outcome: &Outcome) -> AnswerView {
+    let output = outcome.verdict.content().map(|(digest, _)| digest);
+    AnswerView { ended: outcome.verdict.word().to_owned(), output }
+}
+
 /// Cancels a run. What has an answer keeps it.
 #[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", security(("bearer" = [])), params(("id" = String, Path)),
     responses((status = 200, body = RunView), (status = 404, body = manyhands_api::Problem)))]
 pub(super) async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<RunView>> {
     let record = find(&app, &caller, &id).await?;
     if record.status != RunStatus::Active {
-        return Ok(Json(view(&record)));
+        return Ok(Json(view(&app, &record)));
     }
     let id = record.spec.id;
     app.core.tell(Input::Cancel(id)).await?;
-    Ok(Json(view(&until(&app, id, |run| run.status != RunStatus::Active).await?)))
+    Ok(Json(view(&app, &until(&app, id, |run| run.status != RunStatus::Active).await?)))
 }
 
 /// Removes the values of a run that has ended, before their time: its results show tokens from then on.
@@ -353,11 +393,11 @@ pub(super) async fn retry(State(app): State<App>, caller: Caller, Path(id): Path
         }
         app.core.send(Event::Reopen(Box::new(record), known.0, known.1, Input::Retry(id))).await?;
     } else {
-        return Ok(Json(view(&record)));
+        return Ok(Json(view(&app, &record)));
     }
     // It may have ended again by now.
     let retried = |run: &RunRecord| run.status == RunStatus::Active || run.finished_at != finished_at;
-    Ok(Json(view(&until(&app, id, retried).await?)))
+    Ok(Json(view(&app, &until(&app, id, retried).await?)))
 }
 
 /// Waits until the run, as recorded on disk, is as it was asked to be.

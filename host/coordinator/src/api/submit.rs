@@ -56,9 +56,12 @@ pub(super) struct SubmitQuery {
     /// Its version; the newest if none is named.
     #[param(value_type = Option<String>)]
     version: Option<Version>,
-    /// Equal outcomes that make an answer, 1 to 16.
+    /// When an outcome counts: `adaptive:1e-4`, `full:1e-6` or `audited`, where workers' words have to be earned, or `2of4`.
+    #[param(value_type = Option<String>)]
+    verify: Option<String>,
+    /// Equal outcomes that make an answer, 1 to 16; not with `verify`.
     replicas: Option<u8>,
-    /// Outcomes after which a unit without an answer fails, 1 to 16.
+    /// Outcomes after which a unit without an answer fails, 1 to 16; not with `verify`.
     replicas_max: Option<u8>,
     /// Higher goes first among the owner's runs.
     priority: Option<i8>,
@@ -96,7 +99,7 @@ pub(super) async fn submit(
 ) -> Answer<(StatusCode, Option<[(HeaderName, HeaderValue); 1]>, Json<RunView>)> {
     let job = jobs::executable(&app, &query.job, query.version.as_ref())?;
     super::held::none(&job)?;
-    let quorum = quorum(&app, &job, query.replicas, query.replicas_max)?;
+    let rule = rule(&app, &job, query.verify.as_deref(), (query.replicas, query.replicas_max))?;
     let reduce = query.reduce.unwrap_or(job.reduces);
     if reduce && !job.reduces {
         let detail = format!("{} has no reduce step: it does not export `manyhands_reduce`", job.manifest.name);
@@ -106,7 +109,7 @@ pub(super) async fn submit(
     let (priority, is_dry) = (query.priority.unwrap_or(0), query.dry_run.unwrap_or(false));
     let fields = fields(&app, &job, query.sensitive.as_deref())?;
     let reuses = query.reuse.unwrap_or(false);
-    let wish = Wish { job, fields, quorum, reduce, priority, is_dry, reuses };
+    let wish = Wish { job, fields, rule, reduce, priority, is_dry, reuses };
     let once = Once::of(&app, &caller, &headers)?;
     let taken = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
     let (status, record) = match &taken {
@@ -114,14 +117,14 @@ pub(super) async fn submit(
         Taken::Repeated(record) | Taken::Known(record) => (StatusCode::OK, record),
     };
     let known = matches!(taken, Taken::Known(_)).then_some([(CACHE_STATUS, HIT)]);
-    Ok((status, known, Json(view(record))))
+    Ok((status, known, Json(view(&app, record))))
 }
 
 /// What somebody wants to have run, without the inputs.
 pub(super) struct Wish {
     job: Arc<JobRecord>,
     fields: Fields,
-    quorum: Quorum,
+    rule: Rule,
     reduce: bool,
     priority: i8,
     is_dry: bool,
@@ -140,9 +143,15 @@ enum Taken {
 
 impl Wish {
     /// One unit, for which somebody waits.
-    pub(super) fn of_one(app: &App, job: Arc<JobRecord>, fields: Fields, replicas: Option<u8>) -> Answer<Self> {
-        let quorum = quorum(app, &job, replicas, None)?;
-        Ok(Self { fields, quorum, reduce: false, priority: i8::MAX, is_dry: false, reuses: false, job })
+    pub(super) fn of_one(
+        app: &App,
+        job: Arc<JobRecord>,
+        fields: Fields,
+        verify: Option<&str>,
+        replicas: Option<u8>,
+    ) -> Answer<Self> {
+        let rule = rule(app, &job, verify, (replicas, None))?;
+        Ok(Self { fields, rule, reduce: false, priority: i8::MAX, is_dry: false, reuses: false, job })
     }
 }
 
@@ -164,20 +173,30 @@ fn fields(app: &App, job: &JobRecord, own: Option<&str>) -> Answer<Fields> {
     app.secrets.fields(job, own).map_err(|error| invalid(&error))
 }
 
-fn quorum(app: &App, job: &JobRecord, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
-    let scheduling = &app.settings.scheduling;
-    let agree = agree.unwrap_or(scheduling.replicas);
-    let most = most.unwrap_or(scheduling.replicas_max.max(agree));
-    if agree == 0 || most < agree || most > 16 {
-        let detail =
-            format!("replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16");
-        return Err(ApiError::new(Kind::Invalid, detail));
-    }
-    if agree == 1 && !job.manifest.verbs.is_empty() {
-        let detail = "this job may ask for calls, and no single worker is to have one made: ask for 2 replicas or more";
-        return Err(ApiError::new(Kind::Invalid, detail));
-    }
-    Ok(Quorum { agree, most })
+/// When an outcome counts, by what somebody asks for, or what is usual here; never less than the job's calls take.
+fn rule(app: &App, job: &JobRecord, verify: Option<&str>, replicas: (Option<u8>, Option<u8>)) -> Answer<Rule> {
+    let (scheduling, verification) = (&app.settings.scheduling, &app.settings.verification);
+    let floor = verification.floor(job.manifest.verbs.values().map(|verb| verb.effect));
+    let invalid = |error: &dyn std::fmt::Display| ApiError::new(Kind::Invalid, error.to_string());
+    let wanted = match (verify, replicas) {
+        (None, (None, None)) => {
+            return Ok(floor.raise(verification.rule.0.unwrap_or(Rule::Fixed(scheduling.quorum()))));
+        }
+        (Some(text), (None, None)) => text.parse().map_err(|error| invalid(&format!("verify: {error}")))?,
+        (Some(_), _) => return Err(invalid(&"`verify` says when an outcome counts, so `replicas` cannot as well")),
+        (None, (agree, most)) => {
+            let agree = agree.unwrap_or(scheduling.replicas);
+            let quorum = Quorum { agree, most: most.unwrap_or(scheduling.replicas_max.max(agree)) };
+            if !quorum.is_possible() {
+                let Quorum { agree, most } = quorum;
+                return Err(invalid(&format!(
+                    "replicas is {agree} and replicas_max is {most}: expected 1 <= replicas <= replicas_max <= 16"
+                )));
+            }
+            Rule::Fixed(quorum)
+        }
+    };
+    floor.admit(wanted).map_err(|error| invalid(&error))
 }
 
 fn framing(headers: &HeaderMap) -> Answer<Framing> {
@@ -244,12 +263,11 @@ pub(super) struct Submission<'a> {
 impl<'a> Submission<'a> {
     pub(super) fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
         let now = app.clock.now();
-        let Quorum { agree, most } = wish.quorum;
-        let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
+        let options = [u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
         // The same inputs under other fields are another submission. It can always be written.
         let own = serde_json::to_vec(wish.fields.own()).unwrap_or_default();
         Self {
-            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options, &own]),
+            fingerprint: Digest::of_parts([&wish.job.module.0[..], &options, wish.rule.to_string().as_bytes(), &own]),
             id: app.new_run_id(now),
             owner: caller.name.clone(),
             inputs: 0,
@@ -440,7 +458,7 @@ impl<'a> Submission<'a> {
             false => None,
         };
         if let Some(question) = question.filter(|_| !anew)
-            && let Some((unit, record)) = self.app.questions.answer(question, self.wish.quorum.agree).await?
+            && let Some((unit, record)) = self.app.questions.answer(question, self.wish.rule).await?
         {
             self.app.metrics.repeated();
             return Ok(Begun::Known(unit, record));
@@ -540,7 +558,7 @@ impl<'a> Submission<'a> {
             serial: *serial,
             module: *module,
             wall_ms: manifest.limits.wall_ms,
-            rule: Rule::Fixed(self.wish.quorum),
+            rule: self.wish.rule,
             priority: self.wish.priority,
             reduce: self.wish.reduce,
             inputs: self.inputs,
@@ -611,7 +629,10 @@ pub(super) struct InvokeQuery {
     /// Which version; the newest if none is named.
     #[param(value_type = Option<String>)]
     version: Option<Version>,
-    /// Equal outcomes that make an answer, 1 to 16.
+    /// When an outcome counts: `adaptive:1e-4`, `full:1e-6` or `audited`, where workers' words have to be earned, or `2of4`.
+    #[param(value_type = Option<String>)]
+    verify: Option<String>,
+    /// Equal outcomes that make an answer, 1 to 16; not with `verify`.
     replicas: Option<u8>,
     /// How long to wait, in milliseconds; 30,000 if nothing is said.
     timeout_ms: Option<u64>,
@@ -662,7 +683,7 @@ pub(super) async fn invoke(
     super::held::none(&job)?;
     let codec = job.manifest.codec;
     let fields = fields(&app, &job, query.sensitive.as_deref())?;
-    let wish = Wish::of_one(&app, job, fields, query.replicas)?;
+    let wish = Wish::of_one(&app, job, fields, query.verify.as_deref(), query.replicas)?;
     let mut submission = Submission::new(&app, &caller, wish, None);
     match submission.invoke(body, wants_no_cache(&headers)).await? {
         Begun::Asked(asked) => {

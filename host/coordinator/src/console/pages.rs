@@ -512,7 +512,8 @@ pub(super) async fn run(
         ("failed", count(counts.failed.into())),
         ("cancelled", count(counts.cancelled.into())),
         ("disagreements", count(record.dissents)),
-        ("quorum", format!("{} of at most {}", spec.rule.replicas().agree, spec.rule.replicas().most)),
+        ("changed", count(app.changes.of(spec.id))),
+        ("verification", spec.rule.to_string()),
         ("owner", spec.owner.clone()),
         ("submitted", format!("{} UTC", moment(spec.submitted_at))),
     ];

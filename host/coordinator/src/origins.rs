@@ -1,0 +1,121 @@
+//! Where workers come from, for those who count voices: who shares a stretch of the address space is one voice.
+//!
+//! Nothing of an address is kept but a keyed hash of its beginning, in memory, under a key that ends with the process.
+
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use manyhands_model::Digest;
+use manyhands_protocol::Body;
+use manyhands_scheduler::groups::{Group, Groups, Kind};
+
+use crate::console;
+use crate::settings::Verification;
+
+/// Longest list of addresses that is looked at. Unit: bytes.
+const FORWARDED_BYTES_MAX: usize = 4096;
+
+/// Puts workers into groups.
+pub struct Origins {
+    key: [u8; 32],
+    ipv4_bits: u8,
+    ipv6_bits: u8,
+    proxies: Vec<IpAddr>,
+}
+
+impl Origins {
+    /// As the operator set it; `key` comes from the operating system.
+    pub fn new(settings: &Verification, key: [u8; 32]) -> Self {
+        let Verification { ipv4_bits, ipv6_bits, proxies, .. } = settings;
+        Self { key, ipv4_bits: *ipv4_bits, ipv6_bits: *ipv6_bits, proxies: proxies.0.clone() }
+    }
+
+    /// Where a request comes from whose connection is from `peer`. Only what a proxy of the operator's wrote is believed: the last
+    /// address that is none of these.
+    pub fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut address = peer.to_canonical();
+        let lines = headers.get_all("x-forwarded-for").iter().rev().filter_map(|line| line.to_str().ok());
+        let hops = lines.filter(|line| line.len() <= FORWARDED_BYTES_MAX).flat_map(|line| line.rsplit(','));
+        for hop in hops {
+            if !self.proxies.contains(&address) {
+                break;
+            }
+            let Ok(next) = hop.trim().parse::<IpAddr>() else { break };
+            address = next.to_canonical();
+        }
+        address
+    }
+
+    /// What a worker there shares with others.
+    pub fn of(&self, address: IpAddr, body: &Body) -> Groups {
+        let kind = if console::Kind::of(body) == console::Kind::Browser { Kind::Visitor } else { Kind::Runner };
+        Groups { prefix: self.prefix(address), kind, ..Groups::default() }
+    }
+
+    fn prefix(&self, address: IpAddr) -> Option<Group> {
+        let (bits, most, named) = match address.to_canonical() {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32, self.ipv4_bits),
+            IpAddr::V6(address) => (address.to_bits(), 128, self.ipv6_bits),
+        };
+        if named == 0 {
+            return None;
+        }
+        let beginning = bits >> (most - u32::from(named).min(most));
+        let parts = [&b"manyhands:group\0"[..], &self.key, &most.to_le_bytes(), &beginning.to_le_bytes()];
+        let Digest(digest) = Digest::of_parts(parts);
+        digest.first_chunk().map(|group| Group(u64::from_le_bytes(*group)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Proxies;
+
+    fn origins(proxies: &[&str]) -> Origins {
+        let proxies = Proxies(proxies.iter().map(|proxy| proxy.parse().unwrap()).collect());
+        Origins::new(&Verification { proxies, ..Verification::default() }, [1; 32])
+    }
+
+    #[test]
+    fn neighbours_are_one_voice_and_others_are_not() {
+        let origins = origins(&[]);
+        let prefix = |address: &str| origins.prefix(address.parse().unwrap());
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.254", true),
+            ("192.0.2.1", "192.0.3.1", false),
+            ("192.0.2.1", "::ffff:192.0.2.9", true),
+            ("2001:db8:1::1", "2001:db8:1:ffff::1", true),
+            ("2001:db8:1::1", "2001:db8:2::1", false),
+            // Whose bits look alike.
+            ("0.0.1.0", "::1:0:0:0:0:0", false),
+        ] {
+            assert_eq!(prefix(one) == prefix(other), same, "{one} and {other}");
+        }
+        assert_ne!(prefix("192.0.2.1"), Origins { key: [2; 32], ..origins }.prefix("192.0.2.1".parse().unwrap()));
+        let silent = Origins { ipv4_bits: 0, ..self::origins(&[]) };
+        assert_eq!(silent.prefix("192.0.2.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn only_what_the_operators_proxies_say_is_believed() {
+        let forwarded = |lines: &[&'static str]| {
+            HeaderMap::from_iter(lines.iter().map(|line| ("x-forwarded-for".parse().unwrap(), line.parse().unwrap())))
+        };
+        let origins = origins(&["127.0.0.1", "10.0.0.2"]);
+        for (peer, lines, expected) in [
+            ("127.0.0.1", &[][..], "127.0.0.1"),
+            ("127.0.0.1", &["192.0.2.1"], "192.0.2.1"),
+            ("::ffff:127.0.0.1", &["192.0.2.1"], "192.0.2.1"),
+            // The client wrote the first one.
+            ("127.0.0.1", &["198.51.100.7, 192.0.2.1"], "192.0.2.1"),
+            ("127.0.0.1", &["198.51.100.7", "192.0.2.1"], "192.0.2.1"),
+            ("127.0.0.1", &["198.51.100.7, 192.0.2.1, 10.0.0.2"], "192.0.2.1"),
+            ("127.0.0.1", &["192.0.2.1, nonsense"], "127.0.0.1"),
+            ("203.0.113.5", &["192.0.2.1"], "203.0.113.5"),
+        ] {
+            let found = origins.address(peer.parse().unwrap(), &forwarded(lines));
+            assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
+        }
+    }
+}
