@@ -151,7 +151,7 @@ async fn deposit_once(
     let mut book = Arc::clone(&app.book).lock_owned().await;
     let (now, account) = (app.clock.now(), Account::Requester(requester.clone()));
     let (known, mut writes) = (key.clone(), Writes::default());
-    let (book, staged) = app
+    let (mut book, staged) = app
         .blocking(move |records| {
             if let Some(key) = &known
                 && records.has_happened(key)?
@@ -161,11 +161,13 @@ async fn deposit_once(
             let mut postings = Postings::default();
             let line = Line { amount, replicas: 0 };
             postings.transfer(book.hour(now)?, Subject::Deposit, Account::Operator, account, line);
-            book.post(postings, &mut writes)?;
+            if let Err(error) = book.post(postings, &mut writes) {
+                book.forget();
+                return Err(error);
+            }
             Ok((book, Some(writes)))
         })
         .await?;
-    let mut book = book;
     if let Some(mut staged) = staged {
         staged.0.idempotency = key;
         let event = Event::Deposited { requester: requester.clone(), amount: amount.to_string(), by };
