@@ -22,6 +22,7 @@ pub mod unit;
 mod audit;
 mod history;
 mod queue;
+mod roster;
 mod scheduler;
 mod shares;
 mod usual;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use manyhands_model::WorkerId;
+use crate::roster::WorkerNo;
 
 /// Those of one run, in two lines: units on which somebody works already go first, so that units end early and few are open
 /// at a time; then units that nobody has touched.
@@ -28,7 +28,7 @@ pub(crate) struct Line<T> {
     /// Units that stand in line.
     units: usize,
     /// The place from which on each worker has to look.
-    seen: BTreeMap<WorkerId, u64>,
+    seen: BTreeMap<WorkerNo, u64>,
 }
 
 impl<T> Default for Line<T> {
@@ -48,12 +48,12 @@ impl<T: Copy> Line<T> {
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
-    pub(crate) fn look_again(&mut self, worker: WorkerId) {
+    pub(crate) fn look_again(&mut self, worker: WorkerNo) {
         self.seen.remove(&worker);
     }
 
     /// Takes the first unit that fits this worker. Those that are gone leave the line.
-    pub(crate) fn take(&mut self, worker: WorkerId, look: &mut impl FnMut(T) -> Look) -> Option<T> {
+    pub(crate) fn take(&mut self, worker: WorkerNo, look: &mut impl FnMut(T) -> Look) -> Option<T> {
         if self.is_empty() {
             return None;
         }
@@ -77,11 +77,17 @@ impl<T: Copy> Line<T> {
             }
             at += 1;
         }
-        self.seen.insert(worker, later.unwrap_or(at));
         self.units -= usize::from(found.is_some());
         while let Some(None) = self.places.front() {
             self.places.pop_front();
             self.gone += 1;
+        }
+        let next = later.unwrap_or(at);
+        // Most take what stands first, and need no memory of it.
+        if next > self.gone {
+            self.seen.insert(worker, next);
+        } else if self.is_empty() {
+            self.seen.clear();
         }
         found
     }
@@ -116,7 +122,7 @@ impl Queue {
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
-    pub(crate) fn look_again(&mut self, worker: WorkerId) {
+    pub(crate) fn look_again(&mut self, worker: WorkerNo) {
         self.started.look_again(worker);
         self.kept.look_again(worker);
         self.fresh.look_again(worker);
@@ -126,7 +132,7 @@ impl Queue {
     /// are gone leave the line.
     pub(crate) fn take(
         &mut self,
-        worker: WorkerId,
+        worker: WorkerNo,
         all: bool,
         mut look: impl FnMut(u32, Place) -> Look,
     ) -> Option<u32> {
@@ -179,8 +185,8 @@ pub(crate) enum Look {
 mod tests {
     use super::*;
 
-    const FAST: WorkerId = WorkerId([1; 32]);
-    const SLOW: WorkerId = WorkerId([2; 32]);
+    const FAST: WorkerNo = WorkerNo::new(1);
+    const SLOW: WorkerNo = WorkerNo::new(2);
 
     #[test]
     fn a_fast_worker_passes_what_it_knows_once() {

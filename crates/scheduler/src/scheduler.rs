@@ -1,7 +1,7 @@
 //! The scheduler itself.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
@@ -16,9 +16,10 @@ use crate::queue::{Line, Look, Place, Queue};
 use crate::reason::Reason;
 use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
+use crate::roster::{Keyed, Roster, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
 use crate::trust::{Consequence, Judge, Newcomers, Rule, Standing, Trust};
-use crate::unit::{Counts, End, Open, State, Tally};
+use crate::unit::{Counts, End, Open, State, Tally, Word};
 use crate::usual::Usual;
 use crate::weigh::Ask;
 
@@ -345,14 +346,14 @@ struct Run {
     /// Its place among all runs.
     share: Share,
     /// How many units each worker was given, where there is more than one.
-    seen: BTreeMap<WorkerId, u32>,
+    seen: HashMap<WorkerNo, u32, Keyed>,
 }
 
 #[derive(Default)]
 struct Worker {
     connected: bool,
     wants: u16,
-    leases: BTreeSet<LeaseId>,
+    leases: Vec<LeaseId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
     /// Runs in which what it said is to be taken back.
@@ -401,7 +402,7 @@ impl Worker {
 
 /// What settling a unit showed.
 struct Settled {
-    dissenters: Vec<WorkerId>,
+    dissenters: Vec<WorkerNo>,
     /// Who says that they are wrong.
     judge: Judge,
     /// Whether somebody has been told something else before.
@@ -410,7 +411,7 @@ struct Settled {
 
 struct Held {
     unit: UnitId,
-    worker: WorkerId,
+    worker: WorkerNo,
     issued_at: Timestamp,
     expires_at: Timestamp,
     patience: Patience,
@@ -418,8 +419,8 @@ struct Held {
 }
 
 impl Held {
-    const fn summary(&self) -> LeaseSummary {
-        LeaseSummary { worker: self.worker, unit: self.unit, issued_at: self.issued_at }
+    fn summary(&self, workers: &Roster<Worker>) -> LeaseSummary {
+        LeaseSummary { worker: workers.id(self.worker), unit: self.unit, issued_at: self.issued_at }
     }
 }
 
@@ -444,19 +445,19 @@ enum Class {
 /// Connected workers that want leases.
 #[derive(Default)]
 struct Hungry {
-    all: BTreeSet<WorkerId>,
+    all: BTreeSet<WorkerNo>,
     /// Those among them that are known to bring answers.
-    proven: BTreeSet<WorkerId>,
+    proven: BTreeSet<WorkerNo>,
     /// Those that may be the first to execute a unit whose answer has to be earned, and those that may not; without those
     /// that may have no lease of any.
-    firsts: BTreeSet<WorkerId>,
-    strangers: BTreeSet<WorkerId>,
+    firsts: BTreeSet<WorkerNo>,
+    strangers: BTreeSet<WorkerNo>,
     /// Who was looked at last.
-    last: Option<WorkerId>,
+    last: Option<WorkerNo>,
 }
 
 impl Hungry {
-    fn remove(&mut self, id: WorkerId, worker: &mut Worker) {
+    fn remove(&mut self, id: WorkerNo, worker: &mut Worker) {
         if core::mem::take(&mut worker.is_hungry) {
             self.all.remove(&id);
             self.proven.remove(&id);
@@ -465,7 +466,7 @@ impl Hungry {
     }
 
     /// Says whether it was none before.
-    fn insert(&mut self, id: WorkerId, worker: &mut Worker) -> bool {
+    fn insert(&mut self, id: WorkerNo, worker: &mut Worker) -> bool {
         let new = !core::mem::replace(&mut worker.is_hungry, true);
         if new {
             self.all.insert(id);
@@ -475,7 +476,7 @@ impl Hungry {
     }
 
     /// Puts a worker from one line of those that may earn something into another.
-    fn line_up(&mut self, id: WorkerId, from: Option<Class>, to: Option<Class>) {
+    fn line_up(&mut self, id: WorkerNo, from: Option<Class>, to: Option<Class>) {
         for (class, line) in [(Class::First, &mut self.firsts), (Class::Stranger, &mut self.strangers)] {
             if from == Some(class) {
                 line.remove(&id);
@@ -486,7 +487,7 @@ impl Hungry {
     }
 
     /// Takes note of what became known of a worker.
-    fn rank(&mut self, id: WorkerId, worker: &Worker) {
+    fn rank(&mut self, id: WorkerNo, worker: &Worker) {
         if worker.is_proven() && worker.is_hungry {
             self.proven.insert(id);
         } else {
@@ -494,7 +495,7 @@ impl Hungry {
         }
     }
 
-    const fn of(&self, class: Class) -> &BTreeSet<WorkerId> {
+    const fn of(&self, class: Class) -> &BTreeSet<WorkerNo> {
         match class {
             Class::All => &self.all,
             Class::Proven => &self.proven,
@@ -504,7 +505,7 @@ impl Hungry {
     }
 
     /// Whose turn it is among these.
-    fn next(&mut self, class: Class) -> Option<WorkerId> {
+    fn next(&mut self, class: Class) -> Option<WorkerNo> {
         use core::ops::Bound::{Excluded, Unbounded};
         let workers = self.of(class);
         let after = workers.range((self.last.map_or(Unbounded, Excluded), Unbounded)).next();
@@ -520,8 +521,9 @@ pub struct Scheduler {
     now: Timestamp,
     random: ChaCha20Rng,
     runs: BTreeMap<RunId, Run>,
-    workers: BTreeMap<WorkerId, Worker>,
-    leases: BTreeMap<LeaseId, Held>,
+    hasher: Keyed,
+    workers: Roster<Worker>,
+    leases: HashMap<LeaseId, Held, Keyed>,
     deadlines: BTreeSet<(Timestamp, LeaseId)>,
     /// When leases for which somebody waits are late.
     patience: BTreeSet<(Timestamp, LeaseId)>,
@@ -539,13 +541,13 @@ pub struct Scheduler {
     history: History,
     recalls: BTreeMap<RunId, Recall>,
     /// Workers on whose word something rests, by when to see whether they have been silent for too long.
-    watched: BTreeSet<(Timestamp, WorkerId)>,
+    watched: BTreeSet<(Timestamp, WorkerNo)>,
     /// Those of whom that is to be seen since the process began.
-    restored: Vec<WorkerId>,
+    restored: Vec<WorkerNo>,
     /// Connected workers with a record.
-    core: BTreeSet<WorkerId>,
+    core: usize,
     /// Connected workers without one that are tried on their own while there are few with one.
-    candidates: BTreeSet<WorkerId>,
+    candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
     newcomers: Newcomers,
@@ -564,13 +566,16 @@ impl Scheduler {
         let mut random = ChaCha20Rng::from_seed(seed);
         let mut key = [0; 32];
         random.fill_bytes(&mut key);
+        let mut secret = [0; 16];
+        random.fill_bytes(&mut secret);
+        let hasher = Keyed::new(secret);
         Self {
             policy,
             now: Timestamp::default(),
             random,
             runs: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            leases: BTreeMap::new(),
+            workers: Roster::new(hasher.clone()),
+            leases: HashMap::with_hasher(hasher.clone()),
             deadlines: BTreeSet::new(),
             patience: BTreeSet::new(),
             usual: Usual::default(),
@@ -581,11 +586,11 @@ impl Scheduler {
             hungry: Hungry::default(),
             lottery: Lottery(key),
             audits: Audits::default(),
-            history: History::default(),
+            history: History::new(&hasher),
             recalls: BTreeMap::new(),
             watched: BTreeSet::new(),
             restored: Vec::new(),
-            core: BTreeSet::new(),
+            core: 0,
             candidates: BTreeSet::new(),
             runners: 0,
             newcomers: Newcomers::default(),
@@ -593,16 +598,18 @@ impl Scheduler {
             expired: 0,
             spares: 0,
             effects: VecDeque::new(),
+            hasher,
         }
     }
 
     /// Takes back what is known of a worker.
     pub fn restore_worker(&mut self, id: WorkerId, record: WorkerRecord) {
-        let worker = self.workers.entry(id).or_default();
+        let no = self.workers.enrol(id);
+        let worker = &mut self.workers[no];
         worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
         worker.record = record;
         if record.decided > 0 {
-            self.restored.push(id);
+            self.restored.push(no);
         }
     }
 
@@ -619,7 +626,7 @@ impl Scheduler {
         let id = record.spec.id;
         let was_active = record.status == RunStatus::Active;
         let rule = record.spec.rule;
-        let mut run = Run::new(record.spec, &mut self.shares);
+        let mut run = Run::new(record.spec, &mut self.shares, self.hasher.clone());
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
@@ -627,9 +634,11 @@ impl Scheduler {
         for (index, unit) in units {
             let Some(state) = run.units.get_mut(index as usize) else { continue };
             if run.shape.units() > 1 {
-                unit.replicas.iter().for_each(|replica| *run.seen.entry(replica.worker).or_default() += 1);
+                for replica in &unit.replicas {
+                    *run.seen.entry(self.workers.enrol(replica.worker)).or_default() += 1;
+                }
             }
-            vouched.extend(unit.vouched_by().map(|worker| (worker, index)));
+            vouched.extend(unit.vouched_by().map(|worker| (self.workers.enrol(worker), index)));
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
             } else if let Some(calls) = unit.calls() {
@@ -638,12 +647,13 @@ impl Scheduler {
                 self.effects.push_back(Effect::Call { unit, step, calls });
             } else if unit != UnitRecord::default() {
                 known.push(index);
-                for replica in &unit.replicas {
-                    self.workers.entry(replica.worker).or_default().open_reports.insert(UnitId { run: id, index });
+                let reports = heard(&mut self.workers, unit.replicas);
+                for word in &reports {
+                    self.workers[word.by].open_reports.insert(UnitId { run: id, index });
                 }
                 *state = State::Open(Box::new(Open {
                     step: unit.step,
-                    reports: unit.replicas,
+                    reports,
                     audited: unit.audited,
                     recalled: unit.recalled,
                     ..Open::default()
@@ -687,9 +697,7 @@ impl Scheduler {
         }
         self.now = now;
         for worker in core::mem::take(&mut self.restored) {
-            if let Some(entry) = self.workers.get_mut(&worker) {
-                entry.counted_at = now;
-            }
+            self.workers[worker].counted_at = now;
             self.watch(worker);
         }
         match input {
@@ -700,19 +708,31 @@ impl Scheduler {
             Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None, None),
             Input::Answered { unit, step } => self.answered(now, unit, step),
             Input::Connected { worker, origin } => {
-                let entry = self.workers.entry(worker).or_default();
-                entry.connected = true;
-                entry.wants = 0;
-                entry.origin = origin;
-                self.rank(worker);
+                let no = self.workers.enrol(worker);
+                let worker = &mut self.workers[no];
+                worker.connected = true;
+                worker.wants = 0;
+                worker.origin = origin;
+                self.rank(no);
             }
-            Input::Disconnected { worker } => self.disconnected(now, worker),
+            Input::Disconnected { worker } => {
+                if let Some(no) = self.workers.find(worker) {
+                    self.disconnected(now, no);
+                }
+            }
             Input::Left { worker } => {
-                self.disconnected(now, worker);
-                let leases = self.workers.get(&worker).map(|entry| entry.leases.clone());
-                leases.into_iter().flatten().for_each(|lease| self.release(lease));
+                if let Some(no) = self.workers.find(worker) {
+                    self.disconnected(now, no);
+                    while let Some(lease) = self.workers[no].leases.pop() {
+                        self.release(lease);
+                    }
+                }
             }
-            Input::Wants { worker, count } => self.wants(worker, count),
+            Input::Wants { worker, count } => {
+                if let Some(no) = self.workers.find(worker) {
+                    self.wants(no, count);
+                }
+            }
             Input::Reported { worker, run, module, reports, evidence } => {
                 self.reported(now, worker, (run, module), reports, evidence);
             }
@@ -729,14 +749,20 @@ impl Scheduler {
                 }
             }
             Input::Progress { worker, lease, permille } => {
-                if let Some(held) = self.leases.get_mut(&lease).filter(|held| held.worker == worker) {
+                if self.holds(worker, lease)
+                    && let Some(held) = self.leases.get_mut(&lease)
+                {
                     held.permille = permille.min(1000);
                 }
             }
             Input::Audited { unit, step, outcome } => self.audited(now, (unit, step), outcome),
             Input::Recalled { run, units } => self.recalled(now, *run, units),
             Input::Forgotten(run) => self.forgotten(run),
-            Input::Pardoned { worker } => self.pardon(worker),
+            Input::Pardoned { worker } => {
+                if let Some(no) = self.workers.find(worker) {
+                    self.pardon(no);
+                }
+            }
             Input::TimePassed => {}
         }
         self.expire(now);
@@ -762,7 +788,7 @@ impl Scheduler {
         if self.runs.contains_key(&spec.id) {
             return;
         }
-        let mut run = Run::new(spec, &mut self.shares);
+        let mut run = Run::new(spec, &mut self.shares, self.hasher.clone());
         run.line_up(&mut self.shares);
         if now < self.wary_until {
             run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
@@ -831,8 +857,11 @@ impl Scheduler {
 
     // ── Workers ──
 
-    fn wants(&mut self, worker: WorkerId, count: u16) {
-        let Some(entry) = self.workers.get_mut(&worker).filter(|entry| entry.connected) else { return };
+    fn wants(&mut self, worker: WorkerNo, count: u16) {
+        let entry = &mut self.workers[worker];
+        if !entry.connected {
+            return;
+        }
         entry.wants = count;
         if count > 0 && !entry.record.banned {
             self.hungry.insert(worker, entry);
@@ -844,17 +873,19 @@ impl Scheduler {
     }
 
     /// Puts a worker among those that want leases, if it does.
-    fn look_at_wants(&mut self, worker: WorkerId) {
-        let wants = |entry: &&Worker| entry.connected && entry.wants > 0 && !entry.record.banned;
-        let Some(entry) = self.workers.get_mut(&worker).filter(|entry| wants(&&**entry)) else { return };
+    fn look_at_wants(&mut self, worker: WorkerNo) {
+        let entry = &mut self.workers[worker];
+        if !entry.connected || entry.wants == 0 || entry.record.banned {
+            return;
+        }
         if self.hungry.insert(worker, entry) {
             self.stirred = true;
         }
         self.rank(worker);
     }
 
-    fn disconnected(&mut self, now: Timestamp, worker: WorkerId) {
-        let Some(entry) = self.workers.get_mut(&worker) else { return };
+    fn disconnected(&mut self, now: Timestamp, worker: WorkerNo) {
+        let entry = &mut self.workers[worker];
         entry.connected = false;
         entry.wants = 0;
         self.hungry.remove(worker, entry);
@@ -881,7 +912,7 @@ impl Scheduler {
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
-        self.leases.get(&lease).is_some_and(|held| held.worker == worker)
+        self.leases.get(&lease).is_some_and(|held| self.workers.id(held.worker) == worker)
     }
 
     // ── Reports ──
@@ -894,13 +925,19 @@ impl Scheduler {
         reports: Vec<Report>,
         evidence: Bytes,
     ) {
+        let Some(no) = self.workers.find(worker) else {
+            let refused =
+                |report: Report| (report.lease.id, Receipt::Refused("this worker never connected".to_owned()));
+            let receipts = reports.into_iter().map(refused).collect();
+            return self.effects.push_back(Effect::Receipts { worker, receipts });
+        };
         let mut receipts = Vec::with_capacity(reports.len());
         let mut evidence = Some(evidence);
         for Report { lease, outcome } in reports {
             let unit = UnitId { run, index: lease.task.index };
-            let counted = self.count(worker, unit, (module, lease.task.step), lease.id, outcome);
+            let counted = self.count(no, unit, (module, lease.task.step), lease.id, outcome);
             if counted.is_ok() {
-                self.note_time(now, worker, lease.id, module);
+                self.note_time(now, no, lease.id, module);
             }
             self.release(lease.id);
             if counted.is_ok() {
@@ -912,23 +949,22 @@ impl Scheduler {
             receipts.push((lease.id, counted.err().unwrap_or(Receipt::Recorded)));
         }
         // It may hold fewer leases now than it may, or is a newcomer no more.
-        self.look_at_wants(worker);
+        self.look_at_wants(no);
         self.effects.push_back(Effect::Receipts { worker, receipts });
     }
 
     /// Notes how long a replica took for which somebody waited. What newcomers take says nothing: they may be many,
     /// and slow on purpose.
-    fn note_time(&mut self, now: Timestamp, worker: WorkerId, lease: LeaseId, module: Digest) {
+    fn note_time(&mut self, now: Timestamp, worker: WorkerNo, lease: LeaseId, module: Digest) {
         let Some(held) = self.leases.get(&lease).filter(|held| held.worker == worker) else { return };
-        let proven = self.workers.get(&worker).is_some_and(Worker::is_proven);
-        if proven && !matches!(held.patience, Patience::Endless) {
+        if self.workers[worker].is_proven() && !matches!(held.patience, Patience::Endless) {
             self.usual.note(module, now.since(held.issued_at));
         }
     }
 
     fn count(
         &mut self,
-        id: WorkerId,
+        id: WorkerNo,
         unit: UnitId,
         (module, step): (Digest, u32),
         lease: LeaseId,
@@ -936,9 +972,7 @@ impl Scheduler {
     ) -> Result<(), Receipt> {
         let is_due = self.leases.get(&lease).is_some_and(|held| held.worker == id && held.unit == unit);
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return refuse("this worker never connected");
-        };
+        let worker = &mut self.workers[id];
         if worker.record.banned {
             return refuse("this worker contradicted verified answers too often; its reports do not count any more");
         }
@@ -956,9 +990,7 @@ impl Scheduler {
             Some(State::Calling { .. }) => refuse("workers agreed on this step of the unit already"),
             Some(State::Open(open)) if open.step != step => refuse("the unit is at another step by now"),
             Some(State::Fresh) if step != 0 => refuse("the unit began anew"),
-            Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == id) => {
-                Err(Receipt::AlreadyRecorded)
-            }
+            Some(State::Open(open)) if open.reports.iter().any(|word| word.by == id) => Err(Receipt::AlreadyRecorded),
             // Whoever takes its time may have seen who came after it.
             Some(State::Open(open))
                 if !is_due && !open.reports.is_empty() && matches!(run.spec.rule, Rule::Earned { .. }) =>
@@ -968,7 +1000,7 @@ impl Scheduler {
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, &mut run.counts);
-                open.reports.push(Replica { worker: id, outcome });
+                open.reports.push(Word { by: id, outcome });
                 worker.open_reports.insert(unit);
                 Ok(())
             }
@@ -995,7 +1027,7 @@ impl Scheduler {
             }
             Tally::Hopeless => self.end(now, unit, End::Undecided, None, None),
             Tally::Needs(_) => {
-                let record = open.record();
+                let record = open.record(&self.workers);
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
                 self.enqueue(unit);
             }
@@ -1053,11 +1085,9 @@ impl Scheduler {
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
         *run.counts.of(state) += 1;
-        let dissenters: Vec<WorkerId> = accepted
+        let dissenters: Vec<WorkerNo> = accepted
             .iter()
-            .flat_map(|accepted| {
-                open.reports.iter().filter(move |replica| replica.outcome != *accepted).map(|replica| replica.worker)
-            })
+            .flat_map(|accepted| open.reports.iter().filter(move |word| word.outcome != *accepted).map(|word| word.by))
             .collect();
         run.dissents += dissenters.len() as u64;
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
@@ -1065,35 +1095,34 @@ impl Scheduler {
         let is_changed =
             end.is_some_and(|end| end != End::Cancelled) && open.recalled.is_some() && open.recalled != accepted;
 
-        let record = UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record() };
-        let judge = if !is_earned {
-            Judge::Quorum
-        } else if self.is_proven(&record) {
-            Judge::Operator
-        } else {
-            Judge::Peers
+        let record =
+            UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record(&self.workers) };
+        let judge = match is_earned {
+            false => Judge::Quorum,
+            true if self.is_proven(&open, accepted.as_ref()) => Judge::Operator,
+            true => Judge::Peers,
         };
-        self.credit(&record);
-        let workers: Vec<WorkerId> = open.reports.iter().map(|replica| replica.worker).collect();
-        self.effects.push_back(Effect::Record(Record::Unit(unit, record.clone())));
-        for replica in &open.reports {
-            let Some(worker) = self.workers.get_mut(&replica.worker) else { continue };
+        let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
+        self.credit(&open, accepted.as_ref(), anchor);
+        if is_earned && accepted.is_some() {
+            self.accepted(unit, &record, anchor);
+        }
+        self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        for word in &open.reports {
+            let worker = &mut self.workers[word.by];
             worker.open_reports.remove(&unit);
-            if accepted.as_ref() == Some(&replica.outcome) {
+            if accepted.as_ref() == Some(&word.outcome) {
                 worker.record.agreed += 1;
                 worker.kept_waiting = false;
-                self.hungry.rank(replica.worker, worker);
-                self.effects.push_back(Effect::Record(Record::Worker(replica.worker, worker.record)));
+                self.hungry.rank(word.by, worker);
+                self.note_worker(word.by);
             }
         }
         for (lease, worker) in open.leases {
             self.forget(lease);
-            self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+            self.withdraw(worker, vec![lease]);
         }
-        workers.into_iter().for_each(|worker| self.rank(worker));
-        if is_earned && accepted.is_some() {
-            self.accepted(unit, record);
-        }
+        open.reports.iter().for_each(|word| self.rank(word.by));
         Some(Settled { dissenters, judge, is_changed })
     }
 
@@ -1114,8 +1143,8 @@ impl Scheduler {
     }
 
     /// A worker's signature stands under a wrong answer.
-    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId, judge: Judge) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    fn dissent(&mut self, now: Timestamp, id: WorkerNo, unit: UnitId, judge: Judge) {
+        let worker = &mut self.workers[id];
         let was_banned = worker.record.banned;
         let consequence = worker.record.erred(judge, &self.policy.trust);
         worker.quota /= 2;
@@ -1123,9 +1152,8 @@ impl Scheduler {
         if consequence != Consequence::Doubt {
             self.recall(id);
         }
-        let Some(worker) = self.workers.get(&id) else { return };
-        self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
-        self.effects.push_back(Effect::Dissent { worker: id, unit, banned });
+        self.note_worker(id);
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, banned });
         if banned && !was_banned {
             self.discard(now, id);
         }
@@ -1133,21 +1161,21 @@ impl Scheduler {
     }
 
     /// Takes everything back that a banned worker holds or said where there is no answer yet.
-    fn discard(&mut self, now: Timestamp, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    fn discard(&mut self, now: Timestamp, id: WorkerNo) {
+        let worker = &mut self.workers[id];
         self.hungry.remove(id, worker);
         worker.wants = 0;
-        let leases: Vec<LeaseId> = worker.leases.iter().copied().collect();
+        let leases = worker.leases.clone();
         let units = core::mem::take(&mut worker.open_reports);
         for lease in &leases {
             self.release(*lease);
         }
         if !leases.is_empty() {
-            self.effects.push_back(Effect::Withdraw { worker: id, leases });
+            self.withdraw(id, leases);
         }
         for unit in units {
             if let Some(open) = self.open_mut(unit) {
-                open.reports.retain(|replica| replica.worker != id);
+                open.reports.retain(|word| word.by != id);
                 self.judge(now, unit);
             }
         }
@@ -1170,15 +1198,14 @@ impl Scheduler {
     fn lose(&mut self, now: Timestamp, lease: LeaseId, machine: bool) {
         let Some(held) = self.leases.get(&lease) else { return };
         let (unit, id) = (held.unit, held.worker);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.record.lost += 1;
-            worker.record.lapses = worker.record.lapses.saturating_add(1);
-            if worker.standing(&self.policy.trust) == Standing::Stranger {
-                self.newcomers.note(false);
-            }
-            worker.quota /= 2;
-            self.hungry.rank(id, worker);
+        let worker = &mut self.workers[id];
+        worker.record.lost += 1;
+        worker.record.lapses = worker.record.lapses.saturating_add(1);
+        if worker.standing(&self.policy.trust) == Standing::Stranger {
+            self.newcomers.note(false);
         }
+        worker.quota /= 2;
+        self.hungry.rank(id, worker);
         self.release(lease);
         let most = self.policy.machine_failures_max;
         if let (true, Some(open)) = (machine, self.open_mut(unit)) {
@@ -1215,9 +1242,7 @@ impl Scheduler {
         if let Patience::Until(at) = held.patience {
             self.patience.remove(&(at, lease));
         }
-        if let Some(worker) = self.workers.get_mut(&held.worker) {
-            worker.leases.remove(&lease);
-        }
+        self.workers[held.worker].leases.retain(|id| *id != lease);
         self.rank(held.worker);
         Some(held)
     }
@@ -1258,7 +1283,7 @@ impl Scheduler {
             self.expired += 1;
             self.lose(now, lease, false);
             if let Some(worker) = worker {
-                self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+                self.withdraw(worker, vec![lease]);
             }
         }
         while let Some((at, worker)) = self.watched.first().copied() {
@@ -1283,13 +1308,12 @@ impl Scheduler {
             let Some(held) = self.leases.get_mut(&lease) else { continue };
             held.patience = Patience::Over;
             let (unit, id) = (held.unit, held.worker);
-            if let Some(worker) = self.workers.get_mut(&id) {
-                if !worker.is_proven() {
-                    self.wary_until = now.after(self.policy.wary);
-                }
-                worker.kept_waiting = true;
-                self.hungry.rank(id, worker);
+            let worker = &mut self.workers[id];
+            if !worker.is_proven() {
+                self.wary_until = now.after(self.policy.wary);
             }
+            worker.kept_waiting = true;
+            self.hungry.rank(id, worker);
             if let Some(open) = self.open_mut(unit) {
                 open.late += 1;
                 self.enqueue(unit);
@@ -1334,7 +1358,7 @@ impl Scheduler {
     }
 
     /// Lets hungry workers take their turns while there is `more`, until each of them looked in vain.
-    fn serve(&mut self, class: Class, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerId) -> bool) {
+    fn serve(&mut self, class: Class, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerNo) -> bool) {
         let mut in_vain = 0;
         while more(self) && in_vain < self.hungry.of(class).len() {
             let Some(worker) = self.hungry.next(class) else { return };
@@ -1346,8 +1370,8 @@ impl Scheduler {
     }
 
     /// Whether a hungry worker may have another lease; if not, it is hungry no more.
-    fn has_room(&mut self, id: WorkerId) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
+    fn has_room(&mut self, id: WorkerNo) -> bool {
+        let worker = &mut self.workers[id];
         let is_new = worker.record.agreed == 0 && worker.open_reports.is_empty();
         let Policy { leases_per_worker_max, leases_per_newcomer_max, .. } = self.policy;
         let most = if is_new { leases_per_newcomer_max } else { leases_per_worker_max };
@@ -1358,7 +1382,7 @@ impl Scheduler {
         has_room
     }
 
-    fn grant(&mut self, now: Timestamp, id: WorkerId) -> bool {
+    fn grant(&mut self, now: Timestamp, id: WorkerNo) -> bool {
         let mut next = self.shares.next(None);
         while let Some(run) = next {
             if self.grant_from(now, id, run) {
@@ -1369,14 +1393,14 @@ impl Scheduler {
         false
     }
 
-    fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
+    fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId) -> bool {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let kept_until = run.in_line_since.after(self.policy.first_choice);
-        if run.spec.is_awaited() && now < kept_until && !self.workers.get(&id).is_some_and(Worker::is_proven) {
+        if run.spec.is_awaited() && now < kept_until && !self.workers[id].is_proven() {
             return false;
         }
         let (rule, workers) = (run.spec.rule, &self.workers);
-        let Some(worker) = workers.get(&id) else { return false };
+        let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
         let may_begin = is_fixed || worker.in_line == Some(Class::First);
         if !is_fixed {
@@ -1384,7 +1408,7 @@ impl Scheduler {
                 let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
                 let seen = run.seen.get(&id).copied().unwrap_or_default();
                 // Where few are there, each has to do more.
-                let fair = 4 * run.shape.units() as usize / self.core.len().max(1);
+                let fair = 4 * run.shape.units() as usize / self.core.max(1);
                 f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && seen as usize >= fair
             };
             if has_had_its_share || !worker.may_earn(&self.policy) {
@@ -1421,7 +1445,7 @@ impl Scheduler {
     }
 
     /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
-    fn grant_spare(&mut self, now: Timestamp, id: WorkerId) -> bool {
+    fn grant_spare(&mut self, now: Timestamp, id: WorkerNo) -> bool {
         let (runs, firsts) = (&mut self.runs, &self.hungry.firsts);
         let unit = self.late.take(id, &mut |unit: UnitId| {
             let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
@@ -1454,7 +1478,7 @@ impl Scheduler {
     }
 
     /// Gives a worker a lease of a unit that wants one.
-    fn lease(&mut self, now: Timestamp, id: WorkerId, unit: UnitId) {
+    fn lease(&mut self, now: Timestamp, id: WorkerNo, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let UnitId { index, .. } = unit;
         let mut lease = [0; 16];
@@ -1486,14 +1510,13 @@ impl Scheduler {
         if run.shape.units() > 1 {
             *run.seen.entry(id).or_default() += 1;
         }
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.leases.insert(lease);
-            worker.wants -= 1;
-        }
+        let worker = &mut self.workers[id];
+        worker.leases.push(lease);
+        worker.wants -= 1;
         self.rank(id);
         self.effects.push_back(Effect::Grant(LeaseDraft {
             id: lease,
-            worker: id,
+            worker: self.workers.id(id),
             unit,
             step,
             entry,
@@ -1502,6 +1525,15 @@ impl Scheduler {
             expires_at,
         }));
         self.enqueue(unit);
+    }
+
+    fn withdraw(&mut self, worker: WorkerNo, leases: Vec<LeaseId>) {
+        self.effects.push_back(Effect::Withdraw { worker: self.workers.id(worker), leases });
+    }
+
+    /// Makes durable what is known of a worker.
+    fn note_worker(&mut self, no: WorkerNo) {
+        self.effects.push_back(Effect::Record(Record::Worker(self.workers.id(no), self.workers[no].record)));
     }
 
     fn open_mut(&mut self, unit: UnitId) -> Option<&mut Open> {
@@ -1557,7 +1589,7 @@ impl Scheduler {
 
     /// Whether a worker gets no more work, ever.
     pub fn is_banned(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_some_and(|worker| worker.record.banned)
+        self.workers.get(worker).is_some_and(|worker| worker.record.banned)
     }
 
     /// Serials that active runs of `job` execute; the lowest must stay permitted.
@@ -1572,18 +1604,19 @@ impl Scheduler {
 
     /// All workers that ever reported or are connected.
     pub fn workers(&self) -> impl Iterator<Item = WorkerSummary> + '_ {
-        self.workers.iter().map(|(id, worker)| worker.summary(*id, &self.policy.trust))
+        self.workers.iter().map(|(id, worker)| worker.summary(id, &self.policy.trust))
     }
 
     /// What is known of one worker.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerSummary> {
-        self.workers.get(&id).map(|worker| worker.summary(id, &self.policy.trust))
+        self.workers.get(id).map(|worker| worker.summary(id, &self.policy.trust))
     }
 
     /// How much of each active run of more than one unit a worker was given.
     pub fn exposure(&self, worker: WorkerId) -> impl Iterator<Item = Exposure> + '_ {
+        let no = self.workers.find(worker);
         self.runs.iter().filter_map(move |(id, run)| {
-            let units = *run.seen.get(&worker)?;
+            let units = *run.seen.get(&no?)?;
             Some(Exposure { run: *id, units, of: run.shape.units() })
         })
     }
@@ -1600,19 +1633,19 @@ impl Scheduler {
 
     /// A lease that is out.
     pub fn lease_of(&self, id: LeaseId) -> Option<LeaseSummary> {
-        self.leases.get(&id).map(Held::summary)
+        self.leases.get(&id).map(|held| held.summary(&self.workers))
     }
 
     /// All leases that are out, in no order that means anything.
     pub fn leases(&self) -> impl Iterator<Item = LeaseSummary> + '_ {
-        self.leases.values().map(Held::summary)
+        self.leases.values().map(|held| held.summary(&self.workers))
     }
 
     /// Who holds a lease of a unit.
     pub fn holders(&self, unit: UnitId) -> impl Iterator<Item = WorkerId> + '_ {
         let state = self.runs.get(&unit.run).and_then(|run| run.units.get(unit.index as usize));
         let open = state.and_then(|state| if let State::Open(open) = state { Some(open) } else { None });
-        open.into_iter().flat_map(|open| open.leases.iter().map(|(_, worker)| *worker))
+        open.into_iter().flat_map(|open| open.leases.iter().map(|(_, worker)| self.workers.id(*worker)))
     }
 
     /// Why a unit of an active run is where it is.
@@ -1645,12 +1678,10 @@ impl Scheduler {
         };
         let more = open.wanted(run.spec.rule);
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
-        let connected = self.workers.values().filter(|worker| worker.connected && !worker.record.banned).count();
-        let eligible = self
-            .workers
-            .iter()
-            .filter(|(id, worker)| worker.connected && !worker.record.banned && !open.knows(**id))
-            .count();
+        let may_work = |worker: &Worker| worker.connected && !worker.record.banned;
+        let connected = self.workers.iter().filter(|(_, worker)| may_work(worker)).count();
+        let known: BTreeSet<WorkerNo> = open.workers().filter(|no| may_work(&self.workers[*no])).collect();
+        let eligible = connected - known.len();
         match held.iter().map(|held| held.expires_at).min() {
             Some(first) if more == 0 || eligible == 0 => Reason::Running {
                 by: held.len(),
@@ -1662,6 +1693,11 @@ impl Scheduler {
             _ => Reason::Queued { eligible },
         }
     }
+}
+
+/// What a record says that was said.
+fn heard(workers: &mut Roster<Worker>, replicas: Vec<Replica>) -> Vec<Word> {
+    replicas.into_iter().map(|Replica { worker, outcome }| Word { by: workers.enrol(worker), outcome }).collect()
 }
 
 /// The open unit behind `state`; a fresh one becomes open. Both count as waiting.
@@ -1681,7 +1717,7 @@ fn open<'a>(state: &'a mut State, counts: &mut Counts) -> &'a mut Open {
 }
 
 impl Run {
-    fn new(spec: RunSpec, shares: &mut Shares) -> Self {
+    fn new(spec: RunSpec, shares: &mut Shares, hasher: Keyed) -> Self {
         let share = shares.join(&spec.owner, spec.priority, spec.is_awaited(), spec.id);
         let shape = spec.reduction();
         let state = |unit| match shape.parts(unit).len() {
@@ -1700,7 +1736,7 @@ impl Run {
             cancelled: false,
             in_line_since: Timestamp::default(),
             share,
-            seen: BTreeMap::new(),
+            seen: HashMap::with_hasher(hasher),
         }
     }
 
