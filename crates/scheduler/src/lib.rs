@@ -21,6 +21,7 @@ pub mod unit;
 
 mod audit;
 mod history;
+mod pace;
 mod queue;
 mod roster;
 mod scheduler;

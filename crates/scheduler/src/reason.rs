@@ -29,6 +29,11 @@ pub enum Reason {
         /// How many are connected.
         connected: usize,
     },
+    /// It takes longer than the workers that are there usually stay.
+    NeedsStayingWorker {
+        /// How many are connected.
+        connected: usize,
+    },
     /// Others go first.
     Queued {
         /// How many workers may take it.
@@ -56,6 +61,7 @@ impl Reason {
             Self::Calling { .. } => "calling",
             Self::NoWorker => "no_worker",
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
+            Self::NeedsStayingWorker { .. } => "needs_staying_worker",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Ended(End::Done) => "done",
@@ -83,6 +89,10 @@ impl fmt::Display for Reason {
                 f,
                 "needs {more} more independent worker{}; {connected} connected, and none of them may answer again",
                 if *more == 1 { "" } else { "s" }
+            ),
+            Self::NeedsStayingWorker { connected } => write!(
+                f,
+                "takes longer than workers like the {connected} connected ones usually stay; one that has stayed for so long gets it"
             ),
             Self::Queued { eligible } => {
                 write!(

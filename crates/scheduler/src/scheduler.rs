@@ -10,15 +10,16 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::audit::{Audits, Lottery};
-use crate::groups::Groups;
+use crate::groups::{Groups, Voices};
 use crate::history::History;
-use crate::queue::{Line, Look, Place, Queue};
+use crate::pace::{Pace, Paces};
+use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
 use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
-use crate::trust::{Consequence, Judge, Newcomers, Rule, Standing, Trust};
+use crate::trust::{Consequence, Crowd, Judge, Level, Newcomers, Rule, Standing, Trust, share};
 use crate::unit::{Counts, End, Open, State, Tally, Word};
 use crate::usual::Usual;
 use crate::weigh::Ask;
@@ -30,6 +31,9 @@ use recall::Recall;
 
 /// A replica for which somebody waits is late when it takes so many times as long as is usual for its job.
 const LATE_TIMES: u32 = 4;
+
+/// How long a worker that is there for too short a time for all that there is waits before it is looked at again.
+const REST: Duration = Duration::from_secs(1);
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug)]
@@ -347,6 +351,8 @@ struct Run {
     share: Share,
     /// How many units each worker was given, where there is more than one.
     seen: HashMap<WorkerNo, u32, Keyed>,
+    /// How many leases were given out of all of its units, where there is more than one.
+    leased: u64,
 }
 
 #[derive(Default)]
@@ -367,8 +373,13 @@ struct Worker {
     /// When its word last counted, and whether somebody looks when that was.
     counted_at: Timestamp,
     is_watched: bool,
-    /// Whether it stands among the connected ones with a record.
+    /// Whether it is counted among the connected ones with a record.
     is_in_core: bool,
+    /// From where it is counted among the connected ones without one.
+    in_crowd: Option<Groups>,
+    pace: Pace,
+    /// Whether it is to be looked at again later, since it stays too short a time.
+    is_resting: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
     /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
@@ -394,9 +405,18 @@ impl Worker {
 
     /// Whether it may have another lease where words have to be earned.
     fn may_earn(&self, policy: &Policy) -> bool {
+        self.leases.len() + self.open_reports.len() < self.quota(policy) && self.may_join(policy)
+    }
+
+    /// Whether it may be one more voice of a crowd. Its unsettled reports do not count: if each of a crowd began units and waited
+    /// for the others, all would wait for ever.
+    fn may_join(&self, policy: &Policy) -> bool {
+        self.leases.len() < self.quota(policy) && self.record.lapses < policy.trust.lapses_max
+    }
+
+    fn quota(&self, policy: &Policy) -> usize {
         let least = u16::try_from(policy.leases_per_newcomer_max).unwrap_or(u16::MAX);
-        let most = usize::from(self.quota.max(least)).min(policy.leases_per_worker_max);
-        self.leases.len() + self.open_reports.len() < most && self.record.lapses < policy.trust.lapses_max
+        usize::from(self.quota.max(least)).min(policy.leases_per_worker_max)
     }
 }
 
@@ -536,6 +556,10 @@ pub struct Scheduler {
     late: Line<UnitId>,
     shares: Shares,
     hungry: Hungry,
+    paces: Paces,
+    /// Workers that stay too short a time for all that there is, and when to look at them again; and those of this dispatch.
+    resting: BTreeSet<(Timestamp, WorkerNo)>,
+    too_brief: Vec<(Timestamp, WorkerNo)>,
     lottery: Lottery,
     audits: Audits,
     history: History,
@@ -546,6 +570,10 @@ pub struct Scheduler {
     restored: Vec<WorkerNo>,
     /// Connected workers with a record.
     core: usize,
+    /// Connected workers without one.
+    strangers: Voices,
+    /// Whether too few with a record are there to lean on, and too few without one to decide by their number.
+    is_alone: bool,
     /// Connected workers without one that are tried on their own while there are few with one.
     candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
@@ -584,6 +612,9 @@ impl Scheduler {
             late: Line::default(),
             shares: Shares::default(),
             hungry: Hungry::default(),
+            paces: Paces::new(hasher.clone()),
+            resting: BTreeSet::new(),
+            too_brief: Vec::new(),
             lottery: Lottery(key),
             audits: Audits::default(),
             history: History::new(&hasher),
@@ -591,6 +622,8 @@ impl Scheduler {
             watched: BTreeSet::new(),
             restored: Vec::new(),
             core: 0,
+            strangers: Voices::default(),
+            is_alone: true,
             candidates: BTreeSet::new(),
             runners: 0,
             newcomers: Newcomers::default(),
@@ -636,6 +669,7 @@ impl Scheduler {
             if run.shape.units() > 1 {
                 for replica in &unit.replicas {
                     *run.seen.entry(self.workers.enrol(replica.worker)).or_default() += 1;
+                    run.leased += 1;
                 }
             }
             vouched.extend(unit.vouched_by().map(|worker| (self.workers.enrol(worker), index)));
@@ -710,6 +744,9 @@ impl Scheduler {
             Input::Connected { worker, origin } => {
                 let no = self.workers.enrol(worker);
                 let worker = &mut self.workers[no];
+                if !worker.connected {
+                    worker.pace.came(now, self.policy.absence);
+                }
                 worker.connected = true;
                 worker.wants = 0;
                 worker.origin = origin;
@@ -779,7 +816,7 @@ impl Scheduler {
     pub fn wake_at(&self) -> Option<Timestamp> {
         let leases = self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at);
         let others = self.kept.first().map(|(at, _)| *at).into_iter().chain(self.watched.first().map(|(at, _)| *at));
-        leases.chain(others).min()
+        leases.chain(others).chain(self.resting.first().map(|(at, _)| *at)).min()
     }
 
     // ── Runs ──
@@ -863,19 +900,19 @@ impl Scheduler {
             return;
         }
         entry.wants = count;
-        if count > 0 && !entry.record.banned {
+        if count == 0 || entry.record.banned {
+            self.hungry.remove(worker, entry);
+        } else if !entry.is_resting {
             self.hungry.insert(worker, entry);
             self.stirred = true;
             self.rank(worker);
-        } else {
-            self.hungry.remove(worker, entry);
         }
     }
 
     /// Puts a worker among those that want leases, if it does.
     fn look_at_wants(&mut self, worker: WorkerNo) {
         let entry = &mut self.workers[worker];
-        if !entry.connected || entry.wants == 0 || entry.record.banned {
+        if !entry.connected || entry.wants == 0 || entry.record.banned || entry.is_resting {
             return;
         }
         if self.hungry.insert(worker, entry) {
@@ -886,6 +923,9 @@ impl Scheduler {
 
     fn disconnected(&mut self, now: Timestamp, worker: WorkerNo) {
         let entry = &mut self.workers[worker];
+        if entry.connected {
+            self.paces.left(now, &mut entry.pace, entry.origin.kind);
+        }
         entry.connected = false;
         entry.wants = 0;
         self.hungry.remove(worker, entry);
@@ -953,12 +993,15 @@ impl Scheduler {
         self.effects.push_back(Effect::Receipts { worker, receipts });
     }
 
-    /// Notes how long a replica took for which somebody waited. What newcomers take says nothing: they may be many,
+    /// Notes how long a replica took. Where somebody waited, what newcomers take says nothing: they may be many,
     /// and slow on purpose.
     fn note_time(&mut self, now: Timestamp, worker: WorkerNo, lease: LeaseId, module: Digest) {
         let Some(held) = self.leases.get(&lease).filter(|held| held.worker == worker) else { return };
-        if self.workers[worker].is_proven() && !matches!(held.patience, Patience::Endless) {
-            self.usual.note(module, now.since(held.issued_at));
+        let took = now.since(held.issued_at);
+        let worker = &mut self.workers[worker];
+        self.paces.note_speed(&mut worker.pace, worker.origin.kind, &module, took);
+        if worker.is_proven() && !matches!(held.patience, Patience::Endless) {
+            self.usual.note(module, took);
         }
     }
 
@@ -1090,6 +1133,7 @@ impl Scheduler {
             .flat_map(|accepted| open.reports.iter().filter(move |word| word.outcome != *accepted).map(|word| word.by))
             .collect();
         run.dissents += dissenters.len() as u64;
+        let module = run.spec.module;
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
         // Somebody who is cancelled has not been told anything else.
         let is_changed =
@@ -1102,10 +1146,13 @@ impl Scheduler {
             true if self.is_proven(&open, accepted.as_ref()) => Judge::Operator,
             true => Judge::Peers,
         };
+        if let Some(accepted) = &accepted {
+            self.paces.note_cost(module, accepted.fuel);
+        }
         let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
-        self.credit(&open, accepted.as_ref(), anchor);
+        self.credit(&open, accepted.as_ref(), is_earned, anchor);
         if is_earned && accepted.is_some() {
-            self.accepted(unit, &record, anchor);
+            self.accepted(unit, &record, judge, anchor);
         }
         self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
         for word in &open.reports {
@@ -1269,7 +1316,9 @@ impl Scheduler {
         self.kept = self.kept.iter().map(|(at, run)| (earlier(*at), *run)).collect();
         self.wary_until = earlier(self.wary_until);
         self.watched = self.watched.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
+        self.resting = self.resting.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
         for worker in self.workers.values_mut() {
+            worker.pace.set_back(earlier);
             worker.counted_at = earlier(worker.counted_at);
         }
     }
@@ -1292,6 +1341,14 @@ impl Scheduler {
             }
             self.watched.pop_first();
             self.look_after(now, worker);
+        }
+        while let Some((at, worker)) = self.resting.first().copied() {
+            if at > now {
+                break;
+            }
+            self.resting.pop_first();
+            self.workers[worker].is_resting = false;
+            self.look_at_wants(worker);
         }
         while let Some((at, run)) = self.kept.first().copied() {
             if at > now {
@@ -1331,7 +1388,12 @@ impl Scheduler {
             self.stirred = true;
         }
         let is_fixed = matches!(run.spec.rule, Rule::Fixed(_));
-        let place = if is_fixed || open.ask == Ask::Anybody { Place::Started } else { Place::Kept };
+        let place = match open.ask {
+            _ if is_fixed => Place::Started,
+            Ask::Anybody => Place::Started,
+            Ask::Crowd => Place::Crowd,
+            Ask::Established | Ask::Nobody => Place::Kept,
+        };
         if open.queued != Some(place) && open.wanted(run.spec.rule) > 0 {
             open.queued = Some(place);
             run.queue.push(unit.index, place);
@@ -1350,11 +1412,26 @@ impl Scheduler {
             return;
         }
         self.serve(Class::Proven, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
-        self.serve(Class::Proven, |this| this.shares.is_awaited(), |this, worker| this.grant(now, worker));
+        let grant = |this: &mut Self, worker| this.grant(now, worker, Reach::Started);
+        self.serve(Class::Proven, |this| this.shares.is_awaited(), grant);
         // What strangers may have is all that they may have.
-        self.serve(Class::Stranger, |this| this.shares.offers().strangers, |this, worker| this.grant(now, worker));
-        self.serve(Class::First, |this| this.shares.offers().established, |this, worker| this.grant(now, worker));
-        self.serve(Class::All, |this| this.shares.offers().everybody, |this, worker| this.grant(now, worker));
+        self.serve(Class::Stranger, |this| this.shares.offers().strangers, grant);
+        self.serve(Class::First, |this| this.shares.offers().established, grant);
+        // They begin what those with a record have no hands for.
+        if self.crowd().is_some() {
+            let begin = |this: &mut Self, worker| this.grant(now, worker, Reach::Crowd);
+            self.serve(Class::Stranger, |this| this.shares.offers().crowd, begin);
+        }
+        self.serve(Class::All, |this| this.shares.offers().everybody, grant);
+        // They are many where visitors come and go, and would be looked at with each unit that is given out.
+        for (at, no) in core::mem::take(&mut self.too_brief) {
+            let worker = &mut self.workers[no];
+            if worker.is_hungry {
+                worker.is_resting = true;
+                self.hungry.remove(no, worker);
+                self.resting.insert((at.min(now.after(REST)), no));
+            }
+        }
     }
 
     /// Lets hungry workers take their turns while there is `more`, until each of them looked in vain.
@@ -1382,10 +1459,11 @@ impl Scheduler {
         has_room
     }
 
-    fn grant(&mut self, now: Timestamp, id: WorkerNo) -> bool {
+    /// Gives a worker a lease; `reach` is what one without a record may have, where words have to be earned.
+    fn grant(&mut self, now: Timestamp, id: WorkerNo, reach: Reach) -> bool {
         let mut next = self.shares.next(None);
         while let Some(run) = next {
-            if self.grant_from(now, id, run) {
+            if self.grant_from(now, id, run, reach) {
                 return true;
             }
             next = self.runs.get(&run).and_then(|run| self.shares.next(Some(&run.share)));
@@ -1393,8 +1471,14 @@ impl Scheduler {
         false
     }
 
-    fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId) -> bool {
+    fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId, reach: Reach) -> bool {
+        let crowd = self.crowd();
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
+        let Worker { pace, origin, .. } = &self.workers[id];
+        if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module) {
+            self.too_brief.push((from, id));
+            return false;
+        }
         let kept_until = run.in_line_since.after(self.policy.first_choice);
         if run.spec.is_awaited() && now < kept_until && !self.workers[id].is_proven() {
             return false;
@@ -1402,22 +1486,28 @@ impl Scheduler {
         let (rule, workers) = (run.spec.rule, &self.workers);
         let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        let may_begin = is_fixed || worker.in_line == Some(Class::First);
+        let reach = match reach {
+            _ if is_fixed => Reach::All,
+            _ if !worker.may_earn(&self.policy) => Reach::Joined,
+            _ if worker.in_line == Some(Class::First) => Reach::All,
+            Reach::Crowd if run.is_for(crowd) => Reach::Crowd,
+            _ => Reach::Started,
+        };
         if !is_fixed {
             let has_had_its_share = {
                 let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
                 let seen = run.seen.get(&id).copied().unwrap_or_default();
-                // Where few are there, each has to do more.
-                let fair = 4 * run.shape.units() as usize / self.core.max(1);
-                f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && seen as usize >= fair
+                // Where few are there, or units take many voices, each has to do more.
+                let fair = 4 * run.leased.max(u64::from(run.shape.units())) / (self.core as u64).max(1);
+                f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && u64::from(seen) >= fair
             };
-            if has_had_its_share || !worker.may_earn(&self.policy) {
+            if has_had_its_share || !worker.may_join(&self.policy) {
                 return false;
             }
         }
         let units = &mut run.units;
         let others = self.hungry.all.len() > 1;
-        let index = run.queue.take(id, may_begin, |index, place| match &mut units[index as usize] {
+        let index = run.queue.take(id, reach, |index, place| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
             // It stands elsewhere by now.
             State::Open(open) if open.queued != Some(place) && place != Place::Fresh => Look::Gone,
@@ -1428,16 +1518,17 @@ impl Scheduler {
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
             State::Open(open) if !is_fixed && open.hears(worker, workers) => Look::NotThisWorker,
             State::Open(open) if others && open.failed_last == Some(id) => Look::Later,
-            State::Open(open) => {
-                open.queued = None;
-                Look::Fits
-            }
+            State::Open(open) if open.knows_engine(worker, workers) => Look::Worse,
+            State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Calling { .. } | State::Ended(_) => Look::Gone,
         });
         let Some(index) = index else {
             run.line_up(&mut self.shares);
             return false;
         };
+        if let State::Open(open) = &mut units[index as usize] {
+            open.queued = None;
+        }
         self.shares.serve(&mut run.share);
         run.line_up(&mut self.shares);
         self.lease(now, id, UnitId { run: run_id, index });
@@ -1446,7 +1537,7 @@ impl Scheduler {
 
     /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
     fn grant_spare(&mut self, now: Timestamp, id: WorkerNo) -> bool {
-        let (runs, firsts) = (&mut self.runs, &self.hungry.firsts);
+        let (runs, firsts, paces, worker) = (&mut self.runs, &self.hungry.firsts, &self.paces, &self.workers[id]);
         let unit = self.late.take(id, &mut |unit: UnitId| {
             let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
             match run.units.get_mut(unit.index as usize) {
@@ -1455,6 +1546,11 @@ impl Scheduler {
                     Look::Gone
                 }
                 Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
+                Some(State::Open(_))
+                    if paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_some() =>
+                {
+                    Look::Later
+                }
                 Some(State::Open(open))
                     if matches!(run.spec.rule, Rule::Earned { .. })
                         && open.ask == Ask::Established
@@ -1509,6 +1605,7 @@ impl Scheduler {
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 {
             *run.seen.entry(id).or_default() += 1;
+            run.leased += 1;
         }
         let worker = &mut self.workers[id];
         worker.leases.push(lease);
@@ -1678,10 +1775,13 @@ impl Scheduler {
         };
         let more = open.wanted(run.spec.rule);
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
+        let stays =
+            |worker: &Worker| self.paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_none();
         let may_work = |worker: &Worker| worker.connected && !worker.record.banned;
         let connected = self.workers.iter().filter(|(_, worker)| may_work(worker)).count();
+        let staying = self.workers.iter().filter(|(_, worker)| may_work(worker) && stays(worker)).count();
         let known: BTreeSet<WorkerNo> = open.workers().filter(|no| may_work(&self.workers[*no])).collect();
-        let eligible = connected - known.len();
+        let eligible = staying - known.iter().filter(|no| stays(&self.workers[**no])).count();
         match held.iter().map(|held| held.expires_at).min() {
             Some(first) if more == 0 || eligible == 0 => Reason::Running {
                 by: held.len(),
@@ -1689,7 +1789,8 @@ impl Scheduler {
                 lease_ends_in: first.since(now),
             },
             _ if connected == 0 => Reason::NoWorker,
-            _ if eligible == 0 => Reason::NeedsIndependentWorker { more, connected },
+            _ if connected == known.len() => Reason::NeedsIndependentWorker { more, connected },
+            _ if eligible == 0 => Reason::NeedsStayingWorker { connected },
             _ => Reason::Queued { eligible },
         }
     }
@@ -1737,6 +1838,7 @@ impl Run {
             in_line_since: Timestamp::default(),
             share,
             seen: HashMap::with_hasher(hasher),
+            leased: 0,
         }
     }
 
@@ -1753,14 +1855,28 @@ impl Run {
         let has_units = !self.queue.is_empty();
         shares.set_waiting(&mut self.share, has_units);
         let is_fixed = matches!(self.spec.rule, Rule::Fixed(_));
+        let crowd = self.is_for_crowds() && self.queue.has_fresh();
         shares.set_offers(
             &mut self.share,
             Offers {
                 everybody: is_fixed && has_units,
                 established: !is_fixed && has_units,
                 strangers: !is_fixed && self.queue.has_started(),
+                crowd,
             },
         );
+    }
+
+    /// Whether those without a record may begin its units. Not where somebody waits: it takes many of them, one after the other.
+    fn is_for_crowds(&self) -> bool {
+        let may = matches!(self.spec.rule, Rule::Earned { level: Level::Adaptive | Level::Full, .. });
+        may && !self.spec.is_awaited()
+    }
+
+    /// Whether this crowd is enough for it.
+    fn is_for(&self, crowd: Option<Crowd>) -> bool {
+        let Rule::Earned { wrong_ppb, .. } = self.spec.rule else { return false };
+        self.is_for_crowds() && crowd.is_some_and(|crowd| crowd.is_enough(share(wrong_ppb)))
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -2,7 +2,7 @@
 
 use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
 
-use super::{Class, Effect, Record, Scheduler, Worker};
+use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Purpose};
 use crate::groups::Kind;
 use crate::record::{Replica, UnitRecord};
@@ -15,6 +15,12 @@ impl Open {
     /// Whether one of those who have had their say, or are about to, is one voice with this worker.
     pub(super) fn hears(&self, worker: &Worker, workers: &Roster<Worker>) -> bool {
         self.workers().any(|other| workers[other].origin.is_one_voice_with(&worker.origin))
+    }
+
+    /// Whether all of them use the engine of this one: what is wrong with an engine is seen where there are two.
+    pub(super) fn knows_engine(&self, worker: &Worker, workers: &Roster<Worker>) -> bool {
+        let engine = worker.origin.engine;
+        engine.is_some() && self.workers().all(|other| workers[other].origin.engine == engine)
     }
 
     /// What is known of it, without an end.
@@ -39,6 +45,11 @@ impl Scheduler {
         self.core < self.policy.trust.core_min
     }
 
+    /// How those without a record may decide by their number at present, if they may.
+    pub(super) fn crowd(&self) -> Option<Crowd> {
+        self.policy.trust.crowd(self.strangers.count(), self.core)
+    }
+
     /// Takes note of what changed about a worker: whether it has a record, and whether it may have another lease.
     pub(super) fn rank(&mut self, id: WorkerNo) {
         let is_thin = self.is_thin();
@@ -46,11 +57,19 @@ impl Scheduler {
         let is_there = worker.connected && !worker.record.banned;
         let has_record = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
         let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
+        let in_crowd =
+            (is_there && !has_record && worker.record.lapses < self.policy.trust.lapses_max).then_some(worker.origin);
+        let was_in_crowd = core::mem::replace(&mut worker.in_crowd, in_crowd);
+        if was_in_crowd != in_crowd {
+            was_in_crowd.iter().for_each(|origin| self.strangers.leave(origin));
+            in_crowd.iter().for_each(|origin| self.strangers.join(origin));
+        }
         let is_runner = is_there && worker.origin.kind == Kind::Runner;
         let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
         self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
         let was_in_line = worker.in_line;
-        let wants = is_there && worker.wants > 0 && worker.is_hungry && worker.may_earn(&self.policy);
+        let may = if has_record { worker.may_earn(&self.policy) } else { worker.may_join(&self.policy) };
+        let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
         self.core = self.core + usize::from(has_record) - usize::from(was_in_core);
         let has_left = (has_record || !is_there) && self.candidates.remove(&id);
         let in_line = match (wants, has_record) {
@@ -64,8 +83,12 @@ impl Scheduler {
             self.hungry.line_up(id, was_in_line, in_line);
             self.stirred |= in_line.is_some();
         }
+        let is_alone = self.is_thin() && self.crowd().is_none();
+        let was_alone = core::mem::replace(&mut self.is_alone, is_alone);
         if self.is_thin() != is_thin {
             self.thinned();
+        } else if is_alone && !was_alone {
+            self.ask_again();
         } else if has_left && is_thin {
             self.fill_candidates();
         }
@@ -104,14 +127,19 @@ impl Scheduler {
     fn thinned(&mut self) {
         if self.is_thin() {
             self.fill_candidates();
-            let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
-                run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
-            };
-            let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
-            kept.into_iter().for_each(|unit| self.judge(self.now, unit));
+            self.ask_again();
         } else {
             core::mem::take(&mut self.candidates).into_iter().for_each(|id| self.rank(id));
         }
+    }
+
+    /// Looks at what waits for those of whom there are too few by now.
+    fn ask_again(&mut self) {
+        let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
+            run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
+        };
+        let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
+        kept.into_iter().for_each(|unit| self.judge(self.now, unit));
     }
 
     // ── What words amount to ──
@@ -122,6 +150,7 @@ impl Scheduler {
         if let Some(truth) = open.audited.clone() {
             return self.accept(now, unit, truth, None);
         }
+        let crowd = self.crowd().filter(|crowd| self.runs.get(&unit.run).is_some_and(|run| run.is_for(Some(*crowd))));
         let trust = &self.policy.trust;
         let mut voices: Vec<(usize, Voice<'_>)> = Vec::with_capacity(open.reports.len());
         let mut heard: Vec<&Worker> = Vec::with_capacity(open.reports.len());
@@ -143,6 +172,7 @@ impl Scheduler {
             may_audit: self.audits.is_affordable(trust),
             is_thin: self.is_thin(),
             newcomers: self.newcomers,
+            crowd,
             has_strangers: !self.hungry.strangers.is_empty(),
         };
         let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
@@ -190,7 +220,13 @@ impl Scheduler {
     }
 
     /// Credits those whose word was the answer. It rests on the anchor's, if there is one.
-    pub(super) fn credit(&mut self, open: &Open, accepted: Option<&Outcome>, anchor: Option<WorkerNo>) {
+    pub(super) fn credit(
+        &mut self,
+        open: &Open,
+        accepted: Option<&Outcome>,
+        is_earned: bool,
+        anchor: Option<WorkerNo>,
+    ) {
         let Some(accepted) = accepted else { return };
         let trust = self.policy.trust;
         let mut with_record = 0;
@@ -202,7 +238,7 @@ impl Scheduler {
             }
         }
         // So many strangers that nobody with a record was needed.
-        let by_numbers = anchor.is_some() && with_record == 0;
+        let by_numbers = is_earned && with_record == 0;
         for word in open.reports.iter().filter(|word| word.outcome == *accepted) {
             let worker = &mut self.workers[word.by];
             let has_record = worker.standing(&trust) >= Standing::Established;
@@ -219,15 +255,16 @@ impl Scheduler {
     }
 
     /// A unit has an answer that had to be earned.
-    pub(super) fn accepted(&mut self, unit: UnitId, record: &UnitRecord, anchor: Option<WorkerNo>) {
+    pub(super) fn accepted(&mut self, unit: UnitId, record: &UnitRecord, judge: Judge, anchor: Option<WorkerNo>) {
         self.audits.note_accepted();
-        let Some((anchor, said)) = anchor.zip(record.accepted.as_ref()) else { return };
-        let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
-        self.history.note(anchor, unit, self.policy.trust.life(share(wrong_ppb)));
-        self.watch(anchor);
+        let Some(said) = record.accepted.as_ref().filter(|_| judge != Judge::Operator) else { return };
         if self.lottery.draw(Draw::Audit, unit, record.step, said) < self.policy.trust.audited() {
             self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record.clone())));
         }
+        let Some(anchor) = anchor else { return };
+        let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
+        self.history.note(anchor, unit, self.policy.trust.life(share(wrong_ppb)));
+        self.watch(anchor);
     }
 
     // ── What the operator's machine says ──
