@@ -23,15 +23,21 @@
 //! - a worker that has decided `u ≥ f / (e · ε)` units may be alone, with `ν = exp(−f / (e · ε · u))`: the more it has given,
 //!   the less it is checked, and never less than [`Trust::checked_min`];
 //! - before that, and where the target asks for more, `ν = min(1/e, ε · L / f)`: an identity can harm but once, and that counts
-//!   over the `L` units of a usual life ([`Trust::life_units`]).
+//!   over the `L` units of a usual life ([`Trust::life_units`]). Where one voice is enough ([`Level::Adaptive`]) nothing is assumed about
+//!   a life: `L` is what the identity has cost so far.
 //!
 //! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
+//!
+//! *Those without a record.* Visitors are gone before they have earned one. Where they are so many that the hostile share among them can
+//! be told, since at worst all who are hostile are among them, they decide by their number: see [`Crowd`]. They begin what those with a
+//! record have no hands for; and each answer counts for the records of those who stay.
 //!
 //! # What it does not cover
 //! - More hostile voices than `f`, or voices that look independent and are not.
 //! - An identity that is thrown away for one lie, until it has been silent for [`Trust::absence`]. If it has decided fewer units
 //!   by then than its lie would have to be spread over, what it decided is asked once more. Before that the share is up to
-//!   `f · h^n / u`; no rule with so few replicas can do better.
+//!   `f · h^n / u`; no rule with so few replicas can do better. To keep an answer back until the next check of the same worker does not
+//!   help: the liar says the truth until that check, which is of another unit, and leaves after it.
 //! - Strangers who are nearly all hostile: a lie is then found seldomer than `h` says, though never by less than a third, since
 //!   most of the checks are kept for workers with a record.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for

@@ -513,6 +513,10 @@ impl<'a> World<'a> {
             self.cheat(index, held, false);
         }
         self.begin(index);
+        self.go_if_done(index);
+    }
+
+    fn go_if_done(&mut self, index: usize) {
         let body = &self.bodies[index];
         if body.is_leaving && body.online && body.current.is_none() {
             self.gone(index, false);
@@ -707,6 +711,7 @@ impl<'a> World<'a> {
                 self.tally.donate(self.now.since(began));
             }
             self.begin(index);
+            self.go_if_done(index);
         }
         self.schedule(0.0, Event::Ask(index));
     }
