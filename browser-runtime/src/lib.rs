@@ -1,7 +1,7 @@
 //! The browser's runtime: the worker's mind, for a Web Worker.
 //!
-//! [`Mind`] is the same mind that the native runner has, and [`Shell`] is JavaScript that carries out what it asks
-//! for and decides nothing: see `web/mind.js`. Guests run in Web Workers of their own (`web/slot.js`), which this code
+//! [`Mind`] is the same mind that the native runner has, and JavaScript carries out what it asks for and decides nothing: see
+//! `web/mind.js`, whose one `shell` it calls. Guests run in Web Workers of their own (`web/slot.js`), which this code
 //! never enters; what they answer is read here.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -18,7 +18,7 @@ use manyhands_javascript::{Unit, frame};
 use manyhands_model::quantity::milliseconds;
 use manyhands_model::{Digest, LeaseId, Limits, Timestamp, UnitId};
 use manyhands_protocol::{Body, Done, SUBPROTOCOL, Settlement, decode, encode};
-use manyhands_signing::{Keypair, PublicKey, Signature};
+use manyhands_signing::{Claim, Claims as _, PublicKey, Signature};
 use manyhands_worker::{
     Clock, Config, Effect, Event, Input, Key, Order, Pace, Parcel, Pause, Reason, Senses, Wishes, Worker,
 };
@@ -35,44 +35,43 @@ fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
 
+// One shell for one mind: a shell for each would be handles to it, and what keeps those is code that browsers fetch.
 #[wasm_bindgen]
 extern "C" {
-    /// What carries out what the mind asks for.
-    pub type Shell;
-
-    #[wasm_bindgen(method)]
-    fn connect(this: &Shell);
-    #[wasm_bindgen(method)]
-    fn disconnect(this: &Shell);
-    #[wasm_bindgen(method)]
-    fn send(this: &Shell, frame: Vec<u8>);
-    #[wasm_bindgen(method)]
-    fn fetch(this: &Shell, module: &str, bytes: f64);
-    #[wasm_bindgen(method)]
-    fn forget_module(this: &Shell, module: &str);
-    #[wasm_bindgen(method)]
-    fn execute(this: &Shell, lease: &str, unit: &str, module: &str, request: Vec<u8>);
-    #[wasm_bindgen(method)]
-    fn abort(this: &Shell, lease: &str);
-    #[wasm_bindgen(method)]
-    fn sign(this: &Shell, number: f64, message: Vec<u8>);
-    #[wasm_bindgen(method)]
-    fn save(this: &Shell, parcel: &str, bytes: Vec<u8>);
-    #[wasm_bindgen(method)]
-    fn forget(this: &Shell, parcel: &str);
-    #[wasm_bindgen(method)]
-    fn remember_trust(this: &Shell, version: f64);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn connect(subprotocol: &str);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn disconnect();
+    #[wasm_bindgen(js_namespace = shell)]
+    fn send(frame: Vec<u8>);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn fetch(module: &str, bytes: f64);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn forget_module(module: &str);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn execute(lease: &str, unit: &str, module: &str, request: Vec<u8>);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn abort(lease: &str);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn sign(number: f64, message: Vec<u8>);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn check(number: f64, signer: Vec<u8>, signature: Vec<u8>, message: Vec<u8>);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn save(parcel: &str, bytes: Vec<u8>);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn forget(parcel: &str);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn remember_trust(version: f64);
     /// What a volunteer might want to know: which event, about which unit, and two more words about it. Besides the mind's
     /// events there are `given_back` and `failed`, about a unit that was being executed and is not any more.
-    #[wasm_bindgen(method)]
-    fn say(this: &Shell, word: &str, unit: &str, text: &str, number: f64);
-    #[wasm_bindgen(method)]
-    fn finished(this: &Shell);
-    #[wasm_bindgen(method)]
-    fn fatal(this: &Shell, reason: &str);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn say(word: &str, unit: &str, text: &str, number: f64);
+    /// The mind has ended: without a word when that was asked for, else by the word for why, and in a sentence.
+    #[wasm_bindgen(js_namespace = shell)]
+    fn end(word: &str, reason: &str);
     /// Milliseconds until [`Mind::time_passed`] is to be called; infinite for never.
-    #[wasm_bindgen(method)]
-    fn wake(this: &Shell, after: f64);
+    #[wasm_bindgen(js_namespace = shell)]
+    fn wake(after: f64);
 
     #[wasm_bindgen(js_namespace = Date, js_name = now)]
     fn wall() -> f64;
@@ -80,33 +79,22 @@ extern "C" {
     fn monotonic() -> f64;
 }
 
-/// The WebSocket subprotocol that the shell asks for.
+/// Why these bytes are not the module of that name, or do not pay for all they do. Asked before they are compiled.
+// No function returns a `Result`: its error would be an object, and the code that hands over objects is fetched for that alone.
 #[wasm_bindgen]
-pub fn subprotocol() -> String {
-    SUBPROTOCOL.to_owned()
+pub fn refusal(module: &str, bytes: &[u8]) -> Option<String> {
+    let Ok(module) = module.parse() else { return Some("not the name of a module".to_owned()) };
+    match Worker::accepts_module(module, bytes) {
+        Ok(()) => manyhands_verifier::verify(bytes).err().map(|fault| fault.to_string()),
+        Err(refusal) => Some(refusal.to_string()),
+    }
 }
 
-/// Whether these bytes are the module of that name, and pay for all they do. Asked before they are compiled.
-///
-/// # Errors
-/// Why not, in a sentence.
-#[wasm_bindgen]
-pub fn accept(module: &str, bytes: &[u8]) -> Result<(), String> {
-    let module = module.parse().map_err(|_| "not the name of a module".to_owned())?;
-    Worker::accepts_module(module, bytes).map_err(|refusal| refusal.to_string())?;
-    manyhands_verifier::verify(bytes).map_err(|fault| fault.to_string())
-}
-
-fn keypair(secret: &[u8]) -> Result<Keypair, String> {
-    secret.try_into().map(Keypair::from_seed).map_err(|_| "a key has 32 bytes".to_owned())
-}
-
-/// A worker's mind and its shell.
+/// A worker's mind.
 #[wasm_bindgen]
 pub struct Mind {
     /// Ends with its Web Worker and never before, so nothing of it is ever taken apart.
     worker: ManuallyDrop<Worker>,
-    shell: Shell,
     clock: Clock,
     left: Vec<Parcel>,
     /// What is being executed, and how much it may use.
@@ -119,47 +107,38 @@ pub struct Mind {
 #[wasm_bindgen]
 impl Mind {
     /// A mind that has not started, for the coordinator whose root key has that fingerprint. `key` is the public half of
-    /// a key that the shell has, or, if it is `held` here, the secret one; `random` 32 bytes, for waiting times;
-    /// `trust_version` the highest version of a trust list that was seen.
-    ///
-    /// # Errors
-    /// Which of these is not what it should be.
-    #[wasm_bindgen(constructor)]
-    #[expect(clippy::too_many_arguments, reason = "JavaScript names them at the call")]
-    pub fn new(
-        shell: Shell,
+    /// a key that the shell has; `random` 32 bytes, for waiting times; `trust_version` the highest version of a trust list that
+    /// was seen. Nothing if one of these is not what it should be.
+    pub fn of(
         coordinator: &str,
         key: &[u8],
-        held: bool,
         engine: String,
         random: &[u8],
         trust_version: f64,
         slots: u16,
         permille: u16,
-    ) -> Result<Self, String> {
-        let key = if held {
-            Key::Held(keypair(key)?)
-        } else {
-            Key::Elsewhere(PublicKey(key.try_into().map_err(|_| "a public key has 32 bytes".to_owned())?))
-        };
+    ) -> Option<Self> {
         let worker = Worker::new(Config {
-            pinned: coordinator.parse().map_err(|_| "not the fingerprint of a coordinator's key".to_owned())?,
-            key,
+            pinned: coordinator.parse().ok()?,
+            key: Key::Elsewhere(PublicKey(key.try_into().ok()?)),
             body: Body { engine, runtime: concat!("manyhands-browser ", env!("CARGO_PKG_VERSION")).to_owned() },
             pace: Pace { slots, permille },
             is_watched: true,
             trust_version: trust_version as u64,
-            seed: random.try_into().map_err(|_| "32 random bytes are needed".to_owned())?,
+            seed: random.try_into().ok()?,
         });
         let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };
         let (clock, left, senses) = Default::default();
         let worker = ManuallyDrop::new(worker);
-        Ok(Self { worker, shell, clock, left, running: Vec::new(), wishes, senses, against: None })
+        Some(Self { worker, clock, left, running: Vec::new(), wishes, senses, against: None })
     }
 
-    /// A parcel that was saved before and not acknowledged. Whether it is whole; else it can be forgotten.
-    pub fn left_over(&mut self, bytes: &[u8]) -> bool {
-        let parcel = decode::<Done>(bytes).ok().and_then(Parcel::reopen);
+    /// A parcel that was saved under that name and not acknowledged. Whether it is whole; else it can be forgotten.
+    pub fn left_over(&mut self, parcel: &str, bytes: &[u8]) -> bool {
+        let Ok(mut done) = decode::<Done>(bytes) else { return false };
+        // It was named after all that was signed, signature included: under this name it is what it was.
+        done.reports.answer(parcel.parse() == Ok(done.reports.digest()));
+        let parcel = Parcel::reopen(done);
         self.left.extend(parcel.clone());
         parcel.is_some()
     }
@@ -181,13 +160,14 @@ impl Mind {
     }
 
     /// A frame came. What cannot be read ends the connection, for the reason that is returned.
-    ///
-    /// # Errors
-    /// That reason.
-    pub fn frame(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let message = decode(bytes).map_err(|error| error.to_string())?;
-        self.hear(Input::Frame(message));
-        Ok(())
+    pub fn frame(&mut self, bytes: &[u8]) -> Option<String> {
+        match decode(bytes) {
+            Ok(message) => {
+                self.hear(Input::Frame(message));
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     /// A module was accepted and compiled.
@@ -235,7 +215,12 @@ impl Mind {
         self.hear(input);
     }
 
-    /// The key cannot be used.
+    /// Whether the signature fits about which that number was asked.
+    pub fn checked(&mut self, number: f64, fits: bool) {
+        self.hear(Input::Checked(number as u64, fits));
+    }
+
+    /// The key cannot be used, or no signature checked.
     pub fn not_signed(&mut self, reason: String) {
         self.hear(Input::NotSigned(reason));
     }
@@ -295,7 +280,7 @@ impl Mind {
     }
 
     fn could_not(&mut self, lease: LeaseId, unit: UnitId, reason: String) {
-        self.shell.say("failed", &unit.to_string(), &reason, 0.0);
+        say("failed", &unit.to_string(), &reason, 0.0);
         self.hear(Input::Executed { lease, result: Err(reason) });
     }
 
@@ -306,7 +291,7 @@ impl Mind {
             self.perform(effect);
         }
         let until = self.worker.wake_at().map(|at| at.since(self.now()));
-        self.shell.wake(until.map_or(f64::INFINITY, |wait| milliseconds(wait) as f64));
+        wake(until.map_or(f64::INFINITY, |wait| milliseconds(wait) as f64));
     }
 
     fn now(&mut self) -> Timestamp {
@@ -314,38 +299,40 @@ impl Mind {
     }
 
     fn perform(&mut self, effect: Effect) {
-        let shell = &self.shell;
         match effect {
-            Effect::Connect => shell.connect(),
-            Effect::Disconnect => shell.disconnect(),
-            Effect::Send(message) => shell.send(encode(&message)),
-            Effect::FetchModule { module, bytes } => shell.fetch(&module.to_string(), bytes as f64),
-            Effect::ForgetModule(module) => shell.forget_module(&module.to_string()),
+            Effect::Connect => connect(SUBPROTOCOL),
+            Effect::Disconnect => disconnect(),
+            Effect::Send(message) => send(encode(&message)),
+            Effect::FetchModule { module, bytes } => fetch(&module.to_string(), bytes as f64),
+            Effect::ForgetModule(module) => forget_module(&module.to_string()),
             Effect::Execute(Order { lease, unit, module, entry, step, input, seed, limits }) => {
                 self.running.push((lease, unit, limits));
                 let request = frame::execute(&Unit { entry, step, input: &input, seed, limits });
-                shell.execute(&lease.to_string(), &unit.to_string(), &module.to_string(), request);
+                execute(&lease.to_string(), &unit.to_string(), &module.to_string(), request);
             }
             Effect::Abort(lease) => {
                 if let Some((_, unit, _)) = self.no_longer(lease) {
-                    self.shell.say("given_back", &unit.to_string(), "", 0.0);
+                    say("given_back", &unit.to_string(), "", 0.0);
                 }
-                self.shell.abort(&lease.to_string());
+                abort(&lease.to_string());
             }
-            Effect::Sign(number, message) => shell.sign(number as f64, message),
-            Effect::Save(parcel) => shell.save(&parcel.name().to_string(), encode(parcel.done())),
-            Effect::Forget(parcel) => shell.forget(&parcel.to_string()),
-            Effect::RememberTrust(version) => shell.remember_trust(version as f64),
-            Effect::Say(event) => say(shell, &event),
-            Effect::Finished => shell.finished(),
-            Effect::Fatal(reason) => shell.fatal(&reason),
+            Effect::Sign(number, message) => sign(number as f64, message),
+            Effect::Check(number, Claim { signer, message, signature }) => {
+                check(number as f64, signer.0.to_vec(), signature.to_bytes().to_vec(), message);
+            }
+            Effect::Save(parcel) => save(&parcel.name().to_string(), encode(parcel.done())),
+            Effect::Forget(parcel) => forget(&parcel.to_string()),
+            Effect::RememberTrust(version) => remember_trust(version as f64),
+            Effect::Say(event) => tell(&event),
+            Effect::Finished => end("", ""),
+            Effect::Fatal(reason) => end(reason.word(), &reason.to_string()),
         }
     }
 }
 
-fn say(shell: &Shell, event: &Event) {
+fn tell(event: &Event) {
     let word = event.word();
-    let tell = |unit: &str, text: &str, number: f64| shell.say(word, unit, text, number);
+    let tell = |unit: &str, text: &str, number: f64| say(word, unit, text, number);
     match event {
         Event::Joined | Event::Resumed => tell("", "", 0.0),
         Event::Recorded { unit } => tell(&unit.to_string(), "", 0.0),

@@ -1,8 +1,11 @@
 // The mind's shell: carries out what the mind asks for, in a Web Worker of its own, and decides nothing. The mind is
-// `wasm_bindgen.Mind` of src/lib.rs, whose glue comes ahead of this in the same file; so does `Store` of store.js.
+// `wasm_bindgen.Mind` of src/lib.rs, whose glue comes ahead of this in the same file and calls `shell`; so does `Store` of store.js.
 //
 // The page sends   { start: {...} }, with a port to the pool of slots (pool.js), { pace }, { wishes }, { senses }, { stop }
-// and is told      { said: { word, unit, text, number } }, { progress: { unit, permille } }, { identity }, { blocked }, { ended }
+// and is told      { said: { word, unit, text, number } }, { progress: { unit, permille } }, { identity }, { blocked }, { ended: { problem, message } }
+
+// The file with Ed25519 for browsers that have none, and its digest; filled in when the files are made.
+const CURVE = null;
 
 // Time for a module to be fetched, in milliseconds.
 const FETCH_TIME = 300_000;
@@ -17,8 +20,8 @@ class Shell {
   // What is being executed: lease to unit.
   units = new Map();
 
-  constructor({ base, pool, store, key }) {
-    Object.assign(this, { base, pool, store, key });
+  constructor(base, pool, store, keys) {
+    Object.assign(this, { base, pool, store, keys });
     pool.onmessage = ({ data: { compiled, progress, executed, failed } }) => {
       if (compiled) this.compiled(compiled);
       if (progress) this.progress(progress);
@@ -29,13 +32,13 @@ class Shell {
 
   // ── The connection ──
 
-  connect() {
+  connect(subprotocol) {
     this.disconnect();
     const url = new URL("/v1/worker", this.base);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     let socket;
     try {
-      socket = new WebSocket(url, wasm_bindgen.subprotocol());
+      socket = new WebSocket(url, subprotocol);
     } catch (error) {
       // Some browsers throw what a policy forbids; the mind is in the middle of something.
       queueMicrotask(() => this.hangUp(`${error}`));
@@ -46,13 +49,8 @@ class Shell {
     const current = (act) => (event) => socket === this.socket && act(event);
     socket.onopen = current(() => this.mind.connected());
     socket.onmessage = current(({ data }) => {
-      try {
-        this.mind.frame(new Uint8Array(data));
-      } catch (reason) {
-        // What is no sentence of the mind's is a fault of ours, and not the coordinator's.
-        if (typeof reason !== "string") throw reason;
-        this.hangUp(reason);
-      }
+      const reason = this.mind.frame(new Uint8Array(data));
+      if (reason) this.hangUp(reason);
     });
     socket.onclose = current(({ code, reason }) => this.hangUp(reason || `closed, code ${code}`));
   }
@@ -97,25 +95,20 @@ class Shell {
     const cached = await cache?.match(url);
     if (cached) {
       const kept = new Uint8Array(await cached.arrayBuffer());
-      try {
-        wasm_bindgen.accept(module, kept);
-        return kept;
-      } catch {
-        // Whatever it is, it is not what was put there.
-        await cache.delete(url);
-      }
+      if (!wasm_bindgen.refusal(module, kept)) return kept;
+      // Whatever it is, it is not what was put there.
+      await cache.delete(url);
     }
     const fetched = await this.download(url, bytes);
-    wasm_bindgen.accept(module, fetched);
+    const refusal = wasm_bindgen.refusal(module, fetched);
+    if (refusal) throw new Error(refusal);
     // Who has no room for it fetches it again.
     await cache?.put(url, new Response(fetched, { headers: { "content-type": "application/wasm" } })).catch(() => {});
     return fetched;
   }
 
   async download(url, bytes) {
-    const options = { credentials: "omit", redirect: "error", referrerPolicy: "no-referrer", signal: AbortSignal.timeout(FETCH_TIME) };
-    const response = await fetch(url, options);
-    if (!response.ok) throw new Error(`the coordinator answers ${response.status}`);
+    const response = await get(url);
     const all = new Uint8Array(bytes);
     let at = 0;
     for (const reader = response.body.getReader(); ; ) {
@@ -168,8 +161,15 @@ class Shell {
   // ── What is kept ──
 
   sign(number, message) {
-    crypto.subtle.sign("Ed25519", this.key, message).then(
+    this.keys.sign(message).then(
       (signature) => this.mind.signed(number, new Uint8Array(signature)),
+      (error) => this.mind.not_signed(String(error)),
+    );
+  }
+
+  check(number, signer, signature, message) {
+    this.keys.verify(signer, signature, message).then(
+      (fits) => this.mind.checked(number, fits),
       (error) => this.mind.not_signed(String(error)),
     );
   }
@@ -196,17 +196,9 @@ class Shell {
     postMessage({ said: { word, unit, text, number } });
   }
 
-  finished() {
-    this.end(null);
-  }
-
-  fatal(reason) {
-    this.end(reason);
-  }
-
-  end(reason) {
-    postMessage({ ended: reason });
-    close();
+  // Without a word it is what somebody asked for. A key that cannot be used may have many causes.
+  end(word, message) {
+    end(word && { problem: word === "no_key" ? undefined : word, message });
   }
 
   wake(after) {
@@ -216,34 +208,93 @@ class Shell {
   }
 }
 
-// The worker's own key: one that no script can read, where the browser has such keys, else 32 secret bytes.
-async function identify(store) {
-  const kept = (await store.get("key", "worker").catch(() => undefined)) ?? (await newKey(store));
-  const isHeld = kept instanceof Uint8Array;
-  if (isHeld) return { key: null, bytes: kept, isHeld };
-  const bytes = new Uint8Array(await crypto.subtle.exportKey("raw", kept.publicKey));
-  return { key: kept.privateKey, bytes, isHeld };
+// ── Keys and signatures ──
+
+// The browser's own Ed25519, and a key that no script can read.
+class Keys {
+  isOpen = false;
+
+  // Null where the browser has none, or where an open key was kept before it had.
+  static async of(kept) {
+    const { subtle } = crypto;
+    if (!subtle || kept instanceof Uint8Array) return null;
+    const keys = new Keys();
+    try {
+      keys.kept = kept ?? (await subtle.generateKey("Ed25519", false, ["sign", "verify"]));
+      keys.public = new Uint8Array(await subtle.exportKey("raw", keys.kept.publicKey));
+    } catch {
+      return null;
+    }
+    return keys;
+  }
+
+  sign(message) {
+    return crypto.subtle.sign("Ed25519", this.kept.privateKey, message);
+  }
+
+  async verify(signer, signature, message) {
+    // Some browsers say here already that it is no point of the curve.
+    const key = await crypto.subtle.importKey("raw", signer, "Ed25519", false, ["verify"]).catch(() => null);
+    return key !== null && crypto.subtle.verify("Ed25519", key, signature, message);
+  }
 }
 
-async function newKey(store) {
-  const key = await crypto.subtle?.generateKey("Ed25519", false, ["sign", "verify"]).catch(() => undefined);
-  const made = key ?? crypto.getRandomValues(new Uint8Array(32));
-  // Private windows of some browsers keep no keys; it is good for as long as the page is there.
-  await store.put("key", "worker", made).catch(() => {});
-  return made;
+// The same by curve.js, which is fetched for it, with a key of 32 secret bytes.
+class OpenKeys {
+  isOpen = true;
+
+  static async of(kept, base) {
+    const response = await get(base + CURVE.path, { integrity: CURVE.integrity });
+    const keys = new OpenKeys();
+    keys.worker = new Worker(URL.createObjectURL(await response.blob()), { name: "manyhands curve" });
+    keys.worker.onerror = ({ message }) => end({ message });
+    keys.kept = kept instanceof Uint8Array ? kept : crypto.getRandomValues(new Uint8Array(32));
+    keys.public = await keys.ask("public_key", keys.kept);
+    return keys;
+  }
+
+  ask(...question) {
+    return new Promise((answer) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = ({ data }) => answer(data);
+      this.worker.postMessage(question, [port2]);
+    });
+  }
+
+  sign(message) {
+    return this.ask("sign", this.kept, message);
+  }
+
+  verify(signer, signature, message) {
+    return this.ask("verify", signer, signature, message);
+  }
+}
+
+// ── From its start to its end ──
+
+async function get(url, options) {
+  const plain = { credentials: "omit", redirect: "error", referrerPolicy: "no-referrer", signal: AbortSignal.timeout(FETCH_TIME) };
+  const response = await fetch(url, { ...plain, ...options });
+  if (!response.ok) throw new Error(`the coordinator answers ${response.status}`);
+  return response;
 }
 
 let mind = null;
+// What the mind calls.
+let shell = null;
 
 async function start({ base, coordinator, runtime, pool, engine, pace, wishes, senses }) {
-  await wasm_bindgen({ module_or_path: runtime });
+  wasm_bindgen(runtime);
   const store = await Store.open(coordinator);
-  const identity = await identify(store);
-  const shell = new Shell({ base, pool, store, key: identity.key });
+  const kept = await store.get("key", "worker").catch(() => undefined);
+  const keys = (await Keys.of(kept)) ?? (await OpenKeys.of(kept, base));
+  // Private windows of some browsers keep no keys; it is good for as long as the page is there.
+  if (keys.kept !== kept) await store.put("key", "worker", keys.kept).catch(() => {});
+  shell = new Shell(base, pool, store, keys);
   const random = crypto.getRandomValues(new Uint8Array(32));
   const trust = (await store.get("trust", "version")) ?? 0;
-  const { bytes, isHeld } = identity;
-  mind = new wasm_bindgen.Mind(shell, coordinator, bytes, isHeld, engine, random, trust, pace.slots, pace.permille);
+  mind = wasm_bindgen.Mind.of(coordinator, keys.public, engine, random, trust, pace.slots, pace.permille);
+  if (!mind) throw new Error("the mind cannot be made of this");
   shell.mind = mind;
   pool.postMessage({ slots: pace.slots });
   onmessage = ({ data }) => {
@@ -256,13 +307,19 @@ async function start({ base, coordinator, runtime, pool, engine, pace, wishes, s
     if (data.stop) mind.stop();
   };
   for (const [parcel, kept] of await store.all("outbox")) {
-    if (!mind.left_over(kept)) shell.forget(parcel);
+    if (!mind.left_over(parcel, kept)) shell.forget(parcel);
   }
   wish(wishes);
   sense(senses);
   mind.start();
   const isKept = store.isKept && (await store.get("key", "worker")) !== undefined;
-  postMessage({ identity: { isKept, isExtractable: isHeld } });
+  postMessage({ identity: { isKept, isExtractable: keys.isOpen } });
+}
+
+// The page is told why, if there is a reason.
+function end(reason) {
+  if (reason) postMessage({ ended: reason });
+  close();
 }
 
 function wish({ onBattery, onMetered, whileHidden, from, to }) {
@@ -277,5 +334,5 @@ function sense({ onBattery, onMetered, isHidden, minute }) {
 addEventListener("securitypolicyviolation", ({ effectiveDirective }) => postMessage({ blocked: effectiveDirective }));
 
 onmessage = ({ data }) => {
-  if (data.start) start(data.start).catch((error) => { postMessage({ ended: `${error?.message ?? error}` }); close(); });
+  if (data.start) start(data.start).catch((error) => end({ problem: error instanceof WebAssembly.CompileError ? "wasm" : undefined, message: `${error?.message ?? error}` }));
 };

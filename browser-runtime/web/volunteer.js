@@ -455,11 +455,7 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       this.#violation = blocked;
       this.#fail("csp");
     }
-    // Null is an end that was asked for.
-    if (ended != null) {
-      const known = { unwanted: /does not want/, untrusted: /not the coordinator/, wasm: /WebAssembly/ };
-      this.#fail(Object.keys(known).find((problem) => known[problem].test(ended)) ?? "crashed", ended);
-    }
+    if (ended) this.#failed(ended);
     this.#soon();
   }
 

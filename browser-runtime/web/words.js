@@ -218,7 +218,7 @@ class Tongue {
   bytes(value) {
     const step = [0, 1, 2, 3].findLast((step) => value >= 1000 ** step) ?? 0;
     const unit = ["byte", "kilobyte", "megabyte", "gigabyte"][step];
-    return this.number(value / 1000 ** step, { style: "unit", unit, unitDisplay: "short", maximumSignificantDigits: 2 + (step > 1) });
+    return this.number(value / 1000 ** step, { style: "unit", unit, unitDisplay: step ? "short" : "long", maximumSignificantDigits: 2 + (step > 1) });
   }
 
   time(seconds) {

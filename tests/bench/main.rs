@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "the table is the data of this command")]
 
 mod browser;
+mod calls;
 mod cpu;
 mod growth;
 mod idle;
@@ -41,7 +42,7 @@ async fn main() -> ExitCode {
         seal::seal_in_this_process(module.as_ref());
         return ExitCode::SUCCESS;
     }
-    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal", "browser"];
+    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal", "browser", "calls"];
     // A part of `seal`, which can also be had alone.
     let parts = ["start"];
     let names: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
@@ -56,6 +57,7 @@ async fn main() -> ExitCode {
             "recovery" => recovery::run(&mut report),
             "seal" => seal::run(&mut report),
             "browser" => browser::run(&mut report).await,
+            "calls" => calls::run(&mut report).await,
             "start" => seal::start(&mut report),
             other => {
                 eprintln!("there is no benchmark `{other}`; there are {}", [&all[..], &parts].concat().join(", "));

@@ -102,7 +102,8 @@ async fn the_operators_pages_have_no_barriers() {
     browser.open(link["link"].as_str().expect("a link")).await;
     let entered = async || browser.run::<bool>("return location.pathname === '/operator'").await.then_some(());
     until("the link lets the operator in", entered).await;
-    let paths = ["", "/runs", &format!("/runs/{run}"), "/workers", "/units"];
+    let worker = coordinator.workers().await[0].id;
+    let paths = ["", "/runs", &format!("/runs/{run}"), "/workers", &format!("/workers/{worker}"), "/units"];
     for path in paths {
         browser.open(&coordinator.url(&format!("/operator{path}"))).await;
         found.extend(barriers(&browser, &axe, path).await);

@@ -6,7 +6,7 @@ use axum::http::header::{
     ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
 };
 use axum::response::Response;
-use manyhands_tests::browser::{BUTTON, ELEMENT, Kind, Volunteer};
+use manyhands_tests::browser::{BUTTON, ELEMENT, INSECURE_HOST, Kind, Volunteer};
 use manyhands_tests::{Coordinator, Site, jobs, until};
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::{browser, in_each_browser};
 in_each_browser! {
     nothing_computes_before_a_click
     the_key_cannot_be_read_and_everything_can_be_forgotten
+    where_the_browser_has_no_signatures_they_are_fetched
 }
 
 /// Counts whatever could compute or keep something.
@@ -88,6 +89,27 @@ async fn nothing_computes_before_a_click(kind: Kind) {
     // Control: all of it is counted, and the files are asked for.
     until("it begins", async || browser.run::<Value>("return counted").await["Worker"].as_u64()).await;
     assert_eq!(heavy(&site), 4, "{:?}", site.asked());
+    let asks = |path: &str| site.asked().iter().any(|asked| asked.starts_with(path));
+    until("it connects", async || asks("/v1/worker").then_some(())).await;
+    assert!(!asks("/assets/curve-"), "this browser has signatures of its own: {:?}", site.asked());
+}
+
+// Over plain HTTP browsers have no Web Crypto, whatever else they can do.
+async fn where_the_browser_has_no_signatures_they_are_fetched(kind: Kind) {
+    let Some(browser) = browser(kind).await else { return };
+    let coordinator = Coordinator::start().await;
+    let _runner = coordinator.runners(1).await;
+    let job = jobs::hasher();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let url = coordinator.url("/volunteer").replacen("127.0.0.1", INSECURE_HOST, 1);
+    let page = Volunteer::open(&browser, &url).await;
+    assert!(browser.run::<bool>("return crypto.subtle === undefined").await, "{url}");
+    page.start().await;
+    let inputs = jobs::texts(3);
+    let run = coordinator.submit("hasher", &inputs).await.expect("submitted").id;
+    let answers: Vec<_> = inputs.iter().map(|input| jobs::hash(input)).collect();
+    assert_eq!(coordinator.outputs(run).await, answers);
+    until("the page is told", async || (page.heard("verified").await.len() == 3).then_some(())).await;
 }
 
 async fn the_key_cannot_be_read_and_everything_can_be_forgotten(kind: Kind) {

@@ -51,6 +51,10 @@ enum Trick {
     Flood,
     /// Not a word.
     Silence,
+    /// Not a word more than the protocol asks for, and then none.
+    Mute,
+    /// Every connection ends at once.
+    HangsUp,
 }
 
 const FLOOD_BYTES: usize = 1 << 30;
@@ -200,6 +204,9 @@ async fn worker(State(villain): State<Arc<Villain>>, upgrade: WebSocketUpgrade) 
 async fn talk(villain: &Villain, mut socket: WebSocket) -> Result<(), axum::Error> {
     let mut worker = None;
     let say = |message: ServerMessage| Message::Binary(encode(&message).into());
+    if villain.trick == Trick::HangsUp {
+        return Ok(());
+    }
     if villain.trick != Trick::Silence {
         socket.send(say(ServerMessage::Challenge(villain.challenge()))).await?;
     }
@@ -211,9 +218,12 @@ async fn talk(villain: &Villain, mut socket: WebSocket) -> Result<(), axum::Erro
         match (message, worker) {
             (ClientMessage::Hello(hello), _) => {
                 worker = Some(WorkerId::from(hello.greeting.signer()));
-                socket.send(say(ServerMessage::Welcome(Welcome { heartbeat: Duration::from_secs(5) }))).await?;
+                // Soon gone, if it is not heard of: three times that.
+                let heartbeat = Duration::from_secs(if villain.trick == Trick::Mute { 1 } else { 5 });
+                socket.send(say(ServerMessage::Welcome(Welcome { heartbeat }))).await?;
             }
             (ClientMessage::Want(_), Some(worker)) => match villain.trick {
+                Trick::Mute => {}
                 Trick::Flood => socket.send(Message::Binary(vec![0; FLOOD_BYTES].into())).await?,
                 Trick::Noise => {
                     for length in 0..200_usize {
@@ -247,6 +257,8 @@ async fn attack_38_nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
         Trick::Noise,
         Trick::Flood,
         Trick::Silence,
+        Trick::Mute,
+        Trick::HangsUp,
     ];
     for trick in tricks {
         let (villain, site) = Villain::start(trick, &coordinator).await;
@@ -259,12 +271,13 @@ async fn attack_38_nothing_of_a_hostile_coordinator_is_executed(kind: Kind) {
             Trick::TooLong | Trick::NotNamed | Trick::NotSealed | Trick::NoModule => {
                 "A unit could not be computed here."
             }
-            Trick::Noise | Trick::Flood => "The connection is lost",
+            Trick::Noise | Trick::Flood | Trick::Mute => "The connection is lost",
             Trick::Silence => "Connecting to",
+            Trick::HangsUp => "no lasting connection comes about",
         };
         page.says(words).await;
-        if trick != Trick::Silence {
-            assert!(!villain.heard().is_empty() || trick == Trick::AnotherRoot, "{trick:?}");
+        if !matches!(trick, Trick::AnotherRoot | Trick::Silence | Trick::HangsUp) {
+            assert!(!villain.heard().is_empty(), "{trick:?}");
         }
         let begun = page.heard("unit").await;
         assert!(!begun.iter().any(|unit| unit["state"] == "computing"), "{trick:?}: {begun:?}");

@@ -447,7 +447,7 @@ impl Coordinator {
         writes.sort_by_key(|write| match write {
             Write::Output(_) => 0,
             Write::Record(Record::Evidence(..)) => 1,
-            Write::Record(Record::Unit(..)) => 2,
+            Write::Record(Record::Unit(..) | Record::Paid(..)) => 2,
             Write::Record(Record::Worker(..)) => 3,
             Write::Record(Record::Run(_)) => 4,
         });
@@ -576,6 +576,8 @@ impl Disk {
             Write::Record(Record::Unit(id, unit)) => drop(self.units.insert(id, unit)),
             Write::Record(Record::Evidence(run, worker, _)) => drop(self.evidence.insert((run, worker))),
             Write::Record(Record::Worker(id, worker)) => drop(self.workers.insert(id, worker)),
+            // Accounts are the shell's.
+            Write::Record(Record::Paid(..)) => {}
         }
     }
 

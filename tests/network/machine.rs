@@ -140,13 +140,13 @@ impl Machine {
                 }
                 Effect::Abort(lease) => drop(process.executing.remove(&lease)),
                 // Its key is at hand.
-                Effect::Sign(..) => {}
+                Effect::Sign(..) | Effect::Check(..) => {}
                 Effect::Save(parcel) => acts.push(Act::Save(parcel)),
                 Effect::Forget(parcel) => acts.push(Act::Forget(parcel)),
                 Effect::RememberTrust(version) => self.disk.trust_version = version,
                 Effect::Say(event) => acts.push(Act::Say(event)),
                 Effect::Finished => acts.push(Act::Ended("finished".into())),
-                Effect::Fatal(reason) => acts.push(Act::Ended(reason)),
+                Effect::Fatal(reason) => acts.push(Act::Ended(reason.to_string())),
             }
         }
         acts.extend(process.worker.wake_at().map(|at| Act::Wake(at.since(now))));

@@ -28,6 +28,9 @@ use crate::wait::{PATIENCE, until};
 /// How they are installed.
 const CURE: &str = "`apt-get install chromium chromium-driver firefox-esr`";
 
+/// A host that leads to this computer, like `127.0.0.1`, but whose pages no browser takes for secure when they come over plain HTTP.
+pub const INSECURE_HOST: &str = "volunteer.test";
+
 /// Which browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -239,24 +242,10 @@ async fn chromium(driver: &Path, program: &Path, profile: &Path) -> (Hands, Grou
     });
     let port: u16 = port.await.expect("no panic").expect("chromedriver says where it listens");
     let mut wanted = DesiredCapabilities::chrome();
-    let folder = format!("--user-data-dir={}", profile.display());
-    let arguments = [
-        "--headless=new",
-        "--no-first-run",
-        "--no-default-browser-check",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--disable-sync",
-        "--hide-scrollbars",
-        "--mute-audio",
-        "--window-size=1440,900",
-        &folder,
-    ];
-    // Its sandbox refuses to work for root. It shows pages of these tests only.
-    let root = rustix::process::geteuid().is_root().then_some("--no-sandbox");
-    for argument in arguments.into_iter().chain(root) {
+    let insecure = format!("--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1");
+    let arguments = manyhands_engines::chromium_arguments(profile);
+    let arguments = arguments.iter().map(|argument| argument.to_str().expect("a temporary folder has a plain name"));
+    for argument in arguments.chain(["--hide-scrollbars", "--window-size=1440,900", &insecure]) {
         wanted.add_arg(argument).expect("an argument");
     }
     wanted.set_binary(&program.display().to_string()).expect("a path");
@@ -279,6 +268,7 @@ async fn firefox(program: &Path, profile: &Path) -> (Hands, Group) {
         ("dom.ipc.processPrelaunch.enabled", json!(false)),
         ("network.captive-portal-service.enabled", json!(false)),
         ("network.connectivity-service.enabled", json!(false)),
+        ("network.dns.localDomains", json!(INSECURE_HOST)),
         ("remote.active-protocols", json!(1)),
         ("toolkit.telemetry.enabled", json!(false)),
     ];

@@ -27,6 +27,7 @@ pub fn manifest(name: &str, codec: Codec) -> Manifest {
         limits,
         sensitive: Default::default(),
         verbs: Default::default(),
+        record_bytes: 0,
     }
 }
 
@@ -199,5 +200,35 @@ pub fn caller_of(manifest: Manifest) -> Job {
                   (local.set $line (i32.add (local.get $at) (i32.const 1)))))
               (local.set $at (i32.add (local.get $at) (i32.const 1)))
               (br $next))))"#;
+    Job { module: assemble(&manifest, body), manifest }
+}
+
+/// A JSON job whose clients keep a record for it: what it is asked is the next record, and what it answers is the one before. An
+/// input that begins with `0` is a trap.
+pub fn keeper(name: &str, sensitive: serde_json::Value) -> Job {
+    let sensitive = serde_json::from_value(sensitive).expect("fields");
+    let manifest = Manifest { sensitive, record_bytes: 1 << 10, ..manifest(name, Codec::Json) };
+    let body = r#"
+        (import "manyhands_v1" "input_len" (func $input_len (result i32)))
+        (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
+        (import "manyhands_v1" "output_write" (func $output_write (param i32 i32)))
+        (memory (export "memory") 2)
+        (data (i32.const 0) "{\"record\":,\"output\":},\"input\":")
+        (func (export "manyhands_run") (local $end i32) (local $at i32)
+          (call $input_read (i32.const 64) (i32.const 0) (call $input_len))
+          (local.set $end (i32.add (i32.const 63) (call $input_len)))
+          (local.set $at (i32.const 74))
+          (block $found
+            (loop $look
+              (br_if $found (i64.eq (i64.load (local.get $at)) (i64.load (i32.const 21))))
+              (local.set $at (i32.add (local.get $at) (i32.const 1)))
+              (br $look)))
+          (if (i32.eq (i32.load8_u offset=9 (local.get $at)) (i32.const 48)) (then unreachable))
+          (call $output_write (i32.const 0) (i32.const 10))
+          (call $output_write (i32.add (local.get $at) (i32.const 9))
+            (i32.sub (local.get $end) (i32.add (local.get $at) (i32.const 9))))
+          (call $output_write (i32.const 10) (i32.const 10))
+          (call $output_write (i32.const 74) (i32.sub (local.get $at) (i32.const 74)))
+          (call $output_write (i32.const 20) (i32.const 1)))"#;
     Job { module: assemble(&manifest, body), manifest }
 }

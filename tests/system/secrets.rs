@@ -73,7 +73,7 @@ async fn a_submission_that_is_repeated_is_recognised_by_its_values() {
 }
 
 /// A file in which these bytes are.
-fn found(dir: &std::path::Path, bytes: &[u8]) -> Option<std::path::PathBuf> {
+pub(crate) fn found(dir: &std::path::Path, bytes: &[u8]) -> Option<std::path::PathBuf> {
     for entry in std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         if entry.is_dir() {
             if let Some(found) = found(&entry, bytes) {

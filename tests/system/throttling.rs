@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::routing::post;
 use futures::future::join_all;
 use manyhands_api::{CreatedToken, NewToken, PlanView, Problem, Role, RunList, RunView};
-use manyhands_model::Codec;
+use manyhands_model::{Codec, RunId};
 use manyhands_protocol::{ClientMessage, ServerMessage};
 use manyhands_signing::Keypair;
 use manyhands_tests::{Coordinator, Lost, Site, Worker, jobs, until};
@@ -322,4 +322,54 @@ async fn attack_43_tenants_share_answers_only_where_the_operator_says_so() {
         assert_eq!((of_bob.status, of_bob.known, &of_bob.body), (200, others, &first.body), "{setting}");
         assert_eq!(of_bob.run.is_some(), !others, "{setting}: another's run has no name");
     }
+}
+
+/// Submits a run of lines, and says how that was answered: status, run, whether it was known.
+async fn submits(asker: &Asker<'_>, who: &str, query: &str, lines: &'static str) -> (u16, RunId, bool) {
+    let request =
+        asker.coordinator.anonymous(Method::POST, &format!("/v1/runs?{query}")).bearer_auth(&asker.tokens[who]);
+    let answer = request.header("content-type", "application/x-ndjson").body(lines).send().await.expect("an answer");
+    let (status, known) = (answer.status().as_u16(), answer.headers().get("cache-status").cloned());
+    let run: RunView = answer.json().await.expect("a run");
+    (status, run.id, known.is_some_and(|known| known == "manyhands; hit"))
+}
+
+#[tokio::test]
+async fn a_run_that_is_submitted_again_is_answered_with_the_one_before_if_that_is_asked_for() {
+    let mut coordinator = Coordinator::start().await;
+    let runners = coordinator.runners(2).await;
+    let asker = askers(&coordinator).await;
+    let again = "job=parrot&replicas=2&reuse=true";
+    let lines = "[1]\n[2]\n3\n";
+    let (status, first, known) = submits(&asker, "ada", again, lines).await;
+    assert_eq!((status, known), (201, false));
+    assert_eq!(coordinator.results(first).await.len(), 3);
+    assert_eq!(submits(&asker, "ada", again, lines).await, (200, first, true));
+    // Who does not ask for it, asks something else, or is somebody else, gets a run of their own.
+    for (who, query, lines) in [
+        ("ada", "job=parrot&replicas=2", lines),
+        ("ada", "job=parrot&replicas=1&reuse=true", lines),
+        ("ada", again, "[2]\n[1]\n3\n"),
+        ("bob", again, lines),
+        ("ada", "job=seeded&reuse=true", "x\n"),
+        ("ada", "job=seeded&reuse=true", "x\n"),
+    ] {
+        let (status, run, known) = submits(&asker, who, query, lines).await;
+        assert!((status, known) == (201, false) && run != first, "{who} {query}");
+        coordinator.results(run).await;
+    }
+    // The newest answers.
+    let (_, newest, known) = submits(&asker, "ada", again, lines).await;
+    assert!(known && newest != first);
+    drop(runners);
+    until("nobody executes anything", async || (coordinator.connected().await == 0).then_some(())).await;
+    let (_, unanswered, known) = submits(&asker, "ada", again, "[9]\n").await;
+    assert!(!known);
+    let (_, other, known) = submits(&asker, "ada", again, "[9]\n").await;
+    assert!(!known && other != unanswered, "what is not answered yet answers nobody");
+    let tokens = asker.tokens;
+    coordinator.kill();
+    coordinator.restart().await;
+    let asker = Asker { coordinator: &coordinator, tokens };
+    assert_eq!(submits(&asker, "ada", again, lines).await, (200, newest, true), "it is on the disk");
 }

@@ -13,12 +13,13 @@ const LAYERS: &[&[&str]] = &[
     &[
         "manyhands-protocol",
         "manyhands-sealer",
-        "manyhands-api",
         "manyhands-intents",
         "manyhands-audit",
+        "manyhands-held",
+        "manyhands-credit",
         "manyhands-detectors",
     ],
-    &["manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
+    &["manyhands-api", "manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
 ];
 
 /// Crates that read clocks, open sockets, touch files or start threads. None of them is below `crates/`.

@@ -38,7 +38,7 @@ enum Name {
     Flash,
     /// Taking sensitive values out of inputs and translating tokens, beside serde_json
     Placeholder,
-    /// What a call takes of the coordinator, but for the call itself, beside serde_json
+    /// What a call takes of the coordinator, but for the call itself, beside serde_json; calls one after the other, and calls a second
     Intents,
 }
 
@@ -49,9 +49,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let names = if options.names.is_empty() { &all } else { &options.names };
     let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
     let elsewhere = |name: &Name| matches!(name, Name::Flash | Name::Placeholder | Name::Intents);
-    let here: Vec<String> = names.iter().filter(|name| !elsewhere(name)).filter_map(word).collect();
+    let mut here: Vec<String> = names.iter().filter(|name| !elsewhere(name)).filter_map(word).collect();
+    if names.contains(&Name::Intents) {
+        // The half of it that needs the whole.
+        here.push("calls".to_owned());
+    }
     if !here.is_empty() {
-        if names.iter().all(|name| elsewhere(name) || matches!(name, Name::Seal | Name::Start)) {
+        if names.iter().all(|name| matches!(name, Name::Flash | Name::Placeholder | Name::Seal | Name::Start)) {
             // It starts none of the other programs.
             let mut build = cargo();
             build.args(["build", "--quiet", "--release", "--package", "manyhands-tests", "--bin", "bench"]);

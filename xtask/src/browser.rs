@@ -21,13 +21,17 @@ const FLAGS: [&str; 2] = [
 /// Builds the runtime for browsers, and lays everything that they fetch into `target/browser`.
 pub(crate) async fn run() -> anyhow::Result<()> {
     setup::target().await?;
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--profile", "browser", "--target", TARGET, "--package", "manyhands-browser"]);
-    build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", FLAGS.join(" "));
-    succeed(&mut build).await?;
+    // One after the other: built together, the runtime would have the curve that it is to be without.
+    for package in ["manyhands-browser", "manyhands-curve"] {
+        let mut build = cargo();
+        build.args(["build", "--quiet", "--profile", "browser", "--target", TARGET, "--package", package]);
+        build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", FLAGS.join(" "));
+        succeed(&mut build).await?;
+    }
+    let programs = target().join(TARGET).join("browser");
     let mut bundle: Command = cargo();
     bundle.args(["run", "--quiet", "--package", "manyhands-bundle", "--"]);
-    bundle.arg(target().join(TARGET).join("browser/manyhands_browser.wasm"));
+    bundle.arg(programs.join("manyhands_browser.wasm")).arg(programs.join("manyhands_curve.wasm"));
     bundle.arg(workspace().join("browser-runtime/web")).arg(out());
     succeed(&mut bundle).await
 }

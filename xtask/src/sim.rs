@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// How often the coordinator loses its memory; rules of others are left out then
     #[arg(long, default_value_t = 0)]
     restarts: u32,
+    /// Train a classifier to tell leases that are checks from others, instead
+    #[arg(long)]
+    tells: bool,
 }
 
 /// Prints the tables, and writes `target/sim/report.json` and `target/sim/plot.png`.
@@ -63,6 +66,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let named = [("--adversary", adversary), ("--hostile", hostile), ("--rule", rule), ("--assumed", assumed)];
     for (name, value) in named.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
         sim.args([name, value.as_str()]);
+    }
+    if options.tells {
+        return succeed(sim.arg("--tells")).await;
     }
     // One of before says nothing about this.
     drop(std::fs::remove_file(&report));

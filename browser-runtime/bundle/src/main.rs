@@ -3,6 +3,8 @@
 //! No bundler and no npm: scripts are put one after the other, comments left out, names made of digests. Everything goes
 //! into one file that the coordinator embeds, and beside it into a folder, to be looked at and to be packed.
 
+mod bind;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +16,16 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256, Sha384};
-use wasm_bindgen_cli_support::Bindgen;
+
+use crate::bind::bind;
 
 /// Makes the files that browsers fetch.
 #[derive(Parser)]
 struct Arguments {
     /// The runtime, as rustc wrote it
-    wasm: PathBuf,
+    runtime: PathBuf,
+    /// Ed25519 for browsers that have none, as rustc wrote it
+    curve: PathBuf,
     /// Where the scripts are
     web: PathBuf,
     /// Where everything goes
@@ -59,46 +64,56 @@ impl Asset {
 }
 
 /// What a browser fetches after the click, in brotli, at most. It only grows by itself; whoever raises it says what for.
-const FETCHED_BYTES_MAX: usize = 72 << 10;
+const FETCHED_BYTES_MAX: usize = 64_000;
+/// The element, in brotli, at most: with the coordinator's page around it and the card, a visitor has fetched 15,000 bytes.
+const ELEMENT_BYTES_MAX: usize = 14_100;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { wasm, web, out } = Arguments::parse();
+    let Arguments { runtime, curve, web, out } = Arguments::parse();
     let read = |name: &str| {
         let path = web.join(name);
         fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
     };
-    let mut bindgen = Bindgen::new();
-    bindgen.input_path(&wasm).no_modules(true)?.typescript(false).omit_default_module_path(true);
-    bindgen.remove_name_section(true).remove_producers_section(true);
-    let mut bound = bindgen.generate_output()?;
-    let runtime = Asset::named("runtime", "wasm", "application/wasm", bound.wasm_mut().emit_wasm())?;
-    let mind = script(&[&undocumented(bound.js()), &read("store.js")?, &read("mind.js")?]);
-    let mind = Asset::named("mind", "js", SCRIPT, mind)?;
+    let (runtime, runtime_glue) = bind(&runtime)?;
+    let (curve, curve_glue) = bind(&curve)?;
+    let runtime = Asset::named("runtime", "wasm", "application/wasm", runtime)?;
+    // One file, since whoever needs it waits for it: what base64 adds, brotli takes away.
+    let code = format!("const CODE = \"{}\";", BASE64_STANDARD.encode(curve));
+    let curve = script(&[&curve_glue, &replace(&read("curve.js")?, "const CODE = \"\";", &code)?]);
+    let curve = Asset::named("curve", "js", SCRIPT, curve)?;
+    let mind = replace(&read("mind.js")?, "const CURVE = null;", &format!("const CURVE = {};", curve.reference()))?;
+    let mind = Asset::named("mind", "js", SCRIPT, script(&[&runtime_glue, &read("store.js")?, &mind]))?;
     let slot = script(&[manyhands_javascript::SCRIPT, &read("slot.js")?]);
     let slot = Asset::named("slot", "js", SCRIPT, slot)?;
     let pool = Asset::named("pool", "js", SCRIPT, script(&[&read("pool.js")?]))?;
     let fetched: usize = [&runtime, &mind, &pool, &slot].iter().map(|asset| asset.brotli.len()).sum();
-    if fetched > FETCHED_BYTES_MAX {
-        bail!("a browser would fetch {fetched} bytes after the click, and {FETCHED_BYTES_MAX} are the most it may");
-    }
+    at_most(FETCHED_BYTES_MAX, fetched, "after the click")?;
 
     let assets = json!({
         "mind": mind.reference(), "pool": pool.reference(), "slot": slot.reference(), "runtime": runtime.reference(),
     });
     let element = read("volunteer.js")?;
     let element = replace(&element, "const ASSETS = null;", &format!("const ASSETS = {assets};"))?;
-    let style = serde_json::to_string(&squeeze(&read("volunteer.css")?, "/*"))?;
-    let element = replace(&element, "const STYLE = \"\";", &format!("const STYLE = {style};"))?;
+    let element_style = serde_json::to_string(&style(&read("volunteer.css")?))?;
+    let element = replace(&element, "const STYLE = \"\";", &format!("const STYLE = {element_style};"))?;
     let embed = script(&[&read("words.js")?, &read("store.js")?, &read("held.js")?, &element]);
     let embed = Asset::new("/embed.js".to_owned(), SCRIPT, embed)?;
+    at_most(ELEMENT_BYTES_MAX, embed.brotli.len(), "of the element before it")?;
 
-    let page = Asset::named("page", "css", "text/css; charset=utf-8", squeeze(&read("page.css")?, "/*").into_bytes())?;
+    let page = Asset::named("page", "css", "text/css; charset=utf-8", style(&read("page.css")?).into_bytes())?;
     let icon = Asset::named("icon", "svg", "image/svg+xml", read("icon.svg")?.into_bytes())?;
 
-    let all = [embed, mind, pool, slot, runtime, page, icon];
+    let all = [embed, mind, pool, slot, runtime, curve, page, icon];
     write(&out, &web, &all)
+}
+
+fn at_most(most: usize, bytes: usize, when: &str) -> anyhow::Result<()> {
+    if bytes > most {
+        bail!("a browser would fetch {bytes} bytes {when}, and {most} are the most it may");
+    }
+    Ok(())
 }
 
 fn replace(text: &str, what: &str, with: &str) -> anyhow::Result<String> {
@@ -112,23 +127,19 @@ fn script(parts: &[&str]) -> Vec<u8> {
     squeeze(&parts.join("\n"), "//").into_bytes()
 }
 
-/// The glue without the documentation that it carries over from Rust, whose lines are all its own.
-fn undocumented(glue: &str) -> String {
-    let mut is_documentation = false;
-    let is_code = |line: &&str| {
-        let line = line.trim();
-        is_documentation |= line.starts_with("/**");
-        let is_code = !is_documentation;
-        is_documentation &= !line.ends_with("*/");
-        is_code
-    };
-    glue.lines().filter(is_code).collect::<Vec<_>>().join("\n")
-}
-
 /// Without lines that are only comments, and without indentation: what a browser does not need.
 fn squeeze(text: &str, comment: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(comment));
     lines.fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// A stylesheet without what separates its parts for people. None of ours has such signs in a text.
+fn style(text: &str) -> String {
+    let mut style = squeeze(text, "/*").replace('\n', "");
+    for sign in ["{", "}", ";", ":", ","] {
+        style = style.replace(&format!("{sign} "), sign);
+    }
+    style.replace(" {", "{").replace(" }", "}").replace(";}", "}")
 }
 
 fn write(out: &Path, web: &Path, assets: &[Asset]) -> anyhow::Result<()> {

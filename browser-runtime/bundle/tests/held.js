@@ -1,4 +1,4 @@
-// What jobs leave with a browser, over any store. Comes after store.js and held.js, in Node and in browsers; throws at
+// What jobs leave with a browser, over any store. Comes after store.js, held.js and leave.js, in Node and in browsers; throws at
 // the first promise that is not kept.
 
 async function heldStory(store) {
@@ -6,7 +6,7 @@ async function heldStory(store) {
     if (JSON.stringify(is) !== JSON.stringify(should)) throw new Error(`${what}: ${JSON.stringify(is)}, not ${JSON.stringify(should)}`);
   };
   const refusal = (change) => change.then(() => "taken", (error) => error.message);
-  const held = new Held(store);
+  const held = new Leaving(store);
   await held.clear();
   const mebi = (count) => new Uint8Array(count * 2 ** 20);
 

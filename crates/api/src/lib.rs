@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use manyhands_credit::{Account, Amount, Hour};
 use manyhands_model::{Codec, Digest, JobName, Limits, RunId, Timestamp, Verdict, Version, WorkerId};
 use manyhands_signing::Fingerprint;
 
@@ -488,6 +489,67 @@ schema! {
         pub cure: String,
     }
 
+    /// What an account has.
+    pub struct AccountView {
+        /// Whose: `{"worker":"w_…"}`, `{"requester":"NAME"}` or `"operator"`.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub account: Account,
+        /// Points of fuel that it got, less what it gave.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub balance: Amount,
+        /// Whether anything was ever deposited for it.
+        pub has_deposited: bool,
+    }
+
+    /// Accounts.
+    pub struct CreditList {
+        /// In an order that means nothing.
+        pub accounts: Vec<AccountView>,
+        /// `after` of the next page, if there may be one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub next: Option<String>,
+    }
+
+    /// What an account got and gave.
+    pub struct Statement {
+        /// Whose.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub account: Account,
+        /// Points of fuel that it has now.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub balance: Amount,
+        /// Whether anything was ever deposited for it.
+        pub has_deposited: bool,
+        /// By hour, then by run.
+        pub lines: Vec<StatementLine>,
+        /// `after` of the next page, if there may be one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub next: Option<String>,
+    }
+
+    /// What an account got and gave for a run, or by deposits, in an hour.
+    pub struct StatementLine {
+        /// When the hour began.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub hour: Hour,
+        /// The run; absent for deposits.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        pub run: Option<RunId>,
+        /// Points of fuel that it got, less what it gave.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub amount: Amount,
+        /// Replicas that were paid for, less those of which that was taken back.
+        pub replicas: i64,
+    }
+
+    /// A deposit, please.
+    #[serde(deny_unknown_fields)]
+    pub struct NewDeposit {
+        /// Points of fuel, as digits; with a minus before them, so many are taken back.
+        pub amount: String,
+    }
+
     /// What a job may ask of the outside.
     pub struct PlanView {
         /// What an approval is bound to.
@@ -586,6 +648,28 @@ schema! {
         pub body_bytes: u64,
     }
 
+    /// What is asked of a job that works on a record which its client keeps.
+    #[derive(Default)]
+    #[serde(deny_unknown_fields)]
+    pub struct RecordRequest {
+        /// The newest record that the client was answered; missing for a client that has none yet.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub record: Option<String>,
+        /// What to ask. Without it, whatever was asked last is answered again, and an answer that arrived is acknowledged.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "given")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub input: Option<Box<serde_json::value::RawValue>>,
+    }
+
+    /// The answer, and what the client has to keep in the place of what it kept.
+    pub struct RecordAnswer {
+        /// The next record, sealed.
+        pub record: String,
+        /// What the job says to its client.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub output: Box<serde_json::value::RawValue>,
+    }
+
     /// The first line of a recording: what was executed.
     pub struct Recording {
         /// The run.
@@ -654,4 +738,9 @@ schema! {
         /// Blobs that no record names, kept because something that is arriving may come to name them.
         pub orphans_kept: u64,
     }
+}
+
+/// JSON's `null` is something that was given.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<serde_json::value::RawValue>>, D::Error> {
+    Box::deserialize(from).map(Some)
 }

@@ -53,6 +53,15 @@ pub enum Event {
         /// Name of the operator's token.
         by: String,
     },
+    /// A requester's budget grew, or shrank where the amount is negative.
+    Deposited {
+        /// Name of the requester's token.
+        requester: String,
+        /// So many points of fuel: a string of digits, since many readers of JSON lose those after the sixteenth.
+        amount: String,
+        /// Name of the operator's token.
+        by: String,
+    },
     /// A call is going to be sent. No byte of it goes out before this is on the disk.
     Claimed {
         /// Which.

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use manyhands_model::{Digest, Timestamp};
-use manyhands_signing::{Dated, Fingerprint, KeyRing, PublicKey, Signed, Statement, TrustList, Untrusted, Validity};
+use manyhands_signing::{Dated, Fingerprint, Proof, PublicKey, Signed, Statement, TrustList, Untrusted, Validity};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Tail;
@@ -32,16 +32,7 @@ impl Dated for Head {
 pub struct SignedHead {
     head: Head,
     root: Fingerprint,
-    proof: Proof,
-}
-
-/// Who signed, and why they may.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Proof {
-    root: PublicKey,
-    /// As it was then: it names the key that signed, and the root key signed it.
-    trust: Signed<TrustList>,
-    head: Signed<Head>,
+    proof: Proof<Head>,
 }
 
 /// Why a head is not believed.
@@ -72,7 +63,7 @@ impl SignedHead {
     /// # Errors
     /// [`BadHead::Untrusted`] when the list does not name the key, as between a rotation and the list that follows it.
     pub fn new(root: PublicKey, trust: Signed<TrustList>, head: Signed<Head>) -> Result<Self, BadHead> {
-        let proof = Proof { root, trust, head };
+        let proof = Proof { root, trust, statement: head };
         Ok(Self { head: proof.open()?, root: root.fingerprint(), proof })
     }
 
@@ -83,7 +74,7 @@ impl SignedHead {
     pub fn read(line: &[u8], root: Option<Fingerprint>) -> Result<Self, BadHead> {
         let written: Line = serde_json::from_slice(line).map_err(|_| BadHead::NotAHead)?;
         let proof = BASE64.decode(written.head.proof.as_bytes()).map_err(|_| BadHead::NotAHead)?;
-        let Ok((proof, [])) = postcard::take_from_bytes::<Proof>(&proof) else { return Err(BadHead::NotAHead) };
+        let Ok((proof, [])) = postcard::take_from_bytes::<Proof<Head>>(&proof) else { return Err(BadHead::NotAHead) };
         let read = Self { head: proof.open()?, root: proof.root.fingerprint(), proof };
         if read.line() != line {
             return Err(BadHead::Differs);
@@ -121,15 +112,6 @@ impl SignedHead {
     /// Whose log it is: the root key that the coordinator's join link names.
     pub const fn root(&self) -> Fingerprint {
         self.root
-    }
-}
-
-impl Proof {
-    /// The head, if all signatures fit as they counted when it was made.
-    fn open(&self) -> Result<Head, BadHead> {
-        let at = self.head.verify_any()?.at;
-        let ring = KeyRing::open(self.root.fingerprint(), self.root, &self.trust, at, 0)?;
-        Ok(ring.verify(&self.head, at)?.into_inner())
     }
 }
 

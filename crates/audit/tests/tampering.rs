@@ -49,6 +49,7 @@ fn events() -> Vec<Event> {
         // A name that JSON has to escape.
         Event::SecretRemoved { name: name(), by: "ö\"\\\u{1}".to_owned() },
         Event::PlanWithdrawn { plan, by: by() },
+        Event::Deposited { requester: "ann".into(), amount: "1000".into(), by: by() },
     ]
 }
 

@@ -162,6 +162,20 @@ pub struct Manifest {
     /// What it may ask of the outside, by name.
     #[serde(default, skip_serializing_if = "Verbs::is_empty")]
     pub verbs: Verbs,
+    /// How long the record may be that each client keeps for it, as JSON; 0 if it uses none. At most [`RECORD_BYTES_MAX`]. Then
+    /// its input is `{"record": …, "input": …}` and its output `{"record": …, "output": …}`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub record_bytes: u32,
+}
+
+/// The longest record that a job may have its clients keep. Unit: bytes of JSON, before it is sealed.
+#[cfg(feature = "manifest")]
+pub const RECORD_BYTES_MAX: u32 = 1 << 20;
+
+#[cfg(feature = "manifest")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_zero(bytes: &u32) -> bool {
+    *bytes == 0
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use manyhands_model::{LeaseId, Timestamp, UnitId};
-use manyhands_signing::{PublicKey, Signed, TrustList};
+use manyhands_signing::{Claims, PublicKey, Signed, TrustList};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +161,20 @@ pub enum ServerMessage {
     Settled(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(UnitId, Settlement)>),
     /// Still here.
     Pong,
+}
+
+impl ServerMessage {
+    /// The statements in it whose signatures somebody has to check.
+    pub fn claims(&mut self) -> impl Iterator<Item = &mut dyn Claims> {
+        let claims: [Option<&mut dyn Claims>; 2] = match self {
+            Self::Challenge(challenge) => [Some(&mut challenge.trust), None],
+            Self::Trust(list) => [Some(list), None],
+            Self::Grant(grant) => [Some(&mut grant.leases), grant.release.as_mut().map(|release| release as _)],
+            Self::Welcome(_) | Self::Refused { .. } | Self::Receipts(_) => [None, None],
+            Self::Cancel(_) | Self::Settled(_) | Self::Pong => [None, None],
+        };
+        claims.into_iter().flatten()
+    }
 }
 
 /// Why a frame is not a message.

@@ -115,7 +115,9 @@ mod tests {
         let farm = from(Some(Group(1)));
         (0..100).for_each(|_| voices.join(&farm));
         assert_eq!(voices.count(), 1);
-        [None, None, Some(Group(2))].map(|prefix| voices.join(&from(prefix)));
+        for prefix in [None, None, Some(Group(2))] {
+            voices.join(&from(prefix));
+        }
         assert_eq!(voices.count(), 4);
         (0..100).for_each(|_| voices.leave(&farm));
         voices.leave(&from(None));

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_taken_and_takes_no_room() {
-        let mut history = History::new(&Keyed::new([7; 16]));
+        let mut history = History::new(&Keyed::new(&[7; 32]));
         let (ann, bob) = (WorkerNo::new(1), WorkerNo::new(2));
         let unit = |run: u8, index| UnitId { run: RunId([run; 16]), index };
         for index in 0..10 {

@@ -12,6 +12,7 @@
 //! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then [`trust`] (what a
 //! worker's word is worth), then [`Scheduler`].
 
+pub mod budget;
 pub mod groups;
 pub mod reason;
 pub mod record;
@@ -29,9 +30,10 @@ mod shares;
 mod usual;
 mod weigh;
 
+pub use crate::budget::Budgets;
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
-pub use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
 pub use crate::scheduler::{Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary};
 pub use crate::trust::{Level, Rule, Standing, Trust};

@@ -164,7 +164,7 @@ mod tests {
 
     /// Jobs of five seconds and of ten minutes, for whoever is as fast as everybody.
     fn paces() -> Paces {
-        let mut paces = Paces::new(Keyed::new([7; 16]));
+        let mut paces = Paces::new(Keyed::new(&[7; 32]));
         paces.note_cost(SHORT, Fuel(5_000));
         paces.note_cost(LONG, Fuel(600_000));
         paces.note_speed(&mut Pace::default(), Kind::Runner, &SHORT, Duration::from_secs(5));

@@ -1,11 +1,15 @@
 //! Units that want a lease.
 
+use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::roster::WorkerNo;
 
 /// Those of one run, in two lines: units on which somebody works already go first, so that units end early and few are open
-/// at a time; then units that nobody has touched.
+/// at a time; then units that nobody has touched. Where workers are not to know which is which, chance decides.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     started: Line<u32>,
@@ -14,9 +18,53 @@ pub(crate) struct Queue {
     /// Started ones that those without a record decide by their number.
     crowd: Line<u32>,
     fresh: Line<u32>,
-    /// Never leased units need no place in a line: they are all from here on, in order.
-    next_fresh: u32,
-    end_fresh: u32,
+    /// Never leased units, which need no place in a line: all of these, in order.
+    untouched: Range<u32>,
+    /// The same, where nobody is to foresee what comes next.
+    hidden: Option<Box<Hidden>>,
+}
+
+/// Keeps workers from telling units on which somebody has spoken from others. They would know by the number, if units were begun in order:
+/// it is below the highest ones. They would know by the moment, if started units always went first: whoever comes finds those that
+/// nobody else may have. So units are begun in an order that is drawn, and so is each time whether a started one or another goes first, about as
+/// often as there are such.
+#[derive(Debug)]
+struct Hidden {
+    random: ChaCha8Rng,
+    /// Fisher and Yates's shuffle, a step for each unit that is taken.
+    untouched: Vec<u32>,
+    /// Started units that stood in line lately, and others that were taken.
+    started: f64,
+    begun: f64,
+}
+
+/// How many leases count as lately.
+const LATELY: f64 = 1024.0;
+/// How much more often started units go first than there are such: enough that they do not pile up, and so little that some always wait.
+const AHEAD: f64 = 1.15;
+
+impl Hidden {
+    fn take(&mut self) -> Option<u32> {
+        // No place is more likely than another by more than one in 2³².
+        let place = (u128::from(self.random.next_u64()) * self.untouched.len() as u128) >> 64;
+        let taken = (!self.untouched.is_empty()).then(|| self.untouched.swap_remove(place as usize));
+        if self.untouched.is_empty() {
+            self.untouched.shrink_to_fit();
+        }
+        taken
+    }
+
+    fn note(&mut self, started: f64, begun: f64) {
+        let less = 1.0 - 1.0 / LATELY;
+        self.started = self.started * less + started;
+        self.begun = self.begun * less + begun;
+    }
+
+    /// Whether a started unit goes first.
+    fn draw(&mut self) -> bool {
+        let share = if self.begun > 0.0 { AHEAD * self.started / (self.started + self.begun) } else { 1.0 };
+        f64::from(self.random.next_u32()) < share * 4_294_967_296.0
+    }
 }
 
 /// First come, first served; and whoever looked at a place does not look there again, so that a fast worker, which
@@ -109,12 +157,22 @@ impl<T: Copy> Line<T> {
 }
 
 impl Queue {
-    /// All of `0..inputs` are fresh.
+    /// All of `0..inputs` are fresh, and go in order.
     pub(crate) fn fresh(inputs: u32) -> Self {
-        Self { end_fresh: inputs, ..Self::default() }
+        Self { untouched: 0..inputs, ..Self::default() }
+    }
+
+    /// All of `0..inputs` are fresh, and go in an order that nobody without the seed foresees.
+    pub(crate) fn hidden(inputs: u32, seed: [u8; 32]) -> Self {
+        let random = ChaCha8Rng::from_seed(seed);
+        let hidden = Hidden { random, untouched: (0..inputs).collect(), started: 0.0, begun: 0.0 };
+        Self { hidden: Some(Box::new(hidden)), ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, unit: u32, place: Place) {
+        if let (Some(hidden), Place::Started | Place::Kept | Place::Crowd) = (&mut self.hidden, place) {
+            hidden.note(1.0, 0.0);
+        }
         match place {
             Place::Started => self.started.push(unit),
             Place::Kept => self.kept.push(unit),
@@ -139,7 +197,8 @@ impl Queue {
 
     /// Whether there are units that nobody has touched.
     pub(crate) fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty() || self.next_fresh < self.end_fresh
+        let is_hidden = |hidden: &Hidden| !hidden.untouched.is_empty();
+        !self.fresh.is_empty() || !self.untouched.is_empty() || self.hidden.as_deref().is_some_and(is_hidden)
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
@@ -157,36 +216,49 @@ impl Queue {
         reach: Reach,
         mut look: impl FnMut(u32, Place) -> Look,
     ) -> Option<u32> {
-        let order: &[Place] = match reach {
-            Reach::Joined => &[Place::Crowd],
-            Reach::Started => &[Place::Started, Place::Crowd],
-            Reach::Crowd => &[Place::Started, Place::Crowd, Place::Fresh],
-            Reach::All => &[Place::Started, Place::Kept, Place::Fresh, Place::Crowd],
+        if !matches!(reach, Reach::Crowd | Reach::All) {
+            return self.take_started(worker, reach, &mut look);
+        }
+        let found = if self.hidden.as_mut().is_none_or(|hidden| hidden.draw()) {
+            self.take_started(worker, reach, &mut look).or_else(|| self.begin(worker, &mut look))
+        } else {
+            self.begin(worker, &mut look).or_else(|| self.take_started(worker, reach, &mut look))
         };
-        order.iter().find_map(|place| self.take_from(*place, worker, &mut look))
+        // With a record it is worth more elsewhere.
+        found.or_else(|| self.crowd.take(worker, &mut |unit| look(unit, Place::Crowd)))
     }
 
-    fn take_from(&mut self, place: Place, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
-        let line = match place {
-            Place::Started => &mut self.started,
-            Place::Kept => &mut self.kept,
-            Place::Crowd => &mut self.crowd,
-            Place::Fresh => &mut self.fresh,
-        };
-        let found = line.take(worker, &mut |unit| look(unit, place));
-        if found.is_some() || place != Place::Fresh {
-            return found;
-        }
-        while self.next_fresh < self.end_fresh {
-            let unit = self.next_fresh;
-            self.next_fresh += 1;
-            match look(unit, Place::Fresh) {
-                Look::Fits | Look::Worse => return Some(unit),
-                Look::NotThisWorker | Look::Later => self.fresh.push(unit),
-                Look::Gone => {}
+    fn take_started(
+        &mut self,
+        worker: WorkerNo,
+        reach: Reach,
+        look: &mut impl FnMut(u32, Place) -> Look,
+    ) -> Option<u32> {
+        let mut take = |line: &mut Line<u32>, place| line.take(worker, &mut |unit| look(unit, place));
+        match reach {
+            Reach::Joined => take(&mut self.crowd, Place::Crowd),
+            Reach::Started | Reach::Crowd => {
+                take(&mut self.started, Place::Started).or_else(|| take(&mut self.crowd, Place::Crowd))
             }
+            Reach::All => take(&mut self.started, Place::Started).or_else(|| take(&mut self.kept, Place::Kept)),
         }
-        None
+    }
+
+    fn begin(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
+        let found = self.fresh.take(worker, &mut |unit| look(unit, Place::Fresh)).or_else(|| {
+            while let Some(unit) = self.untouched.next().or_else(|| self.hidden.as_mut()?.take()) {
+                match look(unit, Place::Fresh) {
+                    Look::Fits | Look::Worse => return Some(unit),
+                    Look::NotThisWorker | Look::Later => self.fresh.push(unit),
+                    Look::Gone => {}
+                }
+            }
+            None
+        });
+        if let (Some(hidden), Some(_)) = (&mut self.hidden, found) {
+            hidden.note(0.0, 1.0);
+        }
+        found
     }
 }
 
@@ -296,6 +368,25 @@ mod tests {
         assert_eq!([take(5), take(30), take(6)], [(Some(5), 6), (Some(0), 15), (Some(6), 5)]);
         let rest: Vec<_> = std::iter::from_fn(|| queue.take(FAST, Reach::All, |_, _| Look::Worse)).collect();
         assert_eq!(rest, (1..40).filter(|unit| ![5, 6].contains(unit)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn hidden_ones_are_all_taken_once_in_another_order() {
+        let all = |seed| {
+            let mut queue = Queue::hidden(1_000, [seed; 32]);
+            let taken: Vec<_> = core::iter::from_fn(|| queue.take(FAST, Reach::All, |_, _| Look::Fits)).collect();
+            assert!(queue.is_empty());
+            taken
+        };
+        let (one, other) = (all(1), all(2));
+        assert_ne!(one, other);
+        assert_eq!(one, all(1));
+        let mut sorted = one.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..1_000).collect::<Vec<_>>());
+        // What comes next is above what came before as often as below.
+        let ups = one.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!((450..550).contains(&ups), "{ups}");
     }
 
     #[test]

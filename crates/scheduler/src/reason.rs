@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use manyhands_credit::Amount;
+
 use crate::unit::End;
 
 /// Why a unit is where it is.
@@ -28,6 +30,11 @@ pub enum Reason {
         more: usize,
         /// How many are connected.
         connected: usize,
+    },
+    /// What its owner paid in advance is used up.
+    OutOfBudget {
+        /// What is left: nothing, or less.
+        left: Amount,
     },
     /// It takes longer than the workers that are there usually stay.
     NeedsStayingWorker {
@@ -62,6 +69,7 @@ impl Reason {
             Self::NoWorker => "no_worker",
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
             Self::NeedsStayingWorker { .. } => "needs_staying_worker",
+            Self::OutOfBudget { .. } => "out_of_budget",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Ended(End::Done) => "done",
@@ -94,6 +102,12 @@ impl fmt::Display for Reason {
                 f,
                 "takes longer than workers like the {connected} connected ones usually stay; one that has stayed for so long gets it"
             ),
+            Self::OutOfBudget { left } => {
+                write!(
+                    f,
+                    "its owner's budget is used up: {left} fuel left; ask the operator for a deposit, or cancel the run"
+                )
+            }
             Self::Queued { eligible } => {
                 write!(
                     f,

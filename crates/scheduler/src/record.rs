@@ -1,6 +1,9 @@
 //! What must survive a crash.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use manyhands_credit::Amount;
 use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId};
 use manyhands_protocol::Settlement;
 use serde::{Deserialize, Serialize};
@@ -170,6 +173,25 @@ pub struct WorkerRecord {
     pub recalling: bool,
 }
 
+/// What those who agreed on a step of a unit get for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paid {
+    /// Who pays: whose run it is.
+    pub owner: Arc<str>,
+    /// Who gets how much, in the order in which they spoke.
+    pub to: Vec<(WorkerId, Amount)>,
+    /// Whether they give it back: the answer does not count any more.
+    pub is_taken_back: bool,
+}
+
+impl Paid {
+    /// What the owner pays; less than nothing if it is taken back.
+    pub fn sum(&self) -> Amount {
+        let sum = self.to.iter().map(|(_, amount)| *amount).sum::<Amount>();
+        if self.is_taken_back { -sum } else { sum }
+    }
+}
+
 /// Something to be made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -181,4 +203,7 @@ pub enum Record {
     Evidence(RunId, WorkerId, Bytes),
     /// What is known of a worker.
     Worker(WorkerId, WorkerRecord),
+    /// What is paid for a unit, or taken back. It comes right after the unit's own record, which says that this has happened:
+    /// the two are to be made durable together.
+    Paid(UnitId, Paid),
 }

@@ -26,9 +26,9 @@ impl WorkerNo {
 pub(crate) struct Keyed(DefaultHasher);
 
 impl Keyed {
-    pub(crate) fn new(secret: [u8; 16]) -> Self {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
         let mut hasher = DefaultHasher::new();
-        hasher.write(&secret);
+        hasher.write(secret);
         Self(hasher)
     }
 }

@@ -2,20 +2,23 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use manyhands_credit::{Amount, Shares as Pay};
 use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::audit::{Audits, Lottery};
+use crate::budget::{Budgets, Funds};
 use crate::groups::{Groups, Voices};
 use crate::history::History;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
-use crate::record::{Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
@@ -60,6 +63,10 @@ pub struct Policy {
     pub patience_unknown: Duration,
     /// What a word is worth, for runs in which that has to be earned.
     pub trust: Trust,
+    /// What replicas are paid of their fuel.
+    pub pay: Pay,
+    /// Whose runs stop when what was paid in advance is used up.
+    pub budgets: Budgets,
 }
 
 impl Default for Policy {
@@ -75,6 +82,8 @@ impl Default for Policy {
             patience_min: Duration::from_millis(50),
             patience_unknown: Duration::from_secs(1),
             trust: Trust::default(),
+            pay: Pay::default(),
+            budgets: Budgets::default(),
         }
     }
 }
@@ -184,6 +193,13 @@ pub enum Input {
     Pardoned {
         /// Who.
         worker: WorkerId,
+    },
+    /// An owner has so much more, or less, than it had; that is on disk.
+    Deposited {
+        /// Who.
+        owner: String,
+        /// How much.
+        amount: Amount,
     },
     /// [`Scheduler::wake_at`] has come.
     TimePassed,
@@ -555,6 +571,7 @@ pub struct Scheduler {
     /// Units for which somebody waits, and of which replicas are late.
     late: Line<UnitId>,
     shares: Shares,
+    funds: Funds,
     hungry: Hungry,
     paces: Paces,
     /// Workers that stay too short a time for all that there is, and when to look at them again; and those of this dispatch.
@@ -594,9 +611,7 @@ impl Scheduler {
         let mut random = ChaCha20Rng::from_seed(seed);
         let mut key = [0; 32];
         random.fill_bytes(&mut key);
-        let mut secret = [0; 16];
-        random.fill_bytes(&mut secret);
-        let hasher = Keyed::new(secret);
+        let hasher = Keyed::new(&key);
         Self {
             policy,
             now: Timestamp::default(),
@@ -611,6 +626,7 @@ impl Scheduler {
             wary_until: Timestamp::default(),
             late: Line::default(),
             shares: Shares::default(),
+            funds: Funds::default(),
             hungry: Hungry::default(),
             paces: Paces::new(hasher.clone()),
             resting: BTreeSet::new(),
@@ -646,6 +662,11 @@ impl Scheduler {
         }
     }
 
+    /// Takes back what an owner has left, and whether something was ever deposited for it. Before its runs.
+    pub fn restore_funds(&mut self, owner: &str, balance: Amount, has_deposited: bool) {
+        self.funds.add(owner, balance, has_deposited);
+    }
+
     /// Takes back a run with the units of which something is known: an active one, or one that has ended and
     /// is about to be retried. `has_input` says whether the
     /// input of a reduce step is on disk.
@@ -659,7 +680,9 @@ impl Scheduler {
         let id = record.spec.id;
         let was_active = record.status == RunStatus::Active;
         let rule = record.spec.rule;
+        self.hold(&record.spec.owner);
         let mut run = Run::new(record.spec, &mut self.shares, self.hasher.clone());
+        run.hide(&mut self.random);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
@@ -800,6 +823,10 @@ impl Scheduler {
                     self.pardon(no);
                 }
             }
+            Input::Deposited { owner, amount } => {
+                self.funds.add(&owner, amount, true);
+                self.hold(&owner);
+            }
             Input::TimePassed => {}
         }
         self.expire(now);
@@ -825,7 +852,9 @@ impl Scheduler {
         if self.runs.contains_key(&spec.id) {
             return;
         }
+        self.hold(&spec.owner);
         let mut run = Run::new(spec, &mut self.shares, self.hasher.clone());
+        run.hide(&mut self.random);
         run.line_up(&mut self.shares);
         if now < self.wary_until {
             run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
@@ -1154,7 +1183,9 @@ impl Scheduler {
         if is_earned && accepted.is_some() {
             self.accepted(unit, &record, judge, anchor);
         }
+        let due = self.due(&record);
         self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        self.pay(unit, due, false);
         for word in &open.reports {
             let worker = &mut self.workers[word.by];
             worker.open_reports.remove(&unit);
@@ -1171,6 +1202,34 @@ impl Scheduler {
         }
         open.reports.iter().for_each(|word| self.rank(word.by));
         Some(Settled { dissenters, judge, is_changed })
+    }
+
+    /// What those are paid whose word is the answer.
+    fn due(&self, record: &UnitRecord) -> Vec<(WorkerId, Amount)> {
+        let Some(accepted) = &record.accepted else { return Vec::new() };
+        let paid = |(nth, worker)| (worker, self.policy.pay.paid(nth, accepted.fuel));
+        record.agreeing().enumerate().map(paid).collect()
+    }
+
+    /// Pays them, or takes that back.
+    fn pay(&mut self, unit: UnitId, to: Vec<(WorkerId, Amount)>, is_taken_back: bool) {
+        let Some(run) = self.runs.get(&unit.run).filter(|_| !to.is_empty()) else { return };
+        let owner = Arc::clone(run.share.owner());
+        let paid = Paid { owner: Arc::clone(&owner), to, is_taken_back };
+        self.funds.add(&owner, -paid.sum(), false);
+        self.effects.push_back(Effect::Record(Record::Paid(unit, paid)));
+        self.hold(&owner);
+    }
+
+    /// Stops an owner's runs if what was paid in advance is used up, and lets them go on if it no longer is.
+    fn hold(&mut self, owner: &str) {
+        let left = self.funds.left(owner, self.policy.budgets);
+        if self.shares.hold(owner, left.is_some_and(|left| left <= Amount::ZERO)) {
+            for run in self.runs.values_mut().filter(|run| run.spec.owner == owner) {
+                run.line_up(&mut self.shares);
+            }
+            self.stirred = true;
+        }
     }
 
     fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
@@ -1537,9 +1596,13 @@ impl Scheduler {
 
     /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
     fn grant_spare(&mut self, now: Timestamp, id: WorkerNo) -> bool {
-        let (runs, firsts, paces, worker) = (&mut self.runs, &self.hungry.firsts, &self.paces, &self.workers[id]);
+        let (runs, firsts, shares) = (&mut self.runs, &self.hungry.firsts, &self.shares);
+        let (paces, worker) = (&self.paces, &self.workers[id]);
         let unit = self.late.take(id, &mut |unit: UnitId| {
             let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
+            if shares.is_held(&run.share) {
+                return Look::Later;
+            }
             match run.units.get_mut(unit.index as usize) {
                 Some(State::Open(open)) if open.spares(run.spec.rule) == 0 => {
                     open.wants_spare = false;
@@ -1774,6 +1837,8 @@ impl Scheduler {
             State::Open(open) => open,
         };
         let more = open.wanted(run.spec.rule);
+        let left =
+            if self.shares.is_held(&run.share) { self.funds.left(&run.spec.owner, self.policy.budgets) } else { None };
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
         let stays =
             |worker: &Worker| self.paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_none();
@@ -1783,11 +1848,12 @@ impl Scheduler {
         let known: BTreeSet<WorkerNo> = open.workers().filter(|no| may_work(&self.workers[*no])).collect();
         let eligible = staying - known.iter().filter(|no| stays(&self.workers[**no])).count();
         match held.iter().map(|held| held.expires_at).min() {
-            Some(first) if more == 0 || eligible == 0 => Reason::Running {
+            Some(first) if more == 0 || eligible == 0 || left.is_some() => Reason::Running {
                 by: held.len(),
                 permille: held.iter().map(|held| held.permille).max().unwrap_or(0),
                 lease_ends_in: first.since(now),
             },
+            _ if let Some(left) = left => Reason::OutOfBudget { left },
             _ if connected == 0 => Reason::NoWorker,
             _ if connected == known.len() => Reason::NeedsIndependentWorker { more, connected },
             _ if eligible == 0 => Reason::NeedsStayingWorker { connected },
@@ -1842,6 +1908,15 @@ impl Run {
         }
     }
 
+    /// Keeps workers from telling which of its units somebody has had before, where words have to be earned.
+    fn hide(&mut self, random: &mut ChaCha20Rng) {
+        if matches!(self.spec.rule, Rule::Earned { .. }) {
+            let mut seed = [0; 32];
+            random.fill_bytes(&mut seed);
+            self.queue = Queue::hidden(self.shape.inputs(), seed);
+        }
+    }
+
     /// Notes that its unit is in line from `now` on, and kept for some until then, if somebody waits for it.
     fn keep(&mut self, until: Timestamp, now: Timestamp, kept: &mut BTreeSet<(Timestamp, RunId)>) {
         if self.spec.is_awaited() {
@@ -1852,16 +1927,16 @@ impl Run {
 
     /// Says whether units are in line; to be called whenever that may have changed.
     fn line_up(&mut self, shares: &mut Shares) {
-        let has_units = !self.queue.is_empty();
+        let has_units = !self.queue.is_empty() && !shares.is_held(&self.share);
         shares.set_waiting(&mut self.share, has_units);
         let is_fixed = matches!(self.spec.rule, Rule::Fixed(_));
-        let crowd = self.is_for_crowds() && self.queue.has_fresh();
+        let crowd = has_units && self.is_for_crowds() && self.queue.has_fresh();
         shares.set_offers(
             &mut self.share,
             Offers {
                 everybody: is_fixed && has_units,
                 established: !is_fixed && has_units,
-                strangers: !is_fixed && self.queue.has_started(),
+                strangers: !is_fixed && has_units && self.queue.has_started(),
                 crowd,
             },
         );

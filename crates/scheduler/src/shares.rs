@@ -21,6 +21,8 @@ pub(crate) struct Shares {
     awaited: usize,
     /// Runs in line, by whom they have something for.
     offers: [usize; 4],
+    /// Owners who get nothing at present, with active runs or without.
+    held: BTreeSet<Arc<str>>,
 }
 
 /// For whom a run has units in line.
@@ -59,6 +61,13 @@ pub(crate) struct Share {
     offers: Offers,
 }
 
+impl Share {
+    /// Whose run it is.
+    pub(crate) const fn owner(&self) -> &Arc<str> {
+        &self.owner
+    }
+}
+
 impl Shares {
     /// Takes in an active run, with nothing in line.
     pub(crate) fn join(&mut self, owner: &str, priority: i8, awaited: bool, run: RunId) -> Share {
@@ -80,6 +89,20 @@ impl Shares {
                 self.owners.remove(&share.owner);
             }
         }
+    }
+
+    /// Says that an owner gets nothing for now, or something again; and whether that is new. Its runs are to be lined up anew then.
+    pub(crate) fn hold(&mut self, owner: &str, is_held: bool) -> bool {
+        match self.held.contains(owner) {
+            was_held if was_held == is_held => return false,
+            true => self.held.remove(owner),
+            false => self.held.insert(Arc::from(owner)),
+        }
+    }
+
+    /// Whether a run's owner gets nothing for now.
+    pub(crate) fn is_held(&self, share: &Share) -> bool {
+        self.held.contains(&share.owner)
     }
 
     /// Notes whether the run has units in line.

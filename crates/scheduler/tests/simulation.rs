@@ -25,6 +25,8 @@ struct Disk {
     inputs: BTreeSet<UnitId>,
     /// Requests for calls that were answered.
     answered: BTreeSet<(UnitId, u32)>,
+    /// Steps that were paid for.
+    paid: BTreeSet<(UnitId, u32)>,
 }
 
 struct World {
@@ -139,6 +141,14 @@ impl World {
                         assert!(before.end.is_none(), "seed {}: {id} is accepted twice", self.seed);
                     }
                     self.disk.units.insert(id, unit);
+                }
+                Effect::Record(Record::Paid(id, paid)) => {
+                    let unit = &self.disk.units[&id];
+                    let accepted = unit.accepted.as_ref().expect("only what is accepted is paid");
+                    let agreeing = unit.replicas.iter().filter(|replica| replica.outcome == *accepted);
+                    let fair: Vec<_> = agreeing.map(|replica| (replica.worker, accepted.fuel.into())).collect();
+                    assert_eq!(paid.to, fair, "seed {}: {id}", self.seed);
+                    assert!(self.disk.paid.insert((id, unit.step)), "seed {}: {id} is paid twice", self.seed);
                 }
                 Effect::Record(Record::Worker(id, record)) => drop(self.disk.workers.insert(id, record)),
                 Effect::Grant(draft) => self.held.push(draft),

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, Scheduler,
-    Trust, UnitRecord, WorkerRecord,
+    Budgets, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus,
+    Scheduler, Trust, UnitRecord, WorkerRecord,
 };
 
 fn policy() -> Policy {
@@ -30,6 +31,10 @@ struct World {
     units: BTreeMap<UnitId, UnitRecord>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     ready: Vec<UnitId>,
+    /// What owners and workers have, by name.
+    balances: BTreeMap<String, Amount>,
+    /// For whom something was deposited.
+    deposited: Vec<String>,
 }
 
 fn name(text: &str) -> [u8; 32] {
@@ -88,6 +93,8 @@ impl World {
             units: BTreeMap::new(),
             workers: BTreeMap::new(),
             ready: Vec::new(),
+            balances: BTreeMap::new(),
+            deposited: Vec::new(),
         }
     }
 
@@ -186,6 +193,13 @@ impl World {
                 let (what, step) = rest.split_once(' ').expect("UNIT STEP");
                 Input::Answered { unit: unit(what), step: step.parse().expect("a number") }
             }
+            "deposits" => {
+                let (owner, amount) = rest.split_once(' ').expect("OWNER FUEL");
+                let (owner, amount): (_, Amount) = (owner.to_owned(), amount.parse().expect("an amount"));
+                *self.balances.entry(owner.clone()).or_default() += amount;
+                self.deposited.push(owner.clone());
+                Input::Deposited { owner, amount }
+            }
             "passes" => Input::TimePassed,
             "returns" => {
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
@@ -219,6 +233,9 @@ impl World {
         for (id, record) in &self.workers {
             self.scheduler.restore_worker(*id, *record);
         }
+        for (name, balance) in &self.balances {
+            self.scheduler.restore_funds(name, *balance, self.deposited.contains(name));
+        }
         for (id, record) in self.runs.clone() {
             if record.status == RunStatus::Active {
                 let units = self.units.iter().filter(|(unit, _)| unit.run == id);
@@ -237,6 +254,13 @@ impl World {
                 Effect::Record(Record::Unit(id, record)) => drop(self.units.insert(id, record)),
                 Effect::Record(Record::Worker(id, record)) => drop(self.workers.insert(id, record)),
                 Effect::Record(Record::Evidence(..)) => {}
+                Effect::Record(Record::Paid(_, paid)) => {
+                    for (worker, amount) in &paid.to {
+                        let amount = if paid.is_taken_back { -*amount } else { *amount };
+                        *self.balances.entry(text(&worker.0)).or_default() += amount;
+                    }
+                    *self.balances.entry(paid.owner.to_string()).or_default() += -paid.sum();
+                }
                 Effect::Grant(draft) => {
                     let step = if draft.step > 0 { format!(" at {}", draft.step) } else { String::new() };
                     said.push(format!("{} gets {}{step}", text(&draft.worker.0), show(draft.unit)));
@@ -287,6 +311,10 @@ fn check_with(policy: Policy, story: &str) {
         let action = action.trim();
         if let Some(asked) = action.strip_prefix("status ") {
             assert_eq!(format!("{:?}", world.runs[&run(asked)].status), expected, "in `{line}`");
+            continue;
+        }
+        if let Some(name) = action.strip_prefix("balance ") {
+            assert_eq!(world.balances.get(name).copied().unwrap_or_default().to_string(), expected, "in `{line}`");
             continue;
         }
         if let Some(question) = action.strip_prefix("why ") {
@@ -1031,25 +1059,26 @@ fn many_visitors_decide_by_their_number() {
          0s p6 visits
          0s p7 visits
          0s p8 visits
-         1s ann submits r: 2 inputs, adaptive
+         1s ann submits r: 1 input, adaptive
          2s p1 wants 1         => p1 gets r/0
          3s p1 returns r/0 A   => p1 recorded
-         4s p2 wants 1         => p2 gets r/1
-         4s p3 wants 1         => p3 gets r/0
-         5s p3 returns r/0 A   => p3 recorded
-         6s p4 wants 1         => p4 gets r/0
-         7s p4 returns r/0 A   => r/0 done; p4 recorded
-         8s p2 returns r/1 X   => p2 recorded
-         9s p1 wants 1         => p1 gets r/1
-         9s p1 returns r/1 A   => p1 recorded
-         9s p3 wants 1         => p3 gets r/1
-         9s p3 returns r/1 A   => p3 recorded
-         9s p4 wants 1         => p4 gets r/1
-         9s p4 returns r/1 A   => p4 recorded
-         9s p5 wants 1         => p5 gets r/1
-         9s p5 returns r/1 A   => p5 recorded
-         9s p6 wants 1         => p6 gets r/1
-         9s p6 returns r/1 A   => r/1 done; p2 contradicts r/1; r ends; p6 recorded
+         4s p2 wants 1         => p2 gets r/0
+         5s p2 returns r/0 A   => p2 recorded
+         6s p3 wants 1         => p3 gets r/0
+         7s p3 returns r/0 A   => r/0 done; r ends; p3 recorded
+         8s ann submits s: 1 input, adaptive
+         8s p2 wants 1         => p2 gets s/0
+         8s p2 returns s/0 X   => p2 recorded
+         9s p1 wants 1         => p1 gets s/0
+         9s p1 returns s/0 A   => p1 recorded
+         9s p3 wants 1         => p3 gets s/0
+         9s p3 returns s/0 A   => p3 recorded
+         9s p4 wants 1         => p4 gets s/0
+         9s p4 returns s/0 A   => p4 recorded
+         9s p5 wants 1         => p5 gets s/0
+         9s p5 returns s/0 A   => p5 recorded
+         9s p6 wants 1         => p6 gets s/0
+         9s p6 returns s/0 A   => s/0 done; p2 contradicts s/0; s ends; p6 recorded
         ",
     );
 }
@@ -1137,7 +1166,7 @@ fn attack_33_a_sleeper_that_is_found_out_takes_its_answers_with_it() {
          0s sleeper returns-established
          0s w2 returns-established
          1s ann submits r: 3 inputs, adaptive
-         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1; sleeper gets r/2
+         1s sleeper wants 3       => sleeper gets r/1; sleeper gets r/0; sleeper gets r/2
          2s sleeper returns r/0 A => r/0 done; sleeper recorded; audit r/0
          3s sleeper returns r/1 X => r/1 done; sleeper recorded
          4s sleeper returns r/2 Y => r/2 done; r ends; sleeper recorded
@@ -1163,7 +1192,7 @@ fn a_crash_does_not_keep_a_liars_answers() {
          0s sleeper returns-established
          0s w2 returns-established
          1s ann submits r: 3 inputs, adaptive
-         1s sleeper wants 2       => sleeper gets r/0; sleeper gets r/1
+         1s sleeper wants 2       => sleeper gets r/1; sleeper gets r/0
          2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
          3s sleeper returns r/1 Y => r/1 done; sleeper recorded
          4s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0; audit r/1
@@ -1248,7 +1277,7 @@ fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
         "
          0s w1 returns-established
          0s w2 returns-established
-         1s ann submits r: 9 inputs, adaptive
+         1s ann submits r: 1 input, adaptive
         ",
     );
     story += "1s w1 wants 1 => w1 gets r/0\n";
@@ -1316,6 +1345,118 @@ fn what_only_others_say_bans_nobody() {
          8s w4 returns r/0 A     => r/0 done; w1 contradicts r/0; r ends; w4 recorded
          9s bob submits s: 1 input, adaptive
          9s w1 wants 1           => w1 gets s/0
+        ",
+    );
+}
+
+#[test]
+fn those_who_agree_are_paid_once_and_nobody_else_is() {
+    check(
+        "
+          0s ann submits r: 1 input
+          1s w1 connects
+          1s w1 wants 1         => w1 gets r/0
+          1s liar connects
+          1s liar wants 1       => liar gets r/0
+          2s w3 connects
+          2s w3 wants 1
+          3s liar returns r/0 X => liar recorded
+          4s w1 returns r/0 A   => w1 recorded; w3 gets r/0
+          4s balance w1         => 0
+          5s w3 returns r/0 A   => r/0 done; liar contradicts r/0; r ends; w3 recorded
+          5s balance w1         => 1
+          5s balance w3         => 1
+          5s balance liar       => 0
+          5s balance ann        => -2
+          6s w3 returns r/0 A   => w3 refused: the run has ended; nothing was needed any more
+          7s it crashes
+          8s balance ann        => -2
+        ",
+    );
+}
+
+#[test]
+fn a_failure_that_was_agreed_on_is_work_and_stays_paid_when_it_is_tried_again() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         2s w1 returns r/0 e  => r/0 failed; r ends; w1 recorded
+         3s ann retries r
+         4s w1 wants 1        => w1 gets r/0
+         5s w1 returns r/0 e  => r/0 failed; r ends; w1 recorded
+         5s balance w1        => 2
+        ",
+    );
+}
+
+#[test]
+fn each_step_of_a_unit_that_calls_is_paid() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 2         => w1 gets r/0
+         2s w1 returns r/0 ?Q  => call for r/0 at 0: 4ae8; w1 recorded
+         2s balance w1         => 1
+         3s it crashes         => call for r/0 at 0: 4ae8
+         4s it answers r/0 0
+         5s w1 connects
+         5s w1 wants 1         => w1 gets r/0 at 1
+         6s w1 returns r/0 A   => r/0 done; r ends; w1 recorded
+         6s balance w1         => 2
+        ",
+    );
+}
+
+#[test]
+fn a_budget_that_is_used_up_stops_its_owners_runs_until_there_is_more() {
+    check(
+        "
+          0s op deposits ann 2
+          0s ann submits r: 3 inputs
+          0s bob submits s: 1 input
+          1s w1 connects
+          1s w1 wants 9        => w1 gets r/0; w1 gets s/0; w1 gets r/1; w1 gets r/2
+          2s w2 connects
+          2s w2 wants 2        => w2 gets s/0; w2 gets r/0
+          3s w1 returns r/0 A  => w1 recorded
+          3s w1 returns r/1 A  => w1 recorded
+          4s w2 returns r/0 A  => r/0 done; w2 recorded
+          4s why r/1           => its owner's budget is used up: 0 fuel left; ask the operator for a deposit, or cancel the run
+          4s why r/2           => is being executed by 1 worker; the first lease ends in 57 s
+          5s w2 wants 9
+          6s w1 returns r/2 A  => w1 recorded
+          7s it crashes
+          8s w2 connects
+          8s w2 wants 9        => w2 gets s/0
+          8s why r/1           => its owner's budget is used up: 0 fuel left; ask the operator for a deposit, or cancel the run
+          9s op deposits ann 1 => w2 gets r/1; w2 gets r/2
+         10s w2 returns r/1 A  => r/1 done; w2 recorded
+         10s balance ann       => -1
+         11s w2 returns r/2 A  => r/2 done; r ends; w2 recorded
+         11s balance ann       => -3
+        ",
+    );
+}
+
+#[test]
+fn who_is_not_given_a_budget_has_none_unless_everybody_needs_one() {
+    let story = "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+        ";
+    check(story);
+    check_with(Policy { budgets: Budgets::Off, ..policy() }, &format!("0s op deposits ann -5\n{story}"));
+    check_with(
+        Policy { budgets: Budgets::All, ..policy() },
+        "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1
+         2s op deposits ann 1 => w1 gets r/0
         ",
     );
 }

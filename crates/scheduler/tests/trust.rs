@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
+use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Report, Task, Ticket};
 use manyhands_scheduler::{
@@ -60,6 +61,8 @@ struct World {
     first_wrong: u64,
     reopened: u64,
     bans: u64,
+    /// What each worker was paid, less what was taken back.
+    earned: BTreeMap<WorkerId, Amount>,
 }
 
 fn truth(unit: u32) -> Outcome {
@@ -127,6 +130,7 @@ impl World {
             first_wrong: 0,
             reopened: 0,
             bans: 0,
+            earned: BTreeMap::new(),
         };
         world.tell(Input::Submitted(spec));
         for body in 0..workers {
@@ -157,6 +161,12 @@ impl World {
         while let Some(effect) = self.scheduler.poll_effect() {
             match effect {
                 Effect::Record(Record::Unit(id, record)) => drop(self.units.insert(id.index, record)),
+                Effect::Record(Record::Paid(_, paid)) => {
+                    for (worker, amount) in paid.to {
+                        let amount = if paid.is_taken_back { -amount } else { amount };
+                        *self.earned.entry(worker).or_default() += amount;
+                    }
+                }
                 Effect::Record(Record::Run(record)) => self.record = *record,
                 Effect::Grant(draft) => self.granted(draft),
                 Effect::Audit { unit, step } => {
@@ -384,6 +394,27 @@ fn attack_36_who_never_answers_costs_twenty_replicas_at_most() {
     let silent = world.bodies.iter().filter(|body| body.hostile).map(|body| world.given[&body.id]);
     let silent: Vec<u32> = silent.collect();
     assert!(silent.iter().all(|given| *given <= 20), "{silent:?}");
+}
+
+/// Whatever is opened again and however often: in the end everybody has what its word is worth that stands.
+#[test]
+fn who_is_right_is_paid_once_and_a_lie_that_is_found_earns_nothing() {
+    let mut reopened = 0;
+    for adversary in SUITE {
+        let world = play(7, 0.3, Level::Adaptive, 1_000_000, adversary);
+        let mut fair: BTreeMap<WorkerId, Amount> = BTreeMap::new();
+        for unit in world.units.values() {
+            let accepted = unit.accepted.as_ref().expect("all have ended");
+            for replica in unit.replicas.iter().filter(|replica| replica.outcome == *accepted) {
+                *fair.entry(replica.worker).or_default() += accepted.fuel.into();
+            }
+        }
+        let mut earned = world.earned.clone();
+        [&mut fair, &mut earned].into_iter().for_each(|book| book.retain(|_, amount| *amount != Amount::ZERO));
+        assert_eq!(earned, fair, "{}", world.line());
+        reopened += world.reopened;
+    }
+    assert!(reopened > 0, "nothing was taken back");
 }
 
 /// The cells of the table, for tuning: `cargo test --release -p manyhands-scheduler --test trust -- --ignored --nocapture`.

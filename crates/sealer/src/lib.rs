@@ -16,6 +16,7 @@
 //!
 //! Absent on purpose: engines. Nothing here executes a module.
 
+mod ahead;
 mod body;
 pub mod check;
 mod counted;

@@ -1,6 +1,7 @@
 //! The manifest in the module.
 
 use manyhands_abi::{MANIFEST_SECTION, VERSION};
+use manyhands_model::manifest::RECORD_BYTES_MAX;
 use manyhands_model::template::templates;
 use manyhands_model::{Codec, Manifest};
 use wasmparser::{Parser, Payload};
@@ -45,6 +46,15 @@ pub fn read(module: &[u8]) -> Result<Manifest, Refusal> {
     if !manifest.sensitive.is_empty() && manifest.codec != Codec::Json {
         let reason = "sensitive fields are declared, and nobody can find them where inputs are not JSON";
         return Err(Refusal::new(PLACE, reason, "declare the codec `json`, or no sensitive fields"));
+    }
+    if manifest.record_bytes > RECORD_BYTES_MAX {
+        let reason =
+            format!("clients are to keep records of {} bytes; they keep {RECORD_BYTES_MAX}", manifest.record_bytes);
+        return Err(Refusal::new(PLACE, reason, "ask for less under `record_bytes`"));
+    }
+    if manifest.record_bytes > 0 && manifest.codec != Codec::Json {
+        let reason = "clients are to keep records, and nobody can put them into inputs that are not JSON";
+        return Err(Refusal::new(PLACE, reason, "declare the codec `json`, or no `record_bytes`"));
     }
     templates(&manifest.verbs).map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;
     manifest.limits.check().map_err(|error| Refusal::new(PLACE, error.to_string(), "change it in Cargo.toml"))?;

@@ -5,6 +5,7 @@
 //!
 //! - A function that is executed from its beginning to its end whatever happens, or nearly so, charges nothing: whoever calls
 //!   it pays for it (*free*).
+//! - So does one that is called through a table, calls nobody and costs little: its callers pay for the dearest that they may meet.
 //! - Others that are called by name take the meter as their last parameter and give it back as their last result, so it stays
 //!   in a register.
 //! - Those that are called from outside or through a table have the type that they have, and find the meter in a global. Whoever
@@ -33,7 +34,7 @@
 use std::collections::BTreeMap;
 
 use manyhands_abi::{CAUSE_FUEL, CAUSE_STACK, COST_TABLE, METER, METER_STACK_BITS};
-use manyhands_verifier::calls::Calls;
+use manyhands_verifier::calls::{Calls, Through};
 use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
 use manyhands_verifier::module::Module;
@@ -51,6 +52,8 @@ use crate::write::{Additions, Items, Splice};
 
 /// The most units that a function may cost whose caller pays for it.
 const FREE_UNITS_MAX: u64 = 3_000;
+/// The most units that a function may cost that is called through a table and for which its callers pay, whichever they call.
+const FREE_IN_TABLE_UNITS_MAX: u64 = 56;
 /// The most functions in a row of which each is paid for by the one before.
 const FREE_ROW_MAX: u32 = 8;
 
@@ -85,6 +88,14 @@ struct Plan {
     frame: u64,
     /// Units of stack to take at the entry.
     stack: u64,
+}
+
+/// What is known of all functions.
+#[derive(Clone, Copy)]
+struct Plans<'a> {
+    functions: &'a [Plan],
+    /// For each type, what a call through a table costs.
+    through: &'a [Through],
 }
 
 #[derive(Clone, Copy)]
@@ -145,11 +156,29 @@ pub(crate) fn pass(
     let calls = survey.calls(&module);
     let (heads, order) = calls.heads();
     let known = module.is_entry();
-    let mut planner = Planner { module: &module, heads: &heads, known, plans: Vec::new(), charges: fuel, exact };
+    let mut planner = Planner {
+        module: &module,
+        heads: &heads,
+        known,
+        plans: Vec::new(),
+        through: Vec::new(),
+        leaves: leaves(&module, &calls),
+        charges: fuel,
+        exact,
+    };
     planner.plans.resize_with(module.bodies.len(), || None);
-    for at in order {
-        planner.plan(at)?;
+    for at in 0..module.bodies.len() {
+        if planner.leaves[at] {
+            planner.plan(at)?;
+        }
     }
+    planner.through = calls.through(|at| planner.plans[at].as_ref()?.free.map(|free| free.units));
+    for at in order {
+        if planner.plans[at].is_none() {
+            planner.plan(at)?;
+        }
+    }
+    let through = planner.through;
     let mut plans: Vec<Plan> = planner.plans.into_iter().flatten().collect();
     if !fuel && !stack {
         for plan in &mut plans {
@@ -157,7 +186,7 @@ pub(crate) fn pass(
         }
     }
     let root = if stack { take_stack(&module, &calls, &heads, &mut plans)? } else { 0 };
-    write(bytes, &module, &plans, frame::BUDGET - root, most)
+    write(bytes, &module, Plans { functions: &plans, through: &through }, frame::BUDGET - root, most)
 }
 
 /// Decides what each head takes; returns what calls take that no head counts.
@@ -185,12 +214,31 @@ fn take_stack(module: &Module<'_>, calls: &Calls, heads: &[bool], plans: &mut [P
     Ok(root)
 }
 
+/// For each function that is defined, whether it is only called through a table, and calls nobody.
+fn leaves(module: &Module<'_>, calls: &Calls) -> Vec<bool> {
+    let mut leaves = vec![false; module.bodies.len()];
+    let defined = |function: u32| function.checked_sub(module.imported()).map(|at| at as usize);
+    for at in module.tabled.iter().filter_map(|function| defined(*function)) {
+        leaves[at] = calls.is_leaf(at);
+    }
+    for (_, kind, function) in &module.exports {
+        if let (ExternalKind::Func, Some(at)) = (kind, defined(*function)) {
+            leaves[at] = false;
+        }
+    }
+    leaves
+}
+
 struct Planner<'a> {
     module: &'a Module<'a>,
     heads: &'a [bool],
     /// For each function, whether it can be called from outside or through a table.
     known: Vec<bool>,
     plans: Vec<Option<Plan>>,
+    /// For each type, what a call through a table costs.
+    through: Vec<Through>,
+    /// For each function, whether it is only called through a table, and calls nobody.
+    leaves: Vec<bool>,
     charges: bool,
     exact: bool,
 }
@@ -226,8 +274,10 @@ impl Planner<'_> {
             [entry] => Some(entry.units),
             _ => None,
         };
-        let may_be_free = !traits.looks() && !traits.hosts && !self.heads[at] && !is_known && traits.row < FREE_ROW_MAX;
-        let free = units.filter(|units| may_be_free && *units <= FREE_UNITS_MAX);
+        let may_be_free = !traits.looks() && !traits.hosts && !self.heads[at] && traits.row < FREE_ROW_MAX;
+        let most = if is_known { FREE_IN_TABLE_UNITS_MAX } else { FREE_UNITS_MAX };
+        let may_be_free = may_be_free && (!is_known || self.leaves[at]);
+        let free = units.filter(|units| may_be_free && *units <= most);
         let free = free.map(|units| Free { units, row: traits.row + 1 });
         // A head has a local to look at what is left.
         let holds_meter = free.is_none() && (!is_known || traits.looks() || self.heads[at]);
@@ -242,7 +292,12 @@ impl Planner<'_> {
         let units = u64::from(token.cost);
         match token.kind {
             Kind::Loop(_) => traits.loops = true,
-            Kind::CallIndirect(_) => traits.calls = true,
+            Kind::CallIndirect(ty) => {
+                let Through { units: theirs, pays } = self.through[ty as usize];
+                traits.calls |= pays;
+                traits.row = traits.row.max(1);
+                return units + theirs;
+            }
             // Whoever writes the cause stops.
             Kind::GlobalSet(global_index) if global_index == cause_of(self.module) => return 0,
             Kind::Call(function_index) => {
@@ -284,7 +339,7 @@ fn results(module: &Module<'_>, function: u32) -> usize {
 fn write(
     bytes: &[u8],
     module: &Module<'_>,
-    plans: &[Plan],
+    plans: Plans<'_>,
     stack: u64,
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
@@ -307,9 +362,9 @@ fn write(
         });
     }
     let mut types = Types::of(module);
-    let mut metered = Vec::with_capacity(plans.len());
-    let mut type_of_function = Vec::with_capacity(plans.len());
-    for (at, plan) in plans.iter().enumerate() {
+    let mut metered = Vec::with_capacity(plans.functions.len());
+    let mut type_of_function = Vec::with_capacity(plans.functions.len());
+    for (at, plan) in plans.functions.iter().enumerate() {
         let function = module.imported() + at as u32;
         let body = read(module, at)?;
         let code = &module.bodies[at];
@@ -432,10 +487,10 @@ fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
 }
 
 /// What is never reached must be valid all the same: a call passes some meter.
-fn unreached(splice: &mut Splice<'_>, module: &Module<'_>, plans: &[Plan], body: &Body<'_>, at: usize) {
+fn unreached(splice: &mut Splice<'_>, module: &Module<'_>, plans: Plans<'_>, body: &Body<'_>, at: usize) {
     let (Kind::Call(function), Some(next)) = (body.kind(at), body.tokens.all.get(at + 1)) else { return };
     let called = function.checked_sub(module.imported());
-    if called.is_some_and(|called| plans[called as usize].takes_meter()) {
+    if called.is_some_and(|called| plans.functions[called as usize].takes_meter()) {
         splice.copy_to(body.tokens.all[at].offset as usize);
         splice.put(&[I::I64Const(0)]);
         splice.copy_to(next.offset as usize);
@@ -478,14 +533,14 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn function(
         splice: Splice<'a>,
-        plans: &[Plan],
+        plans: Plans<'_>,
         module: &Module<'_>,
         at: usize,
         body: &Body<'_>,
         (meter, cause): (u32, u32),
         block: BlockType,
     ) -> Splice<'a> {
-        let plan = &plans[at];
+        let plan = &plans.functions[at];
         let (looks, takes_meter) = (plan.looks(), plan.takes_meter());
         let params = module.type_of(module.imported() + at as u32).map_or(0, |ty| ty.params().len() as u32);
         let mut writer = Writer {
@@ -582,8 +637,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn code(&mut self, module: &Module<'_>, at: usize, plans: &[Plan], body: &Body<'_>) {
-        let mut sites = plans[at].sites.iter().skip(1).peekable();
+    fn code(&mut self, module: &Module<'_>, at: usize, plans: Plans<'_>, body: &Body<'_>) {
+        let mut sites = plans.functions[at].sites.iter().skip(1).peekable();
         for (index, token) in body.tokens.all.iter().enumerate() {
             let offset = token.offset as usize;
             if !body.live[index] {
@@ -677,7 +732,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What must be done about the meter before one of the function's own instructions.
-    fn meet(&mut self, module: &Module<'_>, plans: &[Plan], kind: Kind, body: &Body<'_>, at: usize) {
+    fn meet(&mut self, module: &Module<'_>, plans: Plans<'_>, kind: Kind, body: &Body<'_>, at: usize) {
         let goes_to_end = |depth: u32| depth == self.nesting;
         self.left |= match kind {
             Kind::Return => true,
@@ -701,7 +756,7 @@ impl<'a> Writer<'a> {
             // Whoever has said why it stops is asked nothing more.
             Kind::Unreachable if at > 0 && body.kind(at - 1) == Kind::GlobalSet(cause_of(module)) => {}
             Kind::Unreachable => self.write_back(),
-            Kind::CallIndirect(_) => {
+            Kind::CallIndirect(ty) if plans.through[ty as usize].pays => {
                 self.write_back();
                 self.newest = Newest::Global;
             }
@@ -712,7 +767,7 @@ impl<'a> Writer<'a> {
                     }
                     self.write_back();
                 }
-                Some(called) if plans[called as usize].takes_meter() => {
+                Some(called) if plans.functions[called as usize].takes_meter() => {
                     self.newest_on_stack();
                     if let Some(next) = body.tokens.all.get(at + 1) {
                         self.splice.copy_to(next.offset as usize);
@@ -720,7 +775,7 @@ impl<'a> Writer<'a> {
                     self.splice.put(&[I::LocalSet(self.local)]);
                     self.newest = Newest::Local;
                 }
-                Some(called) if plans[called as usize].free.is_none() => {
+                Some(called) if plans.functions[called as usize].free.is_none() => {
                     self.write_back();
                     self.newest = Newest::Global;
                 }

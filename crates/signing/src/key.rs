@@ -4,13 +4,9 @@ use alloc::string::{String, ToString as _};
 use core::fmt;
 use core::str::FromStr;
 
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use manyhands_model::digits::BASE32;
 use manyhands_model::{Digest, WorkerId};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
-
-use crate::mac::MacKey;
 
 /// An ed25519 public key, as it travels; whether its bytes are a usable key shows when it verifies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,12 +18,6 @@ impl PublicKey {
         let mut short = [0; 16];
         short.copy_from_slice(&Digest::of_parts([&b"manyhands:key\0"[..], &self.0]).0[..16]);
         Fingerprint(short)
-    }
-
-    /// Whether `signature` is this key's over `message`, strictly.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
-        let signature = ed25519_dalek::Signature::from_bytes(&signature.to_bytes());
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
     }
 }
 
@@ -107,7 +97,13 @@ pub struct Signature(
 );
 
 impl Signature {
-    pub(crate) fn to_bytes(self) -> [u8; 64] {
+    /// R, and s.
+    pub(crate) const fn halves(&self) -> (&[u8; 32], &[u8; 32]) {
+        (&self.0, &self.1)
+    }
+
+    /// As RFC 8032 writes it.
+    pub fn to_bytes(self) -> [u8; 64] {
         let mut bytes = [0; 64];
         bytes[..32].copy_from_slice(&self.0);
         bytes[32..].copy_from_slice(&self.1);
@@ -130,48 +126,12 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// A secret key with its public half. Wiped from memory when dropped; never printed.
-pub struct Keypair(SigningKey);
-
-impl Keypair {
-    /// The key of a 32-byte seed (RFC 8032, 5.1.5). The shell draws it from the operating system.
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
-    }
-
-    /// The seed, to be written to a file that its owner alone can read.
-    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
-    }
-
-    /// The half that everybody may know.
-    pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
-    }
-
-    /// A secret for codes that follows from this key; another for each purpose.
-    pub fn mac_key(&self, purpose: &str) -> MacKey {
-        let secret = Digest::of_parts([b"manyhands:mac\0", purpose.as_bytes(), b"\0", &self.seed()[..]]);
-        MacKey::new(&secret.0)
-    }
-
-    /// Signs `message`, which is to be that of a [`crate::Draft`].
-    pub fn sign(&self, message: &[u8]) -> Signature {
-        self.0.sign(message).to_bytes().into()
-    }
-}
-
-impl fmt::Debug for Keypair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keypair({})", self.public())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::prelude::v1::*;
 
     use super::*;
+    use crate::Keypair;
 
     #[test]
     fn a_fingerprint_survives_text_and_a_wrong_one_is_refused() {
@@ -179,11 +139,5 @@ mod tests {
         assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
         assert_eq!("key_abc".parse::<Fingerprint>(), Err(ParseFingerprintError));
         assert_eq!(fingerprint.to_string().to_uppercase().parse::<Fingerprint>(), Err(ParseFingerprintError));
-    }
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        let text = format!("{:?}", Keypair::from_seed(&[1; 32]));
-        assert!(text.starts_with("Keypair(key_") && text.len() < 50, "{text}");
     }
 }

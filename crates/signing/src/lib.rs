@@ -7,7 +7,8 @@
 //! signatures, so that every implementation accepts the same set. Each kind of statement signs under its
 //! own domain, so a signature never counts for another kind.
 //!
-//! Random bytes and the time are arguments. Start at [`signed`], then [`trust`].
+//! Random bytes and the time are arguments. Start at [`signed`], then [`trust`]; [`claim`] is how a program without the curve
+//! asks somebody who has it.
 
 #![no_std]
 
@@ -15,12 +16,20 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod claim;
+#[cfg(feature = "curve")]
+pub mod curve;
 pub mod key;
 pub mod mac;
+pub mod proof;
 pub mod signed;
 pub mod trust;
 
-pub use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
+pub use crate::claim::{Claim, Claims};
+#[cfg(feature = "curve")]
+pub use crate::curve::Keypair;
+pub use crate::key::{Fingerprint, PublicKey, Signature};
 pub use crate::mac::MacKey;
+pub use crate::proof::Proof;
 pub use crate::signed::{Draft, Signed, Statement, Untrusted, Verified};
 pub use crate::trust::{Dated, KeyRing, TrustList, TrustedKey, Validity};

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use manyhands_model::{Digest, Timestamp};
 
-use crate::key::{Fingerprint, Keypair, PublicKey, Signature};
+use crate::claim::{Claim, Claims};
+#[cfg(feature = "curve")]
+use crate::curve::Keypair;
+use crate::key::{Fingerprint, PublicKey, Signature};
 
 /// Something that can be signed: data with a domain of its own.
 pub trait Statement: Serialize + DeserializeOwned {
@@ -24,6 +27,9 @@ pub trait Statement: Serialize + DeserializeOwned {
 #[serde(bound = "", transparent)]
 pub struct Signed<T> {
     envelope: Envelope,
+    /// Whether its signature fits, if somebody else was asked.
+    #[serde(skip)]
+    fits: Option<bool>,
     #[serde(skip)]
     kind: PhantomData<fn() -> T>,
 }
@@ -120,12 +126,18 @@ pub enum Untrusted {
 }
 
 impl Envelope {
-    fn check(&self, what: &'static str, expected: PublicKey) -> Result<(), Untrusted> {
+    fn claim(&self, what: &str) -> Claim {
+        Claim { signer: self.signer, message: message(what, &self.payload), signature: self.signature }
+    }
+
+    fn check(&self, what: &'static str, expected: PublicKey, known: Option<bool>) -> Result<(), Untrusted> {
         if self.signer != expected {
             let (signer, expected) = (self.signer.fingerprint(), expected.fingerprint());
             return Err(Untrusted::WrongSigner { what, signer, expected });
         }
-        if self.signer.verifies(&message(what, &self.payload), &self.signature) {
+        #[cfg(feature = "curve")]
+        let known = known.or_else(|| Some(self.claim(what).fits()));
+        if known == Some(true) && Claim::is_strict(&self.signer, &self.signature) {
             Ok(())
         } else {
             Err(Untrusted::BadSignature { what })
@@ -135,6 +147,7 @@ impl Envelope {
 
 impl<T: Statement> Signed<T> {
     /// Signs `statement` with `keypair`.
+    #[cfg(feature = "curve")]
     pub fn new(keypair: &Keypair, statement: &T) -> Self {
         let draft = Draft::new(statement);
         let signature = keypair.sign(&draft.message());
@@ -146,7 +159,7 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`Untrusted::WrongSigner`], [`Untrusted::BadSignature`] or [`Untrusted::Unreadable`].
     pub fn verify(&self, expected: PublicKey) -> Result<Verified<T>, Untrusted> {
-        self.envelope.check(T::DOMAIN, expected)?;
+        self.envelope.check(T::DOMAIN, expected, self.fits)?;
         match postcard::take_from_bytes(&self.envelope.payload) {
             Ok((statement, [])) => Ok(Verified { statement, signer: expected }),
             _ => Err(Untrusted::Unreadable { what: T::DOMAIN }),
@@ -159,6 +172,16 @@ impl<T: Statement> Signed<T> {
     /// [`Untrusted::BadSignature`] or [`Untrusted::Unreadable`].
     pub fn verify_any(&self) -> Result<Verified<T>, Untrusted> {
         self.verify(self.envelope.signer)
+    }
+}
+
+impl<T: Statement> Claims for Signed<T> {
+    fn claim(&self) -> Option<Claim> {
+        self.fits.is_none().then(|| self.envelope.claim(T::DOMAIN))
+    }
+
+    fn answer(&mut self, fits: bool) {
+        self.fits = Some(fits);
     }
 }
 
@@ -195,7 +218,7 @@ impl<T: Statement> Draft<T> {
 
     /// The statement with `signer`'s signature over [`Draft::message`]. Whether it fits is for its readers to see.
     pub fn signed(self, signer: PublicKey, signature: Signature) -> Signed<T> {
-        Signed { envelope: Envelope { signer, payload: self.payload, signature }, kind: PhantomData }
+        Signed { envelope: Envelope { signer, payload: self.payload, signature }, fits: None, kind: PhantomData }
     }
 }
 
@@ -206,7 +229,7 @@ fn message(domain: &str, payload: &[u8]) -> Vec<u8> {
 
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
-        Self { envelope: self.envelope.clone(), kind: PhantomData }
+        Self { envelope: self.envelope.clone(), fits: self.fits, kind: PhantomData }
     }
 }
 
@@ -262,6 +285,14 @@ mod tests {
 
     use super::*;
 
+    /// Read, and then answered as somebody does who has the curve.
+    fn answered<T: Statement>(bytes: &[u8]) -> Option<Signed<T>> {
+        let mut signed: Signed<T> = postcard::from_bytes(bytes).ok()?;
+        let fits = signed.claim()?.fits();
+        signed.answer(fits);
+        Some(signed)
+    }
+
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Note(String, u64);
     impl Statement for Note {
@@ -300,6 +331,8 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             let believed = postcard::from_bytes::<Signed<Note>>(&bad).ok().and_then(|s| s.verify(key.public()).ok());
             assert!(believed.is_none(), "bit {bit}");
+            let believed = answered::<Note>(&bad).and_then(|s| s.verify(key.public()).ok());
+            assert!(believed.is_none(), "bit {bit}, checked elsewhere");
         }
     }
 
@@ -313,7 +346,26 @@ mod tests {
             payload: postcard::to_allocvec(&Note("x".into(), 1)).expect("serialises").into(),
             signature: postcard::from_bytes(&[&neutral[..], &[0; 32]].concat()).expect("64 bytes"),
         };
-        let forged: Signed<Note> = Signed { envelope, kind: PhantomData };
+        let mut forged: Signed<Note> = Signed { envelope, fits: None, kind: PhantomData };
         assert!(matches!(forged.verify_any(), Err(Untrusted::BadSignature { .. })));
+        // Where the arithmetic is done, it may be said to fit.
+        forged.answer(true);
+        assert!(matches!(forged.verify_any(), Err(Untrusted::BadSignature { .. })));
+    }
+
+    #[test]
+    fn an_answer_counts_once_and_for_its_statement_alone() {
+        let key = Keypair::from_seed(&[1; 32]);
+        let bytes = postcard::to_allocvec(&Signed::new(&key, &Note("hello".into(), 7))).expect("serialises");
+        let signed = answered::<Note>(&bytes).expect("a statement");
+        assert_eq!(signed.claim(), None, "nobody is asked twice");
+        assert!(signed.clone().verify(key.public()).is_ok());
+        let stranger = Keypair::from_seed(&[2; 32]).public();
+        assert!(matches!(signed.verify(stranger), Err(Untrusted::WrongSigner { .. })));
+        let mut doubted = answered::<Note>(&bytes).expect("a statement");
+        doubted.answer(false);
+        assert!(matches!(doubted.verify_any(), Err(Untrusted::BadSignature { .. })));
+        let sent = postcard::to_allocvec(&signed).expect("serialises");
+        assert_eq!(sent, bytes, "an answer does not travel");
     }
 }

@@ -147,7 +147,7 @@ mod tests {
     use std::prelude::v1::*;
 
     use super::*;
-    use crate::key::Keypair;
+    use crate::Keypair;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Order(Validity);

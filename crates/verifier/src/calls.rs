@@ -19,6 +19,15 @@ pub struct Calls {
     node_of_type: Vec<u32>,
 }
 
+/// What a call through a table means, by a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// What the caller pays for the dearest of the functions that do not pay for themselves.
+    pub units: u64,
+    /// Whether any of the others may be reached, which find the meter in the global.
+    pub pays: bool,
+}
+
 impl Calls {
     /// No calls yet, but what each indirect call may reach.
     pub fn of(module: &Module<'_>) -> Self {
@@ -59,6 +68,28 @@ impl Calls {
         if let (Some(node), Some(edges)) = (self.node_of_type.get(ty as usize), self.edges.get_mut(from)) {
             edges.push(*node);
         }
+    }
+
+    /// Whether a function calls nobody.
+    pub fn is_leaf(&self, at: usize) -> bool {
+        self.edges.get(at).is_none_or(Vec::is_empty)
+    }
+
+    /// For each type, what a call through a table means for whoever makes it. `costs` says of a function what its callers pay for it,
+    /// and nothing if it pays for itself.
+    pub fn through(&self, costs: impl Fn(usize) -> Option<u64>) -> Vec<Through> {
+        let of_node = |callees: &Vec<u32>| {
+            let mut through = Through { units: 0, pays: false };
+            for at in callees {
+                match costs(*at as usize) {
+                    Some(units) => through.units = through.units.max(units),
+                    None => through.pays = true,
+                }
+            }
+            through
+        };
+        let of_nodes: Vec<Through> = self.edges[self.functions..].iter().map(of_node).collect();
+        self.node_of_type.iter().map(|node| of_nodes[*node as usize - self.functions]).collect()
     }
 
     /// A function on every cycle: those from which a depth-first search, in the order of the module, sees a call of one that

@@ -23,7 +23,7 @@ use manyhands_abi::{
 };
 use wasmparser::{BlockType, ExternalKind, ValType};
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Through};
 use crate::cost;
 use crate::frame::{self, Operands};
 use crate::module::Module;
@@ -79,6 +79,7 @@ fn checked(bytes: &[u8]) -> Checked {
     let (meter, cause, stack) = border(&module)?;
     let mut verifier = Verifier {
         calls: Calls::of(&module),
+        through: Vec::new(),
         known: vec![Known::Nothing; module.bodies.len()],
         meters: Vec::with_capacity(module.bodies.len()),
         frames: vec![0; module.bodies.len()],
@@ -91,10 +92,11 @@ fn checked(bytes: &[u8]) -> Checked {
     for at in 0..module.bodies.len() {
         verifier.meters.push(verifier.meter_of(at)?);
     }
+    verifier.tabled()?;
     for at in 0..module.bodies.len() {
         verifier.function(at, 0)?;
     }
-    verifier.entries()?;
+    verifier.exports()?;
     verifier.stack(stack)
 }
 
@@ -134,6 +136,11 @@ fn border(module: &Module<'_>) -> Checked<(u32, u32, u64)> {
         Ok(stack) if stack <= frame::BUDGET => Ok((meter, cause, stack)),
         _ => Err(fault(format!("it starts with {stack} units of stack, more than there are"))),
     }
+}
+
+fn outsider(function: u32) -> Box<Fault> {
+    let reason = "it can be called from outside and does not pay for itself".to_owned();
+    Box::new(Fault { function: Some(function), offset: 0, reason })
 }
 
 /// How the code of a function ends that looks at its meter.
@@ -178,6 +185,8 @@ enum Known {
 struct Verifier<'a> {
     module: &'a Module<'a>,
     calls: Calls,
+    /// For each type, what a call through a table costs; nothing is there before it is known.
+    through: Vec<Through>,
     known: Vec<Known>,
     meters: Vec<Meter>,
     frames: Vec<u64>,
@@ -202,19 +211,35 @@ impl Verifier<'_> {
         })
     }
 
-    /// Functions that others than the module's own code call pay for themselves.
-    fn entries(&self) -> Checked {
-        for function in self.module.entries() {
-            let defined = function.checked_sub(self.module.imported());
-            let at = defined.unwrap_or(u32::MAX) as usize;
+    /// Functions that are called from outside pay for themselves.
+    fn exports(&self) -> Checked {
+        for (_, kind, function) in &self.module.exports {
+            if *kind != ExternalKind::Func {
+                continue;
+            }
+            let at = function.checked_sub(self.module.imported()).unwrap_or(u32::MAX) as usize;
             match (self.meters.get(at), self.known.get(at)) {
                 (Some(Meter::Global), _) | (Some(Meter::Nowhere), Some(Known::Costs(0))) => {}
-                _ => {
-                    let reason = "it can be called from outside and does not pay for itself".to_owned();
-                    return Err(Box::new(Fault { function: Some(function), offset: 0, reason }));
-                }
+                _ => return Err(outsider(*function)),
             }
         }
+        Ok(())
+    }
+
+    /// Functions that are called through a table pay for themselves, or call nobody, and whoever may call them pays for the dearest.
+    fn tabled(&mut self) -> Checked {
+        for function in &self.module.tabled {
+            let at = function.checked_sub(self.module.imported()).unwrap_or(u32::MAX) as usize;
+            match self.meters.get(at) {
+                Some(Meter::Global) => {}
+                Some(Meter::Nowhere) => drop(self.function(at, 0)?),
+                _ => return Err(outsider(*function)),
+            }
+        }
+        self.through = self.calls.through(|at| match self.known[at] {
+            Known::Costs(units) => Some(units),
+            _ => None,
+        });
         Ok(())
     }
 
@@ -816,6 +841,9 @@ impl<'a> Scan<'a, '_, '_> {
                         return self.fault("it calls a host function and does not say before what it used");
                     }
                 }
+                Some(_) if self.verifier.through.is_empty() => {
+                    return self.fault("it is called through a table, calls others and does not pay for itself");
+                }
                 Some(called) => {
                     let at = self.at;
                     self.verifier.calls.call(at, function_index);
@@ -828,7 +856,17 @@ impl<'a> Scan<'a, '_, '_> {
             Kind::CallIndirect(type_index) => {
                 let at = self.at;
                 self.verifier.calls.call_indirect(at, type_index);
-                after = self.calls(state)?;
+                match self.verifier.through.get(type_index as usize) {
+                    Some(Through { units: theirs, pays }) => {
+                        units += theirs;
+                        if *pays {
+                            after = self.calls(state)?;
+                        }
+                    }
+                    None => {
+                        return self.fault("it is called through a table, calls others and does not pay for itself");
+                    }
+                }
             }
             Kind::MemoryGrow if !self.tells_refusal() => {
                 return self.fault("it grows memory and does not tell a refusal by the machine");

@@ -48,6 +48,31 @@ impl Refusal {
     }
 }
 
+/// Why the worker cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// The coordinator refused it, for this reason, and not for a while only.
+    #[error("the coordinator does not want this worker: {0}")]
+    Unwanted(String),
+    /// Whoever answers is not whom the volunteer trusts.
+    #[error("this is not the coordinator of the join link, or not to be believed: {0}")]
+    Untrusted(Untrusted),
+    /// Nothing can be signed, for this reason, or nobody's signature be checked.
+    #[error("this worker's key cannot be used: {0}")]
+    NoKey(String),
+}
+
+impl Fatal {
+    /// The machine-readable word for it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Unwanted(_) => "unwanted",
+            Self::Untrusted(_) => "untrusted",
+            Self::NoKey(_) => "no_key",
+        }
+    }
+}
+
 /// Why no work is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {

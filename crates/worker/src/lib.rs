@@ -28,6 +28,6 @@ mod worker;
 mod tests;
 
 pub use crate::clock::Clock;
-pub use crate::event::{Event, Pause, Refusal};
+pub use crate::event::{Event, Fatal, Pause, Refusal};
 pub use crate::wishes::{Reason, Senses, Wishes};
 pub use crate::worker::{Config, Effect, Input, Key, Order, Pace, Parcel, STOP_TIME, Worker};

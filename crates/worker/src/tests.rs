@@ -41,6 +41,8 @@ struct World {
     line: Line,
     /// Parcels that it wants to have on disk.
     saving: Vec<Parcel>,
+    /// Whether its shell sees at once whose signatures fit, where it is asked.
+    checks: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -86,7 +88,21 @@ impl World {
             finished: false,
             line: Line::Down,
             saving: Vec::new(),
+            checks: true,
         }
+    }
+
+    /// A worker that was taken on, whose key is elsewhere.
+    fn joined_elsewhere() -> Self {
+        let mut world = Self::with_key(1, 0, [5; 32], |key| Key::Elsewhere(key.public()));
+        world.tell(Input::Start(vec![]));
+        world.tell(Input::Connected);
+        let did = world.effects(Input::Frame(ServerMessage::Challenge(world.challenge())));
+        let Some(Effect::Sign(number, message)) = did.last() else { panic!("{did:?}") };
+        let signature = world.key.sign(message);
+        world.tell(Input::Signed(*number, signature));
+        world.hear(welcome());
+        world
     }
 
     /// A worker that was taken on and has said what it wants.
@@ -117,7 +133,15 @@ impl World {
     /// What the worker does about `input`.
     fn effects(&mut self, input: Input) -> Vec<Effect> {
         self.worker.handle(self.clock(), input);
-        let effects: Vec<_> = std::iter::from_fn(|| self.worker.poll_effect()).collect();
+        let mut effects = Vec::new();
+        while let Some(effect) = self.worker.poll_effect() {
+            match effect {
+                Effect::Check(number, claim) if self.checks => {
+                    self.worker.handle(self.clock(), Input::Checked(number, claim.fits()));
+                }
+                effect => effects.push(effect),
+            }
+        }
         for effect in &effects {
             match effect {
                 Effect::Send(ClientMessage::Want(count)) => self.wanted = *count,
@@ -290,6 +314,7 @@ fn show(effect: &Effect) -> String {
         Effect::Execute(order) => format!("execute {}", number(&order.lease)),
         Effect::Abort(lease) => format!("abort {}", number(lease)),
         Effect::Sign(number, _) => format!("sign {number}"),
+        Effect::Check(number, _) => format!("check {number}"),
         Effect::Save(parcel) => format!("save {:?}", numbers(parcel.done())),
         Effect::Forget(_) => "forget".into(),
         Effect::RememberTrust(version) => format!("remember trust {version}"),
@@ -899,6 +924,56 @@ fn a_key_that_is_elsewhere_signs_when_it_can() {
     assert_eq!(world.tell(Input::Signed(4, signature)), [""; 0], "nobody asked for that");
     assert_eq!(world.tell(Input::Signed(3, signature)), ["> done [1]"]);
     assert_one_has(&world.tell(Input::NotSigned("gone".into())), "fatal: this worker's key cannot be used: gone");
+}
+
+#[test]
+fn nothing_is_heard_before_signatures_are_checked_elsewhere() {
+    let mut world = World::joined_elsewhere();
+    world.checks = false;
+    assert_eq!(world.give(1), ["check 2"], "the leases, and nothing else yet");
+    assert_eq!(world.hear(ServerMessage::Cancel(vec![LeaseId([1; 16])])), [""; 0], "what comes later is heard later");
+    assert_eq!(world.tell(Input::Checked(1, true)), [""; 0], "that was another question");
+    assert_eq!(world.tell(Input::Checked(2, true)), ["check 3"], "the release");
+    let did = world.tell(Input::Checked(3, true));
+    assert_eq!(did, ["fetch 6 bytes", "> want 2"], "it was given and cancelled, in this order");
+    assert_eq!(world.tell(Input::Checked(3, true)), [""; 0], "nobody asked again");
+}
+
+#[test]
+fn attack_38_what_does_not_fit_elsewhere_is_not_executed() {
+    let mut world = World::joined_elsewhere();
+    world.checks = false;
+    world.give(1);
+    world.tell(Input::Checked(2, false));
+    assert_one_has(&world.tell(Input::Checked(3, true)), "say refused");
+    assert_eq!(world.tell(Input::ModuleReady(Digest::of(b"module"))), [""; 0]);
+
+    let mut world = World::with_key(1, 0, [5; 32], |key| Key::Elsewhere(key.public()));
+    world.checks = false;
+    world.tell(Input::Start(vec![]));
+    world.tell(Input::Connected);
+    assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), ["check 1"]);
+    world.hear(welcome());
+    let did = world.tell(Input::Checked(1, false));
+    assert_one_has(&did, "fatal: this is not the coordinator");
+    assert_eq!(did.len(), 2, "nothing after it is heard: {did:?}");
+}
+
+#[test]
+fn an_answer_about_another_connection_is_not_heard() {
+    let mut world = World::with_key(1, 0, [5; 32], |key| Key::Elsewhere(key.public()));
+    world.checks = false;
+    world.tell(Input::Start(vec![]));
+    world.tell(Input::Connected);
+    assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), ["check 1"]);
+    world.lose();
+    assert_eq!(world.tell(Input::Checked(1, true)), [""; 0]);
+    assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), [""; 0], "too late");
+    while !world.sleep().1.contains(&"connect".to_owned()) {}
+    world.tell(Input::Connected);
+    assert_eq!(world.hear(ServerMessage::Challenge(world.challenge())), ["check 2"]);
+    assert_eq!(world.tell(Input::Checked(1, true)), [""; 0]);
+    assert_eq!(world.tell(Input::Checked(2, true)), ["remember trust 7", "sign 1"]);
 }
 
 #[test]

@@ -13,7 +13,6 @@
 
 use alloc::borrow::ToOwned as _;
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,12 +25,14 @@ use manyhands_protocol::{
     Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, LEASES_MAX, Lease, REPORTS_BYTES_MAX, Receipt,
     Report, Reports, ServerMessage, Welcome,
 };
+#[cfg(feature = "curve")]
+use manyhands_signing::Keypair;
 use manyhands_signing::trust::CLOCK_SKEW_MAX;
-use manyhands_signing::{Draft, Fingerprint, Keypair, PublicKey, Signature, Signed, TrustList, Untrusted};
+use manyhands_signing::{Claim, Draft, Fingerprint, PublicKey, Signature, Signed, TrustList, Untrusted};
 use manyhands_sorted::{Sorted, SortedSet};
 
 use crate::belief::{Belief, Terms, Unfit, Work};
-use crate::event::{Event, Pause, Refusal};
+use crate::event::{Event, Fatal, Pause, Refusal};
 use crate::link::{BackOff, Due, GREETING_TIME, Link, Random};
 
 /// Waits before the next try to connect.
@@ -92,14 +93,17 @@ pub struct Config {
 #[derive(Debug)]
 pub enum Key {
     /// At hand.
+    #[cfg(feature = "curve")]
     Held(Keypair),
-    /// Its secret half lies where only the shell can have something signed; see [`Effect::Sign`].
+    /// Its secret half lies where only the shell can have something signed ([`Effect::Sign`]), and whoever signs there also sees
+    /// whose signatures fit ([`Effect::Check`]).
     Elsewhere(PublicKey),
 }
 
 impl Key {
     fn public(&self) -> PublicKey {
         match self {
+            #[cfg(feature = "curve")]
             Self::Held(keypair) => keypair.public(),
             Self::Elsewhere(public) => *public,
         }
@@ -220,6 +224,8 @@ pub enum Input {
     Signed(u64, Signature),
     /// The key cannot be used, for this reason.
     NotSigned(String),
+    /// Whether what [`Effect::Check`] asked about under that number is so.
+    Checked(u64, bool),
     /// The parcel of that name is on this computer's disk.
     Saved(Digest),
     /// It cannot be put there.
@@ -262,6 +268,8 @@ pub enum Effect {
     Abort(LeaseId),
     /// Sign these bytes with the key that is elsewhere, then say so under this number.
     Sign(u64, Vec<u8>),
+    /// See whether this signature fits, then say so under this number. What came in the meantime waits.
+    Check(u64, Claim),
     /// Put this parcel on disk, then say so.
     Save(Parcel),
     /// The parcel of that name may be removed from there.
@@ -273,7 +281,7 @@ pub enum Effect {
     /// Nothing is left to do; the process may end.
     Finished,
     /// The worker cannot go on.
-    Fatal(String),
+    Fatal(Fatal),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,11 +389,16 @@ pub struct Worker {
     /// How many of those are being executed.
     running: usize,
     /// Those that are not running, in the order in which they were granted.
-    queue: VecDeque<LeaseId>,
+    queue: Vec<LeaseId>,
     /// What is executed and not signed yet, by its run.
     finished: Sorted<RunId, Finished>,
     /// What the shell was asked to sign, by its number.
     unsigned: Vec<(u64, Unsigned)>,
+    /// What came and is not heard yet, since the shell was asked about a signature of the first.
+    unheard: Vec<ServerMessage>,
+    /// The number of that request.
+    checks: u64,
+    /// The number of the last request for a signature.
     signatures: u64,
     /// Parcels that the coordinator has not acknowledged as a whole.
     outbox: Sorted<Digest, Sent>,
@@ -433,9 +446,11 @@ impl Worker {
             units: Sorted::default(),
             deadlines: SortedSet::default(),
             running: 0,
-            queue: VecDeque::new(),
+            queue: Vec::new(),
             finished: Sorted::default(),
             unsigned: Vec::new(),
+            unheard: Vec::new(),
+            checks: 0,
             signatures: 0,
             outbox: Sorted::default(),
             reported: Sorted::default(),
@@ -480,7 +495,15 @@ impl Worker {
                 }
             }
             Input::Disconnected(reason) => self.lost(now, reason, None),
-            Input::Frame(message) => self.frame(now, message),
+            // A last word of a connection that is gone would be heard on the next.
+            Input::Frame(_) if matches!(self.link, Link::Down(_)) => {}
+            Input::Frame(message) => {
+                self.link.heard(now);
+                self.unheard.push(message);
+                if self.unheard.len() == 1 {
+                    self.hear(now);
+                }
+            }
             Input::ModuleReady(module) => self.module_ready(module),
             Input::ModuleFailed(module, reason) => {
                 self.has_fetched(module);
@@ -491,7 +514,8 @@ impl Worker {
             Input::Executed { lease, result } => self.executed(now, lease, result),
             Input::Progress { lease, permille } => self.progressed(lease, permille),
             Input::Signed(number, signature) => self.signed(now, number, signature),
-            Input::NotSigned(reason) => self.fatal(format!("this worker's key cannot be used: {reason}")),
+            Input::NotSigned(reason) => self.fatal(Fatal::NoKey(reason)),
+            Input::Checked(number, fits) => self.checked(now, number, fits),
             Input::Saved(parcel) => self.kept(parcel, Kept::OnDisk),
             Input::NotSaved(parcel) => self.kept(parcel, Kept::Nowhere),
             Input::Pace(pace) => self.set_pace(pace),
@@ -612,7 +636,8 @@ impl Worker {
         let wait = away.unwrap_or_default().min(AWAY_MAX) + self.reconnect.next(&mut self.random);
         self.link = Link::Down(Some(now.after(wait)));
         self.wanted = 0;
-        // It was for this connection alone.
+        // Those were for this connection alone.
+        self.unheard.clear();
         self.unsigned.retain(|(_, unsigned)| !matches!(unsigned, Unsigned::Greeting(_)));
         self.say(Event::Lost { reason, retry_in: wait });
     }
@@ -641,13 +666,37 @@ impl Worker {
         }
     }
 
+    /// Hears what came, up to what the shell has to see first.
+    fn hear(&mut self, now: Timestamp) {
+        let is_elsewhere = matches!(self.key, Key::Elsewhere(_));
+        while let Some(message) = self.unheard.first_mut() {
+            if let Some(claim) = message.claims().filter(|_| is_elsewhere).find_map(|signed| signed.claim()) {
+                self.checks += 1;
+                return self.effects.push_back(Effect::Check(self.checks, claim));
+            }
+            let message = self.unheard.remove(0);
+            self.frame(now, message);
+        }
+    }
+
+    fn checked(&mut self, now: Timestamp, number: u64, fits: bool) {
+        // What was asked about for a connection that is gone is nobody's question any more.
+        if number == self.checks
+            && let Some(message) = self.unheard.first_mut()
+        {
+            if let Some(signed) = message.claims().find(|signed| signed.claim().is_some()) {
+                signed.answer(fits);
+            }
+            self.hear(now);
+        }
+    }
+
     fn frame(&mut self, now: Timestamp, message: ServerMessage) {
-        self.link.heard(now);
         match (self.link, message) {
             (Link::Down(_), _) => {}
             (_, ServerMessage::Refused { reason, retry_after: Some(after) }) => self.hang_up(now, reason, Some(after)),
             (_, ServerMessage::Refused { reason, retry_after: None }) => {
-                self.fatal(format!("the coordinator does not want this worker: {reason}"));
+                self.fatal(Fatal::Unwanted(reason));
             }
             (Link::Dialling(_), ServerMessage::Challenge(challenge)) if !self.greets() => {
                 self.challenged(now, &challenge);
@@ -691,10 +740,7 @@ impl Worker {
             Err(error @ (Untrusted::Expired { .. } | Untrusted::NotYetValid { .. })) => {
                 return self.hang_up(now, error.to_string(), None);
             }
-            Err(error) => {
-                return self
-                    .fatal(format!("this is not the coordinator of the join link, or not to be believed: {error}"));
-            }
+            Err(error) => return self.fatal(Fatal::Untrusted(error)),
         }
         let greeting = Draft::new(&Greeting { nonce: challenge.nonce, coordinator: challenge.root });
         self.have_signed(now, greeting.message(), Unsigned::Greeting(greeting));
@@ -704,10 +750,12 @@ impl Worker {
         self.unsigned.iter().any(|(_, unsigned)| matches!(unsigned, Unsigned::Greeting(_)))
     }
 
+    #[cfg_attr(not(feature = "curve"), expect(unused_variables, reason = "what is signed elsewhere is signed later"))]
     fn have_signed(&mut self, now: Timestamp, message: Vec<u8>, unsigned: Unsigned) {
         self.signatures += 1;
         self.unsigned.push((self.signatures, unsigned));
         match &self.key {
+            #[cfg(feature = "curve")]
             Key::Held(keypair) => self.signed(now, self.signatures, keypair.sign(&message)),
             Key::Elsewhere(_) => self.effects.push_back(Effect::Sign(self.signatures, message)),
         }
@@ -761,8 +809,9 @@ impl Worker {
         }
     }
 
-    fn fatal(&mut self, reason: String) {
+    fn fatal(&mut self, reason: Fatal) {
         self.ended = true;
+        self.unheard.clear();
         self.effects.push_back(Effect::Disconnect);
         self.effects.push_back(Effect::Fatal(reason));
     }
@@ -812,7 +861,7 @@ impl Worker {
             }
             self.deadlines.insert((terms.leases.validity.expires_at, id), ());
             self.units.insert(id, Unit { terms: Arc::clone(&terms), lease, input, stage });
-            self.queue.push_back(id);
+            self.queue.push(id);
         }
         if !unwanted.is_empty() {
             self.tell(ClientMessage::GiveBack(unwanted));
@@ -859,7 +908,7 @@ impl Worker {
         while self.running < self.free_slots() {
             let ready = |id: &LeaseId| self.units.get(id).is_some_and(|unit| unit.stage == Stage::Ready);
             let Some(at) = self.queue.iter().position(ready) else { return };
-            let Some(id) = self.queue.remove(at) else { return };
+            let id = self.queue.remove(at);
             let Some(unit) = self.units.get_mut(&id) else { return };
             unit.stage = Stage::Running { since: now, permille: 0 };
             self.running += 1;

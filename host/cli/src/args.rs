@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use manyhands_addresses::Origin;
+use manyhands_credit::Amount;
 use manyhands_engines::Kind;
-use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Version};
+use manyhands_model::{Digest, IntentId, JobName, Name, Place, RunId, Timestamp, Version};
 use manyhands_signing::Fingerprint;
 
 /// The coordinator on this machine, as it starts without any configuration.
@@ -114,6 +115,8 @@ pub enum Command {
     /// Export and verify the coordinator's audit log
     #[command(subcommand)]
     Audit(Audit),
+    /// Show what workers have earned and requesters have used up, deposit, export and verify
+    Credit(Credit),
     /// List the calls that a dry run would have sent
     Unsent(RunOnly),
     /// Write a run to a file, from which it can be replayed
@@ -662,6 +665,74 @@ pub struct AuditVerify {
     /// A head that was kept: the log has to have had it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub head: Option<PathBuf>,
+    /// Fingerprint of the coordinator's root key, as it ends the join link
+    #[arg(long, value_name = "KEY")]
+    pub root: Option<Fingerprint>,
+}
+
+/// `manyhands credit`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Credit {
+    /// What to do but listing accounts.
+    #[command(subcommand)]
+    pub command: Option<CreditCommand>,
+}
+
+/// What to do with the ledger of fuel.
+#[derive(Debug, Subcommand)]
+pub enum CreditCommand {
+    /// Show what a worker or a requester got and gave, hour by hour
+    Statement(CreditStatement),
+    /// Deposit fuel for a requester; from then on its runs stop when nothing is left
+    Deposit(CreditDeposit),
+    /// Write what happened in hours that are over to a file, signed, for others to settle from
+    Export(CreditExport),
+    /// Check an export, without a coordinator: that it is what was written, and balanced
+    Verify(CreditVerify),
+}
+
+/// `manyhands credit statement`
+#[derive(Debug, Args)]
+pub struct CreditStatement {
+    /// A worker's id, or the name of a requester's token
+    #[arg(value_name = "WORKER|NAME")]
+    pub account: String,
+    /// From this hour on, in UTC, such as 2026-03-01 or 2026-03-01T15:00:00Z
+    #[arg(long, value_name = "DATE", value_parser = crate::credit::moment)]
+    pub from: Option<Timestamp>,
+}
+
+/// `manyhands credit deposit`
+#[derive(Debug, Args)]
+pub struct CreditDeposit {
+    /// Name of the requester's token
+    pub requester: String,
+    /// How much; with a minus before it, so much is taken back
+    #[arg(allow_negative_numbers = true)]
+    pub fuel: Amount,
+}
+
+/// `manyhands credit export`
+#[derive(Debug, Args)]
+pub struct CreditExport {
+    /// Where to, a line of JSON for each line of the ledger
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// From this hour on, in UTC, such as 2026-03-01 or 2026-03-01T15:00:00Z
+    #[arg(long, value_name = "DATE", value_parser = crate::credit::moment)]
+    pub from: Option<Timestamp>,
+    /// Up to this hour, which is left out; up to the present one if nothing is said
+    #[arg(long, value_name = "DATE", value_parser = crate::credit::moment)]
+    pub to: Option<Timestamp>,
+}
+
+/// `manyhands credit verify`
+#[derive(Debug, Args)]
+pub struct CreditVerify {
+    /// The export; `-` is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
     /// Fingerprint of the coordinator's root key, as it ends the join link
     #[arg(long, value_name = "KEY")]
     pub root: Option<Fingerprint>,

@@ -71,6 +71,7 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
         limits: job.limits,
         sensitive: job.sensitive,
         verbs: job.verbs,
+        record_bytes: job.record_bytes,
     };
     finish(metadata.target_directory.as_std_path(), &raw, manifest, screen)
 }

@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use crate::args::{Audit, Cli, Command, Plan, PlanOf};
+use crate::args::{Audit, Cli, Command, Credit, CreditCommand, Plan, PlanOf};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{audit, build, calls, check, local, profile, remote, scaffold};
+use crate::{audit, build, calls, check, credit, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -24,6 +24,7 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
         Command::Audit(Audit::Verify(args)) => audit::verify(args, screen),
+        Command::Credit(Credit { command: Some(CreditCommand::Verify(args)) }) => credit::verify(args, screen),
         Command::Replay(args) => asynchronous(local::replay::replay(args, screen)),
         Command::Completions(args) => {
             // Into memory first: clap_complete panics where stdout has gone away.
@@ -58,9 +59,20 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Keys(command) => remote::keys(&client, command, screen).await,
         Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
         Command::Audit(Audit::Head(args)) => audit::head(&client, args, screen).await,
+        Command::Credit(Credit { command: None }) => credit::list(&client, screen).await,
+        Command::Credit(Credit { command: Some(CreditCommand::Statement(args)) }) => {
+            credit::statement(&client, args, screen).await
+        }
+        Command::Credit(Credit { command: Some(CreditCommand::Deposit(args)) }) => {
+            credit::deposit(&client, args, screen).await
+        }
+        Command::Credit(Credit { command: Some(CreditCommand::Export(args)) }) => {
+            credit::export(&client, args, screen).await
+        }
         Command::Unsent(args) => remote::unsent(&client, args, screen).await,
         Command::Record(args) => remote::record(&client, args, screen).await,
         Command::Audit(Audit::Verify(_))
+        | Command::Credit(Credit { command: Some(CreditCommand::Verify(_)) })
         | Command::Replay(_)
         | Command::New(_)
         | Command::Build(_)

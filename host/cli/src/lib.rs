@@ -23,6 +23,7 @@ pub mod section;
 pub mod audit;
 pub mod calls;
 pub mod client;
+pub mod credit;
 pub mod profile;
 pub mod publisher;
 pub mod remote;

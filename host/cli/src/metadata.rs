@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::fault::{Fault, Result};
 
 /// Keys of `[package.metadata.manyhands]`.
-const KEYS: &[&str] = &["description", "limits", "sensitive", "verbs"];
+const KEYS: &[&str] = &["description", "limits", "record_bytes", "sensitive", "verbs"];
 /// Keys of `[package.metadata.manyhands.limits]`; a test compares them with [`Limits`].
 const LIMIT_KEYS: &[&str] = &["fuel", "memory_bytes", "output_bytes", "wall_ms"];
 
@@ -25,6 +25,8 @@ pub struct JobMetadata {
     pub sensitive: SensitiveFields,
     /// What it may ask of the outside.
     pub verbs: Verbs,
+    /// How long a record its clients keep for it.
+    pub record_bytes: u32,
 }
 
 impl JobMetadata {
@@ -129,7 +131,7 @@ mod tests {
         let fault = JobMetadata::read(&json!({"manyhands": {"describtion": "x"}})).expect_err("refused");
         assert_eq!(fault.help.as_deref(), Some("did you mean `description`?"));
         let fault = JobMetadata::read(&json!({"manyhands": {"xyz": 1}})).expect_err("refused");
-        assert_eq!(fault.help.as_deref(), Some("known keys: description, limits, sensitive, verbs"));
+        assert_eq!(fault.help.as_deref(), Some("known keys: description, limits, record_bytes, sensitive, verbs"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod admin;
 mod audit;
 mod calls;
+mod credit;
+mod held;
 mod jobs;
 mod recording;
 mod results;
@@ -49,15 +51,20 @@ pub fn router(app: App) -> Router {
     let bytes = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
     let long = bytes(limits.module_bytes_max.max(limits.input_bytes_max));
     let short = bytes(limits.body_bytes_max);
-    let (documented, document) = documented(|posts, size| {
-        let body_bytes_max = match size {
-            Size::Long => long,
-            Size::Short => short,
-        };
-        let (tokens, idempotency) = (app.tokens.clone(), app.idempotency.clone());
-        let remember = Remember { tokens, idempotency, body_bytes_max };
-        posts.layer(from_fn_with_state(remember, idempotency::remember)).layer(DefaultBodyLimit::max(body_bytes_max))
-    });
+    let (documented, document) = documented(
+        |posts, size| {
+            let body_bytes_max = match size {
+                Size::Long => long,
+                Size::Short => short,
+            };
+            let (tokens, idempotency) = (app.tokens.clone(), app.idempotency.clone());
+            let remember = Remember { tokens, idempotency, body_bytes_max };
+            posts
+                .layer(from_fn_with_state(remember, idempotency::remember))
+                .layer(DefaultBodyLimit::max(body_bytes_max))
+        },
+        |posts| posts.layer(DefaultBodyLimit::max(long)),
+    );
     let text = document.to_json().unwrap_or_default();
     documented
         .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], text) }))
@@ -75,7 +82,7 @@ pub fn router(app: App) -> Router {
 
 /// The document that describes the API, for the guides.
 pub fn document() -> utoipa::openapi::OpenApi {
-    documented(|posts, _| posts).1
+    documented(|posts, _| posts, |posts| posts).1
 }
 
 /// How long the bodies of some routes may be.
@@ -91,6 +98,7 @@ enum Size {
 /// submitting a run is not among them, because its body is too long to be held: it remembers by itself.
 fn documented(
     remembered: impl Fn(OpenApiRouter<App>, Size) -> OpenApiRouter<App>,
+    sized: impl Fn(OpenApiRouter<App>) -> OpenApiRouter<App>,
 ) -> (Router<App>, utoipa::openapi::OpenApi) {
     let long = OpenApiRouter::new().routes(routes!(jobs::list, jobs::publish)).routes(routes!(submit::invoke));
     let short = OpenApiRouter::new()
@@ -101,10 +109,13 @@ fn documented(
         .routes(routes!(admin::rotate_keys))
         .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
+        .routes(routes!(credit::requester, credit::deposit))
         .routes(routes!(upkeep::create_backup));
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(remembered(long, Size::Long))
         .merge(remembered(short, Size::Short))
+        // Not remembered: what is answered would be kept for a day, and asking again is answered the same by itself.
+        .merge(sized(OpenApiRouter::new().routes(routes!(held::exchange, held::forget))))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::module))
         .routes(routes!(calls::plan))
@@ -115,6 +126,9 @@ fn documented(
         .routes(routes!(calls::settle))
         .routes(routes!(audit::page))
         .routes(routes!(audit::head))
+        .routes(routes!(credit::list))
+        .routes(routes!(credit::worker))
+        .routes(routes!(credit::export))
         .routes(routes!(volunteers::card))
         .routes(routes!(runs::list, submit::submit))
         .routes(routes!(runs::show))
@@ -150,6 +164,7 @@ mod tests {
             "/v1/jobs",
             "/v1/jobs/{name}",
             "/v1/jobs/{name}/invoke",
+            "/v1/jobs/{name}/clients/{client}",
             "/v1/jobs/{name}/revoke",
             "/v1/jobs/{name}/plan",
             "/v1/plans/{digest}",
@@ -159,6 +174,10 @@ mod tests {
             "/v1/calls/{id}",
             "/v1/audit",
             "/v1/audit/head",
+            "/v1/credit",
+            "/v1/credit/export",
+            "/v1/credit/requesters/{name}",
+            "/v1/credit/workers/{id}",
             "/v1/modules/{digest}",
             "/v1/card",
             "/v1/runs",

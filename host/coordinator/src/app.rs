@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::console::door::Door;
 use crate::core::{Core, NoRoom, Room, Stopping};
+use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct Inner {
     pub secrets: Secrets,
     /// Who makes calls.
     pub calls: Calls,
+    /// The ledger of fuel.
+    pub book: credit::Shared,
     /// Who knows what was asked before.
     pub questions: Questions,
     /// Who signs.
@@ -84,6 +87,8 @@ pub struct Inner {
     pub uploads: Uploads,
     /// Submissions with an idempotency key that are arriving now.
     pub submitting: Mutex<BTreeSet<Digest>>,
+    /// Held by whoever decides about a client's record; each is for a share of them.
+    pub clients: [tokio::sync::Mutex<()>; 64],
     /// Turns of those who prepare long answers: they wait for each other, and nobody else for them.
     pub turns: tokio::sync::Semaphore,
     /// Seeded by the operating system.

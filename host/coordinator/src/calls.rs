@@ -2,10 +2,12 @@
 //!
 //! Each request has a task of its own, which carries its intents through their lives (`manyhands_intents::journal`) and writes each new
 //! state before it acts on it; what the states are is decided there. When all of them are over, the answers are written, and the scheduler
-//! is told. A task that is lost in a crash begins anew from what is written: the scheduler asks for the calls of every unit that waits for
+//! is told. Of a requester only so many requests are dealt with at once, and one that has to wait for something is put away until then: of a unit that waits for its calls,
+//! memory holds little more than its name, so a million of them may wait. A task that is lost in a crash begins anew from what is written: the scheduler asks for the calls of every unit that waits for
 //! them, and no call is made twice for that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +31,7 @@ use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
 use manyhands_state::commit::VALUE_BYTES_MAX;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +55,10 @@ const _: () = assert!(CALLS_OF_ONE_AT_ONCE >= manyhands_intents::intent::CALLS_M
 const FRAMING_BYTES: usize = 12;
 /// The canonical form of an intent, so that it can be kept with its state and its answer.
 const INTENT_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
+/// Requests that are read at once: each with its unit's whole input, for a moment.
+const READ_AT_ONCE: usize = 16;
+/// What a request takes in memory while it waits.
+const WAITING_BYTES_MAX: usize = 2 << 10;
 /// How often a task that waits looks whether its run still wants it.
 const LOOK: Duration = Duration::from_secs(5);
 /// How soon a request is tried again whose records cannot be read or written.
@@ -89,6 +96,7 @@ struct Inner {
     doubt: Option<Doubt>,
     claims: AtomicU64,
     turns: Semaphore,
+    reading: Semaphore,
     /// What is known of calls is changed by one at a time, who reads it first and writes what the audit log says of it.
     changing: Arc<tokio::sync::Mutex<Ledger>>,
     sending: Sending,
@@ -164,6 +172,8 @@ impl Sending {
 enum Made {
     /// Its answers are written.
     Answered,
+    /// There is nothing to be done before this, unless an operator settles something.
+    Waits(Timestamp),
     /// Nobody wants them any more.
     Unwanted,
 }
@@ -184,6 +194,7 @@ impl Calls {
             doubt,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
+            reading: Semaphore::new(READ_AT_ONCE),
             changing: Arc::default(),
             sending: Sending::default(),
             tasks: TaskTracker::new(),
@@ -201,11 +212,17 @@ impl Calls {
         tell: impl FnOnce(Input) -> F + Send + 'static,
     ) {
         let calls = self.clone();
-        self.0.tasks.spawn(async move {
+        let task = async move {
             if let Some(input) = calls.answer(unit, step, request).await {
                 tell(input).await;
             }
-        });
+        };
+        debug_assert!(
+            size_of_val(&task) <= WAITING_BYTES_MAX,
+            "a request that waits takes {} bytes",
+            size_of_val(&task)
+        );
+        self.0.tasks.spawn(task);
     }
 
     /// Waits until no call is on its way any more. To be asked once [`Parts::stop`] is cancelled.
@@ -216,9 +233,12 @@ impl Calls {
 
     async fn answer(&self, unit: UnitId, step: u32, request: Digest) -> Option<Input> {
         loop {
-            match self.make(unit, step, request).await {
+            // Before anything is looked at, or what is settled meanwhile would be missed.
+            let settled = self.0.settled.notified();
+            match self.make_in_turn(unit, step, request).await {
                 Ok(Made::Answered) => return Some(Input::Answered { unit, step }),
                 Ok(Made::Unwanted) => return None,
+                Ok(Made::Waits(due)) => self.wait(unit.run, due, settled).await?,
                 Err(error @ (CallsError::Missing(_) | CallsError::TooLong))
                 | Err(
                     error @ CallsError::Records(
@@ -232,6 +252,45 @@ impl Calls {
                     warn!(%unit, step, %error, "calls cannot be made now; trying again");
                     self.0.parts.stop.run_until_cancelled(tokio::time::sleep(RECORDS_PAUSE)).await?;
                 }
+            }
+        }
+    }
+
+    /// Makes the calls of a request once there is a place for it among those of its requester.
+    async fn make_in_turn(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
+        let Parts { turns, stop, .. } = &self.0.parts;
+        let owner = {
+            let run = self.records().blocking(move |records| records.run(unit.run)).await?;
+            let run = run.ok_or(CallsError::Missing("the run"))?;
+            if run.status != RunStatus::Active {
+                return Ok(Made::Unwanted);
+            }
+            run.spec.owner
+        };
+        let Some(_place) = stop.run_until_cancelled(turns.enter(&owner)).await.flatten() else {
+            return Ok(Made::Unwanted);
+        };
+        // In a box, which who waits has not.
+        Box::pin(self.make(unit, step, request)).await
+    }
+
+    /// Waits until it is due, or an operator settled something. None if nobody wants it any more.
+    async fn wait(&self, run: RunId, due: Timestamp, settled: Notified<'_>) -> Option<()> {
+        let mut settled = pin!(settled);
+        loop {
+            let left = due.since(self.0.parts.clock.now());
+            if left.is_zero() {
+                return Some(());
+            }
+            tokio::select! {
+                () = &mut settled => return Some(()),
+                () = tokio::time::sleep(left.min(LOOK)) => {}
+                () = self.0.parts.stop.cancelled() => return None,
+            }
+            match self.is_wanted(run).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => warn!(%run, %error, "whether calls are still wanted cannot be read now"),
             }
         }
     }
@@ -347,7 +406,13 @@ impl Calls {
         // It may have been tried again since.
         let Some(agreed) = agreed.filter(asks) else { return Ok(Made::Unwanted) };
         let run = run.ok_or(CallsError::Missing("the run"))?;
+        // The row may have been long, and is gone through at once if nobody wants it any more.
+        if run.status != RunStatus::Active {
+            return Ok(Made::Unwanted);
+        }
         let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
+        // It is never closed.
+        let reading = self.0.reading.acquire().await;
         let asked = parts.records.output(request).await?;
         let material = parts.records.material(unit, step, &input).await?;
         let material_bytes = material.len();
@@ -355,7 +420,7 @@ impl Calls {
         let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
         drop(material);
         let admitted = admit(&asked, plan.catalogue(), &own);
-        drop((asked, own));
+        drop((asked, own, reading));
         let heard = match admitted {
             Err(error) => {
                 info!(%unit, step, %error, "a job asks for what is no list of calls");
@@ -377,8 +442,8 @@ impl Calls {
                     });
                 }
                 match self.live(Asker { run: &run, plan: &plan, scope: &scope }, &mut lives).await? {
-                    Some(heard) => heard,
-                    None => return Ok(Made::Unwanted),
+                    Ok(heard) => heard,
+                    Err(made) => return Ok(made),
                 }
             }
         };
@@ -402,70 +467,59 @@ impl Calls {
         Ok(Life { id, call })
     }
 
-    /// Carries intents through their lives until each is over; `None` if the run wants nothing any more.
+    /// Carries intents on in their lives. Says what is heard once all of them are over, else what becomes of the request.
     async fn live(
         &self,
         asker: Asker<'_>,
         lives: &mut [Result<Life, Fault>],
-    ) -> Result<Option<Vec<Heard>>, CallsError> {
+    ) -> Result<Result<Vec<Heard>, Made>, CallsError> {
         let Asker { run, scope, .. } = asker;
-        loop {
-            let settled = self.0.settled.notified();
-            if self.0.parts.stop.is_cancelled() {
-                return Ok(None);
+        if self.0.parts.stop.is_cancelled() {
+            return Ok(Err(Made::Unwanted));
+        }
+        // Before they are claimed: what is claimed is sent at once.
+        let due = lives.iter().flatten().filter(|life| self.is_due(life)).count();
+        if due > 0 {
+            let due = u32::try_from(due).unwrap_or(1);
+            let (Parts { turns, stop, .. }, spec) = (&self.0.parts, &run.spec);
+            let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.is_wanted(spec.id));
+            let Some(_turn) = stop.run_until_cancelled(turn).await.transpose()?.flatten() else {
+                return Ok(Err(Made::Unwanted));
+            };
+            // It is never closed.
+            let Some(_turns) = stop.run_until_cancelled(self.0.turns.acquire_many(due)).await else {
+                return Ok(Err(Made::Unwanted));
+            };
+            // The row may have been long.
+            if !self.is_wanted(spec.id).await? {
+                return Ok(Err(Made::Unwanted));
             }
-            // Before they are claimed: what is claimed is sent at once.
-            let due = lives.iter().flatten().filter(|life| self.is_due(life)).count();
-            if due > 0 {
-                let due = u32::try_from(due).unwrap_or(1);
-                let (Parts { turns, stop, .. }, spec) = (&self.0.parts, &run.spec);
-                let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.is_wanted(spec.id));
-                let Some(_turn) = stop.run_until_cancelled(turn).await.transpose()?.flatten() else { return Ok(None) };
-                // It is never closed.
-                let Some(_turns) = stop.run_until_cancelled(self.0.turns.acquire_many(due)).await else {
-                    return Ok(None);
-                };
-                // The row may have been long.
-                if !self.is_wanted(spec.id).await? {
-                    return Ok(None);
+            let alone = self.alone().await;
+            // Under the lock: who takes a secret back has it, too.
+            let values = self.values(scope).await?;
+            let claimed = self.claim(alone, asker, lives, &values).await?;
+            let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
+            while let Some((at, fence, ended)) = sending.next().await {
+                if let Some(Ok(life)) = lives.get_mut(at) {
+                    self.note(asker, life, &values, fence, ended).await;
                 }
-                let alone = self.alone().await;
-                // Under the lock: who takes a secret back has it, too.
-                let values = self.values(scope).await?;
-                let claimed = self.claim(alone, asker, lives, &values).await?;
-                let mut sending: FuturesUnordered<_> = claimed.into_iter().map(|claimed| self.send(claimed)).collect();
-                while let Some((at, fence, ended)) = sending.next().await {
-                    if let Some(Ok(life)) = lives.get_mut(at) {
-                        self.note(asker, life, &values, fence, ended).await;
-                    }
-                }
-            }
-            let heard: Option<Vec<Heard>> = lives
-                .iter()
-                .map(|life| match life {
-                    Ok(life) => life.call.state.heard(),
-                    Err(fault) => Some(Heard::Fault(*fault)),
-                })
-                .collect();
-            if heard.is_some() {
-                return Ok(heard);
-            }
-            if !self.is_wanted(run.spec.id).await? {
-                return Ok(None);
-            }
-            let now = self.0.parts.clock.now();
-            let due = lives.iter().flatten().filter_map(|life| life.call.state.due()).min();
-            let wait = due.map_or(LOOK, |due| due.since(now)).min(LOOK);
-            tokio::select! {
-                () = settled => {}
-                () = tokio::time::sleep(wait) => {}
-                () = self.0.parts.stop.cancelled() => return Ok(None),
-            }
-            for life in lives.iter_mut().flatten() {
-                let known = self.life(scope, life.call.step, life.call.intent.clone()).await?;
-                *life = known;
             }
         }
+        let heard: Option<Vec<Heard>> = lives
+            .iter()
+            .map(|life| match life {
+                Ok(life) => life.call.state.heard(),
+                Err(fault) => Some(Heard::Fault(*fault)),
+            })
+            .collect();
+        if let Some(heard) = heard {
+            return Ok(Ok(heard));
+        }
+        if !self.is_wanted(run.spec.id).await? {
+            return Ok(Err(Made::Unwanted));
+        }
+        let due = lives.iter().flatten().filter_map(|life| self.due(life)).min();
+        Ok(Err(Made::Waits(due.unwrap_or_else(|| self.0.parts.clock.now().after(LOOK)))))
     }
 
     /// Whether a run still wants anything.
@@ -481,6 +535,14 @@ impl Calls {
             State::Claimed { .. } => !self.0.sending.all().contains(&life.id),
             State::Unknown { since, .. } => now.since(since) >= self.0.parts.unknown_time,
             _ => life.call.state.due().is_some_and(|due| due <= now),
+        }
+    }
+
+    /// When something may be done about an intent, where that is known.
+    fn due(&self, life: &Life) -> Option<Timestamp> {
+        match life.call.state {
+            State::Unknown { since, .. } => Some(since.after(self.0.parts.unknown_time)),
+            _ => life.call.state.due(),
         }
     }
 

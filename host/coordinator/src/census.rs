@@ -1,13 +1,15 @@
 //! What the state holds, and which blobs it names: the one place that knows where records name blobs.
 
 use manyhands_audit::{Entry, Tail};
+use manyhands_credit::{Balanced, Hour, Line};
+use manyhands_held::Life;
 use manyhands_model::Digest;
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
-use crate::records::{self, AnswersRecord, Content, JobRecord, SubmitRecord};
+use crate::records::{self, AnswersRecord, BalanceRecord, Content, JobRecord, SubmitRecord};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -33,6 +35,9 @@ pub struct Census {
     pub blobs: Vec<Digest>,
     /// Records that are not what they should be.
     pub problems: Vec<Problem>,
+    /// The hour of the ledger into which is written: what is in earlier ones never changes.
+    present: Hour,
+    balanced: Balanced,
 }
 
 impl Census {
@@ -66,6 +71,13 @@ impl Census {
                     None => break,
                 }
             }
+        }
+        if let Some((hour, subject, off)) = census.balanced.first_off() {
+            census.problems.push(Problem {
+                place: format!("the ledger, the hour that begins {} ms after 1970, {subject:?}", hour.begin().0),
+                what: format!("not balanced: it comes to {off}, and not to 0, so a line was changed or is missing"),
+                cure: "restore a backup, or settle by the last export that is right",
+            });
         }
         outputs.sort_unstable();
         outputs.dedup();
@@ -144,8 +156,23 @@ impl Census {
                 }
                 self.audit = entry.tail();
             }
+            Table::Meta if key == records::HOUR => self.present = read(value)?,
+            Table::Meta if key.starts_with(records::BALANCE) => {
+                read::<BalanceRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::LINE) => {
+                let (hour, subject) = records::line_place(key)?;
+                let line: Line = read(value)?;
+                // Its key comes after that of the present hour, of which some lines may be older than others.
+                if hour < self.present {
+                    self.balanced.note(hour, subject, line.amount);
+                }
+            }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;
+            }
+            Table::Meta if key.starts_with(b"held") => {
+                read::<Life>(value)?;
             }
             Table::Tokens | Table::Idempotency | Table::Meta => {}
         }

@@ -3,7 +3,7 @@
 //! Rendered on the server from plain HTML files; every page works without JavaScript, and with it follows what happens.
 //! [`mod@door`] lets operators in. [`Monitor`] is told what happens to replicas and keeps little of it: [`live`], the
 //! picture, only while somebody looks; [`history`], what happened in a minute; [`samples`], fuel and time of recent
-//! replicas. [`pages`] puts that together with what the scheduler and the records say, [`charts`] draws, and [`web`]
+//! replicas. [`pages`] and [`mod@worker`] put that together with what the scheduler and the records say, [`charts`] draws, and [`web`]
 //! knows how pages travel.
 
 pub mod charts;
@@ -14,6 +14,7 @@ pub mod live;
 pub mod pages;
 pub mod samples;
 pub mod web;
+pub mod worker;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,6 +180,7 @@ impl Monitor {
             | Input::Recalled { .. }
             | Input::Forgotten(_)
             | Input::Pardoned { .. }
+            | Input::Deposited { .. }
             | Input::TimePassed => return,
         }
         self.0.changes.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +243,7 @@ impl Monitor {
             }
             Effect::Receipts { .. }
             | Effect::Withdraw { .. }
-            | Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..))
+            | Effect::Record(Record::Run(_) | Record::Evidence(..) | Record::Worker(..) | Record::Paid(..))
             | Effect::Grant(_)
             | Effect::Assemble { .. }
             | Effect::Call { .. }
@@ -362,6 +364,7 @@ pub fn router() -> Router<App> {
         .route("/operator/runs", get(pages::runs))
         .route("/operator/runs/{id}", get(pages::run))
         .route("/operator/workers", get(pages::workers))
+        .route("/operator/workers/{id}", get(worker::worker))
         .route("/operator/units", get(pages::units))
         .route("/operator/enter", get(pages::enter_form).post(pages::enter))
         .route("/operator/leave", post(pages::leave))

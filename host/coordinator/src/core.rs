@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
+use manyhands_credit::{Account, Postings};
 use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
 use manyhands_scheduler::{
-    Effect, Input, LeaseDraft, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
+    Effect, Input, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
 };
 use manyhands_signing::Validity;
-use manyhands_state::CommitError;
+use manyhands_state::{Commit, CommitError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -32,6 +33,7 @@ use crate::authority::Authority;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::console::Monitor;
+use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
 use crate::records::{Content, Pack, RecordError, Records, Writes};
@@ -45,6 +47,8 @@ const INVOKED_HELD: Duration = Duration::from_millis(5);
 const BATCHES: usize = 16;
 /// Commits stay well below the store's largest.
 const COMMIT_BYTES: usize = manyhands_state::commit::COMMIT_BYTES_MAX / 2;
+/// Units that share a commit, in bytes, but for the last: what was paid for them and who was has to fit in as well.
+const PAID_BYTES: usize = COMMIT_BYTES / 4;
 /// Inputs that go out in one frame, in bytes, but for the last.
 const GRANT_BYTES: usize = 256 << 10;
 /// Packs of inputs that are kept at hand: replicas of a unit go out one soon after the other.
@@ -227,6 +231,8 @@ pub struct Parts {
     pub calls: Calls,
     /// Who puts tokens in the place of values.
     pub secrets: Secrets,
+    /// The ledger of fuel.
+    pub book: credit::Shared,
     /// Who listens.
     pub hub: Hub,
     /// What is counted.
@@ -274,7 +280,7 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, calls, secrets, hub, metrics, monitor, clock, queue, room, stop } =
+    let Parts { scheduler, records, authority, calls, secrets, book, hub, metrics, monitor, clock, queue, room, stop } =
         parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
@@ -286,6 +292,7 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
     let hand = Hand {
         sequence,
         clerk: clerk.clone(),
+        book,
         runs: BTreeMap::new(),
         packs: Recent::new(PACKS),
         outputs: Recent::new(OUTPUTS),
@@ -379,8 +386,14 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// What has to be on disk for these batches: of what changed more than once, only the last.
-fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -> Writes {
+/// What has to be on disk for these batches, in order: of what changed more than once, only the last. A unit's record, which says
+/// that it was paid for, and what was paid are in one commit.
+fn commits(
+    batches: &[Batch],
+    sequence: &mut u64,
+    outputs: &Recent<Digest, ()>,
+    (book, now): (&mut Book, Timestamp),
+) -> Result<Vec<Commit>, RecordError> {
     let mut next = || {
         *sequence += 1;
         *sequence
@@ -391,6 +404,7 @@ fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -
     let mut runs: BTreeMap<RunId, &RunRecord> = BTreeMap::new();
     let mut ended: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
     let mut written: BTreeSet<Digest> = BTreeSet::new();
+    let mut payments: BTreeMap<UnitId, Vec<&Paid>> = BTreeMap::new();
     for batch in batches {
         for Invoked { run, input, question } in &batch.invoked {
             writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
@@ -414,6 +428,7 @@ fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -
                 Record::Evidence(run, worker, reports) => writes.evidence(*run, *worker, next(), reports),
                 Record::Run(run) => drop(runs.insert(run.spec.id, run)),
                 Record::Worker(id, worker) => drop(workers.insert(*id, worker)),
+                Record::Paid(id, paid) => payments.entry(*id).or_default().push(paid),
                 Record::Unit(id, unit) => {
                     if unit.end.is_some() {
                         ended.entry(id.run).or_default().push(id.index);
@@ -423,14 +438,34 @@ fn writes(batches: &[Batch], sequence: &mut u64, outputs: &Recent<Digest, ()>) -
             }
         }
     }
-    units.into_iter().for_each(|(id, unit)| writes.unit(id, unit));
+    let mut commits = Vec::new();
+    if writes.0.bytes() > COMMIT_BYTES {
+        commits = std::mem::take(&mut writes).split(COMMIT_BYTES);
+    }
+    let hour = book.hour(now)?;
+    let (mut postings, mut bytes) = (Postings::default(), 0);
+    for (id, unit) in units {
+        writes.unit(id, unit);
+        bytes += writes.last_bytes();
+        let paid = payments.remove(&id).unwrap_or_default();
+        paid.into_iter().for_each(|paid| credit::pay(&mut postings, hour, id.run, paid));
+        if bytes > PAID_BYTES {
+            book.post(std::mem::take(&mut postings), &mut writes)?;
+            commits.push(std::mem::take(&mut writes).0);
+            bytes = 0;
+        }
+    }
+    book.post(postings, &mut writes)?;
     for (run, indices) in ended {
         indices.chunks(ENDED_TOGETHER).for_each(|some| writes.ended(run, some, next()));
     }
     workers.into_iter().for_each(|(id, worker)| writes.worker(id, worker));
     // Last: a run that has ended has all its units.
     runs.into_values().for_each(|run| writes.run(run));
-    writes
+    if !writes.0.ops.is_empty() {
+        commits.push(writes.0);
+    }
+    Ok(commits)
 }
 
 /// The last few things of a kind, the oldest of which is forgotten first.
@@ -462,6 +497,8 @@ impl<K: Ord + Copy, V> Recent<K, V> {
 struct After {
     receipts: Vec<(WorkerId, Vec<(LeaseId, Receipt)>)>,
     withdrawn: BTreeMap<WorkerId, Vec<LeaseId>>,
+    /// Whether anybody wants to know what becomes of units.
+    is_watched: bool,
     settled: BTreeMap<WorkerId, Vec<(UnitId, Settlement)>>,
     changed: BTreeSet<RunId>,
 }
@@ -474,6 +511,7 @@ impl After {
 
 struct Hand {
     clerk: Clerk,
+    book: credit::Shared,
     sequence: u64,
     /// Active runs for which leases were signed.
     runs: BTreeMap<RunId, Arc<RunSpec>>,
@@ -506,7 +544,8 @@ impl Hand {
             }
             self.record(&batches)?;
             let begun = batches.iter().flat_map(|batch| &batch.invoked).map(|invoked| invoked.run.spec.id);
-            let mut after = After { changed: begun.collect(), ..After::default() };
+            let is_watched = self.clerk.hub.are_any_watched();
+            let mut after = After { changed: begun.collect(), is_watched, ..After::default() };
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
                 self.perform(effect, &mut after)?;
             }
@@ -522,14 +561,20 @@ impl Hand {
 
     /// Makes the records of all batches durable with one wait for the disk; waits for room on a full one.
     fn record(&mut self, batches: &[Batch]) -> Result<(), RecordError> {
-        let Clerk { records, metrics, core, .. } = &self.clerk;
+        let Clerk { records, metrics, core, clock, .. } = &self.clerk;
         loop {
-            let commits = writes(batches, &mut self.sequence, &self.outputs).split(COMMIT_BYTES);
+            // Nobody else posts before this is on the disk.
+            let mut book = self.book.blocking_lock();
+            let commits = commits(batches, &mut self.sequence, &self.outputs, (&mut book, clock.now()))?;
             if commits.is_empty() {
                 return Ok(());
             }
             let started = Instant::now();
             let failed = records.store().commit_all(commits).into_iter().find_map(Result::err);
+            if failed.is_some() {
+                book.forget();
+            }
+            drop(book);
             metrics.commit(started.elapsed());
             let was_full = core.disk_full.swap(matches!(failed, Some(CommitError::Full(_))), Ordering::Relaxed);
             match failed {
@@ -564,7 +609,7 @@ impl Hand {
                 if record.end.is_some() {
                     hub.ended(unit, &record);
                 }
-                if hub.are_any_watched() {
+                if after.is_watched {
                     for (worker, settlement) in record.settlements() {
                         after.settled.entry(worker).or_default().push((unit, settlement));
                     }
@@ -574,7 +619,7 @@ impl Hand {
             Effect::Record(Record::Run(run)) => {
                 after.changed.insert(run.spec.id);
             }
-            Effect::Record(Record::Evidence(..) | Record::Worker(..)) | Effect::Ended(..) => {}
+            Effect::Record(Record::Evidence(..) | Record::Worker(..) | Record::Paid(..)) | Effect::Ended(..) => {}
             Effect::Grant(draft) => error!(lease = %draft.id, "a lease was not sent"),
             Effect::Receipts { worker, receipts } => {
                 for (_, receipt) in &receipts {
@@ -883,6 +928,17 @@ pub fn accepted_output(unit: Option<&UnitRecord>) -> Option<Digest> {
 pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> Result<usize, RecordError> {
     for (id, worker) in records.workers()? {
         scheduler.restore_worker(id, worker);
+    }
+    let mut key: Option<Vec<u8>> = None;
+    loop {
+        let page = records.balances(key.as_deref(), 1_000)?;
+        let Some((last, _)) = page.last() else { break };
+        key = Some(last.clone());
+        for (_, account) in page {
+            if let Account::Requester(owner) = &account.account {
+                scheduler.restore_funds(owner, account.balance, account.has_deposited);
+            }
+        }
     }
     let (mut restored, mut after) = (0, None);
     loop {

@@ -18,6 +18,7 @@ pub mod census;
 pub mod clock;
 pub mod console;
 pub mod core;
+pub mod credit;
 pub mod hub;
 pub mod idempotency;
 pub mod inputs;

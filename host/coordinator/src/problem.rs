@@ -68,6 +68,8 @@ kinds! {
     Forbidden = "forbidden", FORBIDDEN, "The token does not permit this";
     /// A publication, key or signature is not believed.
     Untrusted = "untrusted", FORBIDDEN, "The signature is not believed";
+    /// A client's record was changed, or belongs to somebody else.
+    RecordUntrusted = "record-untrusted", FORBIDDEN, "The record is not believed";
     /// No such thing.
     NotFound = "not-found", NOT_FOUND, "There is no such thing";
     /// The path is there, the method is not.
@@ -76,6 +78,8 @@ kinds! {
     BodyTimeout = "body-timeout", REQUEST_TIMEOUT, "The request's body stopped coming";
     /// The state does not allow it.
     Conflict = "conflict", CONFLICT, "The state of things does not allow this";
+    /// A client's record is older than the newest, or another request has it.
+    RecordOutdated = "record-outdated", CONFLICT, "The record is not the newest one";
     /// That version of the job exists with other content.
     VersionExists = "version-exists", CONFLICT, "This version is published already, with other content";
     /// The same request is being answered at this moment.

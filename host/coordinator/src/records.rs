@@ -20,6 +20,9 @@
 //! | meta | `audit-tail` | where the audit log ends: its `Tail` |
 //! | meta | `signed`, number | a line with a signed head over so many entries of the audit log |
 //! | meta | `signed-last` | over how many entries the last of them is |
+//! | meta | `credit-balance`, account | [`BalanceRecord`]: what an account has |
+//! | meta | `credit-hour` | the last hour in which something was paid |
+//! | meta | `credit-line`, account, hour, 0 or 1 and a run id | `Line`: what it got less what it gave, for deposits or for a run |
 //! | meta | `budget`, run id, verb | how often the run called it |
 //! | meta | `day`, job's name, 0, verb | the calls of the last day, by hours |
 //! | meta | `plan`, digest | [`ApprovalRecord`]: what a job may ask of the outside, as an operator approved it |
@@ -29,6 +32,7 @@
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
+//! | meta | `held`, digest of requester, job and client | `Life`: which record counts that this client keeps; see `manyhands_held` |
 //! | meta | `history`, `m` or `h`, place | number of a minute or an hour and its `Tally`; see `console/history.rs` |
 //! | meta | `runs-by-owner` | nothing: all runs have such an entry |
 //! | meta | `submit`, digest of owner and idempotency key | [`SubmitRecord`] |
@@ -38,13 +42,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use manyhands_api::JobView;
 use manyhands_audit::Tail;
+use manyhands_credit::{Account, Amount, Hour, Line, Place, Subject};
+use manyhands_held::{self as held, Life};
 use manyhands_intents::{Day, Intent, Reservation, State};
 use manyhands_model::{Digest, IntentId, JobName, Manifest, Name, Outcome, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
-use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, Op, VALUE_BYTES_MAX};
+use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, IdempotencyKey, Op, VALUE_BYTES_MAX};
 use manyhands_state::{Commit, CommitError, Key, ReadError, Revision, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
 use serde::de::DeserializeOwned;
@@ -73,6 +79,12 @@ const AUDIT_TAIL: &[u8] = b"audit-tail";
 const SIGNED: &[u8] = b"signed\0";
 /// Over how many entries the last one is.
 const SIGNED_LAST: &[u8] = b"signed-last";
+/// What accounts have.
+pub(crate) const BALANCE: &[u8] = b"credit-balance";
+/// What they got and gave.
+pub(crate) const LINE: &[u8] = b"credit-line";
+/// The last hour in which they did.
+pub(crate) const HOUR: &[u8] = b"credit-hour";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -243,6 +255,17 @@ pub struct AnswersRecord {
     pub answers: Content,
 }
 
+/// What an account has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalanceRecord {
+    /// Whose: its key is too short for a name.
+    pub account: Account,
+    /// What it got, less what it gave.
+    pub balance: Amount,
+    /// Whether anything was ever deposited for it.
+    pub has_deposited: bool,
+}
+
 /// The data was put back from a copy: which calls may have been made of which it knows nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
@@ -339,6 +362,41 @@ fn asked_key(question: Digest) -> Vec<u8> {
     [&b"asked"[..], question.as_bytes()].concat()
 }
 
+/// An account as part of a key: as long as every other.
+fn account_key(account: &Account) -> [u8; 33] {
+    let (kind, name) = match account {
+        Account::Operator => (b'o', [0; 32]),
+        Account::Requester(name) => (b'r', Digest::of(name.as_bytes()).0),
+        Account::Worker(id) => (b'w', *id.as_bytes()),
+    };
+    let mut key = [kind; 33];
+    key[1..].copy_from_slice(&name);
+    key
+}
+
+fn line_key(Place { account, hour, subject }: &Place) -> Vec<u8> {
+    let mut key = [LINE, &account_key(account), &hour.0.to_be_bytes()].concat();
+    match subject {
+        Subject::Deposit => key.push(0),
+        Subject::Run(run) => {
+            key.push(1);
+            key.extend(run.as_bytes());
+        }
+    }
+    key
+}
+
+/// When and for what a line is.
+pub(crate) fn line_place(key: &[u8]) -> Option<(Hour, Subject)> {
+    let (hour, rest) = key.get(LINE.len() + 33..)?.split_first_chunk::<4>()?;
+    let subject = match rest.split_first()? {
+        (0, []) => Subject::Deposit,
+        (1, run) => Subject::Run(RunId(run.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((Hour(u32::from_be_bytes(*hour)), subject))
+}
+
 fn budget_key(run: RunId, verb: &Name) -> Vec<u8> {
     [&b"budget"[..], run.as_bytes(), verb.as_str().as_bytes()].concat()
 }
@@ -349,6 +407,10 @@ fn day_key(job: &JobName, verb: &Name) -> Vec<u8> {
 
 fn secret_key(name: &Name) -> Vec<u8> {
     [b"secret", name.as_str().as_bytes()].concat()
+}
+
+fn life_key(place: &held::Place) -> Vec<u8> {
+    [&b"held"[..], place.0.as_bytes()].concat()
 }
 
 fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
@@ -509,9 +571,39 @@ impl Writes {
         self.put(Table::Meta, SIGNED_LAST, encode(&entries));
     }
 
+    /// Writes what an account has.
+    pub fn balance(&mut self, balance: &BalanceRecord) {
+        self.put(Table::Meta, &[BALANCE, &account_key(&balance.account)].concat(), encode(balance));
+    }
+
+    /// Writes what an account got and gave, for one thing in one hour.
+    pub fn line(&mut self, place: &Place, line: &Line) {
+        self.put(Table::Meta, &line_key(place), encode(line));
+    }
+
+    /// Writes that this is the last hour in which something was paid.
+    pub fn hour(&mut self, hour: Hour) {
+        self.put(Table::Meta, HOUR, encode(&hour));
+    }
+
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
+    }
+
+    /// Writes which record of a client counts, if that is still what was read under this version.
+    pub fn life(&mut self, place: &held::Place, life: &Life, was: Option<Revision>) {
+        let key = Key::new(Table::Meta, &life_key(place));
+        self.0.expects.push(match was {
+            Some(version) => Expect::Version(key.clone(), version),
+            None => Expect::Absent(key.clone()),
+        });
+        self.0.ops.push(Op::Put(key, encode(life)));
+    }
+
+    /// Removes what is known of a client's record.
+    pub fn no_life(&mut self, place: &held::Place) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &life_key(place))));
     }
 
     /// Writes what is known of a worker.
@@ -531,7 +623,7 @@ impl Writes {
         let (mut part, mut size) = (Commit::new(), 0);
         if rest.bytes() > bytes {
             for op in std::mem::take(&mut rest.ops) {
-                size += op.key().encoded().len() + if let Op::Put(_, value) = &op { value.len() } else { 0 };
+                size += bytes_of(&op);
                 part.ops.push(op);
                 if size > bytes {
                     commits.push(std::mem::take(&mut part));
@@ -546,9 +638,18 @@ impl Writes {
         commits
     }
 
+    /// Bytes of what was written last.
+    pub fn last_bytes(&self) -> usize {
+        self.0.ops.last().map_or(0, bytes_of)
+    }
+
     fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
         self.0.ops.push(Op::Put(Key::new(table, key), value));
     }
+}
+
+fn bytes_of(op: &Op) -> usize {
+    op.key().encoded().len() + if let Op::Put(_, value) = op { value.len() } else { 0 }
 }
 
 impl Records {
@@ -871,6 +972,73 @@ impl Records {
         self.get(Table::Meta, SIGNED_LAST)
     }
 
+    /// What an account has, if it ever got or gave anything.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn balance(&self, account: &Account) -> Result<Option<BalanceRecord>, RecordError> {
+        self.get(Table::Meta, &[BALANCE, &account_key(account)].concat())
+    }
+
+    /// Up to `limit` accounts after the one with this key, in the order of their keys; each with its own.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn balances(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, BalanceRecord)>, RecordError> {
+        let page = self.store.scan(Table::Meta, BALANCE, after, limit)?;
+        page.into_iter().map(|(key, record)| Ok((key, decode(Table::Meta, &record.value)?))).collect()
+    }
+
+    /// What an account got and gave, for one thing in one hour.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn line(&self, place: &Place) -> Result<Option<Line>, RecordError> {
+        self.get(Table::Meta, &line_key(place))
+    }
+
+    /// Up to `limit` lines of an account, in order: from an hour on, and after one of them.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn lines(
+        &self,
+        account: &Account,
+        from: Hour,
+        after: Option<(Hour, Subject)>,
+        limit: usize,
+    ) -> Result<Vec<(Place, Line)>, RecordError> {
+        let prefix = [LINE, &account_key(account)].concat();
+        let place = |(hour, subject)| Place { account: account.clone(), hour, subject };
+        let after = match after {
+            Some(after) => Some(line_key(&place(after))),
+            // The last possible place of the hour before.
+            None => from.0.checked_sub(1).map(|hour| [&prefix[..], &hour.to_be_bytes(), &[0xff]].concat()),
+        };
+        let page = self.store.scan(Table::Meta, &prefix, after.as_deref(), limit)?;
+        let line = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let at = line_place(&key).ok_or(RecordError::Foreign(Table::Meta))?;
+            Ok((place(at), decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(line).collect()
+    }
+
+    /// The last hour in which something was paid.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn hour(&self) -> Result<Hour, RecordError> {
+        Ok(self.get(Table::Meta, HOUR)?.unwrap_or_default())
+    }
+
+    /// Whether a commit with this idempotency key is on the disk.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn has_happened(&self, key: &IdempotencyKey) -> Result<bool, RecordError> {
+        Ok(self.store.get(Table::Idempotency, &key.0)?.is_some())
+    }
+
     /// Up to `limit` lines of the audit log after so many, and the heads that stand behind them, in order.
     ///
     /// # Errors
@@ -1045,6 +1213,15 @@ impl Records {
         page.into_iter().map(entry).collect()
     }
 
+    /// How many statements of a worker's about a run are kept as evidence, up to a thousand or so.
+    ///
+    /// # Errors
+    /// [`RecordError::Store`].
+    pub fn statements(&self, run: RunId, worker: WorkerId) -> Result<usize, RecordError> {
+        let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
+        Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.len())
+    }
+
     /// All published jobs: name, record.
     ///
     /// # Errors
@@ -1052,6 +1229,17 @@ impl Records {
     pub fn jobs(&self) -> Result<Vec<JobRecord>, RecordError> {
         let page = self.store.scan(Table::Jobs, &[], None, usize::MAX)?;
         page.into_iter().map(|(_, record)| decode(Table::Jobs, &record.value)).collect()
+    }
+
+    /// Which record of a client counts, and since when that is known.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn life(&self, place: &held::Place) -> Result<(Life, Option<Revision>), RecordError> {
+        match self.store.get(Table::Meta, &life_key(place))? {
+            Some(record) => Ok((decode(Table::Meta, &record.value)?, Some(record.version))),
+            None => Ok((Life::NEW, None)),
+        }
     }
 
     /// The run that was asked this last.

@@ -5,6 +5,9 @@
 //! a job leaves a note under its question, in the commit that makes its run durable. Whoever asks the same again is told
 //! the accepted outcome, if at least as many workers agree on it as they want.
 //!
+//! A whole run of such a job leaves one as well, under its inputs and rule; who submits the same again may ask for the run that answered it.
+//! It costs one look for each submission, and where there is such a run, one for each of its units.
+//!
 //! The note only says where to look. The answer is the unit's record as it is now, so one that is tried again, opened again
 //! or gone answers nobody, and there is nothing to be taken back. A question holds who asks, unless the operator lets everybody
 //! share: else one tenant could learn from the time it takes what another asked, and prepare what another is answered.
@@ -14,11 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use manyhands_abi::SEED_READ;
 use manyhands_model::{Digest, UnitId};
-use manyhands_scheduler::{End, UnitRecord};
+use manyhands_scheduler::{End, RunRecord, RunStatus, UnitRecord};
 use manyhands_verifier::module::Module;
 
 use crate::records::{JobRecord, RecordError, Records};
 use crate::settings::Repeats;
+
+/// Units that are read at once.
+const UNITS_PAGE: usize = 1_000;
 
 /// Knows which questions were asked before. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +73,53 @@ impl Questions {
         let find = move |records: &Records| match records.unit(unit)? {
             Some(record) if vouchers(records, &record)? >= usize::from(agree) => Ok(Some((unit, record))),
             _ => Ok(None),
+        };
+        self.0.records.blocking(find).await
+    }
+
+    /// Names what a requester asks with a whole submission, of which everything but the job is in its fingerprint; none as above. The run that answers
+    /// it is the requester's own, also where everybody's answers are shared: nobody else could read its results.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn of_run(
+        &self,
+        job: &JobRecord,
+        owner: &str,
+        fingerprint: Digest,
+    ) -> Result<Option<Digest>, RecordError> {
+        if self.0.whose == Repeats::Off || !self.is_pure(job).await? {
+            return Ok(None);
+        }
+        let parts = [&b"manyhands:submission\0"[..], fingerprint.as_bytes(), owner.as_bytes()];
+        Ok(Some(Digest::of_parts(parts)))
+    }
+
+    /// The run whose accepted outcomes answer a submission, if there is one and enough workers vouch for each of its units.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn run(&self, question: Digest) -> Result<Option<RunRecord>, RecordError> {
+        let Some(run) = self.0.records.asked(question)? else { return Ok(None) };
+        let find = move |records: &Records| {
+            let Some(record) = records.run(run)?.filter(|run| run.status == RunStatus::Finished) else {
+                return Ok(None);
+            };
+            let agree = usize::from(record.spec.rule.replicas().agree);
+            let mut seen = 0;
+            while seen < record.spec.reduction().units() {
+                let page = records.units_from(run, seen, UNITS_PAGE)?;
+                for (index, unit) in &page {
+                    if *index != seen || vouchers(records, unit)? < agree {
+                        return Ok(None);
+                    }
+                    seen += 1;
+                }
+                if page.is_empty() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(record))
         };
         self.0.records.blocking(find).await
     }

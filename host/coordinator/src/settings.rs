@@ -23,6 +23,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use manyhands_credit::Shares;
+use manyhands_scheduler::Budgets;
 use toml::de::{DeTable, DeValue};
 
 use crate::backup::retention::Keep;
@@ -477,7 +479,7 @@ macro_rules! whole_numbers {
         }
     )* };
 }
-whole_numbers!(u8 u32 u64);
+whole_numbers!(u8 u16 u32 u64);
 
 impl Value for SocketAddr {
     type Rule = ();
@@ -652,6 +654,32 @@ impl Value for Repeats {
         match self {
             Self::Off => "off",
             Self::Own => "own",
+            Self::All => "all",
+        }
+        .into()
+    }
+}
+
+impl Value for Budgets {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "off" => Some(Self::Off),
+            "deposited" => Some(Self::Deposited),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "off, deposited or all".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Deposited => "deposited",
             Self::All => "all",
         }
         .into()
@@ -879,6 +907,16 @@ settings! {
         repeats: Repeats = Repeats::Own, ();
     }
 
+    /// What workers get for their fuel, and what requesters may use up.
+    credit: Credit {
+        /// What the first replica with a unit's answer is paid of its fuel, in thousandths.
+        first_permille: u16 = 1000, 0..=1000;
+        /// What each further replica with the same answer is paid of its fuel, in thousandths.
+        verifier_permille: u16 = 1000, 0..=1000;
+        /// Whose runs stop when what was deposited is used up: nobody's (`off`), those of requesters for whom something ever was (`deposited`) or everybody's (`all`).
+        budgets: Budgets = Budgets::Deposited, ();
+    }
+
     /// Backups that the coordinator makes by itself.
     backup: Backup {
         /// Where backups are kept, best on another disk; empty: none are made.
@@ -909,6 +947,13 @@ settings! {
         format: LogFormat = LogFormat::Auto, ();
         /// What is logged: a level, or directives such as `info,manyhands_coordinator=debug`.
         filter: String = "info".into(), (crate::log::is_filter, "a level or directives, such as info,manyhands_coordinator=debug");
+    }
+}
+
+impl Credit {
+    /// Who gets how much.
+    pub const fn shares(&self) -> Shares {
+        Shares { first_permille: self.first_permille, verifier_permille: self.verifier_permille }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::{self, Monitor};
 use crate::core::{self, Parts};
+use crate::credit::Book;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
@@ -188,11 +189,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         unknown_time: Duration::from_millis(settings.calls.unknown_ms),
         stop: stop.clone(),
     })?;
+    let book = Arc::new(tokio::sync::Mutex::new(Book::new(records.clone())));
     let (core, hand) = core::start(Parts {
         scheduler,
         records: records.clone(),
         calls: calls.clone(),
         secrets: secrets.clone(),
+        book: Arc::clone(&book),
         authority: Arc::clone(&authority),
         hub: hub.clone(),
         metrics: metrics.clone(),
@@ -218,6 +221,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         vault,
         secrets,
         calls,
+        book,
         questions,
         authority,
         core,
@@ -235,6 +239,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         upkeep: Arc::default(),
         uploads: Uploads::default(),
         submitting: Mutex::default(),
+        clients: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         turns: tokio::sync::Semaphore::new(LONG_ANSWERS_MAX),
         random: Mutex::new(ChaCha20Rng::from_seed(entropy()?)),
     });
@@ -378,7 +383,13 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     // This coordinator executes no units itself.
     let trust = Trust { audits_in_flight_max: 0, ..Trust::default() };
     let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
-    let policy = Policy { lease_margin, trust, ..Policy::default() };
+    let policy = Policy {
+        lease_margin,
+        trust,
+        pay: settings.credit.shares(),
+        budgets: settings.credit.budgets,
+        ..Policy::default()
+    };
     let mut scheduler = Scheduler::new(policy, entropy()?);
     let restored = core::restore(&mut scheduler, &records, clock.now())?;
     if restored > 0 {

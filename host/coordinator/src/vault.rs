@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use manyhands_held::RecordKey;
 use manyhands_intents::CallKey;
 use manyhands_model::{Digest, JobName, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Scope, Taken, Token, TokenKey, Value};
@@ -82,6 +83,7 @@ struct Keys {
     tokens: TokenKey,
     calls: CallKey,
     names: Zeroizing<[u8; 32]>,
+    records: RecordKey,
     values: RwLock<ValueKeys>,
 }
 
@@ -365,6 +367,14 @@ impl Vault {
         Ok(&self.keys()?.calls)
     }
 
+    /// What records of clients are sealed with.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn client_records(&self) -> Result<&RecordKey, VaultError> {
+        Ok(&self.keys()?.records)
+    }
+
     /// A value as it is stored.
     ///
     /// # Errors
@@ -474,8 +484,9 @@ impl Keys {
         let mut values = ValueKeys { ring: ring.clone(), ciphers: BTreeMap::new() };
         let (tokens, calls) = (TokenKey::derive(root, 0), CallKey::derive(root));
         let names = Zeroizing::new(blake3::derive_key("manyhands vault v1: names of inputs", &**root));
+        let records = RecordKey::derive(root);
         values.set(ring);
-        Self { tokens, calls, names, values: RwLock::new(values) }
+        Self { tokens, calls, names, records, values: RwLock::new(values) }
     }
 
     fn read<T>(&self, look: impl FnOnce(&ValueKeys) -> T) -> T {

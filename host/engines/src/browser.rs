@@ -24,31 +24,29 @@ pub(crate) const CHROMIUM: Browser = Browser {
     name: "Chromium",
     programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     cure: "`apt install chromium`",
-    arguments: |profile| {
-        let mut arguments: Vec<OsString> = [
-            "--headless=new",
-            "--no-first-run",
-            "--no-default-browser-check",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-dev-shm-usage",
-            "--disable-extensions",
-            "--disable-gpu",
-            "--disable-sync",
-            "--mute-audio",
-        ]
-        .map(OsString::from)
-        .into();
-        if rustix::process::geteuid().is_root() {
-            // Its sandbox refuses to work for root. It shows this one page only.
-            arguments.push("--no-sandbox".into());
-        }
-        let mut folder = OsString::from("--user-data-dir=");
-        folder.push(profile);
-        arguments.push(folder);
-        Ok(arguments)
-    },
+    arguments: |profile| Ok(chromium_arguments(profile)),
 };
+
+/// How Chromium is started without a window, with this profile: it asks nobody anything, and shows nothing but the page.
+pub fn chromium_arguments(profile: &Path) -> Vec<OsString> {
+    let mut folder = OsString::from("--user-data-dir=");
+    folder.push(profile);
+    let fixed = [
+        "--headless=new",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage",
+        "--disable-extensions",
+        "--disable-gpu",
+        "--disable-sync",
+        "--mute-audio",
+    ];
+    // Its sandbox refuses to work for root. It shows pages of ours only.
+    let root = rustix::process::geteuid().is_root().then_some("--no-sandbox");
+    fixed.into_iter().chain(root).map(OsString::from).chain([folder]).collect()
+}
 
 pub(crate) const FIREFOX: Browser = Browser {
     name: "Firefox",

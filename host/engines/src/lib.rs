@@ -18,6 +18,7 @@ pub mod spent;
 mod talk;
 pub mod weave;
 
+pub use crate::browser::chromium_arguments;
 pub use crate::difference::{difference, first_byte};
 pub use crate::kind::{Kind, UnknownKind};
 pub use manyhands_javascript::{Executed, Unit};

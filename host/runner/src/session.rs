@@ -184,8 +184,8 @@ impl Session {
                         return End::Drained;
                     }
                     // Its key is at hand.
-                    Effect::Sign(..) => {}
-                    Effect::Fatal(reason) => return End::Fatal(reason),
+                    Effect::Sign(..) | Effect::Check(..) => {}
+                    Effect::Fatal(reason) => return End::Fatal(reason.to_string()),
                 }
             }
             let wait = worker.wake_at().map(|at| at.since(clock.now()));

@@ -82,16 +82,18 @@ pub struct Gang {
 struct Known {
     /// How many of them were given it.
     holders: u32,
-    /// Whether nobody had been given it, or a later one, when the first of them was.
+    /// Whether nobody had been given it when the first of them was, as far as they can tell.
     fresh: bool,
     /// What one of them said of it; the others say the same.
     said: Option<Answer>,
 }
 
 impl Gang {
-    /// One of them was given a replica; of the stream of work, or of something that only looks like it.
-    pub fn granted(&mut self, unit: UnitId, is_work: bool) {
-        let fresh = self.frontier.is_none_or(|frontier| unit > frontier);
+    /// One of them was given a replica; of the stream of work, or of something that only looks like it. Says as well whether units are begun
+    /// in order.
+    pub fn granted(&mut self, unit: UnitId, is_work: bool, in_order: bool) {
+        // Where numbers tell nothing, whatever none of them has seen may be new.
+        let fresh = !in_order || self.frontier.is_none_or(|frontier| unit > frontier);
         let known = self.units.entry(unit).or_insert(Known { fresh, ..Known::default() });
         known.holders += 1;
         if is_work {

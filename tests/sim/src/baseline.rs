@@ -406,6 +406,7 @@ impl Coordinator for Baseline {
             | Input::Recalled { .. }
             | Input::Forgotten(_)
             | Input::Pardoned { .. }
+            | Input::Deposited { .. }
             | Input::Progress { .. } => {}
         }
         self.expire();

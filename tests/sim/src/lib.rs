@@ -14,9 +14,11 @@ mod baseline;
 mod figures;
 mod random;
 mod scene;
+mod tells;
 mod world;
 
 pub use crate::adversary::Adversary;
 pub use crate::figures::Figures;
 pub use crate::rule::{Promise, Rule};
 pub use crate::scene::Scene;
+pub use crate::tells::Tells;

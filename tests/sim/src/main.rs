@@ -45,6 +45,9 @@ struct Options {
     /// How often the coordinator loses its memory; rules of others are left out then
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     restarts: u32,
+    /// Train a classifier to tell leases that are checks from others, instead
+    #[arg(long)]
+    tells: bool,
     /// Where the figures go
     #[arg(long, default_value = "target/sim/report.json")]
     report: PathBuf,
@@ -94,6 +97,9 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the tables are the data of this command")]
 fn run(options: &Options) -> anyhow::Result<()> {
     let scenes = options.scenes();
+    if options.tells {
+        return tells(&scenes);
+    }
     let played = play(&scenes)?;
     table::compare(&played).iter().for_each(|line| println!("{line}"));
     table::ours(&played).iter().for_each(|line| println!("{line}"));
@@ -106,6 +112,19 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let broken = table::broken(&played);
     broken.iter().for_each(|line| eprintln!("{line}"));
     if broken.is_empty() { Ok(()) } else { bail!("{} promises are broken, each shown where it is worst", broken.len()) }
+}
+
+/// Shows what workers can tell of their leases.
+#[expect(clippy::print_stdout, reason = "the table is the data of this command")]
+fn tells(scenes: &[Scene]) -> anyhow::Result<()> {
+    println!("checks among leases, as a classifier knows them from others: 0.5 is guessing, 1 is knowing");
+    for scene in scenes {
+        let tells = scene.observe(&|_| ()).with_context(|| format!("{scene}: too few leases to learn from"))?;
+        let by: Vec<_> = tells.by.iter().map(|(what, much)| format!("{what} ({much:.2})")).collect();
+        let (checks, asked) = (100.0 * tells.checks, tells.asked);
+        println!("{:22} AUC {:.3}, {checks:.0} % of {asked} were checks; by {}", scene.rule, tells.auc, by.join(", "));
+    }
+    Ok(())
 }
 
 /// Plays all scenes, as many at a time as there are cores.

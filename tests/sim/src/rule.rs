@@ -144,6 +144,11 @@ impl Rule {
         matches!(self, Self::Fixed | Self::Earned(..))
     }
 
+    /// Whether units are begun in order, so that their numbers tell which ones somebody has had before.
+    pub(crate) const fn is_in_order(self) -> bool {
+        !matches!(self, Self::Earned(..))
+    }
+
     pub(crate) const fn of_run(self) -> scheduler::Rule {
         match self {
             Self::Earned(level, wrong_ppb) => scheduler::Rule::Earned { level, wrong_ppb },

@@ -5,6 +5,7 @@ use core::fmt;
 use crate::adversary::Adversary;
 use crate::figures::Figures;
 use crate::rule::Rule;
+use crate::tells::Tells;
 use crate::world::{RUNS, World};
 
 /// A world: the same one always comes to the same end. Written as the command that shows it again.
@@ -45,6 +46,14 @@ impl Scene {
     /// it again.
     pub fn play(&self, progress: &dyn Fn(u64)) -> Figures {
         World::new(self).run(progress)
+    }
+
+    /// Lets it happen, and says what workers could tell of their leases before they answered. None where there are too few to learn from.
+    ///
+    /// # Panics
+    /// As [`Scene::play`].
+    pub fn observe(&self, progress: &dyn Fn(u64)) -> Option<Tells> {
+        World::new(self).observed(progress)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::figures::{Figures, Tally};
 use crate::random::Random;
 use crate::rule::Coordinator;
 use crate::scene::Scene;
+use crate::tells::{Observer, Tells};
 
 /// Into how many runs the units are divided: what is known of workers outlives a run, and so does what they did.
 pub(crate) const RUNS: u32 = 8;
@@ -38,6 +39,8 @@ const VISIT_MEDIAN_S: f64 = 60.0;
 const SETTLE: Duration = Duration::from_secs(3 * 3600);
 /// Those who leave without a word.
 const VANISH: f64 = 0.3;
+/// Answers after which a worker has a record for certain.
+const TRUSTED: u32 = 150;
 /// How many leases a runner wants, and a visitor.
 const ROOM: u16 = 4;
 const VISITOR_ROOM: u16 = 2;
@@ -141,6 +144,8 @@ pub(crate) struct World<'a> {
     /// What the operator's machine executes.
     auditing: usize,
     tally: Tally,
+    /// Who notes what workers see, if somebody does.
+    observer: Option<Observer>,
 }
 
 /// What the job really makes of a unit.
@@ -201,6 +206,7 @@ impl<'a> World<'a> {
             auditing: 0,
             units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
             tally: Tally::new(scene),
+            observer: None,
         };
         for number in 0..RUNS {
             let spec = world.spec(number);
@@ -273,6 +279,13 @@ impl<'a> World<'a> {
         self.go_on(self.now.after(SETTLE), &|_| ());
         figures.wrong_settled = self.tally.wrong;
         figures
+    }
+
+    /// The same, and what its workers could tell of their leases; as long as it takes until each unit has its answer.
+    pub(crate) fn observed(mut self, progress: &dyn Fn(u64)) -> Option<Tells> {
+        self.observer = Some(Observer::default());
+        self.go_on(self.now, progress);
+        self.observer?.tells()
     }
 
     /// Lets everything happen that does until then, and until each unit has its answer.
@@ -429,6 +442,9 @@ impl<'a> World<'a> {
         let mean = if is_visitor { VISIT_MEDIAN_S / core::f64::consts::LN_2 } else { SESSION_S };
         let stay = self.random.exponential(mean);
         self.schedule(stay, Event::Depart(index, session));
+        if let Some(observer) = &mut self.observer {
+            observer.came(self.bodies[index].id, self.now);
+        }
         self.connect(index);
         self.ask(index);
     }
@@ -576,6 +592,9 @@ impl<'a> World<'a> {
             return;
         }
         let worker = body.id;
+        if let Some(observer) = &mut self.observer {
+            observer.reported(worker, self.now);
+        }
         let LeaseDraft { id, unit, step, entry, seed, .. } = *draft;
         let task = Task { index: unit.index, step, entry, input: Digest([0; 32]), seed };
         let report = Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome };
@@ -625,7 +644,10 @@ impl<'a> World<'a> {
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
             Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
             Effect::Record(Record::Worker(worker, record)) => drop(self.workers.insert(worker, record)),
-            Effect::Record(Record::Evidence(..)) | Effect::Changed(_) | Effect::Ended(..) | Effect::RunEnded(_) => {}
+            Effect::Record(Record::Evidence(..) | Record::Paid(..))
+            | Effect::Changed(_)
+            | Effect::Ended(..)
+            | Effect::RunEnded(_) => {}
             Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),
         }
     }
@@ -694,9 +716,16 @@ impl<'a> World<'a> {
             if body.agreed == 0 {
                 self.tally.in_vain_max = self.tally.in_vain_max.max(body.leases);
             }
-            self.gang.granted(draft.unit, place.is_some());
+            self.gang.granted(draft.unit, place.is_some(), self.scene.rule.is_in_order());
         }
         let agreed = body.agreed;
+        if let (Some(observer), Some(place)) = (&mut self.observer, place) {
+            let held = body.queue.len() + usize::from(body.current.is_some());
+            let is_check = !self.units[place].record.replicas.is_empty();
+            // Strangers know that they are checked.
+            let is_noted = body.strategy.is_none() && agreed >= TRUSTED;
+            observer.granted(&draft, held, work_s(draft.unit), is_noted.then_some(is_check));
+        }
         body.queue.push_back(Held { draft, agreed });
         self.begin(index);
     }

@@ -71,6 +71,18 @@ fn credibility_is_blind_for_those_who_know_that_they_share_a_unit() {
     assert!(together.wrong_share() >= 1e-3, "{together:?}");
 }
 
+/// A classifier that learns from half of the workers what the others' leases look like can only guess which of them are checks. The
+/// long form, over more leases: `cargo xtask sim --tells`.
+#[test]
+fn attack_34_nobody_tells_a_check_from_another_lease() {
+    for rule in [ADAPTIVE, FULL] {
+        let scene = Scene { workers: 24, units: 16_000, ..scene(rule, 0, "none") };
+        let tells = scene.observe(&|_| ()).expect("there are enough leases to learn from");
+        assert!(tells.checks > 0.1 && tells.asked > 2_000, "{tells:?}");
+        assert!(tells.auc < 0.56, "{tells:?}");
+    }
+}
+
 /// Three in ten are hostile. Those who are worst for the others get one answer in a thousand wrong at most; more cannot be seen in a world of
 /// ten thousand. Nobody who is honest is banned for it.
 #[test]

@@ -4,12 +4,16 @@
 
 use std::process::ExitCode;
 
-use manyhands_tests::browser::{Browser, Kind, Volunteer};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use manyhands_tests::browser::{Browser, ELEMENT, Kind, Volunteer};
 use manyhands_tests::{Coordinator, jobs, until, workspace};
 use serde_json::{Value, json};
 
 const SIZES: [(&str, u32, u32); 2] = [("small", 390, 844), ("large", 1440, 900)];
 const THEMES: [&str; 2] = ["light", "dark"];
+/// The window around the picture of the card.
+const CARD: (u32, u32) = (560, 900);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -38,8 +42,24 @@ async fn operator(browser: &Browser, coordinator: &Coordinator) {
     browser.open(link["link"].as_str().expect("a link")).await;
     let entered = async || browser.run::<bool>("return location.pathname === '/operator'").await.then_some(());
     until("the link lets the operator in", entered).await;
-    for (name, path) in [("overview", ""), ("runs", "/runs"), ("workers", "/workers"), ("units", "/units")] {
-        browser.open(&coordinator.url(&format!("/operator{path}"))).await;
+    // The first of a list, by the links of its page.
+    let first = async |path: &str| {
+        browser.open(&coordinator.url(path)).await;
+        browser
+            .run::<String>(&format!("return document.querySelector('main tbody a[href^=\"{path}/\"]').pathname"))
+            .await
+    };
+    let (run, worker) = (first("/operator/runs").await, first("/operator/workers").await);
+    let pages = [
+        ("overview", "/operator"),
+        ("runs", "/operator/runs"),
+        ("run", &run),
+        ("workers", "/operator/workers"),
+        ("worker", &worker),
+        ("units", "/operator/units"),
+    ];
+    for (name, path) in pages {
+        browser.open(&coordinator.url(path)).await;
         take(browser, &format!("operator-{name}")).await;
     }
 }
@@ -48,6 +68,9 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     let name = |state: &str| format!("volunteer-{state}-{language}");
     let page = Volunteer::open(browser, &coordinator.url("/volunteer")).await;
     take(browser, &name("ready")).await;
+    if language == "en" {
+        card(browser).await;
+    }
     page.start().await;
     let inputs: Vec<_> = (0..6).map(|start| jobs::spin(if start < 4 { 20 } else { 100_000 }, start).0).collect();
     coordinator.submit("spinner", &inputs).await.expect("submitted");
@@ -61,6 +84,26 @@ async fn volunteer(browser: &Browser, coordinator: &Coordinator, language: &str)
     page.press().await;
     page.is("ready").await;
     take(browser, &name("stopped")).await;
+}
+
+/// The card alone, as the documentation shows it.
+async fn card(browser: &Browser) {
+    let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": "light" }] });
+    browser.command("Emulation.setEmulatedMedia", media).await;
+    let (width, height) = CARD;
+    let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+    browser.command("Emulation.setDeviceMetricsOverride", metrics).await;
+    let place = format!(
+        "const {{ x, y, width, height }} = {ELEMENT}.getBoundingClientRect(); return {{ x, y: y + scrollY, width, height, scale: 1 }}"
+    );
+    let clip: Value = browser.run(&place).await;
+    let asked = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
+    let picture = browser.command("Page.captureScreenshot", asked).await;
+    let bytes = BASE64_STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
+    let path = workspace().join("target/shots/card.png");
+    std::fs::write(&path, bytes).expect("the picture can be written");
+    eprintln!("{}", path.display());
+    browser.command("Emulation.clearDeviceMetricsOverride", json!({})).await;
 }
 
 /// One state of a page in all sizes and themes, from its top to its end.

@@ -189,12 +189,13 @@ impl Scheduler {
             self.runs.insert(id, run);
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let mut reopened = Vec::new();
+        let (mut reopened, mut unpaid) = (Vec::new(), Vec::new());
         for Again { index, unit, truth, without, asked_again } in units {
             let Some(end @ (End::Done | End::Failed)) = unit.end else { continue };
             let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index as usize) else {
                 continue;
             };
+            unpaid.push(unit.clone());
             let mut reports = heard(&mut self.workers, unit.replicas);
             match &truth {
                 Some(truth) => reports.retain(|word| word.outcome == *truth),
@@ -227,9 +228,13 @@ impl Scheduler {
             let record = run.record(RunStatus::Active, None);
             self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
         }
-        for index in &reopened {
-            if let Some(record) = self.open(UnitId { run: id, index: *index }).map(|open| open.record(&self.workers)) {
-                self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index: *index }, record)));
+        for (index, was) in reopened.iter().zip(&unpaid) {
+            let unit = UnitId { run: id, index: *index };
+            if let Some(record) = self.open(unit).map(|open| open.record(&self.workers)) {
+                self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+                // Those of them who were right get it again with the next answer.
+                let due = self.due(was);
+                self.pay(unit, due, true);
             }
         }
         self.effects.push_back(Effect::Reopened { run: id, units: reopened.clone() });

@@ -61,6 +61,7 @@ pub async fn run(args: &TestRunner, screen: Screen) -> Result<()> {
         limits: LIMITS,
         sensitive: Default::default(),
         verbs: Default::default(),
+        record_bytes: 0,
     };
     let (_, sealed) = build::pack(&callable(&raw)?, &manifest)?;
     let job = Arc::new(Job::open(sealed, 1).await?);

@@ -321,7 +321,7 @@ pub(super) async fn retry(State(app): State<App>, caller: Caller, Path(id): Path
 }
 
 /// Waits until the run, as recorded on disk, is as it was asked to be.
-async fn until(app: &App, id: RunId, reached: impl Fn(&RunRecord) -> bool) -> Answer<RunRecord> {
+pub(super) async fn until(app: &App, id: RunId, reached: impl Fn(&RunRecord) -> bool) -> Answer<RunRecord> {
     let mut feed = app.hub.follow(id);
     loop {
         feed.mark_unchanged();

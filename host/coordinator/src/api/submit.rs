@@ -25,7 +25,7 @@ use crate::auth::Caller;
 use crate::core::{Event, Invoked};
 use crate::inputs::{BadBody, Framing, Splitter};
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{JobRecord, Pack, SubmitRecord, Writes};
+use crate::records::{Content, JobRecord, Pack, SubmitRecord, Writes};
 use crate::secrets::{SecretsError, TakeError};
 use crate::serve::Intake;
 use crate::upkeep::Upload;
@@ -41,6 +41,7 @@ const JSON_DEPTH_MAX: usize = 127;
 const FULL_DISK_LOOK: Duration = Duration::from_millis(500);
 /// Says that an answer was known (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const HIT: HeaderValue = HeaderValue::from_static("manyhands; hit");
 /// When those who meet a full queue may come again.
 const QUEUE_RETRY: Duration = Duration::from_secs(30);
 
@@ -60,18 +61,21 @@ pub(super) struct SubmitQuery {
     priority: Option<i8>,
     /// Whether outputs are reduced to one; by default if the job can.
     reduce: Option<bool>,
+    /// Whether the same submission, if it was answered before, is to be answered with that run instead of being executed.
+    reuse: Option<bool>,
     /// Whether to do everything but send the calls that the job asks for, which then hears the fault `dry_run`.
     dry_run: Option<bool>,
 }
 
 /// Submits a run. The body holds its inputs, one a line or framed; it may be long and is taken as it
-/// arrives. Answered once everything is on disk.
+/// arrives. Answered once everything is on disk. With `reuse`, one that was answered before is not executed again, if the job makes no
+/// calls, has no sensitive fields and reads no seed: `cache-status` says so.
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", security(("bearer" = [])),
     params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
     request_body(content = String, content_type = "application/x-ndjson"),
     responses(
         (status = 201, body = RunView),
-        (status = 200, description = "the same was submitted before, with this idempotency key", body = RunView),
+        (status = 200, description = "the same was submitted before: with this idempotency key, or to be used again", body = RunView),
         (status = 404, body = manyhands_api::Problem),
         (status = 422, body = manyhands_api::Problem),
         (status = 429, body = manyhands_api::Problem),
@@ -83,8 +87,9 @@ pub(super) async fn submit(
     headers: HeaderMap,
     intake: Option<Extension<Intake>>,
     body: Body,
-) -> Answer<(StatusCode, Json<RunView>)> {
+) -> Answer<(StatusCode, Option<[(HeaderName, HeaderValue); 1]>, Json<RunView>)> {
     let job = jobs::executable(&app, &query.job, query.version.as_ref())?;
+    super::held::none(&job)?;
     let quorum = quorum(&app, &job, query.replicas, query.replicas_max)?;
     let reduce = query.reduce.unwrap_or(job.reduces);
     if reduce && !job.reduces {
@@ -93,19 +98,43 @@ pub(super) async fn submit(
     }
     let framing = framing(&headers)?;
     let (priority, is_dry) = (query.priority.unwrap_or(0), query.dry_run.unwrap_or(false));
-    let wish = Wish { job, quorum, reduce, priority, is_dry };
+    let wish = Wish { job, quorum, reduce, priority, is_dry, reuses: query.reuse.unwrap_or(false) };
     let once = Once::of(&app, &caller, &headers)?;
-    let (status, record) = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
-    Ok((status, Json(view(&record))))
+    let taken = Submission::new(&app, &caller, wish, intake).take(body, framing, once).await?;
+    let (status, record) = match &taken {
+        Taken::New(record) => (StatusCode::CREATED, record),
+        Taken::Repeated(record) | Taken::Known(record) => (StatusCode::OK, record),
+    };
+    let known = matches!(taken, Taken::Known(_)).then_some([(CACHE_STATUS, HIT)]);
+    Ok((status, known, Json(view(record))))
 }
 
 /// What somebody wants to have run, without the inputs.
-struct Wish {
+pub(super) struct Wish {
     job: Arc<JobRecord>,
     quorum: Quorum,
     reduce: bool,
     priority: i8,
     is_dry: bool,
+    /// Whether what was answered before will do.
+    reuses: bool,
+}
+
+/// The run of a submission.
+enum Taken {
+    New(RunRecord),
+    /// The first one under its idempotency key.
+    Repeated(RunRecord),
+    /// The one that answered the same before.
+    Known(RunRecord),
+}
+
+impl Wish {
+    /// One unit, for which somebody waits.
+    pub(super) fn of_one(app: &App, job: Arc<JobRecord>, replicas: Option<u8>) -> Answer<Self> {
+        let quorum = quorum(app, &job, replicas, None)?;
+        Ok(Self { quorum, reduce: false, priority: i8::MAX, is_dry: false, reuses: false, job })
+    }
 }
 
 fn quorum(app: &App, job: &JobRecord, agree: Option<u8>, most: Option<u8>) -> Answer<Quorum> {
@@ -165,7 +194,7 @@ impl Drop for Once {
 }
 
 /// A run while its inputs arrive.
-struct Submission<'a> {
+pub(super) struct Submission<'a> {
     app: &'a App,
     wish: Wish,
     owner: String,
@@ -186,7 +215,7 @@ struct Submission<'a> {
 }
 
 impl<'a> Submission<'a> {
-    fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
+    pub(super) fn new(app: &'a App, caller: &Caller, wish: Wish, intake: Option<Extension<Intake>>) -> Self {
         let now = app.clock.now();
         let Quorum { agree, most } = wish.quorum;
         let options = [agree, most, u8::from(wish.reduce), wish.priority.to_le_bytes()[0], u8::from(wish.is_dry)];
@@ -206,7 +235,7 @@ impl<'a> Submission<'a> {
         }
     }
 
-    async fn take(mut self, body: Body, framing: Framing, once: Option<Once>) -> Answer<(StatusCode, RunRecord)> {
+    async fn take(mut self, body: Body, framing: Framing, once: Option<Once>) -> Answer<Taken> {
         let before = match &once {
             Some(once) => {
                 let key = once.key;
@@ -216,12 +245,12 @@ impl<'a> Submission<'a> {
         };
         let result = match self.read(body, framing, before.is_none()).await {
             Ok(()) => match before {
-                None => self.finish(once).await.map(|record| (StatusCode::CREATED, record)),
-                Some(before) => self.repeat(before).await.map(|record| (StatusCode::OK, record)),
+                None => self.finish(once).await,
+                Some(before) => self.repeat(before).await.map(Taken::Repeated),
             },
             Err(error) => Err(error),
         };
-        if result.is_err() && self.written {
+        if !matches!(result, Ok(Taken::New(_))) && self.written {
             let id = self.id;
             if let Err(error) = self.app.blocking(move |records| records.remove_inputs(id)).await {
                 tracing::warn!(%error, "inputs of a broken submission stay until the next start");
@@ -320,14 +349,30 @@ impl<'a> Submission<'a> {
         written
     }
 
-    /// Makes the run durable, then known to the scheduler.
-    async fn finish(&mut self, once: Option<Once>) -> Answer<RunRecord> {
+    /// Makes the run durable, then known to the scheduler; unless the one that answered the same before will do.
+    async fn finish(&mut self, once: Option<Once>) -> Answer<Taken> {
+        let question = self.app.questions.of_run(&self.wish.job, &self.owner, self.fingerprint).await?;
+        if let Some(question) = question.filter(|_| self.wish.reuses)
+            && let Some(known) = self.app.questions.run(question).await?
+        {
+            if let Some(once) = &once {
+                let (mut writes, record) =
+                    (Writes::default(), SubmitRecord { run: known.spec.id, fingerprint: self.fingerprint });
+                writes.submission(once.key, &record);
+                self.app.blocking(move |records| records.commit(writes)).await?;
+            }
+            self.app.metrics.repeated();
+            return Ok(Taken::Known(known));
+        }
         let (room, units) = (self.app.room(), u64::from(self.inputs));
         self.app.core.ask(move |scheduler, _| room.fits(scheduler, units)).await??;
         let record = self.record()?;
         self.close_pack();
         self.writes.owner(&record);
         self.writes.run(&record);
+        if let Some(question) = question {
+            self.writes.asked(question, self.id);
+        }
         if let Some(once) = &once {
             self.writes.submission(once.key, &SubmitRecord { run: self.id, fingerprint: self.fingerprint });
         }
@@ -336,7 +381,7 @@ impl<'a> Submission<'a> {
         self.written = false;
         self.app.core.tell(Input::Submitted(record.spec.clone())).await?;
         self.cancel_if_revoked().await?;
-        Ok(record)
+        Ok(Taken::New(record))
     }
 
     /// It may have been revoked while the run arrived, and whoever revoked it may not have seen the run.
@@ -351,14 +396,7 @@ impl<'a> Submission<'a> {
     /// answered, nobody was told of it. Where the same was asked before and is not to be executed `anew`, the unit that
     /// answered is found instead.
     async fn invoke(&mut self, input: Bytes, anew: bool) -> Answer<Begun> {
-        let most = self.app.settings.limits.input_bytes_max;
-        if input.len() as u64 > most {
-            return Err(ApiError::new(Kind::TooLarge, format!("an input may have {most} bytes")));
-        }
-        self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, why))?;
-        self.inputs = 1;
-        let record = self.record()?;
-        let input = self.take_out(0, input)?;
+        let (run, input) = self.prepare(input).await?;
         if !self.writes.0.ops.is_empty() {
             // Before anybody gets a token that stands for nothing.
             self.flush().await?;
@@ -371,11 +409,58 @@ impl<'a> Submission<'a> {
             self.app.metrics.repeated();
             return Ok(Begun::Known(unit, record));
         }
+        Ok(Begun::Asked(self.begin(run, input, question).await?))
+    }
+
+    /// A run of one unit as it begins, and its input in canonical form, whose values have yet to become durable.
+    pub(super) async fn prepare(&mut self, input: Bytes) -> Answer<(RunRecord, Bytes)> {
+        let most = self.app.settings.limits.input_bytes_max;
+        if input.len() as u64 > most {
+            return Err(ApiError::new(Kind::TooLarge, format!("an input may have {most} bytes")));
+        }
+        self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, why))?;
+        self.inputs = 1;
+        let run = self.record()?;
+        Ok((run, self.take_out(0, input)?))
+    }
+
+    /// Makes what was prepared durable, together with `more`.
+    pub(super) async fn flush_with(&mut self, more: impl FnOnce(&mut Writes)) -> Answer<()> {
+        more(&mut self.writes);
+        self.flush().await
+    }
+
+    /// Hands a run of one unit to the scheduler.
+    pub(super) async fn begin(&self, run: RunRecord, input: Content, question: Option<Digest>) -> Answer<Asked> {
         let unit = UnitId { run: self.id, index: 0 };
         let answer = self.app.hub.answer(unit);
-        self.app.core.send(Event::Invoked(Box::new(Invoked { run: record, input, question }))).await?;
+        self.app.core.send(Event::Invoked(Box::new(Invoked { run, input, question }))).await?;
         self.cancel_if_revoked().await?;
-        Ok(Begun::Asked(unit, answer))
+        Ok(Asked { unit, answer })
+    }
+
+    /// Waits for the end of what was begun, and not longer than its requester does, who is told what to do `then`.
+    pub(super) async fn ended(
+        &self,
+        Asked { unit, mut answer }: Asked,
+        patience: Duration,
+        then: &str,
+    ) -> Answer<UnitRecord> {
+        let app = self.app;
+        tokio::select! {
+            ended = answer.wait() => match ended {
+                Ok(ended) => Ok(ended.ok_or(crate::core::Stopping)?),
+                Err(refused) => {
+                    self.forget().await;
+                    Err(refused.into())
+                }
+            },
+            begun = begun(app, unit.run, patience) => {
+                begun?;
+                Err(no_answer_yet(unit.run, patience, then))
+            }
+            () = app.stop.cancelled() => Err(crate::core::Stopping.into()),
+        }
     }
 
     /// Removes the values of a run that will not be. What cannot be removed now is at the next start.
@@ -489,10 +574,16 @@ pub(super) struct InvokeQuery {
     timeout_ms: Option<u64>,
 }
 
+/// A unit about which workers are being asked.
+pub(super) struct Asked {
+    unit: UnitId,
+    answer: crate::hub::Answer,
+}
+
 /// What became of an invocation so far.
 enum Begun {
     /// Workers are being asked.
-    Asked(UnitId, crate::hub::Answer),
+    Asked(Asked),
     /// They were asked the same before.
     Known(UnitId, UnitRecord),
 }
@@ -522,35 +613,27 @@ pub(super) async fn invoke(
     let most = app.settings.limits.invoke_timeout_ms_max;
     let patience = Duration::from_millis(query.timeout_ms.unwrap_or(30_000).min(most));
     let job = jobs::executable(&app, &name, query.version.as_ref())?;
-    let quorum = quorum(&app, &job, query.replicas, None)?;
-    let wish = Wish { quorum, reduce: false, priority: i8::MAX, is_dry: false, job };
-    let codec = wish.job.manifest.codec;
-    let mut submission = Submission::new(&app, &caller, wish, None);
-    let (unit, mut answer) = match submission.invoke(body, wants_no_cache(&headers)).await? {
-        Begun::Asked(unit, answer) => (unit, answer),
+    super::held::none(&job)?;
+    let codec = job.manifest.codec;
+    let mut submission = Submission::new(&app, &caller, Wish::of_one(&app, job, query.replicas)?, None);
+    match submission.invoke(body, wants_no_cache(&headers)).await? {
+        Begun::Asked(asked) => {
+            let unit = asked.unit;
+            let record = submission.ended(asked, patience, "ask for its results").await?;
+            respond(&app, &caller, unit, codec, record).await
+        }
         Begun::Known(unit, record) => {
             let mut response = respond(&app, &caller, unit, codec, record).await?;
-            response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static("manyhands; hit"));
-            return Ok(response);
+            response.headers_mut().insert(CACHE_STATUS, HIT);
+            Ok(response)
         }
-    };
-    let ended = tokio::select! {
-        ended = answer.wait() => match ended {
-            Ok(ended) => ended,
-            Err(refused) => {
-                submission.forget().await;
-                return Err(refused.into());
-            }
-        },
-        begun = begun(&app, unit.run, patience) => {
-            begun?;
-            let ms = patience.as_millis();
-            let detail = format!("no verified answer within {ms} ms; {} goes on: ask for its results", unit.run);
-            return Err(ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5)));
-        }
-        () = app.stop.cancelled() => None,
-    };
-    respond(&app, &caller, unit, codec, ended.ok_or(crate::core::Stopping)?).await
+    }
+}
+
+/// Says that a run goes on, and how to come back to it.
+pub(super) fn no_answer_yet(run: RunId, patience: Duration, then: &str) -> ApiError {
+    let detail = format!("no verified answer within {} ms; {run} goes on: {then}", patience.as_millis());
+    ApiError::new(Kind::Timeout, detail).retry_after(Duration::from_secs(5))
 }
 
 /// Whether a request asks for an answer of its own (RFC 9111, 5.2.1).
@@ -573,7 +656,16 @@ async fn begun(app: &App, run: RunId, patience: Duration) -> Answer<()> {
     Ok(())
 }
 
-async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
+/// What workers agreed on, with values in the place of tokens.
+pub(super) struct Agreed {
+    pub(super) spec: RunSpec,
+    pub(super) output: Bytes,
+    pub(super) fuel: u64,
+    pub(super) replicas: usize,
+}
+
+/// The output of a unit that has ended.
+pub(super) async fn agreed(app: &App, unit: UnitId, record: UnitRecord) -> Answer<Agreed> {
     let accepted = match (record.end, record.accepted) {
         (Some(End::Done | End::Failed), Some(accepted)) => accepted,
         (end, _) => {
@@ -588,16 +680,21 @@ async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record:
     let bytes = app.records.output(output).await?;
     let spec = app.blocking(move |records| records.run(unit.run)).await?.map(|run| run.spec);
     let spec = spec.ok_or_else(|| ApiError::not_found("run", unit.run))?;
-    let bytes = app.secrets.restored(&spec, unit.index, bytes).await?;
+    let output = app.secrets.restored(&spec, unit.index, bytes).await?;
+    Ok(Agreed { spec, output, fuel: accepted.fuel.0, replicas: agreed })
+}
+
+async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
+    let Agreed { spec, output, fuel, replicas } = agreed(app, unit, record).await?;
     let kind = if codec == Codec::Json { "application/json" } else { "application/octet-stream" };
     let headers = [
         ("content-type", kind.to_owned()),
-        ("manyhands-fuel", accepted.fuel.0.to_string()),
-        ("manyhands-replicas", agreed.to_string()),
+        ("manyhands-fuel", fuel.to_string()),
+        ("manyhands-replicas", replicas.to_string()),
     ];
     // Where everybody's answers are shared, the run may be another's, whose name is of no use.
     let run = caller.sees(&spec.owner).then(|| [("manyhands-run", unit.run.to_string())]);
-    Ok((headers, run.map(AppendHeaders), bytes).into_response())
+    Ok((headers, run.map(AppendHeaders), output).into_response())
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::samples::Sample;
 use super::web::{self, Links};
 use crate::api::runs::{current, explain};
 use crate::app::App;
+use crate::hub::Session;
 use crate::problem::{ApiError, Kind as Problem, Path, Query};
 
 /// Runs on a page.
@@ -43,14 +44,14 @@ const LEASES: usize = 400;
 const NEWEST: usize = 30;
 
 /// What every page has around it.
-struct Frame {
-    page: &'static str,
-    operator: String,
-    links: Links,
+pub(super) struct Frame {
+    pub(super) page: &'static str,
+    pub(super) operator: String,
+    pub(super) links: Links,
 }
 
 impl Frame {
-    fn new(page: &'static str, operator: &str) -> Self {
+    pub(super) fn new(page: &'static str, operator: &str) -> Self {
         Self { page, operator: operator.to_owned(), links: Links::new() }
     }
 }
@@ -82,7 +83,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-type Page = Result<Response, Trouble>;
+pub(super) type Page = Result<Response, Trouble>;
 
 fn go(to: &'static str) -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response()
@@ -102,11 +103,11 @@ pub(super) struct SignedIn {
 }
 
 impl SignedIn {
-    fn frame(&self, page: &'static str) -> Frame {
+    pub(super) fn frame(&self, page: &'static str) -> Frame {
         Frame::new(page, &self.operator.name)
     }
 
-    fn draw(&self, page: &impl Template) -> Page {
+    pub(super) fn draw(&self, page: &impl Template) -> Page {
         Ok(draw(StatusCode::OK, &self.headers, page))
     }
 }
@@ -406,7 +407,7 @@ struct UnitVotes {
     votes: Vec<Vote>,
 }
 
-const fn end_word(end: Option<End>) -> &'static str {
+pub(super) const fn end_word(end: Option<End>) -> &'static str {
     match end {
         None => "open",
         Some(End::Done) => "done",
@@ -418,7 +419,7 @@ const fn end_word(end: Option<End>) -> &'static str {
 }
 
 /// What a worker's report is worth: its sign, its class and its word.
-fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &'static str) {
+pub(super) fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &'static str) {
     match &unit.accepted {
         Some(accepted) if *accepted == replica.outcome => ("●", "agrees", "agrees"),
         Some(_) => ("✗", "differs", "contradicts the answer"),
@@ -428,7 +429,7 @@ fn worth(unit: &UnitRecord, replica: &Replica) -> (&'static str, &'static str, &
 
 /// Kinds and engines of those who are connected.
 fn kinds(app: &App) -> BTreeMap<WorkerId, (Kind, String)> {
-    let known = |(id, session): (WorkerId, std::sync::Arc<crate::hub::Session>)| {
+    let known = |(id, session): (WorkerId, std::sync::Arc<Session>)| {
         (id, (Kind::of(&session.body), session.body.engine.clone()))
     };
     app.hub.workers().into_iter().map(known).collect()
@@ -532,24 +533,51 @@ pub(super) async fn run(
 
 // ── Workers ──
 
-/// A worker as a line.
-struct WorkerLine {
-    id: String,
-    short: String,
-    kind: &'static str,
-    engine: String,
-    state: &'static str,
-    slots: String,
-    leases: String,
-    agreed: String,
-    dissents: String,
-    lost: String,
-    trust: &'static str,
-    trust_class: &'static str,
+/// A worker as a line, or at the head of its page.
+pub(super) struct WorkerLine {
+    pub(super) id: String,
+    pub(super) short: String,
+    pub(super) kind: &'static str,
+    pub(super) engine: String,
+    pub(super) state: &'static str,
+    pub(super) slots: String,
+    pub(super) leases: String,
+    pub(super) agreed: String,
+    pub(super) dissents: String,
+    pub(super) lost: String,
+    pub(super) trust: &'static str,
+    pub(super) trust_class: &'static str,
 }
 
-/// The words on the page of workers.
-const WORDS: &[(&str, &str)] = &[
+impl WorkerLine {
+    pub(super) fn new(worker: &WorkerSummary, session: Option<&Session>) -> Self {
+        let (trust, trust_class) = trust(&worker.record);
+        Self {
+            id: worker.id.to_string(),
+            short: worker.id.short(),
+            kind: session.map_or("–", |session| Kind::of(&session.body).word()),
+            engine: session
+                .map_or_else(String::new, |session| format!("{}, {}", session.body.engine, session.body.runtime)),
+            state: if !worker.connected {
+                "away"
+            } else if worker.leases > 0 {
+                "busy"
+            } else {
+                "idle"
+            },
+            slots: session.map_or_else(|| "–".to_owned(), |session| session.slots.to_string()),
+            leases: count(worker.leases as u64),
+            agreed: count(worker.record.agreed),
+            dissents: count(worker.record.dissents),
+            lost: count(worker.record.lost),
+            trust,
+            trust_class,
+        }
+    }
+}
+
+/// The words on the pages of workers.
+pub(super) const WORDS: &[(&str, &str)] = &[
     ("new", "none of its reports counted yet; it gets two units at a time"),
     ("proven", "it brought more answers than it lost leases; it gets first what somebody waits for"),
     ("unreliable", "it lost as many leases as it brought answers"),
@@ -609,31 +637,7 @@ pub(super) async fn workers(
     let connected = all.iter().filter(|worker| worker.connected).count();
     let banned = all.iter().filter(|worker| worker.record.banned).count();
     let summary = format!("{} known, {connected} connected, {banned} banned.", count(all.len() as u64));
-    let line = |worker: &WorkerSummary| {
-        let session = sessions.get(&worker.id);
-        let (trust, trust_class) = trust(&worker.record);
-        WorkerLine {
-            id: worker.id.to_string(),
-            short: worker.id.short(),
-            kind: session.map_or("–", |session| Kind::of(&session.body).word()),
-            engine: session
-                .map_or_else(String::new, |session| format!("{}, {}", session.body.engine, session.body.runtime)),
-            state: if !worker.connected {
-                "away"
-            } else if worker.leases > 0 {
-                "busy"
-            } else {
-                "idle"
-            },
-            slots: session.map_or_else(|| "–".to_owned(), |session| session.slots.to_string()),
-            leases: count(worker.leases as u64),
-            agreed: count(worker.record.agreed),
-            dissents: count(worker.record.dissents),
-            lost: count(worker.record.lost),
-            trust,
-            trust_class,
-        }
-    };
+    let line = |worker: &WorkerSummary| WorkerLine::new(worker, sessions.get(&worker.id).map(AsRef::as_ref));
     let shown: Vec<WorkerLine> = all.iter().skip(from).take(WORKERS).map(line).collect();
     let next = (from + shown.len() < all.len()).then_some(from + WORKERS);
     let page = WorkersPage {

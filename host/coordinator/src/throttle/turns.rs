@@ -15,6 +15,9 @@ use super::{Bucket, Rate};
 use crate::metrics::{Delayed, Metrics};
 use crate::settings::Throttling;
 
+/// Requests of one requester that are dealt with at once: enough for every place that calls under way have, and as many that come next.
+const REQUESTS_MAX: usize = 256;
+
 /// By name. Names are those of tokens and of jobs, so there are no more than operators and publishers have made.
 type Named<T> = Mutex<BTreeMap<String, Arc<T>>>;
 
@@ -24,6 +27,8 @@ type Row = tokio::sync::Mutex<Bucket>;
 struct Requester {
     row: Row,
     under_way: Arc<Semaphore>,
+    /// Places for requests that are dealt with.
+    inside: Arc<Semaphore>,
 }
 
 /// How time passes. In tests, when they say so.
@@ -85,6 +90,21 @@ impl<T: Time> Turns<T> {
         }
     }
 
+    /// Waits for a place among the requests of this requester that are dealt with: of those before it, nothing is in memory but that they
+    /// wait. It is given back when dropped.
+    pub async fn enter(&self, requester: &str) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.of(requester).inside).acquire_owned().await.ok()
+    }
+
+    fn of(&self, requester: &str) -> Arc<Requester> {
+        named(&self.requesters, requester, || Requester {
+            row: Row::default(),
+            under_way: Arc::new(Semaphore::new(self.under_way_max)),
+            inside: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        })
+    }
+
     /// Waits until so many calls may be made. None if they are not `wanted` any more when their turn comes.
     ///
     /// # Errors
@@ -96,9 +116,7 @@ impl<T: Time> Turns<T> {
         calls: u32,
         wanted: impl Future<Output = Result<bool, E>>,
     ) -> Result<Option<Turn>, E> {
-        let under_way = || Arc::new(Semaphore::new(self.under_way_max));
-        let requester =
-            named(&self.requesters, requester, || Requester { row: Row::default(), under_way: under_way() });
+        let requester = self.of(requester);
         let job = named(&self.jobs, job, Row::default);
         // Nobody closes it.
         let Ok(under_way) = Arc::clone(&requester.under_way).acquire_many_owned(calls).await else { return Ok(None) };
@@ -295,6 +313,20 @@ mod tests {
         let mut last = Box::pin(turns.take("ada", "letters", 1, wanted(true)));
         assert!(futures::poll!(&mut last).is_pending(), "the rate holds");
         assert_eq!(turns.time.0.lock().unwrap().waiting[0].0, seconds(1), "and nobody is before it");
+    }
+
+    #[tokio::test]
+    async fn of_each_requester_so_many_requests_are_in_memory_and_others_come_when_they_go() {
+        let World { turns, .. } = World::new(0, 0);
+        let mut inside = Vec::new();
+        for _ in 0..REQUESTS_MAX {
+            inside.push(turns.enter("mallory").await.unwrap());
+        }
+        let mut next = Box::pin(turns.enter("mallory"));
+        assert!(futures::poll!(&mut next).is_pending());
+        assert!(turns.enter("ada").await.is_some());
+        inside.pop();
+        assert!(next.await.is_some());
     }
 
     #[tokio::test]

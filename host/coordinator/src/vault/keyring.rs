@@ -8,7 +8,7 @@
 //! key 4 64 hexadecimal digits
 //! ```
 //!
-//! Tokens, names and idempotency keys follow from the root, which never changes. Values are sealed under the last key; those before it
+//! Tokens, names, idempotency keys and the seals of clients' records follow from the root, which never changes. Values are sealed under the last key; those before it
 //! are there as long as anything is sealed under them. How old the file is, the data must be at least: see [`super::Vault::grow`].
 
 use std::collections::BTreeMap;

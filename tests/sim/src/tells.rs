@@ -1,0 +1,245 @@
+//! What a worker can tell of a lease before it answers.
+//!
+//! Whoever knows that somebody has spoken on a unit before knows that a lie would be contradicted, and tells the truth there; only
+//! where it comes first does a lie pay. So each lease is noted with everything that its worker can see, and a classifier is trained on it: it
+//! is told which ones were checks, and then asked about the leases of workers that it has never seen. What it makes of them is the
+//! area under its curve (AUC): the probability that it takes a check for one more readily than another lease of the same ten minutes. 0.5 is
+//! guessing. How many checks there are at a time is no secret.
+
+use std::collections::BTreeMap;
+
+use manyhands_model::{RunId, Timestamp, WorkerId};
+use manyhands_scheduler::LeaseDraft;
+use serde::Serialize;
+use smartcore::ensemble::random_forest_regressor::{RandomForestRegressor, RandomForestRegressorParameters};
+use smartcore::linalg::basic::matrix::DenseMatrix;
+
+/// What is seen of a lease, by name. Times are in milliseconds.
+const SEEN: [&str; 13] = [
+    "the unit's number",
+    "behind the highest number that it was given",
+    "after the number that it was given before",
+    "the same of the lease before",
+    "the number's low bits",
+    "what it takes",
+    "since the lease before",
+    "since it last reported",
+    "leases in the same moment before",
+    "leases that it holds",
+    "leases that it was given",
+    "since it came",
+    "since the run's first lease",
+];
+
+/// Leases are compared with others of the same ten minutes.
+const WINDOW_MS: u64 = 600_000;
+/// Trees, their depth, and the leases that a leaf has at least.
+const TREES: usize = 60;
+const DEPTH: u16 = 12;
+const LEAF: usize = 20;
+
+/// A lease, as its worker sees it.
+#[derive(Clone, Debug)]
+struct Seen {
+    by: usize,
+    at: Timestamp,
+    values: [f32; SEEN.len()],
+    /// Whether somebody has spoken on its unit before.
+    is_check: bool,
+}
+
+/// What a worker remembers.
+#[derive(Clone, Debug)]
+struct Memory {
+    number: usize,
+    came: Timestamp,
+    granted: Option<Timestamp>,
+    reported: Option<Timestamp>,
+    at_once: u32,
+    leases: u32,
+    runs: BTreeMap<RunId, Course>,
+}
+
+/// What it remembers of a run.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    began: Timestamp,
+    highest: u32,
+    last: u32,
+    step: i64,
+}
+
+/// Notes what honest workers see.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    memories: BTreeMap<WorkerId, Memory>,
+    seen: Vec<Seen>,
+}
+
+/// What a classifier made of what was seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tells {
+    /// Leases that it was trained on, and those that it was asked about.
+    pub trained: usize,
+    /// See there.
+    pub asked: usize,
+    /// The part of them that were checks.
+    pub checks: f64,
+    /// The area under its curve.
+    pub auc: f64,
+    /// What it went by, and how much: the largest three.
+    pub by: Vec<(&'static str, f64)>,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "features")]
+fn feature(value: f64) -> f32 {
+    value as f32
+}
+
+impl Observer {
+    pub(crate) fn came(&mut self, worker: WorkerId, now: Timestamp) {
+        let number = self.memories.len();
+        self.memories.entry(worker).or_insert(Memory {
+            number,
+            came: now,
+            granted: None,
+            reported: None,
+            at_once: 0,
+            leases: 0,
+            runs: BTreeMap::new(),
+        });
+    }
+
+    pub(crate) fn reported(&mut self, worker: WorkerId, now: Timestamp) {
+        if let Some(memory) = self.memories.get_mut(&worker) {
+            memory.reported = Some(now);
+        }
+    }
+
+    /// It was given a lease. One that is not noted is remembered all the same.
+    pub(crate) fn granted(&mut self, draft: &LeaseDraft, held: usize, takes_s: f64, is_check: Option<bool>) {
+        let Some(memory) = self.memories.get_mut(&draft.worker) else { return };
+        let (now, index) = (draft.issued_at, draft.unit.index);
+        let fresh = Course { began: now, highest: index, last: index, step: 0 };
+        let course = memory.runs.entry(draft.unit.run).or_insert(fresh);
+        let since = |at: Option<Timestamp>| at.map_or(-1.0, |at| now.0.saturating_sub(at.0) as f64);
+        memory.at_once = if memory.granted == Some(now) { memory.at_once + 1 } else { 0 };
+        let step = i64::from(index) - i64::from(course.last);
+        let values = [
+            f64::from(index),
+            f64::from(course.highest) - f64::from(index),
+            step as f64,
+            course.step as f64,
+            f64::from(index % 64),
+            takes_s * 1e3,
+            since(memory.granted),
+            since(memory.reported),
+            f64::from(memory.at_once),
+            held as f64,
+            f64::from(memory.leases),
+            since(Some(memory.came)),
+            since(Some(course.began)),
+        ];
+        *course = Course { highest: course.highest.max(index), last: index, step, ..*course };
+        memory.granted = Some(now);
+        memory.leases += 1;
+        if let Some(is_check) = is_check {
+            self.seen.push(Seen { by: memory.number, at: now, values: values.map(feature), is_check });
+        }
+    }
+
+    /// Trains a forest on what every other worker saw, and asks it about the others'. None where there is too little to learn from.
+    pub(crate) fn tells(&self) -> Option<Tells> {
+        let (trained, asked): (Vec<&Seen>, Vec<&Seen>) = self.seen.iter().partition(|seen| seen.by % 2 == 0);
+        let matrix = |seen: &[&Seen]| {
+            DenseMatrix::from_2d_vec(&seen.iter().map(|seen| seen.values.to_vec()).collect::<Vec<_>>()).ok()
+        };
+        let labels: Vec<f64> = trained.iter().map(|seen| f64::from(u8::from(seen.is_check))).collect();
+        let parameters = RandomForestRegressorParameters::default()
+            .with_n_trees(TREES)
+            .with_max_depth(DEPTH)
+            .with_min_samples_leaf(LEAF)
+            .with_seed(1);
+        let forest = RandomForestRegressor::fit(&matrix(&trained)?, &labels, parameters).ok()?;
+        let scores = forest.predict(&matrix(&asked)?).ok()?;
+        let mut scored: BTreeMap<u64, Vec<(f64, bool)>> = BTreeMap::new();
+        for (score, seen) in scores.into_iter().zip(&asked) {
+            scored.entry(seen.at.0 / WINDOW_MS).or_default().push((score, seen.is_check));
+        }
+        let mut by: Vec<_> = SEEN.into_iter().zip(forest.compute_feature_importances().ok()?).collect();
+        by.sort_by(|one, other| other.1.total_cmp(&one.1));
+        by.truncate(3);
+        let checks = asked.iter().filter(|seen| seen.is_check).count() as f64 / asked.len() as f64;
+        Some(Tells { trained: trained.len(), asked: asked.len(), checks, auc: area(scored.into_values())?, by })
+    }
+}
+
+/// The area under the curve: Mann and Whitney's statistic over the number of pairs, each within a window. None where there are none.
+fn area(windows: impl IntoIterator<Item = Vec<(f64, bool)>>) -> Option<f64> {
+    let (mut won, mut pairs) = (0.0, 0.0);
+    for mut scored in windows {
+        scored.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (mut below, mut checks) = (0.0, 0.0);
+        for equal in scored.chunk_by(|one, other| one.0 == other.0) {
+            let yes = equal.iter().filter(|scored| scored.1).count() as f64;
+            let no = equal.len() as f64 - yes;
+            won += yes * (below + no / 2.0);
+            below += no;
+            checks += yes;
+        }
+        pairs += checks * below;
+    }
+    (pairs > 0.0).then(|| won / pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker's leases, a check each third time: with numbers below those of others, or not.
+    fn observed(tells: bool) -> Tells {
+        let mut observer = Observer::default();
+        for worker in 0..8_u8 {
+            let id = WorkerId([worker; 32]);
+            observer.came(id, Timestamp(0));
+            let mut chance = crate::random::Random::new(u64::from(worker));
+            for number in 0..1_000_u32 {
+                let is_check = chance.chance(0.3);
+                let index = if is_check && tells { number } else { number + 500 };
+                let now = Timestamp(u64::from(number) * 1_000);
+                let draft = LeaseDraft {
+                    id: manyhands_model::LeaseId([0; 16]),
+                    worker: id,
+                    unit: manyhands_model::UnitId { run: RunId([0; 16]), index },
+                    step: 0,
+                    entry: manyhands_protocol::Entry::Run,
+                    seed: [0; 32],
+                    issued_at: now,
+                    expires_at: now,
+                };
+                observer.granted(&draft, 0, 5.0, Some(is_check));
+                observer.reported(id, now);
+            }
+        }
+        observer.tells().expect("there are enough")
+    }
+
+    #[test]
+    fn what_tells_is_found_and_where_nothing_does_nothing_is() {
+        let (told, blind) = (observed(true), observed(false));
+        assert!(told.auc > 0.95, "{told:?}");
+        assert!((0.45..0.55).contains(&blind.auc), "{blind:?}");
+    }
+
+    #[test]
+    fn the_area_of_what_is_known_is_one_and_of_a_guess_a_half() {
+        let scored = |yes: &[f64], no: &[f64]| {
+            area([yes.iter().map(|it| (*it, true)).chain(no.iter().map(|it| (*it, false))).collect()])
+        };
+        assert_eq!(scored(&[0.9, 0.8], &[0.1, 0.2]), Some(1.0));
+        assert_eq!(scored(&[0.1, 0.2], &[0.9, 0.8]), Some(0.0));
+        assert_eq!(scored(&[0.5, 0.5], &[0.5]), Some(0.5));
+        assert_eq!(scored(&[0.7, 0.1], &[0.5]), Some(0.5));
+        assert_eq!(scored(&[], &[0.5]), None);
+    }
+}
