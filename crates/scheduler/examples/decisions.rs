@@ -5,7 +5,11 @@
 //! Every worker holds one lease, and brings its answer in turn; a decision is a report that is counted and a lease that is
 //! given out. One in ten workers has no record. Effects are taken and thrown away; memory is what the process has more of,
 //! records of ended units not included, which a shell writes to the disk.
-#![expect(clippy::print_stdout, reason = "it says what it measured")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it says what it measured, each in a process of its own"
+)]
 
 use std::collections::VecDeque;
 

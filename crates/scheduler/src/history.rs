@@ -1,18 +1,18 @@
 //! Which accepted units rest on whose word.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use manyhands_model::{RunId, UnitId};
 
-use crate::roster::{Keyed, WorkerNo};
+use crate::roster::{Keyed, Table, WorkerNo};
 
 /// By worker, the units that its word decided: eight bytes a unit, ended runs included, for as long as the shell
 /// keeps them. An entry may have been checked since; the unit's record says so.
 pub(crate) struct History {
-    vouched: HashMap<WorkerNo, Vec<Vouched>, Keyed>,
-    numbers: HashMap<RunId, RunNo, Keyed>,
+    vouched: Table<WorkerNo, Vec<Vouched>>,
+    numbers: Table<RunId, RunNo>,
     /// Those that the shell keeps.
-    runs: HashMap<RunNo, Run, Keyed>,
+    runs: Table<RunNo, Run>,
     next: RunNo,
     /// Entries, and those among them of runs that the shell does not keep any longer.
     entries: usize,
@@ -38,9 +38,9 @@ struct Vouched {
 impl History {
     pub(crate) fn new(hasher: &Keyed) -> Self {
         Self {
-            vouched: HashMap::with_hasher(hasher.clone()),
-            numbers: HashMap::with_hasher(hasher.clone()),
-            runs: HashMap::with_hasher(hasher.clone()),
+            vouched: Table::with_hasher(hasher.clone()),
+            numbers: Table::with_hasher(hasher.clone()),
+            runs: Table::with_hasher(hasher.clone()),
             next: RunNo(0),
             entries: 0,
             forgotten: 0,

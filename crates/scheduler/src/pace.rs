@@ -7,12 +7,11 @@
 //! All of it is an estimate and kept in memory only: a process that begins anew learns it anew.
 
 use core::time::Duration;
-use std::collections::HashMap;
 
 use manyhands_model::{Digest, Fuel, Timestamp};
 
 use crate::groups::Kind;
-use crate::roster::Keyed;
+use crate::roster::{Keyed, Table};
 
 /// Jobs that are remembered.
 const JOBS_MAX: usize = 4_096;
@@ -52,7 +51,7 @@ impl Typical {
 #[derive(Debug)]
 pub(crate) struct Paces {
     /// What a unit of a job costs. Unit: fuel.
-    costs: HashMap<Digest, Average, Keyed>,
+    costs: Table<Digest, Average>,
     runners: Class,
     visitors: Class,
 }
@@ -99,7 +98,7 @@ impl Pace {
 impl Paces {
     pub(crate) fn new(hasher: Keyed) -> Self {
         let class = |stay| Class { speed: Average::default(), stay: Typical(stay) };
-        Self { costs: HashMap::with_hasher(hasher), runners: class(RUNNER_S), visitors: class(VISITOR_S) }
+        Self { costs: Table::with_hasher(hasher), runners: class(RUNNER_S), visitors: class(VISITOR_S) }
     }
 
     fn class(&mut self, kind: Kind) -> &mut Class {

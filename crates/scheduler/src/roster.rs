@@ -5,7 +5,6 @@
 
 use core::hash::{BuildHasher, Hasher as _};
 use core::ops::{Index, IndexMut};
-use std::collections::HashMap;
 use std::hash::DefaultHasher;
 
 use manyhands_model::WorkerId;
@@ -41,16 +40,20 @@ impl BuildHasher for Keyed {
     }
 }
 
+/// A table that is asked by name.
+#[expect(clippy::disallowed_types, reason = "its order follows from the secret: the same seed gives the same run")]
+pub(crate) type Table<K, V> = std::collections::HashMap<K, V, Keyed>;
+
 /// All workers that were ever heard of. A number that was given out stays good.
 #[derive(Debug)]
 pub(crate) struct Roster<T> {
-    numbers: HashMap<WorkerId, WorkerNo, Keyed>,
+    numbers: Table<WorkerId, WorkerNo>,
     workers: Vec<(WorkerId, T)>,
 }
 
 impl<T: Default> Roster<T> {
     pub(crate) fn new(hasher: Keyed) -> Self {
-        Self { numbers: HashMap::with_hasher(hasher), workers: Vec::new() }
+        Self { numbers: Table::with_hasher(hasher), workers: Vec::new() }
     }
 
     /// The number of an identity; a new one gets the next.

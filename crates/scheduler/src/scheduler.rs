@@ -1,7 +1,7 @@
 //! The scheduler itself.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
 use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
-use crate::roster::{Keyed, Roster, WorkerNo};
+use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
 use crate::trust::{Consequence, Crowd, Judge, Level, Newcomers, Rule, Standing, Trust, share};
 use crate::unit::{Counts, End, Open, State, Tally, Word};
@@ -37,6 +37,11 @@ const LATE_TIMES: u32 = 4;
 
 /// How long a worker that is there for too short a time for all that there is waits before it is looked at again.
 const REST: Duration = Duration::from_secs(1);
+
+/// Unsettled reports after which a worker that never was right waits between leases, and how long: it may be a liar whom nobody has
+/// found out so far. It is not told to wait for its reports, or all of a crowd might wait for each other.
+const UNSETTLED_MAX: usize = 8;
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug)]
@@ -366,7 +371,7 @@ struct Run {
     /// Its place among all runs.
     share: Share,
     /// How many units each worker was given, where there is more than one.
-    seen: HashMap<WorkerNo, u32, Keyed>,
+    seen: Table<WorkerNo, u32>,
     /// How many leases were given out of all of its units, where there is more than one.
     leased: u64,
 }
@@ -394,7 +399,8 @@ struct Worker {
     /// From where it is counted among the connected ones without one.
     in_crowd: Option<Groups>,
     pace: Pace,
-    /// Whether it is to be looked at again later, since it stays too short a time.
+    leased_at: Timestamp,
+    /// Whether it is to be looked at again later.
     is_resting: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
@@ -559,7 +565,7 @@ pub struct Scheduler {
     runs: BTreeMap<RunId, Run>,
     hasher: Keyed,
     workers: Roster<Worker>,
-    leases: HashMap<LeaseId, Held, Keyed>,
+    leases: Table<LeaseId, Held>,
     deadlines: BTreeSet<(Timestamp, LeaseId)>,
     /// When leases for which somebody waits are late.
     patience: BTreeSet<(Timestamp, LeaseId)>,
@@ -574,9 +580,10 @@ pub struct Scheduler {
     funds: Funds,
     hungry: Hungry,
     paces: Paces,
-    /// Workers that stay too short a time for all that there is, and when to look at them again; and those of this dispatch.
+    /// Workers that are to wait, mostly since they stay too short a time for all that there is, and when to look at them again; and
+    /// those of this dispatch.
     resting: BTreeSet<(Timestamp, WorkerNo)>,
-    too_brief: Vec<(Timestamp, WorkerNo)>,
+    to_rest: Vec<(Timestamp, WorkerNo)>,
     lottery: Lottery,
     audits: Audits,
     history: History,
@@ -618,7 +625,7 @@ impl Scheduler {
             random,
             runs: BTreeMap::new(),
             workers: Roster::new(hasher.clone()),
-            leases: HashMap::with_hasher(hasher.clone()),
+            leases: Table::with_hasher(hasher.clone()),
             deadlines: BTreeSet::new(),
             patience: BTreeSet::new(),
             usual: Usual::default(),
@@ -630,7 +637,7 @@ impl Scheduler {
             hungry: Hungry::default(),
             paces: Paces::new(hasher.clone()),
             resting: BTreeSet::new(),
-            too_brief: Vec::new(),
+            to_rest: Vec::new(),
             lottery: Lottery(key),
             audits: Audits::default(),
             history: History::new(&hasher),
@@ -1378,6 +1385,7 @@ impl Scheduler {
         self.resting = self.resting.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
         for worker in self.workers.values_mut() {
             worker.pace.set_back(earlier);
+            worker.leased_at = earlier(worker.leased_at);
             worker.counted_at = earlier(worker.counted_at);
         }
     }
@@ -1483,7 +1491,7 @@ impl Scheduler {
         }
         self.serve(Class::All, |this| this.shares.offers().everybody, grant);
         // They are many where visitors come and go, and would be looked at with each unit that is given out.
-        for (at, no) in core::mem::take(&mut self.too_brief) {
+        for (at, no) in core::mem::take(&mut self.to_rest) {
             let worker = &mut self.workers[no];
             if worker.is_hungry {
                 worker.is_resting = true;
@@ -1535,7 +1543,7 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let Worker { pace, origin, .. } = &self.workers[id];
         if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module) {
-            self.too_brief.push((from, id));
+            self.to_rest.push((from, id));
             return false;
         }
         let kept_until = run.in_line_since.after(self.policy.first_choice);
@@ -1553,6 +1561,12 @@ impl Scheduler {
             _ => Reach::Started,
         };
         if !is_fixed {
+            let is_suspect = worker.record.agreed == 0 && worker.open_reports.len() >= UNSETTLED_MAX;
+            let until = worker.leased_at.after(PAUSE);
+            if is_suspect && now < until {
+                self.to_rest.push((until, id));
+                return false;
+            }
             let has_had_its_share = {
                 let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
                 let seen = run.seen.get(&id).copied().unwrap_or_default();
@@ -1672,6 +1686,7 @@ impl Scheduler {
         }
         let worker = &mut self.workers[id];
         worker.leases.push(lease);
+        worker.leased_at = now;
         worker.wants -= 1;
         self.rank(id);
         self.effects.push_back(Effect::Grant(LeaseDraft {
@@ -1903,7 +1918,7 @@ impl Run {
             cancelled: false,
             in_line_since: Timestamp::default(),
             share,
-            seen: HashMap::with_hasher(hasher),
+            seen: Table::with_hasher(hasher),
             leased: 0,
         }
     }

@@ -94,7 +94,7 @@ impl Shares {
     /// Says that an owner gets nothing for now, or something again; and whether that is new. Its runs are to be lined up anew then.
     pub(crate) fn hold(&mut self, owner: &str, is_held: bool) -> bool {
         match self.held.contains(owner) {
-            was_held if was_held == is_held => return false,
+            was_held if was_held == is_held => false,
             true => self.held.remove(owner),
             false => self.held.insert(Arc::from(owner)),
         }
