@@ -29,7 +29,7 @@
 //! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
 //!
 //! *Those without a record.* Visitors are gone before they have earned one. Where they are so many that the hostile share among them can
-//! be told, since at worst all who are hostile are among them, they decide by their number: see [`Crowd`]. They begin what those with a
+//! be told, since at worst all who are hostile are among them, they decide by their number: see `Crowd` below. They begin what those with a
 //! record have no hands for; and each answer counts for the records of those who stay.
 //!
 //! # What it does not cover
