@@ -41,7 +41,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Unsettled reports after which a worker that never was right waits between leases, and how long: it may be a liar whom nobody has
 /// found out so far. It is not told to wait for its reports, or all of a crowd might wait for each other.
 const UNSETTLED_MAX: usize = 5;
-const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug)]
