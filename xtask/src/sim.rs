@@ -39,6 +39,12 @@ pub(crate) struct Options {
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
     #[arg(long)]
     assumed: Vec<String>,
+    /// How many of the eight runs are of a job whose units take sixty times as long
+    #[arg(long, default_value_t = 0)]
+    long_runs: u32,
+    /// How often the coordinator loses its memory; rules of others are left out then
+    #[arg(long, default_value_t = 0)]
+    restarts: u32,
     /// Train a classifier to tell leases that are checks from others, instead
     #[arg(long)]
     tells: bool,
@@ -51,8 +57,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let report = folder.join("report.json");
     let mut sim = command(workspace().join("target/proof/manyhands-sim"));
     sim.arg("--report").arg(&report).args(["--seed", &options.seed.to_string()]);
-    for (name, number) in [("--workers", options.workers), ("--units", options.units), ("--visitors", options.visitors)]
-    {
+    let Options { workers, units, visitors, long_runs, restarts, .. } = options;
+    let numbers = [("--workers", workers), ("--units", units), ("--visitors", visitors)];
+    for (name, number) in numbers.into_iter().chain([("--long-runs", long_runs), ("--restarts", restarts)]) {
         sim.args([name, &number.to_string()]);
     }
     let Options { adversary, hostile, rule, assumed, .. } = options;

@@ -1,9 +1,15 @@
 //! What the scheduler costs: `cargo run --release -p manyhands-scheduler --example decisions [adaptive|full|fixed] [WORKERS] [UNITS]`.
 //!
+//! Without WORKERS it measures 10, 1,000 and 100,000 of them, each in a process of its own.
+//!
 //! Every worker holds one lease, and brings its answer in turn; a decision is a report that is counted and a lease that is
 //! given out. One in ten workers has no record. Effects are taken and thrown away; memory is what the process has more of,
 //! records of ended units not included, which a shell writes to the disk.
-#![expect(clippy::print_stdout, reason = "it says what it measured")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it says what it measured, each in a process of its own"
+)]
 
 use std::collections::VecDeque;
 
@@ -32,13 +38,13 @@ fn spec(rule: Rule, inputs: u32) -> RunSpec {
     }
 }
 
-fn report(draft: &LeaseDraft) -> Input {
+fn report(draft: &LeaseDraft, module: Digest) -> Input {
     let LeaseDraft { id, worker, unit, step, entry, seed, .. } = *draft;
     let verdict = Verdict::Ok { output: Digest([unit.index as u8; 32]), output_bytes: 4 };
     let outcome = Outcome { verdict, fuel: Fuel(u64::from(unit.index)) };
     let task = Task { index: unit.index, step, entry, input: Digest([0; 32]), seed };
     let reports = vec![Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome }];
-    Input::Reported { worker, run: unit.run, module: Digest::of(b"module"), reports, evidence: Bytes::new() }
+    Input::Reported { worker, run: unit.run, module, reports, evidence: Bytes::new() }
 }
 
 /// Seconds for which the process had a core: others may want it too.
@@ -55,9 +61,17 @@ fn resident() -> u64 {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let rule = match args.next().as_deref() {
-        Some("fixed") => Rule::Fixed(Quorum { agree: 2, most: 4 }),
-        Some("full") => Rule::Earned { level: Level::Full, wrong_ppb: 10_000 },
+    let rule = args.next().unwrap_or_else(|| "adaptive".to_owned());
+    if args.len() == 0 {
+        for workers in ["10", "1000", "100000"] {
+            let program = std::env::current_exe().expect("a program knows where it is");
+            std::process::Command::new(program).args([&rule, workers]).status().expect("it began once");
+        }
+        return;
+    }
+    let rule = match rule.as_str() {
+        "fixed" => Rule::Fixed(Quorum { agree: 2, most: 4 }),
+        "full" => Rule::Earned { level: Level::Full, wrong_ppb: 10_000 },
         _ => Rule::Earned { level: Level::Adaptive, wrong_ppb: 100_000 },
     };
     let mut number = |otherwise: u32| args.next().and_then(|number| number.parse().ok()).unwrap_or(otherwise);
@@ -98,6 +112,7 @@ fn measure(rule: Rule, workers: u32, units: u32) {
     let with_workers = resident();
     scheduler.handle(Timestamp(now), Input::Submitted(spec(rule, units)));
     drain(&mut scheduler, &mut held, now);
+    let module = Digest::of(b"module");
     let begun = busy();
     let mut decisions = 0_u64;
     // The last units of a run are not what it is about.
@@ -106,7 +121,7 @@ fn measure(rule: Rule, workers: u32, units: u32) {
         let Some(draft) = held.pop_front() else { break };
         now += 1;
         decisions += 1;
-        scheduler.handle(Timestamp(now), report(&draft));
+        scheduler.handle(Timestamp(now), report(&draft, module));
         scheduler.handle(Timestamp(now), Input::Wants { worker: draft.worker, count: 1 });
         drain(&mut scheduler, &mut held, now);
     }

@@ -2,53 +2,135 @@
 
 use std::collections::BTreeMap;
 
-use manyhands_model::{RunId, UnitId, WorkerId};
+use manyhands_model::{RunId, UnitId};
 
-/// By worker and run, the units that its word decided: four bytes a unit, ended runs included, for as long as the shell
+use crate::roster::{Keyed, Table, WorkerNo};
+
+/// By worker, the units that its word decided: eight bytes a unit, ended runs included, for as long as the shell
 /// keeps them. An entry may have been checked since; the unit's record says so.
-#[derive(Default)]
-pub(crate) struct History(BTreeMap<WorkerId, BTreeMap<RunId, Vouched>>);
+pub(crate) struct History {
+    vouched: Table<WorkerNo, Vec<Vouched>>,
+    numbers: Table<RunId, RunNo>,
+    /// Those that the shell keeps.
+    runs: Table<RunNo, Run>,
+    next: RunNo,
+    /// Entries, and those among them of runs that the shell does not keep any longer.
+    entries: usize,
+    forgotten: usize,
+}
 
-#[derive(Default)]
-struct Vouched {
+/// The so-manyth run in which something rests on a worker's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RunNo(u32);
+
+struct Run {
+    id: RunId,
     /// How many units a worker decides in its life if one lie is not to count.
     life: u32,
-    units: Vec<u32>,
+    entries: usize,
+}
+
+struct Vouched {
+    run: RunNo,
+    index: u32,
 }
 
 impl History {
-    pub(crate) fn note(&mut self, worker: WorkerId, unit: UnitId, life: u32) {
-        let vouched = self.0.entry(worker).or_default().entry(unit.run).or_default();
-        vouched.life = life;
-        vouched.units.push(unit.index);
+    pub(crate) fn new(hasher: &Keyed) -> Self {
+        Self {
+            vouched: Table::with_hasher(hasher.clone()),
+            numbers: Table::with_hasher(hasher.clone()),
+            runs: Table::with_hasher(hasher.clone()),
+            next: RunNo(0),
+            entries: 0,
+            forgotten: 0,
+        }
+    }
+
+    pub(crate) fn note(&mut self, worker: WorkerNo, unit: UnitId, life: u32) {
+        let run = *self.numbers.entry(unit.run).or_insert_with(|| {
+            let next = RunNo(self.next.0.wrapping_add(1));
+            core::mem::replace(&mut self.next, next)
+        });
+        let known = self.runs.entry(run).or_insert(Run { id: unit.run, life, entries: 0 });
+        known.life = life;
+        known.entries += 1;
+        self.entries += 1;
+        self.vouched.entry(worker).or_default().push(Vouched { run, index: unit.index });
     }
 
     /// Whether anything rests on this worker's word.
-    pub(crate) fn has(&self, worker: WorkerId) -> bool {
-        self.0.contains_key(&worker)
+    pub(crate) fn has(&self, worker: WorkerNo) -> bool {
+        self.vouched.contains_key(&worker)
     }
 
     /// Takes out what rests on this worker's word, in runs that ask for a life of more units than it has decided.
-    pub(crate) fn take(&mut self, worker: WorkerId, decided: u32) -> BTreeMap<RunId, Vec<u32>> {
-        let Some(runs) = self.0.get_mut(&worker) else { return BTreeMap::new() };
-        let taken = runs.extract_if(.., |_, vouched| decided < vouched.life).map(|(run, vouched)| (run, vouched.units));
-        let taken = taken.collect();
-        if runs.is_empty() {
-            self.0.remove(&worker);
+    pub(crate) fn take(&mut self, worker: WorkerNo, decided: u32) -> BTreeMap<RunId, Vec<u32>> {
+        let mut taken: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
+        let Some(vouched) = self.vouched.get_mut(&worker) else { return taken };
+        let before = vouched.len();
+        vouched.retain(|entry| {
+            let Some(run) = self.runs.get_mut(&entry.run) else {
+                self.forgotten -= 1;
+                return false;
+            };
+            let stays = decided >= run.life;
+            if !stays {
+                run.entries -= 1;
+                taken.entry(run.id).or_default().push(entry.index);
+            }
+            stays
+        });
+        self.entries -= before - vouched.len();
+        if vouched.is_empty() {
+            self.vouched.remove(&worker);
         }
         taken
     }
 
     /// The shell does not keep this run any longer.
     pub(crate) fn forget(&mut self, run: RunId) {
-        self.0.retain(|_, runs| {
-            runs.remove(&run);
-            !runs.is_empty()
-        });
+        let Some(run) = self.numbers.remove(&run).and_then(|run| self.runs.remove(&run)) else { return };
+        self.forgotten += run.entries;
+        // So that each entry is looked at a few times at most, however runs come and go.
+        if self.forgotten > self.entries / 2 {
+            self.vouched.retain(|_, vouched| {
+                vouched.retain(|entry| self.runs.contains_key(&entry.run));
+                !vouched.is_empty()
+            });
+            self.entries -= core::mem::take(&mut self.forgotten);
+        }
     }
 
     /// Entries, of all workers.
-    pub(crate) fn len(&self) -> usize {
-        self.0.values().flat_map(BTreeMap::values).map(|vouched| vouched.units.len()).sum()
+    pub(crate) const fn len(&self) -> usize {
+        self.entries - self.forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_is_not_taken_and_takes_no_room() {
+        let mut history = History::new(&Keyed::new(&[7; 32]));
+        let (ann, bob) = (WorkerNo::new(1), WorkerNo::new(2));
+        let unit = |run: u8, index| UnitId { run: RunId([run; 16]), index };
+        for index in 0..10 {
+            history.note(ann, unit(1, index), 100);
+            history.note(bob, unit(2, index), 1_000);
+        }
+        history.note(ann, unit(2, 77), 1_000);
+        assert_eq!(history.take(ann, 500), BTreeMap::from([(RunId([2; 16]), vec![77])]));
+        assert_eq!(history.len(), 20);
+        history.forget(RunId([1; 16]));
+        assert_eq!((history.len(), history.take(ann, 0)), (10, BTreeMap::new()));
+        assert!(!history.has(ann) && history.has(bob));
+        history.forget(RunId([2; 16]));
+        assert!(history.vouched.is_empty() && history.len() == 0 && history.entries == 0);
+        // A run of the same name is another one.
+        history.note(ann, unit(1, 3), 100);
+        assert_eq!(history.take(ann, 0), BTreeMap::from([(RunId([1; 16]), vec![3])]));
     }
 }

@@ -24,7 +24,9 @@ pub mod unit;
 
 mod audit;
 mod history;
+mod pace;
 mod queue;
+mod roster;
 mod scheduler;
 mod shares;
 mod usual;

@@ -3,9 +3,10 @@
 use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 
-use manyhands_model::WorkerId;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+
+use crate::roster::WorkerNo;
 
 /// Those of one run, in two lines: units on which somebody works already go first, so that units end early and few are open
 /// at a time; then units that nobody has touched. Where workers are not to know which is which, chance decides.
@@ -14,6 +15,8 @@ pub(crate) struct Queue {
     started: Line<u32>,
     /// Started ones that are for workers with a record.
     kept: Line<u32>,
+    /// Started ones that those without a record decide by their number.
+    crowd: Line<u32>,
     fresh: Line<u32>,
     /// Never leased units, which need no place in a line: all of these, in order.
     untouched: Range<u32>,
@@ -75,7 +78,7 @@ pub(crate) struct Line<T> {
     /// Units that stand in line.
     units: usize,
     /// The place from which on each worker has to look.
-    seen: BTreeMap<WorkerId, u64>,
+    seen: BTreeMap<WorkerNo, u64>,
 }
 
 impl<T> Default for Line<T> {
@@ -95,25 +98,30 @@ impl<T: Copy> Line<T> {
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
-    pub(crate) fn look_again(&mut self, worker: WorkerId) {
+    pub(crate) fn look_again(&mut self, worker: WorkerNo) {
         self.seen.remove(&worker);
     }
 
-    /// Takes the first unit that fits this worker. Those that are gone leave the line.
-    pub(crate) fn take(&mut self, worker: WorkerId, look: &mut impl FnMut(T) -> Look) -> Option<T> {
+    /// Takes the first unit that fits this worker, or one of the next that fits it better. Those that are gone leave the line.
+    pub(crate) fn take(&mut self, worker: WorkerNo, look: &mut impl FnMut(T) -> Look) -> Option<T> {
         if self.is_empty() {
             return None;
         }
         let from = self.seen.get(&worker).copied().unwrap_or(0).max(self.gone);
         let end = self.gone + self.places.len() as u64;
         let mut later = None;
+        let mut worse = None;
         let mut found = None;
         let mut at = from;
         while at < end && found.is_none() {
+            if worse.is_some_and(|(first, _)| at - first >= BETTER_MAX) {
+                break;
+            }
             let place = &mut self.places[(at - self.gone) as usize];
             if let Some(unit) = *place {
                 match look(unit) {
                     Look::Fits => found = place.take(),
+                    Look::Worse => worse = worse.or(Some((at, unit))),
                     Look::Gone => {
                         *place = None;
                         self.units -= 1;
@@ -124,11 +132,25 @@ impl<T: Copy> Line<T> {
             }
             at += 1;
         }
-        self.seen.insert(worker, later.unwrap_or(at));
+        if let Some((first, unit)) = worse {
+            // What was passed is looked at again: there may be others who make a better pair.
+            later = later.or(Some(first));
+            if found.is_none() {
+                self.places[(first - self.gone) as usize] = None;
+                found = Some(unit);
+            }
+        }
         self.units -= usize::from(found.is_some());
         while let Some(None) = self.places.front() {
             self.places.pop_front();
             self.gone += 1;
+        }
+        let next = later.unwrap_or(at);
+        // Most take what stands first, and need no memory of it.
+        if next > self.gone {
+            self.seen.insert(worker, next);
+        } else if self.is_empty() {
+            self.seen.clear();
         }
         found
     }
@@ -148,72 +170,85 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, unit: u32, place: Place) {
-        if let (Some(hidden), Place::Started | Place::Kept) = (&mut self.hidden, place) {
+        if let (Some(hidden), Place::Started | Place::Kept | Place::Crowd) = (&mut self.hidden, place) {
             hidden.note(1.0, 0.0);
         }
         match place {
             Place::Started => self.started.push(unit),
             Place::Kept => self.kept.push(unit),
+            Place::Crowd => self.crowd.push(unit),
             Place::Fresh => self.fresh.push(unit),
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_started() && self.kept.is_empty() && self.fresh.is_empty() && !self.has_untouched()
+        !self.has_started() && self.kept.is_empty() && !self.has_fresh()
     }
 
-    fn has_untouched(&self) -> bool {
-        !self.untouched.is_empty() || self.hidden.as_ref().is_some_and(|hidden| !hidden.untouched.is_empty())
-    }
-
-    /// Units that are kept for workers with a record.
+    /// Started units that not everybody may have.
     pub(crate) fn kept(&self) -> impl Iterator<Item = u32> + '_ {
-        self.kept.places.iter().copied().flatten()
+        self.kept.places.iter().chain(&self.crowd.places).copied().flatten()
     }
 
     /// Whether there are started units that anybody may have.
     pub(crate) fn has_started(&self) -> bool {
-        !self.started.is_empty()
+        !self.started.is_empty() || !self.crowd.is_empty()
+    }
+
+    /// Whether there are units that nobody has touched.
+    pub(crate) fn has_fresh(&self) -> bool {
+        let is_hidden = |hidden: &Hidden| !hidden.untouched.is_empty();
+        !self.fresh.is_empty() || !self.untouched.is_empty() || self.hidden.as_deref().is_some_and(is_hidden)
     }
 
     /// Lets a worker look at everything again: it may now take what it could not.
-    pub(crate) fn look_again(&mut self, worker: WorkerId) {
+    pub(crate) fn look_again(&mut self, worker: WorkerNo) {
         self.started.look_again(worker);
         self.kept.look_again(worker);
+        self.crowd.look_again(worker);
         self.fresh.look_again(worker);
     }
 
-    /// Takes the first unit that fits this worker, among started ones that anybody may have only, or among all. Those that
-    /// are gone leave the line.
+    /// Takes the first unit that fits this worker, among those that it may reach. Those that are gone leave the line.
     pub(crate) fn take(
         &mut self,
-        worker: WorkerId,
-        all: bool,
+        worker: WorkerNo,
+        reach: Reach,
         mut look: impl FnMut(u32, Place) -> Look,
     ) -> Option<u32> {
-        if !all {
-            return self.take_started(worker, all, &mut look);
+        if !matches!(reach, Reach::Crowd | Reach::All) {
+            return self.take_started(worker, reach, &mut look);
         }
-        if self.hidden.as_mut().is_none_or(|hidden| hidden.draw()) {
-            self.take_started(worker, all, &mut look).or_else(|| self.begin(worker, &mut look))
+        let found = if self.hidden.as_mut().is_none_or(|hidden| hidden.draw()) {
+            self.take_started(worker, reach, &mut look).or_else(|| self.begin(worker, &mut look))
         } else {
-            self.begin(worker, &mut look).or_else(|| self.take_started(worker, all, &mut look))
+            self.begin(worker, &mut look).or_else(|| self.take_started(worker, reach, &mut look))
+        };
+        // With a record it is worth more elsewhere.
+        found.or_else(|| self.crowd.take(worker, &mut |unit| look(unit, Place::Crowd)))
+    }
+
+    fn take_started(
+        &mut self,
+        worker: WorkerNo,
+        reach: Reach,
+        look: &mut impl FnMut(u32, Place) -> Look,
+    ) -> Option<u32> {
+        let mut take = |line: &mut Line<u32>, place| line.take(worker, &mut |unit| look(unit, place));
+        match reach {
+            Reach::Joined => take(&mut self.crowd, Place::Crowd),
+            Reach::Started | Reach::Crowd => {
+                take(&mut self.started, Place::Started).or_else(|| take(&mut self.crowd, Place::Crowd))
+            }
+            Reach::All => take(&mut self.started, Place::Started).or_else(|| take(&mut self.kept, Place::Kept)),
         }
     }
 
-    fn take_started(&mut self, worker: WorkerId, all: bool, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
-        let found = self.started.take(worker, &mut |unit| look(unit, Place::Started));
-        if !all {
-            return found;
-        }
-        found.or_else(|| self.kept.take(worker, &mut |unit| look(unit, Place::Kept)))
-    }
-
-    fn begin(&mut self, worker: WorkerId, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
+    fn begin(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
         let found = self.fresh.take(worker, &mut |unit| look(unit, Place::Fresh)).or_else(|| {
             while let Some(unit) = self.untouched.next().or_else(|| self.hidden.as_mut()?.take()) {
                 match look(unit, Place::Fresh) {
-                    Look::Fits => return Some(unit),
+                    Look::Fits | Look::Worse => return Some(unit),
                     Look::NotThisWorker | Look::Later => self.fresh.push(unit),
                     Look::Gone => {}
                 }
@@ -234,14 +269,34 @@ pub(crate) enum Place {
     Started,
     /// The same, and somebody with a record should be next.
     Kept,
+    /// The same, and those without a record decide it by their number.
+    Crowd,
     /// Nobody has touched it.
     Fresh,
 }
+
+/// Which units a worker may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those that a crowd decides.
+    Joined,
+    /// Started ones that anybody may have.
+    Started,
+    /// Those, and ones that nobody has touched.
+    Crowd,
+    /// All.
+    All,
+}
+
+/// Places behind a unit among which a better one is looked for.
+const BETTER_MAX: u64 = 16;
 
 /// What a look at a unit in line says.
 pub(crate) enum Look {
     /// This worker may have it.
     Fits,
+    /// It may, but one of the next may suit it better.
+    Worse,
     /// It may not, until [`Queue::look_again`].
     NotThisWorker,
     /// It may, but somebody else should.
@@ -254,8 +309,8 @@ pub(crate) enum Look {
 mod tests {
     use super::*;
 
-    const FAST: WorkerId = WorkerId([1; 32]);
-    const SLOW: WorkerId = WorkerId([2; 32]);
+    const FAST: WorkerNo = WorkerNo::new(1);
+    const SLOW: WorkerNo = WorkerNo::new(2);
 
     #[test]
     fn a_fast_worker_passes_what_it_knows_once() {
@@ -264,7 +319,7 @@ mod tests {
         let mut known = std::collections::BTreeSet::new();
         let mut looks = 0;
         for _ in 0..UNITS {
-            let taken = queue.take(FAST, true, |unit, _| {
+            let taken = queue.take(FAST, Reach::All, |unit, _| {
                 looks += 1;
                 if known.contains(&unit) { Look::NotThisWorker } else { Look::Fits }
             });
@@ -274,7 +329,7 @@ mod tests {
         }
         assert!(looks <= 2 * UNITS, "{looks} looks for {UNITS} leases");
         // The slow one meets them in order.
-        let met: Vec<_> = (0..5).filter_map(|_| queue.take(SLOW, true, |_, _| Look::Fits)).collect();
+        let met: Vec<_> = (0..5).filter_map(|_| queue.take(SLOW, Reach::All, |_, _| Look::Fits)).collect();
         assert_eq!(met, [0, 1, 2, 3, 4]);
     }
 
@@ -283,8 +338,8 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(7, Place::Started);
         queue.push(8, Place::Started);
-        assert_eq!(queue.take(FAST, true, |unit, _| if unit == 7 { Look::Later } else { Look::Fits }), Some(8));
-        assert_eq!(queue.take(FAST, true, |_, _| Look::Fits), Some(7));
+        assert_eq!(queue.take(FAST, Reach::All, |unit, _| if unit == 7 { Look::Later } else { Look::Fits }), Some(8));
+        assert_eq!(queue.take(FAST, Reach::All, |_, _| Look::Fits), Some(7));
         assert!(queue.is_empty());
     }
 
@@ -292,17 +347,34 @@ mod tests {
     fn who_may_not_have_it_is_not_asked_again_until_told_so() {
         let mut queue = Queue::default();
         queue.push(7, Place::Started);
-        assert_eq!(queue.take(FAST, true, |_, _| Look::NotThisWorker), None);
-        assert_eq!(queue.take(FAST, true, |_, _| panic!("looked at again")), None);
+        assert_eq!(queue.take(FAST, Reach::All, |_, _| Look::NotThisWorker), None);
+        assert_eq!(queue.take(FAST, Reach::All, |_, _| panic!("looked at again")), None);
         queue.look_again(FAST);
-        assert_eq!(queue.take(FAST, true, |_, _| Look::Fits), Some(7));
+        assert_eq!(queue.take(FAST, Reach::All, |_, _| Look::Fits), Some(7));
+    }
+
+    #[test]
+    fn a_better_one_is_taken_if_it_stands_near_and_the_first_one_otherwise() {
+        let mut queue = Queue::default();
+        (0..40).for_each(|unit| queue.push(unit, Place::Started));
+        let mut take = |better: u32| {
+            let mut looks = 0;
+            let look = |unit, _: Place| {
+                looks += 1;
+                if unit == better { Look::Fits } else { Look::Worse }
+            };
+            (queue.take(FAST, Reach::All, look), looks)
+        };
+        assert_eq!([take(5), take(30), take(6)], [(Some(5), 6), (Some(0), 15), (Some(6), 5)]);
+        let rest: Vec<_> = std::iter::from_fn(|| queue.take(FAST, Reach::All, |_, _| Look::Worse)).collect();
+        assert_eq!(rest, (1..40).filter(|unit| ![5, 6].contains(unit)).collect::<Vec<_>>());
     }
 
     #[test]
     fn hidden_ones_are_all_taken_once_in_another_order() {
         let all = |seed| {
             let mut queue = Queue::hidden(1_000, [seed; 32]);
-            let taken: Vec<_> = core::iter::from_fn(|| queue.take(FAST, true, |_, _| Look::Fits)).collect();
+            let taken: Vec<_> = core::iter::from_fn(|| queue.take(FAST, Reach::All, |_, _| Look::Fits)).collect();
             assert!(queue.is_empty());
             taken
         };
@@ -321,7 +393,7 @@ mod tests {
     fn those_that_are_gone_leave_no_trace() {
         let mut queue = Queue::default();
         (0..1_000).for_each(|unit| queue.push(unit, Place::Started));
-        assert_eq!(queue.take(FAST, true, |unit, _| if unit < 999 { Look::Gone } else { Look::Fits }), Some(999));
+        assert_eq!(queue.take(FAST, Reach::All, |unit, _| if unit < 999 { Look::Gone } else { Look::Fits }), Some(999));
         assert!(queue.is_empty() && queue.started.places.is_empty());
     }
 }

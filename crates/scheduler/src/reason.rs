@@ -43,6 +43,11 @@ pub enum Reason {
         /// What is left: nothing, or less.
         left: Amount,
     },
+    /// It takes longer than the workers that are there usually stay.
+    NeedsStayingWorker {
+        /// How many are connected.
+        connected: usize,
+    },
     /// Others go first.
     Queued {
         /// How many workers may take it.
@@ -72,6 +77,7 @@ impl Reason {
             Self::NeedsIndependentWorker { .. } => "needs_independent_worker",
             Self::NeedsRecord { .. } => "needs_record",
             Self::NeedsAudit => "needs_audit",
+            Self::NeedsStayingWorker { .. } => "needs_staying_worker",
             Self::OutOfBudget { .. } => "out_of_budget",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
@@ -106,6 +112,10 @@ impl fmt::Display for Reason {
                 "waits for a worker with a record who has not answered yet and shares neither owner nor address with those who have; {connected} connected"
             ),
             Self::NeedsAudit => f.write_str("waits for the operator's own machine to execute it"),
+            Self::NeedsStayingWorker { connected } => write!(
+                f,
+                "takes longer than workers like the {connected} connected ones usually stay; one that has stayed for so long gets it"
+            ),
             Self::OutOfBudget { left } => {
                 write!(
                     f,

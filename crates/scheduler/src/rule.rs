@@ -98,7 +98,9 @@ pub enum Floor {
 
 /// A rule that is less than a job's calls take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this job may ask for calls, and no single worker is to have one made: {wanted} is less than these take; ask for {least} or more")]
+#[error(
+    "this job may ask for calls, and no single worker is to have one made: {wanted} is less than these take; ask for {least} or more"
+)]
 pub struct TooLittle {
     wanted: Rule,
     least: Rule,

@@ -13,15 +13,17 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::audit::{Audits, Lottery};
 use crate::budget::{Budgets, Funds};
-use crate::groups::Groups;
+use crate::groups::{Groups, Voices};
 use crate::history::History;
-use crate::queue::{Line, Look, Place, Queue};
+use crate::pace::{Pace, Paces};
+use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
 use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
+use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
-use crate::trust::{Consequence, Judge, Newcomers, Rule, Standing, Trust};
-use crate::unit::{Counts, End, Open, State, Tally};
+use crate::trust::{Consequence, Crowd, Judge, Level, Newcomers, Rule, Standing, Trust, share};
+use crate::unit::{Counts, End, Open, State, Tally, Word};
 use crate::usual::Usual;
 use crate::weigh::Ask;
 
@@ -32,6 +34,14 @@ use recall::Recall;
 
 /// A replica for which somebody waits is late when it takes so many times as long as is usual for its job.
 const LATE_TIMES: u32 = 4;
+
+/// How long a worker that is there for too short a time for all that there is waits before it is looked at again.
+const REST: Duration = Duration::from_secs(1);
+
+/// Unsettled reports after which a worker that never was right waits between leases, and how long: it may be a liar whom nobody has
+/// found out so far. It is not told to wait for its reports, or all of a crowd might wait for each other.
+const UNSETTLED_MAX: usize = 5;
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug)]
@@ -373,14 +383,16 @@ struct Run {
     /// Its place among all runs.
     share: Share,
     /// How many units each worker was given, where there is more than one.
-    seen: BTreeMap<WorkerId, u32>,
+    seen: Table<WorkerNo, u32>,
+    /// How many leases were given out of all of its units, where there is more than one.
+    leased: u64,
 }
 
 #[derive(Default)]
 struct Worker {
     connected: bool,
     wants: u16,
-    leases: BTreeSet<LeaseId>,
+    leases: Vec<LeaseId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
     /// Runs in which what it said is to be taken back.
@@ -394,8 +406,14 @@ struct Worker {
     /// When its word last counted, and whether somebody looks when that was.
     counted_at: Timestamp,
     is_watched: bool,
-    /// Whether it stands among the connected ones with a record.
+    /// Whether it is counted among the connected ones with a record.
     is_in_core: bool,
+    /// From where it is counted among the connected ones without one.
+    in_crowd: Option<Groups>,
+    pace: Pace,
+    leased_at: Timestamp,
+    /// Whether it is to be looked at again later.
+    is_resting: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
     /// Whether it is counted among the connected ones.
@@ -423,15 +441,24 @@ impl Worker {
 
     /// Whether it may have another lease where words have to be earned.
     fn may_earn(&self, policy: &Policy) -> bool {
+        self.leases.len() + self.open_reports.len() < self.quota(policy) && self.may_join(policy)
+    }
+
+    /// Whether it may be one more voice of a crowd. Its unsettled reports do not count: if each of a crowd began units and waited
+    /// for the others, all would wait for ever.
+    fn may_join(&self, policy: &Policy) -> bool {
+        self.leases.len() < self.quota(policy) && self.record.lapses < policy.trust.lapses_max
+    }
+
+    fn quota(&self, policy: &Policy) -> usize {
         let least = u16::try_from(policy.leases_per_newcomer_max).unwrap_or(u16::MAX);
-        let most = usize::from(self.quota.max(least)).min(policy.leases_per_worker_max);
-        self.leases.len() + self.open_reports.len() < most && self.record.lapses < policy.trust.lapses_max
+        usize::from(self.quota.max(least)).min(policy.leases_per_worker_max)
     }
 }
 
 /// What settling a unit showed.
 struct Settled {
-    dissenters: Vec<WorkerId>,
+    dissenters: Vec<WorkerNo>,
     /// Who says that they are wrong.
     judge: Judge,
     /// What somebody has been told before, if it is something else.
@@ -440,7 +467,7 @@ struct Settled {
 
 struct Held {
     unit: UnitId,
-    worker: WorkerId,
+    worker: WorkerNo,
     issued_at: Timestamp,
     expires_at: Timestamp,
     patience: Patience,
@@ -448,8 +475,8 @@ struct Held {
 }
 
 impl Held {
-    const fn summary(&self) -> LeaseSummary {
-        LeaseSummary { worker: self.worker, unit: self.unit, issued_at: self.issued_at }
+    fn summary(&self, workers: &Roster<Worker>) -> LeaseSummary {
+        LeaseSummary { worker: workers.id(self.worker), unit: self.unit, issued_at: self.issued_at }
     }
 }
 
@@ -474,19 +501,19 @@ enum Class {
 /// Connected workers that want leases.
 #[derive(Default)]
 struct Hungry {
-    all: BTreeSet<WorkerId>,
+    all: BTreeSet<WorkerNo>,
     /// Those among them that are known to bring answers.
-    proven: BTreeSet<WorkerId>,
+    proven: BTreeSet<WorkerNo>,
     /// Those that may be the first to execute a unit whose answer has to be earned, and those that may not; without those
     /// that may have no lease of any.
-    firsts: BTreeSet<WorkerId>,
-    strangers: BTreeSet<WorkerId>,
+    firsts: BTreeSet<WorkerNo>,
+    strangers: BTreeSet<WorkerNo>,
     /// Who was looked at last.
-    last: Option<WorkerId>,
+    last: Option<WorkerNo>,
 }
 
 impl Hungry {
-    fn remove(&mut self, id: WorkerId, worker: &mut Worker) {
+    fn remove(&mut self, id: WorkerNo, worker: &mut Worker) {
         if core::mem::take(&mut worker.is_hungry) {
             self.all.remove(&id);
             self.proven.remove(&id);
@@ -495,7 +522,7 @@ impl Hungry {
     }
 
     /// Says whether it was none before.
-    fn insert(&mut self, id: WorkerId, worker: &mut Worker) -> bool {
+    fn insert(&mut self, id: WorkerNo, worker: &mut Worker) -> bool {
         let new = !core::mem::replace(&mut worker.is_hungry, true);
         if new {
             self.all.insert(id);
@@ -505,7 +532,7 @@ impl Hungry {
     }
 
     /// Puts a worker from one line of those that may earn something into another.
-    fn line_up(&mut self, id: WorkerId, from: Option<Class>, to: Option<Class>) {
+    fn line_up(&mut self, id: WorkerNo, from: Option<Class>, to: Option<Class>) {
         for (class, line) in [(Class::First, &mut self.firsts), (Class::Stranger, &mut self.strangers)] {
             if from == Some(class) {
                 line.remove(&id);
@@ -516,7 +543,7 @@ impl Hungry {
     }
 
     /// Takes note of what became known of a worker.
-    fn rank(&mut self, id: WorkerId, worker: &Worker) {
+    fn rank(&mut self, id: WorkerNo, worker: &Worker) {
         if worker.is_proven() && worker.is_hungry {
             self.proven.insert(id);
         } else {
@@ -524,7 +551,7 @@ impl Hungry {
         }
     }
 
-    const fn of(&self, class: Class) -> &BTreeSet<WorkerId> {
+    const fn of(&self, class: Class) -> &BTreeSet<WorkerNo> {
         match class {
             Class::All => &self.all,
             Class::Proven => &self.proven,
@@ -534,7 +561,7 @@ impl Hungry {
     }
 
     /// Whose turn it is among these.
-    fn next(&mut self, class: Class) -> Option<WorkerId> {
+    fn next(&mut self, class: Class) -> Option<WorkerNo> {
         use core::ops::Bound::{Excluded, Unbounded};
         let workers = self.of(class);
         let after = workers.range((self.last.map_or(Unbounded, Excluded), Unbounded)).next();
@@ -550,8 +577,9 @@ pub struct Scheduler {
     now: Timestamp,
     random: ChaCha20Rng,
     runs: BTreeMap<RunId, Run>,
-    workers: BTreeMap<WorkerId, Worker>,
-    leases: BTreeMap<LeaseId, Held>,
+    hasher: Keyed,
+    workers: Roster<Worker>,
+    leases: Table<LeaseId, Held>,
     deadlines: BTreeSet<(Timestamp, LeaseId)>,
     /// When leases for which somebody waits are late.
     patience: BTreeSet<(Timestamp, LeaseId)>,
@@ -565,18 +593,27 @@ pub struct Scheduler {
     shares: Shares,
     funds: Funds,
     hungry: Hungry,
+    paces: Paces,
+    /// Workers that are to wait, mostly since they stay too short a time for all that there is, and when to look at them again; and
+    /// those of this dispatch.
+    resting: BTreeSet<(Timestamp, WorkerNo)>,
+    to_rest: Vec<(Timestamp, WorkerNo)>,
     lottery: Lottery,
     audits: Audits,
     history: History,
     recalls: BTreeMap<RunId, Recall>,
     /// Workers on whose word something rests, by when to see whether they have been silent for too long.
-    watched: BTreeSet<(Timestamp, WorkerId)>,
+    watched: BTreeSet<(Timestamp, WorkerNo)>,
     /// Those of whom that is to be seen since the process began.
-    restored: Vec<WorkerId>,
+    restored: Vec<WorkerNo>,
     /// Connected workers with a record.
-    core: BTreeSet<WorkerId>,
+    core: BTreeSet<WorkerNo>,
+    /// Connected workers without one.
+    strangers: Voices,
+    /// Whether too few with a record are there to lean on, and too few without one to decide by their number.
+    is_alone: bool,
     /// Connected workers without one that are tried on their own while there are few with one.
-    candidates: BTreeSet<WorkerId>,
+    candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
     /// Connected workers that are not banned.
@@ -599,13 +636,14 @@ impl Scheduler {
         let mut random = ChaCha20Rng::from_seed(seed);
         let mut key = [0; 32];
         random.fill_bytes(&mut key);
+        let hasher = Keyed::new(&key);
         Self {
             policy,
             now: Timestamp::default(),
             random,
             runs: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            leases: BTreeMap::new(),
+            workers: Roster::new(hasher.clone()),
+            leases: Table::with_hasher(hasher.clone()),
             deadlines: BTreeSet::new(),
             patience: BTreeSet::new(),
             usual: Usual::default(),
@@ -615,13 +653,18 @@ impl Scheduler {
             shares: Shares::default(),
             funds: Funds::default(),
             hungry: Hungry::default(),
+            paces: Paces::new(hasher.clone()),
+            resting: BTreeSet::new(),
+            to_rest: Vec::new(),
             lottery: Lottery(key),
             audits: Audits::default(),
-            history: History::default(),
+            history: History::new(&hasher),
             recalls: BTreeMap::new(),
             watched: BTreeSet::new(),
             restored: Vec::new(),
             core: BTreeSet::new(),
+            strangers: Voices::default(),
+            is_alone: true,
             candidates: BTreeSet::new(),
             runners: 0,
             present: 0,
@@ -631,6 +674,7 @@ impl Scheduler {
             expired: 0,
             spares: 0,
             effects: VecDeque::new(),
+            hasher,
         }
     }
 
@@ -643,11 +687,12 @@ impl Scheduler {
 
     /// Takes back what is known of a worker.
     pub fn restore_worker(&mut self, id: WorkerId, record: WorkerRecord) {
-        let worker = self.workers.entry(id).or_default();
+        let no = self.workers.enrol(id);
+        let worker = &mut self.workers[no];
         worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
         worker.record = record;
         if record.decided > 0 {
-            self.restored.push(id);
+            self.restored.push(no);
         }
     }
 
@@ -670,7 +715,7 @@ impl Scheduler {
         let was_active = record.status == RunStatus::Active;
         let rule = record.spec.rule;
         self.hold(&record.spec.owner);
-        let mut run = Run::new(record.spec, &mut self.shares);
+        let mut run = Run::new(record.spec, &mut self.shares, self.hasher.clone());
         run.hide(&mut self.random);
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
@@ -679,9 +724,12 @@ impl Scheduler {
         for (index, unit) in units {
             let Some(state) = run.units.get_mut(index as usize) else { continue };
             if run.shape.units() > 1 {
-                unit.replicas.iter().for_each(|replica| *run.seen.entry(replica.worker).or_default() += 1);
+                for replica in &unit.replicas {
+                    *run.seen.entry(self.workers.enrol(replica.worker)).or_default() += 1;
+                    run.leased += 1;
+                }
             }
-            vouched.extend(unit.vouched_by().map(|worker| (worker, index, unit.clone())));
+            vouched.extend(unit.vouched_by().map(|worker| (self.workers.enrol(worker), index, unit.clone())));
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
             } else if let Some(calls) = unit.calls() {
@@ -690,12 +738,13 @@ impl Scheduler {
                 self.effects.push_back(Effect::Call { unit, step, calls });
             } else if unit != UnitRecord::default() {
                 known.push(index);
-                for replica in &unit.replicas {
-                    self.workers.entry(replica.worker).or_default().open_reports.insert(UnitId { run: id, index });
+                let reports = heard(&mut self.workers, unit.replicas);
+                for word in &reports {
+                    self.workers[word.by].open_reports.insert(UnitId { run: id, index });
                 }
                 *state = State::Open(Box::new(Open {
                     step: unit.step,
-                    reports: unit.replicas,
+                    reports,
                     audited: unit.audited,
                     recalled: unit.recalled,
                     ..Open::default()
@@ -739,9 +788,7 @@ impl Scheduler {
         }
         self.now = now;
         for worker in core::mem::take(&mut self.restored) {
-            if let Some(entry) = self.workers.get_mut(&worker) {
-                entry.counted_at = now;
-            }
+            self.workers[worker].counted_at = now;
             self.watch(worker);
         }
         match input {
@@ -752,19 +799,34 @@ impl Scheduler {
             Input::InputImpossible(unit) => self.end(now, unit, End::Undecided, None, None),
             Input::Answered { unit, step } => self.answered(now, unit, step),
             Input::Connected { worker, origin } => {
-                let entry = self.workers.entry(worker).or_default();
-                entry.connected = true;
-                entry.wants = 0;
-                entry.origin = origin;
-                self.rank(worker);
+                let no = self.workers.enrol(worker);
+                let worker = &mut self.workers[no];
+                if !worker.connected {
+                    worker.pace.came(now, self.policy.absence);
+                }
+                worker.connected = true;
+                worker.wants = 0;
+                worker.origin = origin;
+                self.rank(no);
             }
-            Input::Disconnected { worker } => self.disconnected(now, worker),
+            Input::Disconnected { worker } => {
+                if let Some(no) = self.workers.find(worker) {
+                    self.disconnected(now, no);
+                }
+            }
             Input::Left { worker } => {
-                self.disconnected(now, worker);
-                let leases = self.workers.get(&worker).map(|entry| entry.leases.clone());
-                leases.into_iter().flatten().for_each(|lease| self.release(lease));
+                if let Some(no) = self.workers.find(worker) {
+                    self.disconnected(now, no);
+                    while let Some(lease) = self.workers[no].leases.pop() {
+                        self.release(lease);
+                    }
+                }
             }
-            Input::Wants { worker, count } => self.wants(worker, count),
+            Input::Wants { worker, count } => {
+                if let Some(no) = self.workers.find(worker) {
+                    self.wants(no, count);
+                }
+            }
             Input::Reported { worker, run, module, reports, evidence } => {
                 self.reported(now, worker, (run, module), reports, evidence);
             }
@@ -781,14 +843,20 @@ impl Scheduler {
                 }
             }
             Input::Progress { worker, lease, permille } => {
-                if let Some(held) = self.leases.get_mut(&lease).filter(|held| held.worker == worker) {
+                if self.holds(worker, lease)
+                    && let Some(held) = self.leases.get_mut(&lease)
+                {
                     held.permille = permille.min(1000);
                 }
             }
             Input::Audited { unit, step, outcome } => self.audited(now, (unit, step), outcome),
             Input::Recalled { run, units } => self.recalled(now, *run, units),
             Input::Forgotten(run) => self.forgotten(run),
-            Input::Pardoned { worker } => self.pardon(worker),
+            Input::Pardoned { worker } => {
+                if let Some(no) = self.workers.find(worker) {
+                    self.pardon(no);
+                }
+            }
             Input::Deposited { owner, amount } => {
                 self.funds.add(&owner, amount, true);
                 self.hold(&owner);
@@ -809,7 +877,7 @@ impl Scheduler {
     pub fn wake_at(&self) -> Option<Timestamp> {
         let leases = self.deadlines.first().into_iter().chain(self.patience.first()).map(|(at, _)| *at);
         let others = self.kept.first().map(|(at, _)| *at).into_iter().chain(self.watched.first().map(|(at, _)| *at));
-        leases.chain(others).min()
+        leases.chain(others).chain(self.resting.first().map(|(at, _)| *at)).min()
     }
 
     // ── Runs ──
@@ -819,7 +887,7 @@ impl Scheduler {
             return;
         }
         self.hold(&spec.owner);
-        let mut run = Run::new(spec, &mut self.shares);
+        let mut run = Run::new(spec, &mut self.shares, self.hasher.clone());
         run.hide(&mut self.random);
         run.line_up(&mut self.shares);
         if now < self.wary_until {
@@ -889,30 +957,38 @@ impl Scheduler {
 
     // ── Workers ──
 
-    fn wants(&mut self, worker: WorkerId, count: u16) {
-        let Some(entry) = self.workers.get_mut(&worker).filter(|entry| entry.connected) else { return };
+    fn wants(&mut self, worker: WorkerNo, count: u16) {
+        let entry = &mut self.workers[worker];
+        if !entry.connected {
+            return;
+        }
         entry.wants = count;
-        if count > 0 && !entry.record.banned {
+        if count == 0 || entry.record.banned {
+            self.hungry.remove(worker, entry);
+        } else if !entry.is_resting {
             self.hungry.insert(worker, entry);
             self.stirred = true;
             self.rank(worker);
-        } else {
-            self.hungry.remove(worker, entry);
         }
     }
 
     /// Puts a worker among those that want leases, if it does.
-    fn look_at_wants(&mut self, worker: WorkerId) {
-        let wants = |entry: &&Worker| entry.connected && entry.wants > 0 && !entry.record.banned;
-        let Some(entry) = self.workers.get_mut(&worker).filter(|entry| wants(&&**entry)) else { return };
+    fn look_at_wants(&mut self, worker: WorkerNo) {
+        let entry = &mut self.workers[worker];
+        if !entry.connected || entry.wants == 0 || entry.record.banned || entry.is_resting {
+            return;
+        }
         if self.hungry.insert(worker, entry) {
             self.stirred = true;
         }
         self.rank(worker);
     }
 
-    fn disconnected(&mut self, now: Timestamp, worker: WorkerId) {
-        let Some(entry) = self.workers.get_mut(&worker) else { return };
+    fn disconnected(&mut self, now: Timestamp, worker: WorkerNo) {
+        let entry = &mut self.workers[worker];
+        if entry.connected {
+            self.paces.left(now, &mut entry.pace, entry.origin.kind);
+        }
         entry.connected = false;
         entry.wants = 0;
         self.hungry.remove(worker, entry);
@@ -940,7 +1016,7 @@ impl Scheduler {
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
-        self.leases.get(&lease).is_some_and(|held| held.worker == worker)
+        self.leases.get(&lease).is_some_and(|held| self.workers.id(held.worker) == worker)
     }
 
     // ── Reports ──
@@ -953,13 +1029,19 @@ impl Scheduler {
         reports: Vec<Report>,
         evidence: Bytes,
     ) {
+        let Some(no) = self.workers.find(worker) else {
+            let refused =
+                |report: Report| (report.lease.id, Receipt::Refused("this worker never connected".to_owned()));
+            let receipts = reports.into_iter().map(refused).collect();
+            return self.effects.push_back(Effect::Receipts { worker, receipts });
+        };
         let mut receipts = Vec::with_capacity(reports.len());
         let mut evidence = Some(evidence);
         for Report { lease, outcome } in reports {
             let unit = UnitId { run, index: lease.task.index };
-            let counted = self.count(worker, unit, (module, lease.task.step), lease.id, outcome);
+            let counted = self.count(no, unit, (module, lease.task.step), lease.id, outcome);
             if counted.is_ok() {
-                self.note_time(now, worker, lease.id, module);
+                self.note_time(now, no, lease.id, module);
             }
             self.release(lease.id);
             if counted.is_ok() {
@@ -971,23 +1053,25 @@ impl Scheduler {
             receipts.push((lease.id, counted.err().unwrap_or(Receipt::Recorded)));
         }
         // It may hold fewer leases now than it may, or is a newcomer no more.
-        self.look_at_wants(worker);
+        self.look_at_wants(no);
         self.effects.push_back(Effect::Receipts { worker, receipts });
     }
 
-    /// Notes how long a replica took for which somebody waited. What newcomers take says nothing: they may be many,
+    /// Notes how long a replica took. Where somebody waited, what newcomers take says nothing: they may be many,
     /// and slow on purpose.
-    fn note_time(&mut self, now: Timestamp, worker: WorkerId, lease: LeaseId, module: Digest) {
+    fn note_time(&mut self, now: Timestamp, worker: WorkerNo, lease: LeaseId, module: Digest) {
         let Some(held) = self.leases.get(&lease).filter(|held| held.worker == worker) else { return };
-        let proven = self.workers.get(&worker).is_some_and(Worker::is_proven);
-        if proven && !matches!(held.patience, Patience::Endless) {
-            self.usual.note(module, now.since(held.issued_at));
+        let took = now.since(held.issued_at);
+        let worker = &mut self.workers[worker];
+        self.paces.note_speed(&mut worker.pace, worker.origin.kind, &module, took);
+        if worker.is_proven() && !matches!(held.patience, Patience::Endless) {
+            self.usual.note(module, took);
         }
     }
 
     fn count(
         &mut self,
-        id: WorkerId,
+        id: WorkerNo,
         unit: UnitId,
         (module, step): (Digest, u32),
         lease: LeaseId,
@@ -995,9 +1079,7 @@ impl Scheduler {
     ) -> Result<(), Receipt> {
         let is_due = self.leases.get(&lease).is_some_and(|held| held.worker == id && held.unit == unit);
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return refuse("this worker never connected");
-        };
+        let worker = &mut self.workers[id];
         if worker.record.banned {
             return refuse("this worker contradicted verified answers too often; its reports do not count any more");
         }
@@ -1015,9 +1097,7 @@ impl Scheduler {
             Some(State::Calling { .. }) => refuse("workers agreed on this step of the unit already"),
             Some(State::Open(open)) if open.step != step => refuse("the unit is at another step by now"),
             Some(State::Fresh) if step != 0 => refuse("the unit began anew"),
-            Some(State::Open(open)) if open.reports.iter().any(|replica| replica.worker == id) => {
-                Err(Receipt::AlreadyRecorded)
-            }
+            Some(State::Open(open)) if open.reports.iter().any(|word| word.by == id) => Err(Receipt::AlreadyRecorded),
             // Whoever takes its time may have seen who came after it.
             Some(State::Open(open))
                 if !is_due && !open.reports.is_empty() && matches!(run.spec.rule, Rule::Earned { .. }) =>
@@ -1027,7 +1107,7 @@ impl Scheduler {
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, &mut run.counts);
-                open.reports.push(Replica { worker: id, outcome });
+                open.reports.push(Word { by: id, outcome });
                 worker.open_reports.insert(unit);
                 Ok(())
             }
@@ -1054,7 +1134,7 @@ impl Scheduler {
             }
             Tally::Hopeless => self.end(now, unit, End::Undecided, None, None),
             Tally::Needs(_) => {
-                let record = open.record();
+                let record = open.record(&self.workers);
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
                 self.enqueue(unit);
             }
@@ -1113,59 +1193,63 @@ impl Scheduler {
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
         *run.counts.of(state) += 1;
-        let dissenters: Vec<WorkerId> = accepted
+        let dissenters: Vec<WorkerNo> = accepted
             .iter()
-            .flat_map(|accepted| {
-                open.reports.iter().filter(move |replica| replica.outcome != *accepted).map(|replica| replica.worker)
-            })
+            .flat_map(|accepted| open.reports.iter().filter(move |word| word.outcome != *accepted).map(|word| word.by))
             .collect();
         run.dissents += dissenters.len() as u64;
+        let module = run.spec.module;
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
         // Somebody who is cancelled has not been told anything else.
         let is_told = end.is_some_and(|end| end != End::Cancelled) && open.recalled != accepted;
         let was = open.recalled.clone().filter(|_| is_told);
 
-        let record = UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record() };
-        let judge = if !is_earned {
-            Judge::Quorum
-        } else if self.is_proven(&record) {
-            Judge::Operator
-        } else {
-            Judge::Peers
+        let record =
+            UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record(&self.workers) };
+        let judge = match is_earned {
+            false => Judge::Quorum,
+            true if self.is_proven(&open, accepted.as_ref()) => Judge::Operator,
+            true => Judge::Peers,
         };
-        self.credit(&record);
-        let workers: Vec<WorkerId> = open.reports.iter().map(|replica| replica.worker).collect();
-        self.effects.push_back(Effect::Record(Record::Unit(unit, record.clone())));
-        self.pay(unit, &record, false);
-        for replica in &open.reports {
-            let Some(worker) = self.workers.get_mut(&replica.worker) else { continue };
+        if let Some(accepted) = &accepted {
+            self.paces.note_cost(module, accepted.fuel);
+        }
+        let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
+        self.credit(&open, accepted.as_ref(), is_earned, anchor);
+        if is_earned && accepted.is_some() {
+            self.accepted(unit, &record, judge, anchor);
+        }
+        let due = self.due(&record);
+        self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
+        self.pay(unit, due, false);
+        for word in &open.reports {
+            let worker = &mut self.workers[word.by];
             worker.open_reports.remove(&unit);
-            if accepted.as_ref() == Some(&replica.outcome) {
+            if accepted.as_ref() == Some(&word.outcome) {
                 worker.record.agreed += 1;
                 worker.kept_waiting = false;
-                self.hungry.rank(replica.worker, worker);
-                self.effects.push_back(Effect::Record(Record::Worker(replica.worker, worker.record)));
+                self.hungry.rank(word.by, worker);
+                self.note_worker(word.by);
             }
         }
         for (lease, worker) in open.leases {
             self.forget(lease);
-            self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+            self.withdraw(worker, vec![lease]);
         }
-        workers.into_iter().for_each(|worker| self.rank(worker));
-        if is_earned && accepted.is_some() {
-            self.accepted(unit, record);
-        }
+        open.reports.iter().for_each(|word| self.rank(word.by));
         Some(Settled { dissenters, judge, was })
     }
 
-    /// Pays those whose word is the answer, or takes that back.
-    fn pay(&mut self, unit: UnitId, record: &UnitRecord, is_taken_back: bool) {
-        let Some((run, accepted)) = self.runs.get(&unit.run).zip(record.accepted.as_ref()) else { return };
+    /// What those are paid whose word is the answer.
+    fn due(&self, record: &UnitRecord) -> Vec<(WorkerId, Amount)> {
+        let Some(accepted) = &record.accepted else { return Vec::new() };
         let paid = |(nth, worker)| (worker, self.policy.pay.paid(nth, accepted.fuel));
-        let to: Vec<(WorkerId, Amount)> = record.agreeing().enumerate().map(paid).collect();
-        if to.is_empty() {
-            return;
-        }
+        record.agreeing().enumerate().map(paid).collect()
+    }
+
+    /// Pays them, or takes that back.
+    fn pay(&mut self, unit: UnitId, to: Vec<(WorkerId, Amount)>, is_taken_back: bool) {
+        let Some(run) = self.runs.get(&unit.run).filter(|_| !to.is_empty()) else { return };
         let owner = Arc::clone(run.share.owner());
         let paid = Paid { owner: Arc::clone(&owner), to, is_taken_back };
         self.funds.add(&owner, -paid.sum(), false);
@@ -1201,8 +1285,8 @@ impl Scheduler {
     }
 
     /// A worker's signature stands under a wrong answer.
-    fn dissent(&mut self, now: Timestamp, id: WorkerId, unit: UnitId, judge: Judge) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    fn dissent(&mut self, now: Timestamp, id: WorkerNo, unit: UnitId, judge: Judge) {
+        let worker = &mut self.workers[id];
         let was_banned = worker.record.banned;
         let consequence = worker.record.erred(judge, &self.policy.trust);
         worker.quota /= 2;
@@ -1210,9 +1294,8 @@ impl Scheduler {
         if consequence != Consequence::Doubt {
             self.recall(id);
         }
-        let Some(worker) = self.workers.get(&id) else { return };
-        self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
-        self.effects.push_back(Effect::Dissent { worker: id, unit, banned });
+        self.note_worker(id);
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, banned });
         if banned && !was_banned {
             self.discard(now, id);
         }
@@ -1220,21 +1303,21 @@ impl Scheduler {
     }
 
     /// Takes everything back that a banned worker holds or said where there is no answer yet.
-    fn discard(&mut self, now: Timestamp, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    fn discard(&mut self, now: Timestamp, id: WorkerNo) {
+        let worker = &mut self.workers[id];
         self.hungry.remove(id, worker);
         worker.wants = 0;
-        let leases: Vec<LeaseId> = worker.leases.iter().copied().collect();
+        let leases = worker.leases.clone();
         let units = core::mem::take(&mut worker.open_reports);
         for lease in &leases {
             self.release(*lease);
         }
         if !leases.is_empty() {
-            self.effects.push_back(Effect::Withdraw { worker: id, leases });
+            self.withdraw(id, leases);
         }
         for unit in units {
             if let Some(open) = self.open_mut(unit) {
-                open.reports.retain(|replica| replica.worker != id);
+                open.reports.retain(|word| word.by != id);
                 self.judge(now, unit);
             }
         }
@@ -1257,15 +1340,14 @@ impl Scheduler {
     fn lose(&mut self, now: Timestamp, lease: LeaseId, machine: bool) {
         let Some(held) = self.leases.get(&lease) else { return };
         let (unit, id) = (held.unit, held.worker);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.record.lost += 1;
-            worker.record.lapses = worker.record.lapses.saturating_add(1);
-            if worker.standing(&self.policy.trust) == Standing::Stranger {
-                self.newcomers.note(false);
-            }
-            worker.quota /= 2;
-            self.hungry.rank(id, worker);
+        let worker = &mut self.workers[id];
+        worker.record.lost += 1;
+        worker.record.lapses = worker.record.lapses.saturating_add(1);
+        if worker.standing(&self.policy.trust) == Standing::Stranger {
+            self.newcomers.note(false);
         }
+        worker.quota /= 2;
+        self.hungry.rank(id, worker);
         self.release(lease);
         let most = self.policy.machine_failures_max;
         if let (true, Some(open)) = (machine, self.open_mut(unit)) {
@@ -1302,9 +1384,7 @@ impl Scheduler {
         if let Patience::Until(at) = held.patience {
             self.patience.remove(&(at, lease));
         }
-        if let Some(worker) = self.workers.get_mut(&held.worker) {
-            worker.leases.remove(&lease);
-        }
+        self.workers[held.worker].leases.retain(|id| *id != lease);
         self.rank(held.worker);
         Some(held)
     }
@@ -1331,7 +1411,10 @@ impl Scheduler {
         self.kept = self.kept.iter().map(|(at, run)| (earlier(*at), *run)).collect();
         self.wary_until = earlier(self.wary_until);
         self.watched = self.watched.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
+        self.resting = self.resting.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
         for worker in self.workers.values_mut() {
+            worker.pace.set_back(earlier);
+            worker.leased_at = earlier(worker.leased_at);
             worker.counted_at = earlier(worker.counted_at);
         }
     }
@@ -1345,7 +1428,7 @@ impl Scheduler {
             self.expired += 1;
             self.lose(now, lease, false);
             if let Some(worker) = worker {
-                self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+                self.withdraw(worker, vec![lease]);
             }
         }
         while let Some((at, worker)) = self.watched.first().copied() {
@@ -1354,6 +1437,14 @@ impl Scheduler {
             }
             self.watched.pop_first();
             self.look_after(now, worker);
+        }
+        while let Some((at, worker)) = self.resting.first().copied() {
+            if at > now {
+                break;
+            }
+            self.resting.pop_first();
+            self.workers[worker].is_resting = false;
+            self.look_at_wants(worker);
         }
         while let Some((at, run)) = self.kept.first().copied() {
             if at > now {
@@ -1370,13 +1461,12 @@ impl Scheduler {
             let Some(held) = self.leases.get_mut(&lease) else { continue };
             held.patience = Patience::Over;
             let (unit, id) = (held.unit, held.worker);
-            if let Some(worker) = self.workers.get_mut(&id) {
-                if !worker.is_proven() {
-                    self.wary_until = now.after(self.policy.wary);
-                }
-                worker.kept_waiting = true;
-                self.hungry.rank(id, worker);
+            let worker = &mut self.workers[id];
+            if !worker.is_proven() {
+                self.wary_until = now.after(self.policy.wary);
             }
+            worker.kept_waiting = true;
+            self.hungry.rank(id, worker);
             if let Some(open) = self.open_mut(unit) {
                 open.late += 1;
                 self.enqueue(unit);
@@ -1394,7 +1484,12 @@ impl Scheduler {
             self.stirred = true;
         }
         let is_fixed = matches!(run.spec.rule, Rule::Fixed(_));
-        let place = if is_fixed || open.ask == Ask::Anybody { Place::Started } else { Place::Kept };
+        let place = match open.ask {
+            _ if is_fixed => Place::Started,
+            Ask::Anybody => Place::Started,
+            Ask::Crowd => Place::Crowd,
+            Ask::Established | Ask::Nobody => Place::Kept,
+        };
         if open.queued != Some(place) && open.wanted(run.spec.rule) > 0 {
             open.queued = Some(place);
             run.queue.push(unit.index, place);
@@ -1413,15 +1508,30 @@ impl Scheduler {
             return;
         }
         self.serve(Class::Proven, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
-        self.serve(Class::Proven, |this| this.shares.is_awaited(), |this, worker| this.grant(now, worker));
+        let grant = |this: &mut Self, worker| this.grant(now, worker, Reach::Started);
+        self.serve(Class::Proven, |this| this.shares.is_awaited(), grant);
         // What strangers may have is all that they may have.
-        self.serve(Class::Stranger, |this| this.shares.offers().strangers, |this, worker| this.grant(now, worker));
-        self.serve(Class::First, |this| this.shares.offers().established, |this, worker| this.grant(now, worker));
-        self.serve(Class::All, |this| this.shares.offers().everybody, |this, worker| this.grant(now, worker));
+        self.serve(Class::Stranger, |this| this.shares.offers().strangers, grant);
+        self.serve(Class::First, |this| this.shares.offers().established, grant);
+        // They begin what those with a record have no hands for.
+        if self.crowd().is_some() {
+            let begin = |this: &mut Self, worker| this.grant(now, worker, Reach::Crowd);
+            self.serve(Class::Stranger, |this| this.shares.offers().crowd, begin);
+        }
+        self.serve(Class::All, |this| this.shares.offers().everybody, grant);
+        // They are many where visitors come and go, and would be looked at with each unit that is given out.
+        for (at, no) in core::mem::take(&mut self.to_rest) {
+            let worker = &mut self.workers[no];
+            if worker.is_hungry {
+                worker.is_resting = true;
+                self.hungry.remove(no, worker);
+                self.resting.insert((at.min(now.after(REST)), no));
+            }
+        }
     }
 
     /// Lets hungry workers take their turns while there is `more`, until each of them looked in vain.
-    fn serve(&mut self, class: Class, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerId) -> bool) {
+    fn serve(&mut self, class: Class, more: impl Fn(&Self) -> bool, grant: impl Fn(&mut Self, WorkerNo) -> bool) {
         let mut in_vain = 0;
         while more(self) && in_vain < self.hungry.of(class).len() {
             let Some(worker) = self.hungry.next(class) else { return };
@@ -1433,8 +1543,8 @@ impl Scheduler {
     }
 
     /// Whether a hungry worker may have another lease; if not, it is hungry no more.
-    fn has_room(&mut self, id: WorkerId) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
+    fn has_room(&mut self, id: WorkerNo) -> bool {
+        let worker = &mut self.workers[id];
         let is_new = worker.record.agreed == 0 && worker.open_reports.is_empty();
         let Policy { leases_per_worker_max, leases_per_newcomer_max, .. } = self.policy;
         let most = if is_new { leases_per_newcomer_max } else { leases_per_worker_max };
@@ -1445,10 +1555,11 @@ impl Scheduler {
         has_room
     }
 
-    fn grant(&mut self, now: Timestamp, id: WorkerId) -> bool {
+    /// Gives a worker a lease; `reach` is what one without a record may have, where words have to be earned.
+    fn grant(&mut self, now: Timestamp, id: WorkerNo, reach: Reach) -> bool {
         let mut next = self.shares.next(None);
         while let Some(run) = next {
-            if self.grant_from(now, id, run) {
+            if self.grant_from(now, id, run, reach) {
                 return true;
             }
             next = self.runs.get(&run).and_then(|run| self.shares.next(Some(&run.share)));
@@ -1456,37 +1567,57 @@ impl Scheduler {
         false
     }
 
-    fn grant_from(&mut self, now: Timestamp, id: WorkerId, run_id: RunId) -> bool {
+    fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId, reach: Reach) -> bool {
+        let crowd = self.crowd();
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
+        let Worker { pace, origin, .. } = &self.workers[id];
+        if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module) {
+            self.to_rest.push((from, id));
+            return false;
+        }
         let kept_until = run.in_line_since.after(self.policy.first_choice);
-        if run.spec.is_awaited() && now < kept_until && !self.workers.get(&id).is_some_and(Worker::is_proven) {
+        if run.spec.is_awaited() && now < kept_until && !self.workers[id].is_proven() {
             return false;
         }
         let (rule, workers) = (run.spec.rule, &self.workers);
-        let Some(worker) = workers.get(&id) else { return false };
+        let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        let may_begin = is_fixed || worker.in_line == Some(Class::First);
         let has_had_its_share = {
             let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
             let seen = run.seen.get(&id).copied().unwrap_or_default();
-            // Where few are there, each has to do more.
-            let (each, there) = match rule {
-                Rule::Fixed(quorum) => (usize::from(quorum.agree), self.present),
-                Rule::Earned { .. } => (1, self.core.len()),
+            // Where few are there, or units take many voices, each has to do more.
+            let (leases, there) = match rule {
+                Rule::Fixed(quorum) => (u64::from(quorum.agree) * u64::from(run.shape.units()), self.present),
+                Rule::Earned { .. } => (run.leased.max(u64::from(run.shape.units())), self.core.len()),
             };
-            let fair = 4 * each * run.shape.units() as usize / there.max(1);
-            f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && seen as usize >= fair
+            let fair = 4 * leases / (there as u64).max(1);
+            f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && u64::from(seen) >= fair
         };
         if has_had_its_share {
             self.is_rationed = true;
             return false;
         }
-        if !is_fixed && !worker.may_earn(&self.policy) {
-            return false;
+        let reach = match reach {
+            _ if is_fixed => Reach::All,
+            _ if !worker.may_earn(&self.policy) => Reach::Joined,
+            _ if worker.in_line == Some(Class::First) => Reach::All,
+            Reach::Crowd if run.is_for(crowd) => Reach::Crowd,
+            _ => Reach::Started,
+        };
+        if !is_fixed {
+            let is_suspect = worker.record.agreed == 0 && worker.open_reports.len() >= UNSETTLED_MAX;
+            let until = worker.leased_at.after(PAUSE);
+            if is_suspect && now < until {
+                self.to_rest.push((until, id));
+                return false;
+            }
+            if !worker.may_join(&self.policy) {
+                return false;
+            }
         }
         let units = &mut run.units;
         let others = self.hungry.all.len() > 1;
-        let index = run.queue.take(id, may_begin, |index, place| match &mut units[index as usize] {
+        let index = run.queue.take(id, reach, |index, place| match &mut units[index as usize] {
             State::Fresh => Look::Fits,
             // It stands elsewhere by now.
             State::Open(open) if open.queued != Some(place) && place != Place::Fresh => Look::Gone,
@@ -1497,16 +1628,17 @@ impl Scheduler {
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
             State::Open(open) if !is_fixed && open.hears(worker, workers) => Look::NotThisWorker,
             State::Open(open) if others && open.failed_last == Some(id) => Look::Later,
-            State::Open(open) => {
-                open.queued = None;
-                Look::Fits
-            }
+            State::Open(open) if open.knows_engine(worker, workers) => Look::Worse,
+            State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Calling { .. } | State::Ended(_) => Look::Gone,
         });
         let Some(index) = index else {
             run.line_up(&mut self.shares);
             return false;
         };
+        if let State::Open(open) = &mut units[index as usize] {
+            open.queued = None;
+        }
         self.shares.serve(&mut run.share);
         run.line_up(&mut self.shares);
         self.lease(now, id, UnitId { run: run_id, index });
@@ -1514,8 +1646,9 @@ impl Scheduler {
     }
 
     /// Gives a worker a replica beside one that is late. It is not counted against the owner, who did not make it late.
-    fn grant_spare(&mut self, now: Timestamp, id: WorkerId) -> bool {
+    fn grant_spare(&mut self, now: Timestamp, id: WorkerNo) -> bool {
         let (runs, firsts, shares) = (&mut self.runs, &self.hungry.firsts, &self.shares);
+        let (paces, worker) = (&self.paces, &self.workers[id]);
         let unit = self.late.take(id, &mut |unit: UnitId| {
             let Some(run) = runs.get_mut(&unit.run) else { return Look::Gone };
             if shares.is_held(&run.share) {
@@ -1527,6 +1660,11 @@ impl Scheduler {
                     Look::Gone
                 }
                 Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
+                Some(State::Open(_))
+                    if paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_some() =>
+                {
+                    Look::Later
+                }
                 Some(State::Open(open))
                     if matches!(run.spec.rule, Rule::Earned { .. })
                         && open.ask == Ask::Established
@@ -1550,7 +1688,7 @@ impl Scheduler {
     }
 
     /// Gives a worker a lease of a unit that wants one.
-    fn lease(&mut self, now: Timestamp, id: WorkerId, unit: UnitId) {
+    fn lease(&mut self, now: Timestamp, id: WorkerNo, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let UnitId { index, .. } = unit;
         let mut lease = [0; 16];
@@ -1581,15 +1719,16 @@ impl Scheduler {
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 {
             *run.seen.entry(id).or_default() += 1;
+            run.leased += 1;
         }
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.leases.insert(lease);
-            worker.wants -= 1;
-        }
+        let worker = &mut self.workers[id];
+        worker.leases.push(lease);
+        worker.leased_at = now;
+        worker.wants -= 1;
         self.rank(id);
         self.effects.push_back(Effect::Grant(LeaseDraft {
             id: lease,
-            worker: id,
+            worker: self.workers.id(id),
             unit,
             step,
             entry,
@@ -1598,6 +1737,15 @@ impl Scheduler {
             expires_at,
         }));
         self.enqueue(unit);
+    }
+
+    fn withdraw(&mut self, worker: WorkerNo, leases: Vec<LeaseId>) {
+        self.effects.push_back(Effect::Withdraw { worker: self.workers.id(worker), leases });
+    }
+
+    /// Makes durable what is known of a worker.
+    fn note_worker(&mut self, no: WorkerNo) {
+        self.effects.push_back(Effect::Record(Record::Worker(self.workers.id(no), self.workers[no].record)));
     }
 
     fn open_mut(&mut self, unit: UnitId) -> Option<&mut Open> {
@@ -1653,7 +1801,7 @@ impl Scheduler {
 
     /// Whether a worker gets no more work, ever.
     pub fn is_banned(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_some_and(|worker| worker.record.banned)
+        self.workers.get(worker).is_some_and(|worker| worker.record.banned)
     }
 
     /// Serials that active runs of `job` execute; the lowest must stay permitted.
@@ -1668,18 +1816,19 @@ impl Scheduler {
 
     /// All workers that ever reported or are connected.
     pub fn workers(&self) -> impl Iterator<Item = WorkerSummary> + '_ {
-        self.workers.iter().map(|(id, worker)| worker.summary(*id, &self.policy.trust))
+        self.workers.iter().map(|(id, worker)| worker.summary(id, &self.policy.trust))
     }
 
     /// What is known of one worker.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerSummary> {
-        self.workers.get(&id).map(|worker| worker.summary(id, &self.policy.trust))
+        self.workers.get(id).map(|worker| worker.summary(id, &self.policy.trust))
     }
 
     /// How much of each active run of more than one unit a worker was given.
     pub fn exposure(&self, worker: WorkerId) -> impl Iterator<Item = Exposure> + '_ {
+        let no = self.workers.find(worker);
         self.runs.iter().filter_map(move |(id, run)| {
-            let units = *run.seen.get(&worker)?;
+            let units = *run.seen.get(&no?)?;
             Some(Exposure { run: *id, units, of: run.shape.units() })
         })
     }
@@ -1696,19 +1845,19 @@ impl Scheduler {
 
     /// A lease that is out.
     pub fn lease_of(&self, id: LeaseId) -> Option<LeaseSummary> {
-        self.leases.get(&id).map(Held::summary)
+        self.leases.get(&id).map(|held| held.summary(&self.workers))
     }
 
     /// All leases that are out, in no order that means anything.
     pub fn leases(&self) -> impl Iterator<Item = LeaseSummary> + '_ {
-        self.leases.values().map(Held::summary)
+        self.leases.values().map(|held| held.summary(&self.workers))
     }
 
     /// Who holds a lease of a unit.
     pub fn holders(&self, unit: UnitId) -> impl Iterator<Item = WorkerId> + '_ {
         let state = self.runs.get(&unit.run).and_then(|run| run.units.get(unit.index as usize));
         let open = state.and_then(|state| if let State::Open(open) = state { Some(open) } else { None });
-        open.into_iter().flat_map(|open| open.leases.iter().map(|(_, worker)| *worker))
+        open.into_iter().flat_map(|open| open.leases.iter().map(|(_, worker)| self.workers.id(*worker)))
     }
 
     /// Why a unit of an active run is where it is.
@@ -1744,21 +1893,21 @@ impl Scheduler {
         }
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
         let needs_record = is_earned && open.ask == Ask::Established;
-        let may_begin = |id: &WorkerId, worker: &Worker| {
-            !needs_record || worker.is_in_core || worker.in_line == Some(Class::First) || self.candidates.contains(id)
+        let may_begin = |no: WorkerNo, worker: &Worker| {
+            !needs_record || worker.is_in_core || worker.in_line == Some(Class::First) || self.candidates.contains(&no)
         };
         let is_another_voice = |worker: &Worker| !is_earned || !open.hears(worker, &self.workers);
         let more = open.wanted(run.spec.rule);
         let left =
             if self.shares.is_held(&run.share) { self.funds.left(&run.spec.owner, self.policy.budgets) } else { None };
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
-        let connected = self.workers.values().filter(|worker| worker.connected && !worker.record.banned).count();
-        let eligible = self
-            .workers
-            .iter()
-            .filter(|(id, worker)| worker.connected && !worker.record.banned && !open.knows(**id))
-            .filter(|(id, worker)| may_begin(id, worker) && is_another_voice(worker))
-            .count();
+        let stays =
+            |worker: &Worker| self.paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_none();
+        let may_work = |worker: &Worker| worker.connected && !worker.record.banned;
+        let connected = self.workers.iter().filter(|(_, worker)| may_work(worker)).count();
+        let others = || self.workers.numbered().filter(|(no, worker)| may_work(worker) && !open.knows(*no));
+        let voices = || others().filter(|(no, worker)| may_begin(*no, worker) && is_another_voice(worker));
+        let (others, eligible) = (voices().count(), voices().filter(|(_, worker)| stays(worker)).count());
         match held.iter().map(|held| held.expires_at).min() {
             Some(first) if more == 0 || eligible == 0 || left.is_some() => Reason::Running {
                 by: held.len(),
@@ -1767,11 +1916,17 @@ impl Scheduler {
             },
             _ if let Some(left) = left => Reason::OutOfBudget { left },
             _ if connected == 0 => Reason::NoWorker,
-            _ if eligible == 0 && needs_record => Reason::NeedsRecord { connected },
-            _ if eligible == 0 => Reason::NeedsIndependentWorker { more, connected },
+            _ if others == 0 && needs_record => Reason::NeedsRecord { connected },
+            _ if others == 0 => Reason::NeedsIndependentWorker { more, connected },
+            _ if eligible == 0 => Reason::NeedsStayingWorker { connected },
             _ => Reason::Queued { eligible },
         }
     }
+}
+
+/// What a record says that was said.
+fn heard(workers: &mut Roster<Worker>, replicas: Vec<Replica>) -> Vec<Word> {
+    replicas.into_iter().map(|Replica { worker, outcome }| Word { by: workers.enrol(worker), outcome }).collect()
 }
 
 /// The open unit behind `state`; a fresh one becomes open. Both count as waiting.
@@ -1791,7 +1946,7 @@ fn open<'a>(state: &'a mut State, counts: &mut Counts) -> &'a mut Open {
 }
 
 impl Run {
-    fn new(spec: RunSpec, shares: &mut Shares) -> Self {
+    fn new(spec: RunSpec, shares: &mut Shares, hasher: Keyed) -> Self {
         let share = shares.join(&spec.owner, spec.priority, spec.is_awaited(), spec.id);
         let shape = spec.reduction();
         let state = |unit| match shape.parts(unit).len() {
@@ -1810,7 +1965,8 @@ impl Run {
             cancelled: false,
             in_line_since: Timestamp::default(),
             share,
-            seen: BTreeMap::new(),
+            seen: Table::with_hasher(hasher),
+            leased: 0,
         }
     }
 
@@ -1836,14 +1992,28 @@ impl Run {
         let has_units = !self.queue.is_empty() && !shares.is_held(&self.share);
         shares.set_waiting(&mut self.share, has_units);
         let is_fixed = matches!(self.spec.rule, Rule::Fixed(_));
+        let crowd = has_units && self.is_for_crowds() && self.queue.has_fresh();
         shares.set_offers(
             &mut self.share,
             Offers {
                 everybody: is_fixed && has_units,
                 established: !is_fixed && has_units,
                 strangers: !is_fixed && has_units && self.queue.has_started(),
+                crowd,
             },
         );
+    }
+
+    /// Whether those without a record may begin its units. Not where somebody waits: it takes many of them, one after the other.
+    fn is_for_crowds(&self) -> bool {
+        let may = matches!(self.spec.rule, Rule::Earned { level: Level::Adaptive | Level::Full, .. });
+        may && !self.spec.is_awaited()
+    }
+
+    /// Whether this crowd is enough for it.
+    fn is_for(&self, crowd: Option<Crowd>) -> bool {
+        let Rule::Earned { wrong_ppb, .. } = self.spec.rule else { return false };
+        self.is_for_crowds() && crowd.is_some_and(|crowd| crowd.is_enough(share(wrong_ppb)))
     }
 
     fn missing(&self, unit: u32) -> u32 {

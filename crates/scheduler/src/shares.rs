@@ -20,7 +20,7 @@ pub(crate) struct Shares {
     /// Runs in line for whose answer somebody waits.
     awaited: usize,
     /// Runs in line, by whom they have something for.
-    offers: [usize; 3],
+    offers: [usize; 4],
     /// Owners who get nothing at present, with active runs or without.
     held: BTreeSet<Arc<str>>,
 }
@@ -34,11 +34,13 @@ pub(crate) struct Offers {
     pub(crate) established: bool,
     /// For those without one as well.
     pub(crate) strangers: bool,
+    /// For those as well, if they decide by their number.
+    pub(crate) crowd: bool,
 }
 
 impl Offers {
-    const fn counts(self) -> [usize; 3] {
-        [self.everybody as usize, self.established as usize, self.strangers as usize]
+    const fn counts(self) -> [usize; 4] {
+        [self.everybody as usize, self.established as usize, self.strangers as usize, self.crowd as usize]
     }
 }
 
@@ -134,8 +136,8 @@ impl Shares {
 
     /// For whom there is anything.
     pub(crate) fn offers(&self) -> Offers {
-        let [everybody, established, strangers] = self.offers.map(|count| count > 0);
-        Offers { everybody, established, strangers }
+        let [everybody, established, strangers, crowd] = self.offers.map(|count| count > 0);
+        Offers { everybody, established, strangers, crowd }
     }
 
     /// Notes that the run got a lease; it has to be in line.

@@ -23,15 +23,21 @@
 //! - a worker that has decided `u ≥ f / (e · ε)` units may be alone, with `ν = exp(−f / (e · ε · u))`: the more it has given,
 //!   the less it is checked, and never less than [`Trust::checked_min`];
 //! - before that, and where the target asks for more, `ν = min(1/e, ε · L / f)`: an identity can harm but once, and that counts
-//!   over the `L` units of a usual life ([`Trust::life_units`]).
+//!   over the `L` units of a usual life ([`Trust::life_units`]). Where one voice is enough ([`Level::Adaptive`]) nothing is assumed about
+//!   a life: `L` is what the identity has cost so far.
 //!
 //! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
+//!
+//! *Those without a record.* Visitors are gone before they have earned one. Where they are so many that the hostile share among them can
+//! be told, since at worst all who are hostile are among them, they decide by their number: see `Crowd` below. They begin what those with a
+//! record have no hands for; and each answer counts for the records of those who stay.
 //!
 //! # What it does not cover
 //! - More hostile voices than `f`, or voices that look independent and are not.
 //! - An identity that is thrown away for one lie, until it has been silent for [`Trust::absence`]. If it has decided fewer units
 //!   by then than its lie would have to be spread over, what it decided is asked once more. Before that the share is up to
-//!   `f · h^n / u`; no rule with so few replicas can do better.
+//!   `f · h^n / u`; no rule with so few replicas can do better. To keep an answer back until the next check of the same worker does not
+//!   help: the liar says the truth until that check, which is of another unit, and leaves after it.
 //! - Strangers who are nearly all hostile: a lie is then found seldomer than `h` says, though never by less than a third, since
 //!   most of the checks are kept for workers with a record.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
@@ -137,7 +143,7 @@ impl Default for Trust {
             faults_max: 3,
             forgiven_after: 1_000,
             lapses_max: 12,
-            absence: Duration::from_secs(3_600),
+            absence: Duration::from_secs(900),
             run_share_max: 0.25,
             run_units_min: 256,
         }
@@ -285,7 +291,15 @@ impl Trust {
     /// How many independent voices have to say the same after the anchor, by its `credit` and a `draw` of 0 to 1.
     pub(crate) fn voices_after(&self, level: Level, wrong: f64, credit: u32, draw: f64) -> u8 {
         let accomplice = self.accomplice();
-        let most = undetected_max(wrong / self.hostile, credit, self.life_units);
+        let life = match level {
+            // Where one voice more for young identities costs little, nothing is assumed about how long they live.
+            Level::Adaptive => credit,
+            Level::Full | Level::Audited => self.life_units,
+        };
+        let mut most = undetected_max(wrong / self.hostile, credit, life);
+        if level == Level::Adaptive {
+            most = most.min(undetected_alone(wrong / self.hostile, credit));
+        }
         let mut undetected = 1.0 - self.audited();
         for voices in 0..VOICES_MAX {
             let chance = (1.0 - most / undetected) / (1.0 - accomplice);
@@ -308,10 +322,56 @@ impl Trust {
         (self.hostile * undetected / wrong).ceil().max(1.0) as u32
     }
 
+    /// How those without a record may decide by their number, where there are so many `strangers`, and so many others. At worst
+    /// all who are hostile are among them, and where that is more than [`CROWD_HOSTILE_MAX`] they decide nothing.
+    pub(crate) fn crowd(&self, strangers: usize, others: usize) -> Option<Crowd> {
+        let hostile = self.hostile * (strangers + others) as f64 / strangers as f64;
+        (hostile <= CROWD_HOSTILE_MAX).then_some(Crowd { hostile, strangers })
+    }
+
     /// How many workers with a record have to say the same where nothing else stands behind them.
     pub(crate) fn voices_alone(&self, standing: Standing, wrong: f64) -> u8 {
         let hostile = if standing == Standing::Stranger { (2.0 * self.hostile).min(0.95) } else { self.hostile };
         (wrong.ln() / hostile.ln()).ceil().clamp(2.0, f64::from(VOICES_MAX)) as u8
+    }
+}
+
+/// Words about one unit after which those without a record decide nothing any more.
+pub(crate) const CROWD_MAX: usize = 40;
+
+/// Beyond this share of hostile ones, numbers say too little.
+const CROWD_HOSTILE_MAX: f64 = 0.4;
+
+/// Those without a record, where they decide by their number.
+///
+/// They are asked one after the other, so the first of them lies without knowing who comes next. A unit on which all agree is wrong if
+/// all are hostile, which `n` of them are with probability `hⁿ`. Where they do not agree they go on until one answer is `d`
+/// ahead, and the wrong one is with probability below `(h / (1 − h))ᵈ` (the gambler's ruin).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Crowd {
+    /// The share of them that may be hostile; up to [`CROWD_HOSTILE_MAX`].
+    hostile: f64,
+    /// How many independent ones there are.
+    strangers: usize,
+}
+
+impl Crowd {
+    /// Whether there are enough of them for a target, even if some are busy.
+    pub(crate) fn is_enough(self, wrong: f64) -> bool {
+        2 * self.ahead(wrong) <= self.strangers.min(CROWD_MAX)
+    }
+
+    /// How many have to say the same where nobody says anything else, by a `draw` of 0 to 1.
+    pub(crate) fn unanimous(self, wrong: f64, draw: f64) -> usize {
+        let exact = wrong.ln() / self.hostile.ln();
+        let fewer = exact.floor().max(1.0);
+        let chance = (1.0 - wrong / self.hostile.powf(fewer)) / (1.0 - self.hostile);
+        (fewer as usize + usize::from(draw < chance)).max(2)
+    }
+
+    /// How far an answer has to be ahead where there are others.
+    pub(crate) fn ahead(self, wrong: f64) -> usize {
+        (wrong.ln() / (self.hostile / (1.0 - self.hostile)).ln()).ceil() as usize
     }
 }
 
@@ -331,6 +391,13 @@ pub(crate) const VOICES_MAX: u8 = 24;
 fn undetected_max(wrong: f64, credit: u32, life_units: u32) -> f64 {
     let earned = wrong * f64::from(credit) * core::f64::consts::E;
     if earned >= 1.0 { (-1.0 / earned).exp() } else { (wrong * f64::from(life_units)).min(1.0 / core::f64::consts::E) }
+}
+
+/// The same for one lie of an identity that is given up for it. Where few voices follow, up to half as careful again as the model: an
+/// identity earns its credit with reports, of which a unit takes more than one.
+fn undetected_alone(wrong: f64, credit: u32) -> f64 {
+    let harm = wrong * f64::from(credit);
+    harm / (1.0 + harm.min(0.5))
 }
 
 #[cfg(test)]
@@ -360,13 +427,32 @@ mod tests {
         };
         assert_eq!(
             cells.map(line).join("\n"),
-            "0.1 Adaptive 4e-4: [1.68, 1.08, 1.05, 1.05]
-0.3 Adaptive 1e-3: [2.06, 1.14, 1.05, 1.05]
-0.3 Adaptive 1e-4: [2.06, 2.06, 1.14, 1.05]
+            "0.1 Adaptive 4e-4: [1.81, 1.08, 1.05, 1.05]
+0.3 Adaptive 1e-3: [2.57, 1.14, 1.05, 1.05]
+0.3 Adaptive 1e-4: [4.73, 2.57, 1.14, 1.05]
 0.1 Full 1e-5: [2.00, 2.00, 2.00, 2.00]
 0.3 Full 1e-5: [2.06, 2.06, 2.06, 2.00]
 0.3 Full 1e-6: [4.51, 4.51, 4.51, 2.00]"
         );
+    }
+
+    #[test]
+    fn a_crowd_is_as_large_as_its_hostile_share_asks_for() {
+        let trust = Trust { hostile: 0.1, ..Trust::default() };
+        assert_eq!(trust.crowd(20, 80), None);
+        assert_eq!(trust.crowd(0, 100), None);
+        let crowd = trust.crowd(90, 10).expect("nine in ten are strangers");
+        assert!(crowd.is_enough(1e-5) && !trust.crowd(9, 1).expect("nine in ten").is_enough(1e-5));
+        let mean =
+            |wrong| (0..1_000).map(|draw| crowd.unanimous(wrong, f64::from(draw) / 1e3) as f64).sum::<f64>() / 1e3;
+        assert_eq!([1e-2, 4e-4, 1e-5].map(|wrong| format!("{:.2}", mean(wrong))), ["2.21", "3.80", "5.46"]);
+        assert_eq!([1e-2, 4e-4, 1e-5].map(|wrong| crowd.ahead(wrong)), [3, 4, 6]);
+        // Which is what a unit may be wrong, exactly.
+        for wrong in [1e-2, 4e-4, 1e-5] {
+            let of = |draw| crowd.hostile.powi(crowd.unanimous(wrong, f64::from(draw) / 1e4) as i32);
+            let share = (0..10_000).map(of).sum::<f64>() / 1e4;
+            assert!((share / wrong - 1.0).abs() < 0.02, "{share} instead of {wrong}");
+        }
     }
 
     #[test]

@@ -23,11 +23,11 @@
 //! | Ended(Done) | – | refused: has its answer | – | – | – | – | – |
 //! | Ended(other) | – | refused: has ended | – | – | – | – | Open or Blocked |
 
-use manyhands_model::{LeaseId, Outcome, WorkerId};
+use manyhands_model::{LeaseId, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::queue::Place;
-use crate::record::Replica;
+use crate::roster::WorkerNo;
 use crate::trust::Rule;
 use crate::weigh::Ask;
 
@@ -68,9 +68,9 @@ pub(crate) enum Tally<'a> {
 
 impl Quorum {
     /// Counts the votes. Pure: same reports, same answer, in whatever order they came.
-    pub(crate) fn tally<'a>(&self, reports: &'a [Replica]) -> Tally<'a> {
-        let votes = |outcome: &Outcome| reports.iter().filter(|replica| replica.outcome == *outcome).count();
-        let best = reports.iter().map(|replica| (votes(&replica.outcome), &replica.outcome)).max_by_key(|best| best.0);
+    pub(crate) fn tally<'a>(&self, reports: &'a [Word]) -> Tally<'a> {
+        let votes = |outcome: &Outcome| reports.iter().filter(|word| word.outcome == *outcome).count();
+        let best = reports.iter().map(|word| (votes(&word.outcome), &word.outcome)).max_by_key(|best| best.0);
         let (count, outcome) = match best {
             None => return Tally::Needs(self.agree),
             Some(best) => best,
@@ -86,20 +86,29 @@ impl Quorum {
     }
 }
 
+/// One worker's word about a unit that has not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Word {
+    /// Who.
+    pub(crate) by: WorkerNo,
+    /// What came out.
+    pub(crate) outcome: Outcome,
+}
+
 /// A unit that has not ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
     /// How many of its requests for calls have been answered.
     pub(crate) step: u32,
-    pub(crate) reports: Vec<Replica>,
-    pub(crate) leases: Vec<(LeaseId, WorkerId)>,
+    pub(crate) reports: Vec<Word>,
+    pub(crate) leases: Vec<(LeaseId, WorkerNo)>,
     /// How many of the leases have been out for too long, if somebody waits for the answer.
     pub(crate) late: usize,
     /// Whether it stands among the units that want a spare replica.
     pub(crate) wants_spare: bool,
     pub(crate) machine_failures: u8,
     /// The worker whose machine failed last: others go first.
-    pub(crate) failed_last: Option<WorkerId>,
+    pub(crate) failed_last: Option<WorkerNo>,
     /// Where it stands in its run's queue, if it does.
     pub(crate) queued: Option<Place>,
     /// Who should execute it next, where words have to be earned.
@@ -117,8 +126,14 @@ pub(crate) struct Open {
 
 impl Open {
     /// Whether this worker has had its say, or is about to.
-    pub(crate) fn knows(&self, worker: WorkerId) -> bool {
-        self.reports.iter().any(|replica| replica.worker == worker) || self.leases.iter().any(|lease| lease.1 == worker)
+    pub(crate) fn knows(&self, worker: WorkerNo) -> bool {
+        self.workers().any(|other| other == worker)
+    }
+
+    /// Those who have had their say, or are about to.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerNo> + '_ {
+        let leased = self.leases.iter().map(|(_, worker)| *worker);
+        self.reports.iter().map(|word| word.by).chain(leased)
     }
 
     /// Leases to be given out now.
@@ -205,12 +220,12 @@ mod tests {
     use super::*;
     use manyhands_model::{Fuel, Verdict};
 
-    fn votes(letters: &str) -> Vec<Replica> {
+    fn votes(letters: &str) -> Vec<Word> {
         let outcome = |letter: u8| Outcome { verdict: Verdict::Trap, fuel: Fuel(u64::from(letter)) };
         letters
             .bytes()
             .enumerate()
-            .map(|(i, letter)| Replica { worker: WorkerId([i as u8; 32]), outcome: outcome(letter) })
+            .map(|(i, letter)| Word { by: WorkerNo::new(i as u32), outcome: outcome(letter) })
             .collect()
     }
 

@@ -3,7 +3,7 @@
 use manyhands_model::Outcome;
 
 use crate::audit::Draw;
-use crate::trust::{Level, Newcomers, Standing, Trust, VOICES_MAX};
+use crate::trust::{CROWD_MAX, Crowd, Level, Newcomers, Standing, Trust, VOICES_MAX};
 
 /// One replica, in the order in which they were reported.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub(crate) enum Ask {
     /// Somebody with a record, as whoever begins a unit.
     #[default]
     Established,
+    /// Somebody without one, if any are there: they decide by their number.
+    Crowd,
     /// Anybody.
     Anybody,
 }
@@ -60,6 +62,8 @@ pub(crate) struct Court<'a> {
     pub(crate) is_thin: bool,
     /// What those without a record are worth at present.
     pub(crate) newcomers: Newcomers,
+    /// How they may decide by their number, where there are so many of them that it can be said how many are hostile.
+    pub(crate) crowd: Option<Crowd>,
     /// Whether some of them have nothing to do.
     pub(crate) has_strangers: bool,
 }
@@ -87,7 +91,7 @@ impl Court<'_> {
         let anchor =
             voices.iter().position(|it| it.standing == Standing::Established && established(it.outcome) == best);
         let Some((by, anchor)) = anchor.and_then(|at| Some((at, voices.get(at)?))) else {
-            return self.strangers(voices, agreed);
+            return self.strangers(voices, agreed, draw);
         };
         let with = |voice: &&Voice<'_>| voice.outcome == anchor.outcome;
         let against = voices.iter().filter(|voice| !with(voice));
@@ -117,7 +121,7 @@ impl Court<'_> {
             }
             return Finding::Accepted { by, vouched: true };
         }
-        if self.is_thin && self.can_audit {
+        if self.is_thin && self.can_audit && self.crowd.is_none() {
             return Finding::Audit;
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
@@ -128,7 +132,18 @@ impl Court<'_> {
     }
 
     /// Nobody with a record has said anything.
-    fn strangers(&self, voices: &[Voice<'_>], agreed: bool) -> Finding {
+    fn strangers(&self, voices: &[Voice<'_>], agreed: bool, draw: impl Fn(Draw, &Outcome) -> f64) -> Finding {
+        if let Some(crowd) = self.crowd.filter(|_| voices.len() < CROWD_MAX) {
+            let with = |voice: &Voice<'_>| voices.iter().filter(|other| other.outcome == voice.outcome).count();
+            let most = voices.iter().map(with).max().unwrap_or(0);
+            let Some(by) = voices.iter().position(|voice| with(voice) == most) else { return Finding::Hopeless };
+            let against = voices.len() - most;
+            let needed = match voices.first() {
+                Some(first) if agreed => crowd.unanimous(self.wrong, draw(Draw::Voices, first.outcome)),
+                _ => against + crowd.ahead(self.wrong),
+            };
+            return if most >= needed { Finding::Accepted { by, vouched: false } } else { Finding::Wanted(Ask::Crowd) };
+        }
         if !self.is_thin {
             return Finding::Wanted(Ask::Established);
         }

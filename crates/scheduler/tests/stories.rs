@@ -12,7 +12,7 @@ use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Budgets, Effect, Group, Groups, Input, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus,
+    Budgets, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus,
     Scheduler, Trust, UnitRecord, WorkerRecord,
 };
 
@@ -66,6 +66,11 @@ fn lease(id: LeaseId, (index, step): (u32, u32), entry: Entry, seed: [u8; 32]) -
     Lease { id, task: Task { index, step, entry, input: Digest::of(b""), seed }, ticket: Ticket([0; 16]) }
 }
 
+/// Runs whose names begin with `long` are of another job than the others.
+fn module(run: RunId) -> Digest {
+    Digest::of(if text(&run.0).starts_with("long") { b"long" } else { b"module" })
+}
+
 /// Lower-case letters are failures, upper-case ones outputs, and requests for calls after a question mark.
 fn outcome(letter: &str) -> Outcome {
     let verdict = if let Some(calls) = letter.strip_prefix('?') {
@@ -102,7 +107,7 @@ impl World {
             job: "job".parse().expect("name"),
             version: "1.0.0".parse().expect("version"),
             serial: 1,
-            module: Digest::of(b"module"),
+            module: module(run(id)),
             wall_ms: 20_000,
             rule: Rule::Fixed(Quorum { agree: 2, most: 4 }),
             priority: 0,
@@ -151,6 +156,11 @@ impl World {
                 let prefix = (!rest.is_empty()).then_some(Group(rest.len() as u64));
                 Input::Connected { worker, origin: Groups { prefix, ..Groups::default() } }
             }
+            "connects-with" => {
+                let engine = Some(Group(rest.len() as u64));
+                Input::Connected { worker, origin: Groups { engine, ..Groups::default() } }
+            }
+            "visits" => Input::Connected { worker, origin: Groups { kind: Kind::Visitor, ..Groups::default() } },
             // It has a record, as after a long time.
             "returns-established" => {
                 let record =
@@ -196,7 +206,7 @@ impl World {
                 let forgotten = || lease(LeaseId([9; 16]), (unit(what).index, 0), Entry::Run, [0; 32]);
                 let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(forgotten);
                 let reports = vec![Report { lease, outcome: outcome(letter) }];
-                let (run, module) = (unit(what).run, Digest::of(b"module"));
+                let (run, module) = (unit(what).run, module(unit(what).run));
                 Input::Reported { worker, run, module, reports, evidence: Bytes::new() }
             }
             "crashes" => return self.restart(now),
@@ -991,6 +1001,110 @@ fn sober() -> Policy {
 }
 
 #[test]
+fn another_engine_is_asked_where_there_is_one() {
+    check(
+        "
+         0s ann submits r: 2 inputs
+         1s v1 connects-with v8
+         1s v1 wants 2         => v1 gets r/0; v1 gets r/1
+         1s fox connects-with gecko
+         1s fox wants 1        => fox gets r/0
+         2s v1 gives r/0
+         3s v2 connects-with v8
+         3s v2 wants 2         => v2 gets r/0; v2 gets r/1
+        ",
+    );
+}
+
+#[test]
+fn who_stays_a_minute_gets_nothing_that_takes_ten() {
+    check_with(
+        Policy { lease_margin: Duration::from_secs(2_000), ..policy() },
+        "
+            0s ann submits long: 3 inputs, 1 of 1
+            1s w1 connects
+            1s w1 wants 1            => w1 gets long/0
+          601s w1 returns long/0 A   => long/0 done; w1 recorded
+          601s w1 wants 1            => w1 gets long/1
+         1201s w1 returns long/1 A   => long/1 done; w1 recorded
+         1202s w1 closes
+         1300s page visits
+         1300s page wants 1
+         1300s why long/2            => takes longer than workers like the 1 connected ones usually stay; one that has stayed for so long gets it
+         1310s ann submits r: 1 input, 1 of 1 => page gets r/0
+         1314s page returns r/0 A    => r/0 done; r ends; page recorded
+         1314s page wants 1
+         1899s time passes
+         1900s time passes           => page gets long/2
+        ",
+    );
+}
+
+/// Nobody has a record, and the operator's machine executes nothing. One in ten is hostile, so three who agree are one in a thousand.
+fn crowd() -> Policy {
+    let trust = Trust { hostile: 0.1, audits_in_flight_max: 0, ..sober().trust };
+    Policy { trust, ..sober() }
+}
+
+#[test]
+fn many_visitors_decide_by_their_number() {
+    check_with(
+        crowd(),
+        "
+         0s p1 visits
+         0s p2 visits
+         0s p3 visits
+         0s p4 visits
+         0s p5 visits
+         0s p6 visits
+         0s p7 visits
+         0s p8 visits
+         1s ann submits r: 1 input, adaptive
+         2s p1 wants 1         => p1 gets r/0
+         3s p1 returns r/0 A   => p1 recorded
+         4s p2 wants 1         => p2 gets r/0
+         5s p2 returns r/0 A   => p2 recorded
+         6s p3 wants 1         => p3 gets r/0
+         7s p3 returns r/0 A   => r/0 done; r ends; p3 recorded
+         8s ann submits s: 1 input, adaptive
+         8s p2 wants 1         => p2 gets s/0
+         8s p2 returns s/0 X   => p2 recorded
+         9s p1 wants 1         => p1 gets s/0
+         9s p1 returns s/0 A   => p1 recorded
+         9s p3 wants 1         => p3 gets s/0
+         9s p3 returns s/0 A   => p3 recorded
+         9s p4 wants 1         => p4 gets s/0
+         9s p4 returns s/0 A   => p4 recorded
+         9s p5 wants 1         => p5 gets s/0
+         9s p5 returns s/0 A   => p5 recorded
+         9s p6 wants 1         => p6 gets s/0
+         9s p6 returns s/0 A   => s/0 done; p2 contradicts s/0; s ends; p6 recorded
+        ",
+    );
+}
+
+#[test]
+fn many_names_under_one_roof_are_no_crowd() {
+    check_with(
+        Policy { trust: Trust { audits_in_flight_max: 1, ..crowd().trust }, ..crowd() },
+        "
+         0s p1 connects roof
+         0s p2 connects roof
+         0s p3 connects roof
+         0s p4 connects roof
+         0s p5 connects roof
+         0s p6 connects roof
+         0s p7 connects roof
+         0s p8 connects roof
+         1s ann submits r: 1 input, adaptive
+         2s p1 wants 1         => p1 gets r/0
+         2s p2 wants 1
+         3s p1 returns r/0 A   => p1 recorded; audit r/0
+        ",
+    );
+}
+
+#[test]
 fn who_has_a_record_is_believed_alone() {
     check_with(
         sober(),
@@ -1092,7 +1206,8 @@ fn a_crash_does_not_keep_a_liars_answers() {
 
 #[test]
 fn attack_33_who_leaves_young_is_asked_in_its_absence() {
-    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, ..sober().trust };
+    let absence = Duration::from_secs(3_600);
+    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, absence, ..sober().trust };
     check_with(
         Policy { trust, ..sober() },
         "

@@ -22,6 +22,8 @@ pub enum Answer {
     Noise,
     /// What the whole gang says of this unit.
     Shared,
+    /// The right output, and that it cost ten times as much.
+    Inflated,
 }
 
 /// What it does when it has executed a replica.
@@ -131,6 +133,13 @@ pub enum Adversary {
         /// So many units; all of them decide alike.
         permille: u32,
     },
+    /// The same, but what it says is right, and that it cost more than it did: work is credited by what it cost.
+    Inflator {
+        /// So many answers.
+        honest: u32,
+        /// So many units.
+        permille: u32,
+    },
     /// The same, but lies only where so many of the gang hold the unit, and waits for them as long as it dares.
     Together {
         /// So many.
@@ -176,6 +185,7 @@ pub const ALL: &[Adversary] = &[
     Adversary::Gang { honest: 10, permille: 1000 },
     Adversary::Gang { honest: 100, permille: 1000 },
     Adversary::Gang { honest: 0, permille: 30 },
+    Adversary::Inflator { honest: 10, permille: 1000 },
     Adversary::Together { holders: 2, honest: 0 },
     Adversary::Together { holders: 2, honest: 300 },
     Adversary::Hunter { honest: 10 },
@@ -194,8 +204,15 @@ impl Adversary {
             Self::None => None,
             Self::Liar { permille } => Some(Box::new(Liar { permille })),
             Self::Sleeper { honest } => Some(Box::new(Sleeper { honest })),
-            Self::Gang { honest, permille } => Some(Box::new(Member { honest, permille, holders: 1 })),
-            Self::Together { holders, honest } => Some(Box::new(Member { honest, permille: 1000, holders })),
+            Self::Gang { honest, permille } => {
+                Some(Box::new(Member { honest, permille, holders: 1, lie: Answer::Shared }))
+            }
+            Self::Inflator { honest, permille } => {
+                Some(Box::new(Member { honest, permille, holders: 1, lie: Answer::Inflated }))
+            }
+            Self::Together { holders, honest } => {
+                Some(Box::new(Member { honest, permille: 1000, holders, lie: Answer::Shared }))
+            }
             Self::Hunter { honest } => Some(Box::new(Hunter { honest })),
             Self::Runaway { honest, lies } => Some(Box::new(Runaway { honest, lies, end: Act::Vanish })),
             Self::Ghost { honest, lies } => Some(Box::new(Runaway { honest, lies, end: Act::Abandon })),
@@ -217,6 +234,7 @@ impl fmt::Display for Adversary {
             Self::Liar { permille } => write!(f, "liar:{permille}"),
             Self::Sleeper { honest } => write!(f, "sleeper:{honest}"),
             Self::Gang { honest, permille } => write!(f, "gang:{honest}:{permille}"),
+            Self::Inflator { honest, permille } => write!(f, "inflator:{honest}:{permille}"),
             Self::Together { holders, honest } => write!(f, "together:{holders}:{honest}"),
             Self::Hunter { honest } => write!(f, "hunter:{honest}"),
             Self::Runaway { honest, lies } => write!(f, "runaway:{honest}:{lies}"),
@@ -230,8 +248,8 @@ impl fmt::Display for Adversary {
 /// Why a text names no adversary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no adversary `{0}`; there are none, liar:PERMILLE, sleeper:HONEST, gang:HONEST:PERMILLE, together:HOLDERS:HONEST, \
-     hunter:HONEST, runaway:HONEST:LIES, ghost:HONEST:LIES, mute and late"
+    "there is no adversary `{0}`; there are none, liar:PERMILLE, sleeper:HONEST, gang:HONEST:PERMILLE, inflator:HONEST:PERMILLE, \
+     together:HOLDERS:HONEST, hunter:HONEST, runaway:HONEST:LIES, ghost:HONEST:LIES, mute and late"
 )]
 pub struct NoAdversary(String);
 
@@ -248,6 +266,7 @@ impl FromStr for Adversary {
             ("liar", &[permille @ 1..=1000]) => Ok(Self::Liar { permille }),
             ("sleeper", &[honest]) => Ok(Self::Sleeper { honest }),
             ("gang", &[honest, permille @ 1..=1000]) => Ok(Self::Gang { honest, permille }),
+            ("inflator", &[honest, permille @ 1..=1000]) => Ok(Self::Inflator { honest, permille }),
             ("together", &[holders, honest]) if holders > 0 => Ok(Self::Together { holders, honest }),
             ("hunter", &[honest]) => Ok(Self::Hunter { honest }),
             ("runaway", &[honest, lies]) => Ok(Self::Runaway { honest, lies }),
@@ -294,6 +313,7 @@ struct Member {
     honest: u32,
     permille: u32,
     holders: u32,
+    lie: Answer,
 }
 
 impl Strategy for Member {
@@ -307,7 +327,7 @@ impl Strategy for Member {
             return Act::Tell(said);
         }
         if known.holders >= self.holders {
-            let answer = if random.chance(permille(self.permille)) { Answer::Shared } else { Answer::Truth };
+            let answer = if random.chance(permille(self.permille)) { self.lie } else { Answer::Truth };
             return Act::Tell(gang.say(unit, answer));
         }
         // Another one may be given it yet; a lease that runs out would be held against this one.

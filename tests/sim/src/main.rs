@@ -39,6 +39,12 @@ struct Options {
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=99))]
     assumed: Option<u32>,
+    /// How many of the eight runs are of a job whose units take sixty times as long
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=8))]
+    long_runs: u32,
+    /// How often the coordinator loses its memory; rules of others are left out then
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    restarts: u32,
     /// Train a classifier to tell leases that are checks from others, instead
     #[arg(long)]
     tells: bool,
@@ -57,7 +63,7 @@ impl Options {
             let adversaries = if hostile_percent == 0 { &[Adversary::None] } else { adversaries };
             let rules = if self.rule.is_empty() { Rule::of_tables(hostile_percent) } else { self.rule.clone() };
             for &adversary in adversaries {
-                let &Self { seed, workers, units, visitors: visitors_percent, .. } = self;
+                let &Self { seed, workers, units, visitors: visitors_percent, long_runs, restarts, .. } = self;
                 let assumed_percent = self.assumed.unwrap_or(hostile_percent.clamp(10, 99));
                 let scene = |&rule| Scene {
                     seed,
@@ -67,9 +73,11 @@ impl Options {
                     adversary,
                     visitors_percent,
                     assumed_percent,
+                    long_runs,
+                    restarts,
                     rule,
                 };
-                scenes.extend(rules.iter().map(scene));
+                scenes.extend(rules.iter().filter(|rule| restarts == 0 || rule.is_ours()).map(scene));
             }
         }
         scenes

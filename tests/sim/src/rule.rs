@@ -4,8 +4,11 @@ use core::fmt;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 
-use manyhands_model::Timestamp;
-use manyhands_scheduler::{self as scheduler, Effect, Input, Level, Policy, Quorum, Scheduler, Trust};
+use manyhands_model::{Timestamp, WorkerId};
+use manyhands_scheduler::{
+    self as scheduler, Effect, Input, Level, Policy, Quorum, RunRecord, RunStatus, Scheduler, Trust, UnitRecord,
+    WorkerRecord,
+};
 use serde::{Serialize, Serializer};
 
 use crate::baseline::{Baseline, Kind};
@@ -19,6 +22,10 @@ pub trait Coordinator {
     fn poll_effect(&mut self) -> Option<Effect>;
     /// As [`Scheduler::wake_at`].
     fn wake_at(&self) -> Option<Timestamp>;
+    /// As [`Scheduler::restore_worker`]. Rules of others have no disk.
+    fn restore_worker(&mut self, _id: WorkerId, _record: WorkerRecord) {}
+    /// As [`Scheduler::restore_run`] for a run that is active, and as [`Scheduler::restore_history`] for others.
+    fn restore_run(&mut self, _now: Timestamp, _run: RunRecord, _units: Vec<(u32, UnitRecord)>) {}
     /// What it waits for, for whoever looks into a world that does not end.
     fn explain(&self, _now: Timestamp) -> String {
         String::new()
@@ -36,6 +43,18 @@ impl Coordinator for Scheduler {
 
     fn wake_at(&self) -> Option<Timestamp> {
         Self::wake_at(self)
+    }
+
+    fn restore_worker(&mut self, id: WorkerId, record: WorkerRecord) {
+        Self::restore_worker(self, id, record);
+    }
+
+    fn restore_run(&mut self, now: Timestamp, run: RunRecord, units: Vec<(u32, UnitRecord)>) {
+        if run.status == RunStatus::Active {
+            Self::restore_run(self, now, run, units, |_| false);
+        } else {
+            self.restore_history(&run.spec, units);
+        }
     }
 
     fn explain(&self, now: Timestamp) -> String {

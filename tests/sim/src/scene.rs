@@ -26,6 +26,10 @@ pub struct Scene {
     pub visitors_percent: u32,
     /// How many of a hundred the coordinator takes for hostile. From 1 to 99.
     pub assumed_percent: u32,
+    /// How many of the eight runs are of a job whose units take sixty times as long. From 0 to 8.
+    pub long_runs: u32,
+    /// How often the coordinator loses its memory and begins again with what is on its disk; only with rules of ours.
+    pub restarts: u32,
     /// When an outcome counts.
     pub rule: Rule,
 }
@@ -55,8 +59,16 @@ impl Scene {
 
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, workers, units, hostile_percent, adversary, visitors_percent, assumed_percent, rule } = self;
+        let Self { seed, workers, units, hostile_percent, adversary, visitors_percent, assumed_percent, .. } = self;
+        let Self { long_runs, restarts, rule, .. } = self;
         write!(f, "cargo xtask sim --seed {seed} --adversary {adversary} --hostile {hostile_percent} --rule {rule}")?;
-        write!(f, " --workers {workers} --units {units} --visitors {visitors_percent} --assumed {assumed_percent}")
+        write!(f, " --workers {workers} --units {units} --visitors {visitors_percent} --assumed {assumed_percent}")?;
+        if *long_runs > 0 {
+            write!(f, " --long-runs {long_runs}")?;
+        }
+        if *restarts > 0 {
+            write!(f, " --restarts {restarts}")?;
+        }
+        Ok(())
     }
 }

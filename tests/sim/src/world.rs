@@ -12,6 +12,7 @@ use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, 
 use manyhands_protocol::{Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
     Counts, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus, UnitRecord,
+    WorkerRecord,
 };
 
 use crate::adversary::{Act, Answer, Gang, Strategy, View};
@@ -27,6 +28,8 @@ pub(crate) const RUNS: u32 = 8;
 const WORK_S: f64 = 5.0;
 /// The wall time of the job: no worker is so slow.
 const WALL_MS: u64 = 60_000;
+/// So many times as long, and so many times as dear, is a unit of the long job.
+const LONG_TIMES: u32 = 60;
 /// How long a runner stays on the average, and how long it is away. Unit: seconds.
 const SESSION_S: f64 = 3600.0;
 const AWAY_S: f64 = 600.0;
@@ -132,6 +135,9 @@ pub(crate) struct World<'a> {
     by_id: BTreeMap<WorkerId, usize>,
     gang: Gang,
     runs: BTreeMap<RunId, RunRecord>,
+    workers: BTreeMap<WorkerId, WorkerRecord>,
+    /// How often the coordinator has lost its memory.
+    restarts: u32,
     units: Vec<Unit>,
     /// Records that the coordinator wants to read.
     recalls: VecDeque<(RunId, Vec<u32>)>,
@@ -153,19 +159,30 @@ fn outcome(unit: UnitId, mark: impl FnOnce(&mut [u8; 32])) -> Outcome {
     digest[8..24].copy_from_slice(unit.run.as_bytes());
     mark(&mut digest);
     // A liar knows what a unit costs.
-    Outcome { verdict: Verdict::Ok { output: Digest(digest), output_bytes: 32 }, fuel: Fuel(1000) }
+    let fuel = Fuel(1000 * u64::from(times(unit.run)));
+    Outcome { verdict: Verdict::Ok { output: Digest(digest), output_bytes: 32 }, fuel }
 }
 
 /// What a unit takes a worker of speed 1, which is the same each time: from two fifths to eight fifths of the average. Unit: seconds.
 fn work_s(unit: UnitId) -> f64 {
     let mixed = (unit.index ^ (unit.index >> 7)).wrapping_mul(0x9E37_79B1) >> 16;
-    WORK_S * (0.4 + 1.2 * f64::from(mixed) / 65536.0)
+    f64::from(times(unit.run)) * WORK_S * (0.4 + 1.2 * f64::from(mixed) / 65536.0)
 }
 
-fn run_id(number: u32) -> RunId {
+fn run_id(number: u32, is_long: bool) -> RunId {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&number.to_be_bytes());
+    id[15] = u8::from(is_long);
     RunId(id)
+}
+
+/// How many times the usual a unit of a run takes.
+fn times(run: RunId) -> u32 {
+    if run.0[15] == 0 { 1 } else { LONG_TIMES }
+}
+
+fn module(run: RunId) -> Digest {
+    Digest::of(&[run.0[15]])
 }
 
 impl<'a> World<'a> {
@@ -183,6 +200,8 @@ impl<'a> World<'a> {
             by_id: BTreeMap::new(),
             gang: Gang::default(),
             runs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            restarts: 0,
             recalls: VecDeque::new(),
             auditing: 0,
             units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
@@ -232,14 +251,17 @@ impl<'a> World<'a> {
     }
 
     fn spec(&self, number: u32) -> RunSpec {
+        // Short and long ones in turn, as long as there are both.
+        let is_long = self.scene.long_runs * (number + 1) / RUNS > self.scene.long_runs * number / RUNS;
+        let id = run_id(number, is_long);
         RunSpec {
-            id: run_id(number),
+            id,
             owner: "ann".to_owned(),
             job: "simulated".parse().expect("a constant"),
             version: "1.0.0".parse().expect("a constant"),
             serial: 1,
-            module: Digest::of(b"module"),
-            wall_ms: WALL_MS,
+            module: module(id),
+            wall_ms: WALL_MS * u64::from(times(id)),
             rule: self.scene.rule.of_run(),
             // One after the other.
             priority: -i8::try_from(number).expect("few runs"),
@@ -294,9 +316,36 @@ impl<'a> World<'a> {
                 self.happen(event);
             }
             let ended = self.tally.ended();
+            let due = u64::from(self.restarts + 1) * u64::from(self.scene.units) / u64::from(self.scene.restarts + 1);
+            if self.restarts < self.scene.restarts && ended >= due {
+                self.restarts += 1;
+                self.restart();
+            }
             if ended >= said + 1000 {
                 progress(ended - said);
                 said = ended;
+            }
+        }
+    }
+
+    /// The coordinator loses its memory. Workers hold what they held, and connect again.
+    fn restart(&mut self) {
+        let seed = self.random.bytes();
+        self.coordinator = self.scene.rule.coordinator(seed, self.scene);
+        self.recalls.clear();
+        for (id, record) in &self.workers {
+            self.coordinator.restore_worker(*id, *record);
+        }
+        for (run, record) in self.runs.clone() {
+            let indexes = 0..self.scene.units_per_run();
+            let of = |index| Some((index, self.units[self.place(UnitId { run, index })?].record.clone()));
+            let units = indexes.filter_map(of).filter(|(_, unit)| *unit != UnitRecord::default()).collect();
+            self.coordinator.restore_run(self.now, record, units);
+        }
+        for index in 0..self.bodies.len() {
+            if self.bodies[index].online {
+                self.connect(index);
+                self.ask(index);
             }
         }
     }
@@ -389,16 +438,21 @@ impl<'a> World<'a> {
         body.online = true;
         body.is_leaving = false;
         body.session += 1;
-        let (worker, session, is_visitor) = (body.id, body.session, body.is_visitor);
+        let (session, is_visitor) = (body.session, body.is_visitor);
         let mean = if is_visitor { VISIT_MEDIAN_S / core::f64::consts::LN_2 } else { SESSION_S };
         let stay = self.random.exponential(mean);
         self.schedule(stay, Event::Depart(index, session));
         if let Some(observer) = &mut self.observer {
-            observer.came(worker, self.now);
+            observer.came(self.bodies[index].id, self.now);
         }
-        let kind = if is_visitor { Kind::Visitor } else { Kind::Runner };
-        self.tell(Input::Connected { worker, origin: Groups { kind, ..Groups::default() } });
+        self.connect(index);
         self.ask(index);
+    }
+
+    fn connect(&mut self, index: usize) {
+        let body = &self.bodies[index];
+        let kind = if body.is_visitor { Kind::Visitor } else { Kind::Runner };
+        self.tell(Input::Connected { worker: body.id, origin: Groups { kind, ..Groups::default() } });
     }
 
     fn depart(&mut self, index: usize) {
@@ -475,6 +529,10 @@ impl<'a> World<'a> {
             self.cheat(index, held, false);
         }
         self.begin(index);
+        self.go_if_done(index);
+    }
+
+    fn go_if_done(&mut self, index: usize) {
         let body = &self.bodies[index];
         if body.is_leaving && body.online && body.current.is_none() {
             self.gone(index, false);
@@ -498,6 +556,10 @@ impl<'a> World<'a> {
                 let outcome = match answer {
                     Answer::Truth => truth(draft.unit),
                     Answer::Shared => outcome(draft.unit, |digest| digest[0] = 2),
+                    Answer::Inflated => {
+                        let truth = truth(draft.unit);
+                        Outcome { fuel: Fuel(10 * truth.fuel.0), ..truth }
+                    }
                     Answer::Noise => {
                         let noise = self.random.bytes();
                         outcome(draft.unit, |digest| *digest = noise)
@@ -538,7 +600,7 @@ impl<'a> World<'a> {
         let report = Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome };
         self.tally.reports += 1;
         self.tally.reporting = took;
-        let module = Digest::of(b"module");
+        let module = module(unit.run);
         self.tell(Input::Reported { worker, run: unit.run, module, reports: vec![report], evidence: Bytes::new() });
         self.ask(index);
     }
@@ -581,7 +643,8 @@ impl<'a> World<'a> {
             }
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
             Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
-            Effect::Record(Record::Evidence(..) | Record::Worker(..) | Record::Paid(..))
+            Effect::Record(Record::Worker(worker, record)) => drop(self.workers.insert(worker, record)),
+            Effect::Record(Record::Evidence(..) | Record::Paid(..))
             | Effect::Changed { .. }
             | Effect::Ended(..)
             | Effect::RunEnded(_) => {}
@@ -677,6 +740,7 @@ impl<'a> World<'a> {
                 self.tally.donate(self.now.since(began));
             }
             self.begin(index);
+            self.go_if_done(index);
         }
         self.schedule(0.0, Event::Ask(index));
     }

@@ -21,6 +21,8 @@ fn scene(rule: Rule, hostile_percent: u32, adversary: &str) -> Scene {
         adversary,
         visitors_percent: 0,
         assumed_percent: 30,
+        long_runs: 0,
+        restarts: 0,
         rule,
     }
 }
@@ -118,6 +120,45 @@ fn what_visitors_give_is_not_wasted() {
     }
 }
 
+/// The same, and half of the work is in units that take five minutes: visitors are given the others, and nine tenths of what is
+/// donated still counts.
+#[test]
+fn visitors_are_given_what_they_can_finish() {
+    for rule in [Rule::Fixed, ADAPTIVE] {
+        let figures = play(&Scene { visitors_percent: 90, units: 2_000, long_runs: 4, ..scene(rule, 0, "none") });
+        assert_eq!((figures.wrong_once, figures.undecided), (0, 0));
+        assert!(figures.time_counted >= 0.9, "{figures:?}");
+    }
+}
+
+/// Pages that are open for a minute do most of the work. Without them the runners of the same world bring 1.8 answers a second.
+#[test]
+fn visitors_are_useful() {
+    for (rule, at_least) in [(ADAPTIVE, 6.0), (FULL, 4.0)] {
+        let figures = play(&Scene { visitors_percent: 90, assumed_percent: 10, ..scene(rule, 0, "none") });
+        assert_eq!((figures.wrong_once, figures.undecided), (0, 0));
+        assert!(figures.throughput >= at_least, "{figures:?}");
+        assert!(figures.time_counted >= 0.9, "{figures:?}");
+    }
+}
+
+/// Its memory is gone seven times, and what is on the disk is enough: no answer is lost, and no more are wrong.
+#[test]
+fn a_coordinator_that_begins_anew_goes_on_where_it_was() {
+    for (adversary, hostile) in [("none", 0), ("gang:10:1000", 30), ("sleeper:100", 30)] {
+        for rule in [Rule::Fixed, ADAPTIVE, FULL] {
+            let scene = scene(rule, hostile, adversary);
+            let (once, often) = (play(&scene), play(&Scene { restarts: 7, ..scene }));
+            assert_eq!(often.units, once.units);
+            assert_eq!((often.undecided, often.honest_banned), (once.undecided, once.honest_banned), "{often:?}");
+            assert!(often.replicas <= once.replicas * 1.1 + 0.1, "{once:?} {often:?}");
+            if rule != Rule::Fixed {
+                assert!(often.wrong <= 10, "{often:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_world_without_cheats_has_no_wrong_answer() {
     for rule in rules() {
@@ -154,5 +195,7 @@ fn a_scene_is_written_as_the_command_that_shows_it_again() {
         text,
         "cargo xtask sim --seed 1 --adversary sleeper:10 --hostile 10 --rule boinc --workers 100 --units 10000 --visitors 0 --assumed 30"
     );
+    let more = Scene { long_runs: 2, restarts: 3, ..scene(Rule::Fixed, 10, "mute") }.to_string();
+    assert!(more.ends_with("--assumed 30 --long-runs 2 --restarts 3"), "{more}");
     assert_eq!("sleeper:10".parse(), Ok(Adversary::Sleeper { honest: 10 }));
 }

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use manyhands_model::{Outcome, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Outcome, RunId, Timestamp, UnitId};
 
-use super::{Effect, Record, Run, Scheduler};
+use super::{Effect, Record, Run, Scheduler, heard};
 use crate::queue::Queue;
 use crate::record::{RunRecord, RunSpec, RunStatus, UnitRecord};
+use crate::roster::{Keyed, WorkerNo};
 use crate::trust::{Rule, share};
 use crate::unit::{Counts, End, Open, State};
 
@@ -20,15 +21,15 @@ pub(super) struct Recall {
     /// Answers that are still to come.
     asked: usize,
     /// Who was caught.
-    by: BTreeSet<WorkerId>,
+    by: BTreeSet<WorkerNo>,
     /// Who has been silent for too long.
-    silent: BTreeSet<WorkerId>,
+    silent: BTreeSet<WorkerNo>,
     /// Units whose answer is wrong, with the step at which that is so and what the operator's machine says.
     wrong: BTreeMap<u32, (u32, Outcome)>,
 }
 
 impl Recall {
-    fn workers(self) -> BTreeSet<WorkerId> {
+    fn workers(self) -> BTreeSet<WorkerNo> {
         self.by.into_iter().chain(self.silent).collect()
     }
 }
@@ -39,23 +40,22 @@ struct Again {
     unit: UnitRecord,
     truth: Option<Outcome>,
     /// Whose word does not count.
-    without: BTreeSet<WorkerId>,
+    without: BTreeSet<WorkerNo>,
     asked_again: bool,
 }
 
 impl Scheduler {
     /// Asks for everything that rests on the word of a worker.
-    pub(super) fn recall(&mut self, id: WorkerId) {
+    pub(super) fn recall(&mut self, id: WorkerNo) {
         for run in self.recall_of(id, 0) {
             self.recalls.entry(run).or_default().by.insert(id);
         }
     }
 
     /// Has somebody look whether a worker, on whose word something rests, is silent for too long.
-    pub(super) fn watch(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.is_watched)
-            && self.history.has(id)
-        {
+    pub(super) fn watch(&mut self, id: WorkerNo) {
+        let worker = &mut self.workers[id];
+        if !worker.is_watched && self.history.has(id) {
             worker.is_watched = true;
             self.watched.insert((worker.counted_at.after(self.policy.trust.absence), id));
         }
@@ -63,8 +63,8 @@ impl Scheduler {
 
     /// If a worker has been silent for so long that it may be gone for good, and was young, that may have been its plan: what it
     /// decided is asked once more.
-    pub(super) fn look_after(&mut self, now: Timestamp, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    pub(super) fn look_after(&mut self, now: Timestamp, id: WorkerNo) {
+        let worker = &mut self.workers[id];
         worker.is_watched = false;
         if worker.counted_at.after(self.policy.trust.absence) > now {
             return self.watch(id);
@@ -73,15 +73,15 @@ impl Scheduler {
         for run in self.recall_of(id, decided) {
             self.recalls.entry(run).or_default().silent.insert(id);
         }
-        if let Some(worker) = self.workers.get(&id).filter(|worker| worker.record.recalling) {
-            self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+        if self.workers[id].record.recalling {
+            self.note_worker(id);
         }
     }
 
     /// Asks for what rests on a worker's word in runs that want it to have decided more; says in which.
-    fn recall_of(&mut self, id: WorkerId, decided: u32) -> Vec<RunId> {
+    fn recall_of(&mut self, id: WorkerNo, decided: u32) -> Vec<RunId> {
         let units = self.history.take(id, decided);
-        let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
+        let worker = &mut self.workers[id];
         worker.recalls += units.len();
         worker.record.recalling = worker.recalls > 0;
         let runs = units.keys().copied().collect();
@@ -103,21 +103,22 @@ impl Scheduler {
     }
 
     /// Takes back what the records of a run say about whose word its units rest on.
-    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerId, u32, UnitRecord)>) {
+    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerNo, u32, UnitRecord)>) {
         let Rule::Earned { wrong_ppb, .. } = rule else { return };
         let life = self.policy.trust.life(share(wrong_ppb));
-        let mut recalled: BTreeMap<WorkerId, Vec<u32>> = BTreeMap::new();
-        for (worker, index, record) in units {
+        let mut recalled: BTreeMap<WorkerNo, Vec<u32>> = BTreeMap::new();
+        for (worker, index, unit) in units {
             // It was caught before the last process ended, and that was not seen through.
-            if self.workers.get(&worker).is_some_and(|worker| worker.record.recalling || worker.record.banned) {
+            let record = self.workers[worker].record;
+            if record.recalling || record.banned {
                 recalled.entry(worker).or_default().push(index);
             } else {
                 self.history.note(worker, UnitId { run, index }, life);
-                self.draw_audit(UnitId { run, index }, &record);
+                self.draw_audit(UnitId { run, index }, &unit);
             }
         }
         for (id, units) in recalled {
-            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            let worker = &mut self.workers[id];
             worker.recalls += 1;
             worker.record.recalling = true;
             self.recalls.entry(run).or_default().by.insert(id);
@@ -127,7 +128,7 @@ impl Scheduler {
 
     /// Takes back whose word the units of a run rest on that has ended.
     pub fn restore_history(&mut self, run: &RunSpec, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
-        let vouched = |(index, unit): (u32, UnitRecord)| Some((unit.vouched_by()?, index, unit));
+        let vouched = |(index, unit): (u32, UnitRecord)| Some((self.workers.enrol(unit.vouched_by()?), index, unit));
         let vouched = units.into_iter().filter_map(vouched).collect();
         self.vouched(run.id, run.rule, vouched);
     }
@@ -149,8 +150,8 @@ impl Scheduler {
                 }
                 _ => None,
             };
-            let anchor = unit.vouched_by();
-            let rests_on = |workers: &BTreeSet<WorkerId>| anchor.is_some_and(|worker| workers.contains(&worker));
+            let anchor = unit.vouched_by().and_then(|worker| self.workers.find(worker));
+            let rests_on = |workers: &BTreeSet<WorkerNo>| anchor.is_some_and(|worker| workers.contains(&worker));
             let (is_loose, is_silent) = (rests_on(&recall.by), rests_on(&recall.silent));
             if truth.is_some() || is_loose || is_silent {
                 let without = recall.by.union(&recall.silent).copied().collect();
@@ -166,13 +167,13 @@ impl Scheduler {
     }
 
     /// What those said who were caught has been taken back in one more run.
-    fn saw_through(&mut self, by: Option<BTreeSet<WorkerId>>) {
+    fn saw_through(&mut self, by: Option<BTreeSet<WorkerNo>>) {
         for id in by.into_iter().flatten() {
-            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            let worker = &mut self.workers[id];
             worker.recalls = worker.recalls.saturating_sub(1);
             if worker.recalls == 0 {
                 worker.record.recalling = false;
-                self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+                self.note_worker(id);
                 self.rank(id);
             }
         }
@@ -185,7 +186,7 @@ impl Scheduler {
         }
         let had_ended = !self.runs.contains_key(&id);
         if had_ended {
-            let run = Run::ended(record, &mut self.shares);
+            let run = Run::ended(record, &mut self.shares, self.hasher.clone());
             self.runs.insert(id, run);
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
@@ -196,16 +197,14 @@ impl Scheduler {
                 continue;
             };
             unpaid.push(unit.clone());
-            let mut reports = unit.replicas;
+            let mut reports = heard(&mut self.workers, unit.replicas);
             match &truth {
-                Some(truth) => reports.retain(|replica| replica.outcome == *truth),
-                None => reports.retain(|replica| !without.contains(&replica.worker)),
+                Some(truth) => reports.retain(|word| word.outcome == *truth),
+                None => reports.retain(|word| !without.contains(&word.by)),
             }
             let unit_id = UnitId { run: id, index };
-            for replica in &reports {
-                if let Some(worker) = self.workers.get_mut(&replica.worker) {
-                    worker.open_reports.insert(unit_id);
-                }
+            for word in &reports {
+                self.workers[word.by].open_reports.insert(unit_id);
             }
             // What stands there for a run that had ended need not be how the unit ended.
             *state = State::Ended(end);
@@ -232,10 +231,11 @@ impl Scheduler {
         }
         for (index, was) in reopened.iter().zip(&unpaid) {
             let unit = UnitId { run: id, index: *index };
-            if let Some(record) = self.open_mut(unit).map(|open| open.record()) {
+            if let Some(record) = self.open(unit).map(|open| open.record(&self.workers)) {
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
                 // Those of them who were right get it again with the next answer.
-                self.pay(unit, was, true);
+                let due = self.due(was);
+                self.pay(unit, due, true);
             }
         }
         self.effects.push_back(Effect::Reopened { run: id, units: reopened.clone() });
@@ -276,14 +276,12 @@ impl Scheduler {
             match was {
                 State::Ended(_) => self.effects.push_back(Effect::Changed { unit, was: None }),
                 State::Open(open) => {
-                    for replica in &open.reports {
-                        if let Some(worker) = self.workers.get_mut(&replica.worker) {
-                            worker.open_reports.remove(&unit);
-                        }
+                    for word in &open.reports {
+                        self.workers[word.by].open_reports.remove(&unit);
                     }
                     for (lease, worker) in open.leases {
                         self.forget(lease);
-                        self.effects.push_back(Effect::Withdraw { worker, leases: vec![lease] });
+                        self.withdraw(worker, vec![lease]);
                     }
                     return;
                 }
@@ -311,11 +309,11 @@ impl Scheduler {
         self.saw_through(by);
     }
 
-    pub(super) fn pardon(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    pub(super) fn pardon(&mut self, id: WorkerNo) {
+        let worker = &mut self.workers[id];
         let record = &mut worker.record;
         (record.banned, record.faults, record.lapses) = (false, 0, 0);
-        self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
+        self.note_worker(id);
         self.look_at_wants(id);
         self.rank(id);
     }
@@ -323,9 +321,9 @@ impl Scheduler {
 
 impl Run {
     /// One that has ended, of whose units only those matter that are opened again.
-    fn ended(record: RunRecord, shares: &mut super::Shares) -> Self {
+    fn ended(record: RunRecord, shares: &mut super::Shares, hasher: Keyed) -> Self {
         let (counts, dissents): (Counts, u64) = (record.counts, record.dissents);
-        let mut run = Self::new(record.spec, shares);
+        let mut run = Self::new(record.spec, shares, hasher);
         run.queue = Queue::fresh(0);
         run.units.iter_mut().for_each(|state| *state = State::Ended(End::Done));
         Self { counts, dissents, ..run }

@@ -1,32 +1,36 @@
 //! Answers that have to be earned: who may begin, what words amount to, and what the operator's machine says.
 
-use std::collections::BTreeMap;
+use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
 
-use manyhands_model::{Outcome, Timestamp, UnitId, Verdict, WorkerId};
-
-use super::{Class, Effect, Record, Scheduler, Worker};
+use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Purpose};
 use crate::groups::Kind;
-use crate::record::UnitRecord;
+use crate::record::{Replica, UnitRecord};
+use crate::roster::{Roster, WorkerNo};
 use crate::trust::{Judge, Level, Rule, Standing, share};
-use crate::unit::{End, Open};
+use crate::unit::{End, Open, Word};
 use crate::weigh::{Ask, Court, Finding, Voice};
 
 impl Open {
     /// Whether one of those who have had their say, or are about to, is one voice with this worker.
-    pub(super) fn hears(&self, worker: &Worker, workers: &BTreeMap<WorkerId, Worker>) -> bool {
-        let said = self.reports.iter().map(|replica| replica.worker);
-        let others = said.chain(self.leases.iter().map(|(_, worker)| *worker));
-        others.filter_map(|id| workers.get(&id)).any(|other| other.origin.is_one_voice_with(&worker.origin))
+    pub(super) fn hears(&self, worker: &Worker, workers: &Roster<Worker>) -> bool {
+        self.workers().any(|other| workers[other].origin.is_one_voice_with(&worker.origin))
+    }
+
+    /// Whether all of them use the engine of this one: what is wrong with an engine is seen where there are two.
+    pub(super) fn knows_engine(&self, worker: &Worker, workers: &Roster<Worker>) -> bool {
+        let engine = worker.origin.engine;
+        engine.is_some() && self.workers().all(|other| workers[other].origin.engine == engine)
     }
 
     /// What is known of it, without an end.
-    pub(super) fn record(&self) -> UnitRecord {
+    pub(super) fn record(&self, workers: &Roster<Worker>) -> UnitRecord {
+        let replica = |word: &Word| Replica { worker: workers.id(word.by), outcome: word.outcome.clone() };
         UnitRecord {
             step: self.step,
             end: None,
             accepted: None,
-            replicas: self.reports.clone(),
+            replicas: self.reports.iter().map(replica).collect(),
             audited: self.audited.clone(),
             vouched: None,
             recalled: self.recalled.clone(),
@@ -41,20 +45,33 @@ impl Scheduler {
         self.core.len() < self.policy.trust.core_min
     }
 
+    /// How those without a record may decide by their number at present, if they may.
+    pub(super) fn crowd(&self) -> Option<Crowd> {
+        self.policy.trust.crowd(self.strangers.count(), self.core.len())
+    }
+
     /// Takes note of what changed about a worker: whether it has a record, and whether it may have another lease.
-    pub(super) fn rank(&mut self, id: WorkerId) {
+    pub(super) fn rank(&mut self, id: WorkerNo) {
         let is_thin = self.is_thin();
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let worker = &mut self.workers[id];
         let is_there = worker.connected && !worker.record.banned;
         let has_record = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
         let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
+        let in_crowd =
+            (is_there && !has_record && worker.record.lapses < self.policy.trust.lapses_max).then_some(worker.origin);
+        let was_in_crowd = core::mem::replace(&mut worker.in_crowd, in_crowd);
+        if was_in_crowd != in_crowd {
+            was_in_crowd.iter().for_each(|origin| self.strangers.leave(origin));
+            in_crowd.iter().for_each(|origin| self.strangers.join(origin));
+        }
         let is_runner = is_there && worker.origin.kind == Kind::Runner;
         let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
         self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
         let was_present = core::mem::replace(&mut worker.is_present, is_there);
         self.present = self.present + usize::from(is_there) - usize::from(was_present);
         let was_in_line = worker.in_line;
-        let wants = is_there && worker.wants > 0 && worker.is_hungry && worker.may_earn(&self.policy);
+        let may = if has_record { worker.may_earn(&self.policy) } else { worker.may_join(&self.policy) };
+        let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
         if was_in_core && !has_record {
             self.core.remove(&id);
         } else if has_record && !was_in_core {
@@ -67,23 +84,25 @@ impl Scheduler {
             (true, false) if is_thin && self.is_tried(id) => Some(Class::First),
             (true, false) => Some(Class::Stranger),
         };
-        if in_line != was_in_line
-            && let Some(worker) = self.workers.get_mut(&id)
-        {
-            worker.in_line = in_line;
+        if in_line != was_in_line {
+            self.workers[id].in_line = in_line;
             self.hungry.line_up(id, was_in_line, in_line);
             self.stirred |= in_line.is_some();
         }
+        let is_alone = self.is_thin() && self.crowd().is_none();
+        let was_alone = core::mem::replace(&mut self.is_alone, is_alone);
         if self.is_thin() != is_thin {
             self.thinned();
+        } else if is_alone && !was_alone {
+            self.ask_again();
         } else if has_left && is_thin {
             self.fill_candidates();
         }
     }
 
     /// Whether a worker without a record is tried on its own; it is from now on if there is room.
-    fn is_tried(&mut self, id: WorkerId) -> bool {
-        let may = self.candidates.contains(&id) || self.workers.get(&id).is_some_and(|worker| self.may_try(worker));
+    fn is_tried(&mut self, id: WorkerNo) -> bool {
+        let may = self.candidates.contains(&id) || self.may_try(&self.workers[id]);
         if may {
             self.candidates.insert(id);
         }
@@ -99,16 +118,14 @@ impl Scheduler {
         if worker.origin.kind == Kind::Visitor && self.runners >= self.policy.trust.core_min {
             return false;
         }
-        let is_one_voice = |id: &WorkerId| {
-            self.workers.get(id).is_some_and(|candidate| candidate.origin.is_one_voice_with(&worker.origin))
-        };
+        let is_one_voice = |id: &WorkerNo| self.workers[*id].origin.is_one_voice_with(&worker.origin);
         self.candidates.len() < self.policy.trust.candidates_max && !self.candidates.iter().any(is_one_voice)
     }
 
     fn fill_candidates(&mut self) {
         let free = self.policy.trust.candidates_max.saturating_sub(self.candidates.len());
         // As many again, in case that some are one voice.
-        let next: Vec<WorkerId> = self.hungry.strangers.iter().take(2 * free).copied().collect();
+        let next: Vec<WorkerNo> = self.hungry.strangers.iter().take(2 * free).copied().collect();
         next.into_iter().for_each(|id| self.rank(id));
     }
 
@@ -116,14 +133,19 @@ impl Scheduler {
     fn thinned(&mut self) {
         if self.is_thin() {
             self.fill_candidates();
-            let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
-                run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
-            };
-            let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
-            kept.into_iter().for_each(|unit| self.judge(self.now, unit));
+            self.ask_again();
         } else {
             core::mem::take(&mut self.candidates).into_iter().for_each(|id| self.rank(id));
         }
+    }
+
+    /// Looks at what waits for those of whom there are too few by now.
+    fn ask_again(&mut self) {
+        let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
+            run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
+        };
+        let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
+        kept.into_iter().for_each(|unit| self.judge(self.now, unit));
     }
 
     // ── What words amount to ──
@@ -134,25 +156,26 @@ impl Scheduler {
         if let Some(truth) = open.audited.clone() {
             return self.accept(now, unit, truth, None);
         }
+        let crowd = self.crowd().filter(|crowd| self.runs.get(&unit.run).is_some_and(|run| run.is_for(Some(*crowd))));
         let trust = &self.policy.trust;
         let mut voices: Vec<(usize, Voice<'_>)> = Vec::with_capacity(open.reports.len());
         let mut heard: Vec<&Worker> = Vec::with_capacity(open.reports.len());
-        for (at, replica) in open.reports.iter().enumerate() {
-            let Some(worker) = self.workers.get(&replica.worker) else { continue };
+        for (at, word) in open.reports.iter().enumerate() {
+            let worker = &self.workers[word.by];
             // Where it comes from may have changed since it was asked.
             if heard.iter().any(|other| other.origin.is_one_voice_with(&worker.origin)) {
                 continue;
             }
             heard.push(worker);
             let (standing, credit) = (worker.standing(trust), worker.record.credit(trust));
-            voices.push((at, Voice { outcome: &replica.outcome, standing, credit }));
+            voices.push((at, Voice { outcome: &word.outcome, standing, credit }));
         }
         let can_audit = trust.has_audits() && !open.unauditable;
         // Nobody with a record is left to be asked: the operator's machine may say what they would.
         let is_exhausted = can_audit
-            && !self.core.iter().any(|id| {
-                let is_heard = |worker: &Worker| heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin));
-                !open.knows(*id) && self.workers.get(id).is_some_and(|worker| !is_heard(worker))
+            && !self.core.iter().any(|no| {
+                let worker = &self.workers[*no];
+                !open.knows(*no) && !heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin))
             });
         let court = Court {
             trust,
@@ -162,6 +185,7 @@ impl Scheduler {
             may_audit: self.audits.is_affordable(trust),
             is_thin: self.is_thin() || is_exhausted,
             newcomers: self.newcomers,
+            crowd,
             has_strangers: !self.hungry.strangers.is_empty(),
         };
         let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
@@ -181,7 +205,7 @@ impl Scheduler {
         };
         let Some(open) = self.open_mut(unit) else { return };
         open.ask = ask;
-        let record = open.record();
+        let Some(record) = self.open(unit).map(|open| open.record(&self.workers)) else { return };
         if record != UnitRecord::default() {
             self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
         }
@@ -203,39 +227,38 @@ impl Scheduler {
     }
 
     /// Whether an answer is the operator's word.
-    pub(super) fn is_proven(&self, record: &UnitRecord) -> bool {
-        let is_trusted = |worker: &WorkerId| {
-            self.workers.get(worker).is_some_and(|it| it.standing(&self.policy.trust) == Standing::Trusted)
-        };
-        record.audited.is_some() || record.agreeing().any(|worker| is_trusted(&worker))
+    pub(super) fn is_proven(&self, open: &Open, accepted: Option<&Outcome>) -> bool {
+        let is_trusted = |word: &Word| self.workers[word.by].standing(&self.policy.trust) == Standing::Trusted;
+        open.audited.is_some() || open.reports.iter().any(|word| Some(&word.outcome) == accepted && is_trusted(word))
     }
 
-    /// Credits those whose word was the answer.
-    pub(super) fn credit(&mut self, record: &UnitRecord) {
+    /// Credits those whose word was the answer. It rests on the anchor's, if there is one.
+    pub(super) fn credit(
+        &mut self,
+        open: &Open,
+        accepted: Option<&Outcome>,
+        is_earned: bool,
+        anchor: Option<WorkerNo>,
+    ) {
+        let Some(accepted) = accepted else { return };
         let trust = self.policy.trust;
-        let agreeing: Vec<(WorkerId, bool)> = record
-            .agreeing()
-            .filter_map(|id| {
-                let worker = self.workers.get(&id)?;
-                Some((id, worker.standing(&trust) >= Standing::Established))
-            })
-            .collect();
-        for replica in record.replicas.iter().filter(|_| record.accepted.is_some()) {
-            let is_stranger = |it: &Worker| it.standing(&trust) == Standing::Stranger;
-            if self.workers.get(&replica.worker).is_some_and(is_stranger) {
-                self.newcomers.note(record.accepted.as_ref() == Some(&replica.outcome));
+        let mut with_record = 0;
+        for word in &open.reports {
+            let is_right = word.outcome == *accepted;
+            match self.workers[word.by].standing(&trust) {
+                Standing::Stranger => self.newcomers.note(is_right),
+                Standing::Established | Standing::Trusted => with_record += usize::from(is_right),
             }
         }
-        let with_record = agreeing.iter().filter(|(_, has_record)| *has_record).count();
-        let anchor = record.vouched_by();
         // So many strangers that nobody with a record was needed.
-        let by_numbers = anchor.is_some() && with_record == 0;
-        for (id, has_record) in agreeing {
-            let Some(worker) = self.workers.get_mut(&id) else { continue };
-            if record.audited.is_some() || by_numbers || with_record > usize::from(has_record) {
+        let by_numbers = is_earned && with_record == 0;
+        for word in open.reports.iter().filter(|word| word.outcome == *accepted) {
+            let worker = &mut self.workers[word.by];
+            let has_record = worker.standing(&trust) >= Standing::Established;
+            if open.audited.is_some() || by_numbers || with_record > usize::from(has_record) {
                 worker.record.passed(&trust);
             }
-            if anchor == Some(id) {
+            if anchor == Some(word.by) {
                 worker.record.decided = worker.record.decided.saturating_add(1);
             }
             worker.record.lapses = worker.record.lapses.saturating_sub(1);
@@ -245,14 +268,15 @@ impl Scheduler {
     }
 
     /// A unit has an answer that had to be earned.
-    pub(super) fn accepted(&mut self, unit: UnitId, record: UnitRecord) {
+    pub(super) fn accepted(&mut self, unit: UnitId, record: &UnitRecord, judge: Judge, anchor: Option<WorkerNo>) {
         self.audits.note_accepted();
-        let Some(anchor) = record.vouched_by().filter(|_| record.accepted.is_some()) else { return };
-        let trust = &self.policy.trust;
+        if judge != Judge::Operator {
+            self.draw_audit(unit, record);
+        }
+        let Some(anchor) = anchor else { return };
         let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
-        self.history.note(anchor, unit, trust.life(share(wrong_ppb)));
+        self.history.note(anchor, unit, self.policy.trust.life(share(wrong_ppb)));
         self.watch(anchor);
-        self.draw_audit(unit, &record);
     }
 
     /// Draws whether an accepted unit is audited without any reason.
@@ -289,11 +313,10 @@ impl Scheduler {
             }
             (Some(Purpose::Verify(_)), None) => {}
             (Some(Purpose::Verify(record)), Some(truth)) if record.accepted.as_ref() == Some(&truth) => {
-                for id in record.agreeing() {
-                    let Some(worker) = self.workers.get_mut(&id) else { continue };
-                    worker.record.passed(&self.policy.trust);
-                    self.effects.push_back(Effect::Record(Record::Worker(id, worker.record)));
-                    self.rank(id);
+                for no in self.agreeing(&record) {
+                    self.workers[no].record.passed(&self.policy.trust);
+                    self.note_worker(no);
+                    self.rank(no);
                 }
                 // If it was opened again meanwhile, this is no longer its record.
                 if self.is_settled(unit, step) {
@@ -303,14 +326,19 @@ impl Scheduler {
             }
             (Some(Purpose::Verify(record)), Some(truth)) => {
                 self.refute(unit, step, truth);
-                for id in record.agreeing().collect::<Vec<_>>() {
-                    self.dissent(now, id, unit, Judge::Operator);
+                for no in self.agreeing(&record) {
+                    self.dissent(now, no, unit, Judge::Operator);
                 }
             }
         }
     }
 
-    fn open(&self, unit: UnitId) -> Option<&Open> {
+    /// Who said what was accepted.
+    fn agreeing(&self, record: &UnitRecord) -> Vec<WorkerNo> {
+        record.agreeing().filter_map(|worker| self.workers.find(worker)).collect()
+    }
+
+    pub(super) fn open(&self, unit: UnitId) -> Option<&Open> {
         match self.runs.get(&unit.run)?.units.get(unit.index as usize)? {
             super::State::Open(open) => Some(open),
             _ => None,
