@@ -39,7 +39,7 @@ impl Told {
     }
 
     #[track_caller]
-    fn is_refused(self, code: &str, words: &str) {
+    fn refused_with(self, code: &str, words: &str) {
         match self {
             Self::Refused(found, detail) if found == code && detail.contains(words) => {}
             other => panic!("not refused as {code} with {words:?}: {other:?}"),
@@ -82,29 +82,29 @@ async fn attack_45_a_record_that_was_changed_swapped_or_rolled_back_is_refused_w
 
     let changed = format!("{}{}{}", &two[..80], if two.as_bytes()[80] == b'A' { 'B' } else { 'A' }, &two[81..]);
     let more = || Some(json!("more"));
-    ask(&coordinator, ANN, Some(&changed), more()).await.is_refused("record-untrusted", "was changed");
-    ask(&coordinator, "diary/clients/bob", Some(&two), more()).await.is_refused("record-untrusted", "another client");
-    ask(&coordinator, "basket/clients/ann", Some(&two), more()).await.is_refused("record-untrusted", "another job");
-    ask(&coordinator, ANN, Some("two"), more()).await.is_refused("malformed", "no record");
-    ask(&coordinator, "diary/clients/a%20b", None, more()).await.is_refused("invalid", "a client's name");
+    ask(&coordinator, ANN, Some(&changed), more()).await.refused_with("record-untrusted", "was changed");
+    ask(&coordinator, "diary/clients/bob", Some(&two), more()).await.refused_with("record-untrusted", "another client");
+    ask(&coordinator, "basket/clients/ann", Some(&two), more()).await.refused_with("record-untrusted", "another job");
+    ask(&coordinator, ANN, Some("two"), more()).await.refused_with("malformed", "no record");
+    ask(&coordinator, "diary/clients/a%20b", None, more()).await.refused_with("invalid", "a client's name");
     // One step back is the same answer again, and nothing else.
-    ask(&coordinator, ANN, Some(&one), more()).await.is_refused("record-outdated", "record 2 was answered");
+    ask(&coordinator, ANN, Some(&one), more()).await.refused_with("record-outdated", "record 2 was answered");
     let (again, output) = ask(&coordinator, ANN, Some(&one), None).await.answer();
     assert_eq!(output, first);
-    ask(&coordinator, ANN, None, more()).await.is_refused("record-outdated", "has record 2");
+    ask(&coordinator, ANN, None, more()).await.refused_with("record-outdated", "has record 2");
     // What is shown is received: then there is no way back at all.
     assert!(matches!(ask(&coordinator, ANN, Some(&again), None).await, Told::Nothing));
-    ask(&coordinator, ANN, Some(&one), None).await.is_refused("record-outdated", "older than record 2");
+    ask(&coordinator, ANN, Some(&one), None).await.refused_with("record-outdated", "older than record 2");
     // Another key for values opens it as well: nobody could seal anew what clients keep.
     let _rotated: manyhands_api::RotatedVault = coordinator.post("/v1/vault/rotate", "").await.expect("rotated");
     let (three, output) = ask(&coordinator, ANN, Some(&two), more()).await.answer();
     assert_eq!(output, json!({ "items": [] }));
 
     // A job that fails changes nothing.
-    ask(&coordinator, ANN, Some(&three), Some(json!(0))).await.is_refused("job-failed", "");
+    ask(&coordinator, ANN, Some(&three), Some(json!(0))).await.refused_with("job-failed", "");
     let (four, output) = ask(&coordinator, ANN, Some(&three), Some(Value::Null)).await.answer();
     assert_eq!(output, json!("more"));
-    ask(&coordinator, ANN, Some(&four), Some(json!("x".repeat(2000)))).await.is_refused("job-failed", "record_bytes");
+    ask(&coordinator, ANN, Some(&four), Some(json!("x".repeat(2000)))).await.refused_with("job-failed", "record_bytes");
 
     // Nobody makes records up, and what is deleted does not come back.
     let made_up = br#"{"record":{"rich":true},"input":1}"#.to_vec();
@@ -117,9 +117,9 @@ async fn attack_45_a_record_that_was_changed_swapped_or_rolled_back_is_refused_w
         deleted.expect("an answer").status().as_u16()
     };
     assert_eq!((delete().await, delete().await), (204, 404));
-    ask(&coordinator, ANN, Some(&four), more()).await.is_refused("record-outdated", "newer than any");
+    ask(&coordinator, ANN, Some(&four), more()).await.refused_with("record-outdated", "newer than any");
     let (other, _) = ask(&coordinator, ANN, None, more()).await.answer();
-    ask(&coordinator, ANN, Some(&one), more()).await.is_refused("record-outdated", "before the client was deleted");
+    ask(&coordinator, ANN, Some(&one), more()).await.refused_with("record-outdated", "before the client was deleted");
     ask(&coordinator, ANN, Some(&other), more()).await.answer();
 
     let dir = coordinator.data_dir();
@@ -140,7 +140,7 @@ async fn attack_45_two_tabs_at_once_and_answers_that_are_lost_make_one_line_of_r
         }
         other => panic!("nobody was answered: {other:?}"),
     };
-    refused.is_refused("record-outdated", "without an input");
+    refused.refused_with("record-outdated", "without an input");
     // The same from both is one request.
     let same = || ask(&coordinator, ANN, Some(&two), Some(json!("same")));
     let (left, right) = tokio::join!(same(), same());
@@ -160,12 +160,12 @@ async fn attack_45_two_tabs_at_once_and_answers_that_are_lost_make_one_line_of_r
     // Nobody works, the client's patience ends, and so does the coordinator.
     let impatient = format!("{ANN}?timeout_ms=200");
     let asked = || Some(json!({ "email": EMAIL, "last": true }));
-    ask(&coordinator, &impatient, Some(&again.0), asked()).await.is_refused("timeout", "send the same again");
+    ask(&coordinator, &impatient, Some(&again.0), asked()).await.refused_with("timeout", "send the same again");
     coordinator.kill();
     coordinator.restart().await;
     ask(&coordinator, ANN, Some(&again.0), Some(json!("other")))
         .await
-        .is_refused("record-outdated", "is being executed");
+        .refused_with("record-outdated", "is being executed");
     let _runners = coordinator.runners(2).await;
     let (last, output) = ask(&coordinator, ANN, Some(&again.0), asked()).await.answer();
     assert_eq!(output, json!("next"));

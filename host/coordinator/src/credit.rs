@@ -410,6 +410,6 @@ mod tests {
         assert_eq!(sealer.unwrap().seal(Hour(1), Hour(3), Timestamp(0)).lines, 2 * 21);
         let mut verifier = Verifier::new(None);
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| verifier.line(line).unwrap());
-        assert_eq!(export(&world.records, (Hour(0), Hour(9)), |_| false).unwrap().is_none(), true);
+        assert!(export(&world.records, (Hour(0), Hour(9)), |_| false).unwrap().is_none());
     }
 }
