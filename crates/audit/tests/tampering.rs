@@ -46,7 +46,6 @@ fn events() -> Vec<Event> {
         Event::Settled { call: call.clone(), found: Found::NotMade, by: by() },
         Event::Ended { call: call.clone(), end: End::Answered(200) },
         Event::Unsent { call, step: 1, plan, intent, origin, body_bytes: 12 },
-        // A name that JSON has to escape.
         Event::WorkerTrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
         Event::ResultChanged {
@@ -54,6 +53,7 @@ fn events() -> Vec<Event> {
             was: Some(Answer { ended: "ok".to_owned(), output: Some(Digest([5; 32])) }),
             is: None,
         },
+        // A name that JSON has to escape.
         Event::SecretRemoved { name: name(), by: "ö\"\\\u{1}".to_owned() },
         Event::PlanWithdrawn { plan, by: by() },
         Event::VaultRotated { key: 3, by: by() },

@@ -103,6 +103,13 @@ impl Auditors {
         None
     }
 
+    /// It cannot be given to anybody now, which is nobody's fault.
+    pub fn put_back(&mut self, lease: LeaseId) {
+        if let Some(out) = self.out.remove(&lease) {
+            self.line.push_front(out.waiting);
+        }
+    }
+
     /// Takes back what machines kept for too long; says under which leases, and from whom.
     pub fn expire(&mut self, now: Timestamp) -> Vec<(WorkerId, LeaseId)> {
         self.take_back(|_, out| out.expires_at.is_some_and(|at| at <= now))

@@ -575,7 +575,7 @@ pub struct Invoke {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
     /// The client on whose record the job works: a name of your choice
-    #[arg(long, value_name = "NAME", requires = "record")]
+    #[arg(long, value_name = "NAME", requires = "record", conflicts_with = "sensitive")]
     pub client: Option<String>,
     /// Where this client keeps its record; a file that is not there yet is a client that has none
     #[arg(long, value_name = "FILE", requires = "client", value_hint = ValueHint::FilePath)]

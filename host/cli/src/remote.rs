@@ -545,6 +545,7 @@ async fn exchange(client: &Client, args: &Invoke, name: &str, file: &Path, scree
         .map_err(|error| Fault::usage(format!("the input is no JSON, which such a job reads: {error}")))?;
     let mut query = vec![("timeout_ms", args.timeout.as_millis().to_string())];
     query.extend(args.job.version.as_ref().map(|version| ("version", version.to_string())));
+    query.extend(args.verify.as_ref().map(|rule| ("verify", rule.clone())));
     query.extend(args.replicas.map(|replicas| ("replicas", replicas.to_string())));
     let request = client
         .request(Method::POST, &["v1", "jobs", args.job.name.as_str(), "clients", name], &query)

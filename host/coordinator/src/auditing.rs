@@ -68,6 +68,22 @@ enum Unfit {
     Revoked,
 }
 
+impl Unfit {
+    /// Whether it would be so another time.
+    const fn is_for_good(&self) -> bool {
+        match self {
+            Self::Records(error) | Self::Secrets(SecretsError::Records(error)) => {
+                matches!(error, RecordError::Missing(_) | RecordError::Foreign(_))
+            }
+            Self::Secrets(_) => false,
+            Self::Revoked => true,
+        }
+    }
+}
+
+/// When a unit is tried again that could not be read.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 impl Auditing {
     /// Reads whom the operator trusts. `seed` comes from the operating system.
     ///
@@ -180,7 +196,13 @@ impl Auditing {
                 tokio::spawn(async move {
                     let Err(error) = auditing.give(&clerk, lease, machine, audit).await else { return };
                     error!(unit = %audit.unit, step = audit.step, %error, "a unit cannot be given to the operator's own machine");
-                    auditing.failed([lease]).into_iter().for_each(|input| clerk.tell(input));
+                    if error.is_for_good() {
+                        return auditing.failed([lease]).into_iter().for_each(|input| clerk.tell(input));
+                    }
+                    // A disk, or a key that is being replaced: neither the machine's fault nor the unit's.
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    auditing.desk().auditors.put_back(lease);
+                    auditing.0.stirred.notify_one();
                 });
             }
             let wake = self.desk().auditors.wake_at().map(|at| clerk.clock().instant(at));

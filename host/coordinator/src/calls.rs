@@ -105,6 +105,23 @@ struct Inner {
     /// Told when an operator settled or approved something.
     settled: Notify,
     plans: Mutex<BTreeMap<Digest, Arc<Plan>>>,
+    /// Runs that need their values, though the disk says that they have ended; as often as somebody says so.
+    kept: Arc<Mutex<Vec<RunId>>>,
+}
+
+/// A run's values are not forgotten while this is there.
+pub struct Kept {
+    run: RunId,
+    by: Arc<Mutex<Vec<RunId>>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut kept = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = kept.iter().position(|run| *run == self.run) {
+            kept.swap_remove(place);
+        }
+    }
 }
 
 /// Why calls cannot be made now. They are tried again.
@@ -200,6 +217,7 @@ impl Calls {
             tasks: TaskTracker::new(),
             settled: Notify::new(),
             plans: Mutex::default(),
+            kept: Arc::default(),
         })))
     }
 
@@ -335,6 +353,9 @@ impl Calls {
     /// Any [`RecordError`].
     pub async fn forget(&self, run: RunId) -> Result<bool, RecordError> {
         let (alone, now) = (self.alone().await, self.0.parts.clock.now());
+        if self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(&run) {
+            return Ok(false);
+        }
         let forget = move |records: &Records| {
             let _alone = alone;
             match records.run(run)? {
@@ -365,8 +386,24 @@ impl Calls {
         Ok(())
     }
 
-    /// The right to change what is known of calls, once nobody else has it. While one has it, no values are forgotten.
-    pub async fn alone(&self) -> Alone {
+    /// Keeps the values of a run that is to be active again, until the disk says that it is. None if they are forgotten already.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn keep(&self, run: RunId) -> Result<Option<Kept>, RecordError> {
+        // Whoever had this may be waiting for the disk, and must not be waited for by those who write to it.
+        let _alone = self.alone().await;
+        if self.records().blocking(move |records| records.forgotten(run)).await?.is_some() {
+            return Ok(None);
+        }
+        let by = Arc::clone(&self.0.kept);
+        by.lock().unwrap_or_else(PoisonError::into_inner).push(run);
+        Ok(Some(Kept { run, by }))
+    }
+
+    /// The right to change what is known of calls, once nobody else has it. Nobody who has it waits for the hand, which may wait
+    /// for it.
+    async fn alone(&self) -> Alone {
         Arc::clone(&self.0.changing).lock_owned().await
     }
 

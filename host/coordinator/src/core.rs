@@ -630,7 +630,9 @@ impl Hand {
                 return Ok(());
             }
             let started = Instant::now();
-            let failed = records.store().commit_all(commits).into_iter().find_map(Result::err);
+            let done = records.store().commit_all(commits);
+            let is_partly_written = done.iter().any(Result::is_ok);
+            let failed = done.into_iter().find_map(Result::err);
             if failed.is_some() {
                 book.forget();
             }
@@ -647,7 +649,8 @@ impl Hand {
                     }
                     return Ok(());
                 }
-                Some(error @ CommitError::Full(_)) if !self.stop.is_cancelled() => {
+                // What has been written in part must not be made up anew: it would be paid twice. The next process sees how far it went.
+                Some(error @ CommitError::Full(_)) if !is_partly_written && !self.stop.is_cancelled() => {
                     if !was_full {
                         error!(%error, "nothing is acknowledged until there is room");
                     }

@@ -176,9 +176,10 @@ async fn deposit_once(
             return Err(error.into());
         }
         tracing::info!(%requester, %amount, "a budget was changed");
+        // Whoever waits for the mind must not be waited for by the hand, which needs the book.
+        drop(book);
         app.core.tell(Input::Deposited { owner: requester.clone(), amount }).await?;
     }
-    drop(book);
     let account = Account::Requester(requester);
     let balance = app.blocking(move |records| records.balance(&account)).await?;
     Ok(balance.map_or(Amount::ZERO, |balance| balance.balance))

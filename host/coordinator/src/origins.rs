@@ -34,8 +34,9 @@ impl Origins {
     /// address that is none of these.
     pub fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut address = peer.to_canonical();
-        let lines = headers.get_all("x-forwarded-for").iter().rev().filter_map(|line| line.to_str().ok());
-        let hops = lines.filter(|line| line.len() <= FORWARDED_BYTES_MAX).flat_map(|line| line.rsplit(','));
+        // A line that nobody reads ends it: what stands before it is not the proxy's.
+        let lines = headers.get_all("x-forwarded-for").iter().rev().map_while(|line| line.to_str().ok());
+        let hops = lines.take_while(|line| line.len() <= FORWARDED_BYTES_MAX).flat_map(|line| line.rsplit(','));
         for hop in hops {
             if !self.proxies.contains(&address) {
                 break;
@@ -49,7 +50,13 @@ impl Origins {
     /// What a worker there shares with others.
     pub fn of(&self, address: IpAddr, body: &Body) -> Groups {
         let kind = if console::Kind::of(body) == console::Kind::Browser { Kind::Visitor } else { Kind::Runner };
-        Groups { prefix: self.prefix(address), kind, ..Groups::default() }
+        Groups { prefix: self.prefix(address), engine: self.engine(&body.engine), kind, ..Groups::default() }
+    }
+
+    /// The family: its name without its version. A worker may lie; then its replicas are mixed less well, and that is all.
+    fn engine(&self, engine: &str) -> Option<Group> {
+        let family = engine.split_whitespace().next()?;
+        self.group(&[b"engine", family.as_bytes()])
     }
 
     fn prefix(&self, address: IpAddr) -> Option<Group> {
@@ -61,7 +68,11 @@ impl Origins {
             return None;
         }
         let beginning = bits >> (most - u32::from(named).min(most));
-        let parts = [&b"manyhands:group\0"[..], &self.key, &most.to_le_bytes(), &beginning.to_le_bytes()];
+        self.group(&[&most.to_le_bytes(), &beginning.to_le_bytes()])
+    }
+
+    fn group(&self, what: &[&[u8]]) -> Option<Group> {
+        let parts = [&b"manyhands:group\0"[..], &self.key].into_iter().chain(what.iter().copied());
         let Digest(digest) = Digest::of_parts(parts);
         digest.first_chunk().map(|group| Group(u64::from_le_bytes(*group)))
     }
@@ -117,5 +128,10 @@ mod tests {
             let found = origins.address(peer.parse().unwrap(), &forwarded(lines));
             assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
         }
+        // Rubbish behind what a client wrote does not make it the proxy's word.
+        let rubbish = "1".repeat(FORWARDED_BYTES_MAX + 1);
+        let lines = ["192.0.2.1", &rubbish].map(|line| ("x-forwarded-for".parse().unwrap(), line.parse().unwrap()));
+        let proxy = "127.0.0.1".parse().unwrap();
+        assert_eq!(origins.address(proxy, &HeaderMap::from_iter(lines)), proxy);
     }
 }

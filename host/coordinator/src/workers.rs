@@ -191,11 +191,16 @@ async fn talk(
 ) -> Result<(), Leave> {
     let heartbeat = app.settings.limits.heartbeat();
     match desk {
+        // It may have been at the other desk before, and taken over that connection.
         Desk::Work => {
+            app.auditing.hear(worker, Said::Gone);
             let origin = app.origins.of(address, &session.body);
             app.core.tell(Input::Connected { worker, origin }).await?;
         }
-        Desk::Audits => app.auditing.hear(worker, Said::Connected),
+        Desk::Audits => {
+            app.core.tell(Input::Disconnected { worker }).await?;
+            app.auditing.hear(worker, Said::Connected);
+        }
     }
     send(socket, &ServerMessage::Welcome(Welcome { heartbeat })).await?;
     let mut last_heard = tokio::time::Instant::now();
@@ -341,6 +346,10 @@ async fn reported(
         let mut content = None;
         if report.outcome.verdict.content().is_some() {
             content = Some(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
+        }
+        if desk == Desk::Audits && !app.auditing.is_trusted(worker) {
+            refused.push((report.lease.id, "the operator does not trust this machine any more".to_owned()));
+            continue;
         }
         if desk == Desk::Audits {
             let input = app.auditing.done(place.0, place.1, report.outcome);

@@ -46,23 +46,7 @@ pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Js
     let view = |worker: WorkerSummary| view(&app, worker, sessions.get(&worker.id).map(|session| &**session), now);
     let trusted = app.auditing.trusted();
     let others = summaries.into_iter().filter(|worker| !trusted.contains(&worker.id)).map(view);
-    let own = trusted.iter().map(|id| {
-        let session = sessions.get(id);
-        WorkerView {
-            id: *id,
-            connected: session.is_some(),
-            engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
-            slots: session.map_or(0, |session| session.slots),
-            leases: app.auditing.given(*id) as u64,
-            agreed: 0,
-            dissents: 0,
-            lost: 0,
-            banned: false,
-            uptime: attended(&app, *id, now),
-            standing: Standing::Trusted,
-            checks: 0,
-        }
-    });
+    let own = trusted.iter().map(|id| own(&app, *id, sessions.get(id).map(|session| &**session), now));
     Ok(Json(WorkerList { workers: others.chain(own).collect() }))
 }
 
@@ -146,6 +130,24 @@ fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timest
     }
 }
 
+/// The operator's own, which the scheduler knows nothing of.
+fn own(app: &App, id: WorkerId, session: Option<&Session>, now: Timestamp) -> WorkerView {
+    WorkerView {
+        id,
+        connected: session.is_some(),
+        engine: session.map(|session| session.body.engine.clone()).unwrap_or_default(),
+        slots: session.map_or(0, |session| session.slots),
+        leases: app.auditing.given(id) as u64,
+        agreed: 0,
+        dissents: 0,
+        lost: 0,
+        banned: false,
+        uptime: attended(app, id, now),
+        standing: Standing::Trusted,
+        checks: 0,
+    }
+}
+
 fn attended(app: &App, worker: WorkerId, now: Timestamp) -> Option<UptimeView> {
     let Attended { since, ever, lately } = app.uptimes.of(worker, now)?;
     Some(UptimeView { since, ever, thirty_days: lately })
@@ -162,6 +164,10 @@ pub(super) async fn worker(
 ) -> Answer<Json<WorkerDetail>> {
     caller.need(Role::Operator)?;
     let id = worker_of(&id)?;
+    if app.auditing.is_trusted(id) {
+        let worker = own(&app, id, app.hub.session(id).as_deref(), app.clock.now());
+        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure: Vec::new() }));
+    }
     let known = app.core.ask(move |scheduler, _| {
         scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>()))
     });

@@ -379,15 +379,15 @@ pub(super) async fn retry(State(app): State<App>, caller: Caller, Path(id): Path
     let record = find(&app, &caller, &id).await?;
     jobs::not_revoked(&app, &record.spec.job, &record.spec.version, &record.spec.module)?;
     let (id, finished_at) = (record.spec.id, record.finished_at);
-    let _keeping;
+    let kept;
     if record.status == RunStatus::Active {
         app.core.tell(Input::Retry(id)).await?;
     } else if record.counts.failed + record.counts.cancelled > 0 {
         let spec = record.spec.clone();
         let known = app.blocking(move |records| Ok((records.units(id)?, ready_inputs(records, &spec)?))).await?;
         // Until it counts as active on the disk, where whoever forgets values looks.
-        _keeping = app.calls.alone().await;
-        if app.blocking(move |records| records.forgotten(id)).await?.is_some() {
+        kept = app.calls.keep(id).await?;
+        if kept.is_none() {
             let detail = "the values of this run were removed, so its tokens stand for nothing: submit its inputs as another run";
             return Err(ApiError::new(Kind::Conflict, detail));
         }
