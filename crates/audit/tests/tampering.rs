@@ -62,6 +62,11 @@ fn events() -> Vec<Event> {
     ]
 }
 
+/// How many there are.
+fn all() -> u64 {
+    events().len() as u64
+}
+
 /// An exported log: its lines, and a head after each `every` entries and at the end.
 fn export(by: &Coordinator, events: Vec<Event>, every: usize) -> Vec<Vec<u8>> {
     let (mut tail, mut lines) = (Tail::default(), Vec::new());
@@ -94,7 +99,7 @@ fn a_log_that_nobody_touched_is_believed() {
     let coordinator = Coordinator::new(1);
     let lines = export(&coordinator, events(), 4);
     let root = coordinator.root.public().fingerprint();
-    let report = Ok(Report { entries: 12, root, signed_at: Timestamp(NOW.0 + 5) });
+    let report = Ok(Report { entries: all(), root, signed_at: Timestamp(NOW.0 + 5) });
     for verifier in [Verifier::new(None), Verifier::new(Some(root)), Verifier::of(kept(&lines))] {
         assert_eq!(check(verifier, &lines), report);
     }
@@ -164,10 +169,10 @@ fn what_is_cut_off_is_found_with_a_head() {
     for length in 0..lines.len() - 1 {
         let entries = lines[..length].iter().filter(|line| !SignedHead::is_one(line)).count() as u64;
         let broken = refused(&lines[..length], &kept);
-        let expected = if entries == 12 {
-            Broken::Unsigned { entry: 12 }
+        let expected = if entries == all() {
+            Broken::Unsigned { entry: all() }
         } else {
-            Broken::CutOff { entry: entries + 1, kept: 12 }
+            Broken::CutOff { entry: entries + 1, kept: all() }
         };
         assert_eq!(broken, expected);
     }
@@ -186,13 +191,13 @@ fn a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
     let kept = kept(&lines);
     // Signed again by who has the key: only the kept head tells.
     assert!(check(Verifier::new(None), &again).is_ok());
-    assert_eq!(refused(&again, &kept), Broken::CutOff { entry: 12, kept: 12 });
+    assert_eq!(refused(&again, &kept), Broken::CutOff { entry: all(), kept: all() });
     let mut longer = events();
     longer[2] = longer[3].clone();
-    assert_eq!(refused(&export(&coordinator, longer, 100), &kept), Broken::NotWhatWasKept { entry: 1, to: 12 });
+    assert_eq!(refused(&export(&coordinator, longer, 100), &kept), Broken::NotWhatWasKept { entry: 1, to: all() });
     // Without the key, an old head has to do.
     *again.last_mut().expect("a head") = lines.last().expect("a head").clone();
-    assert_eq!(check(Verifier::new(None), &again), Err(Broken::Misplaced { entry: 12, found: 12 }));
+    assert_eq!(check(Verifier::new(None), &again), Err(Broken::Misplaced { entry: all(), found: all() }));
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn only_the_coordinators_own_key_signs() {
     let root = coordinator.root.public().fingerprint();
     let found = stranger.root.public().fingerprint();
     let broken = check(Verifier::new(Some(root)), &lines).expect_err("a stranger's");
-    assert_eq!(broken, Broken::BadHead { entry: 13, why: BadHead::OtherRoot { expected: root, found } });
+    assert_eq!(broken, Broken::BadHead { entry: all() + 1, why: BadHead::OtherRoot { expected: root, found } });
 
     let head = |trust| {
         let head = Signed::new(&coordinator.signing, &Head { tail: Tail::default(), at: NOW });

@@ -110,6 +110,10 @@ impl Paces {
 
     /// A unit of this job has an answer, which cost so much.
     pub(crate) fn note_cost(&mut self, job: Digest, fuel: Fuel) {
+        // Of units that hold tokens nobody knows: their outcomes say 0.
+        if fuel.0 == 0 {
+            return;
+        }
         if self.costs.len() >= JOBS_MAX && !self.costs.contains_key(&job) {
             self.costs.clear();
         }
@@ -133,15 +137,23 @@ impl Paces {
         }
     }
 
-    /// From when on a worker that stays may be given a unit of this job; nothing if that is now.
-    pub(crate) fn not_before(&self, now: Timestamp, worker: &Pace, kind: Kind, job: &Digest) -> Option<Timestamp> {
+    /// From when on a worker that stays may be given a unit of this job, which takes no longer than `wall`, whatever anybody has said
+    /// that it costs; nothing if that is now.
+    pub(crate) fn not_before(
+        &self,
+        now: Timestamp,
+        worker: &Pace,
+        kind: Kind,
+        job: &Digest,
+        wall: Duration,
+    ) -> Option<Timestamp> {
         let cost = self.costs.get(job)?.0?;
         let (class, other) = match kind {
             Kind::Runner => (&self.runners, &self.visitors),
             Kind::Visitor => (&self.visitors, &self.runners),
         };
         let speed = worker.speed.0.or(class.speed.0).or(other.speed.0)?;
-        let takes = cost / speed.max(f64::MIN_POSITIVE);
+        let takes = (cost / speed.max(f64::MIN_POSITIVE)).min(wall.as_secs_f64());
         if takes <= worker.stay.map_or(class.stay.0, |stay| stay.0) {
             return None;
         }
@@ -154,6 +166,7 @@ impl Paces {
 mod tests {
     use super::*;
 
+    const WALL: Duration = Duration::from_secs(10_000);
     const SHORT: Digest = Digest([1; 32]);
     const LONG: Digest = Digest([2; 32]);
 
@@ -175,12 +188,12 @@ mod tests {
         let paces = paces();
         let mut page = Pace::default();
         page.came(at(100), Duration::ZERO);
-        let from = |now, job| paces.not_before(at(now), &page, Kind::Visitor, job);
+        let from = |now, job| paces.not_before(at(now), &page, Kind::Visitor, job, WALL);
         assert_eq!(from(100, &SHORT), None);
         assert_eq!(from(100, &LONG), Some(at(700)));
         assert_eq!(from(700, &LONG), None, "who has stayed for ten minutes may stay for ten more");
         assert_eq!(from(100, &Digest([3; 32])), None, "nobody knows yet what it takes");
-        assert_eq!(paces.not_before(at(100), &page, Kind::Runner, &LONG), None);
+        assert_eq!(paces.not_before(at(100), &page, Kind::Runner, &LONG, WALL), None);
     }
 
     #[test]
@@ -191,10 +204,10 @@ mod tests {
         paces.note_speed(&mut brief, Kind::Runner, &SHORT, Duration::from_secs(5));
         paces.left(at(60), &mut brief, Kind::Runner);
         brief.came(at(1_000), Duration::from_secs(15));
-        assert_eq!(paces.not_before(at(1_000), &brief, Kind::Runner, &LONG), Some(at(1_600)));
+        assert_eq!(paces.not_before(at(1_000), &brief, Kind::Runner, &LONG, WALL), Some(at(1_600)));
         slow.came(at(0), Duration::ZERO);
         paces.note_speed(&mut slow, Kind::Runner, &SHORT, Duration::from_secs(50));
-        assert_eq!(paces.not_before(at(100), &slow, Kind::Runner, &LONG), Some(at(6_000)));
+        assert_eq!(paces.not_before(at(100), &slow, Kind::Runner, &LONG, WALL), Some(at(6_000)));
     }
 
     #[test]
@@ -205,7 +218,7 @@ mod tests {
         paces.note_speed(&mut flaky, Kind::Visitor, &SHORT, Duration::from_secs(5));
         paces.left(at(500), &mut flaky, Kind::Visitor);
         flaky.came(at(510), Duration::from_secs(15));
-        assert_eq!(paces.not_before(at(600), &flaky, Kind::Visitor, &LONG), None, "it is there since 0 s");
+        assert_eq!(paces.not_before(at(600), &flaky, Kind::Visitor, &LONG, WALL), None, "it is there since 0 s");
         let before = paces.visitors.stay.0;
         for second in 0..1_000 {
             let mut sybil = Pace::default();
@@ -222,5 +235,16 @@ mod tests {
             typical.note(Duration::from_secs(200 + 10 * (round * 61 % 100)), STEP);
         }
         assert!((500.0..900.0).contains(&typical.0), "{}", typical.0);
+    }
+
+    #[test]
+    fn a_lie_about_fuel_keeps_nobody_from_work() {
+        let mut paces = paces();
+        paces.note_cost(SHORT, Fuel(u64::MAX));
+        paces.note_cost(SHORT, Fuel(0));
+        let mut runner = Pace::default();
+        runner.came(at(100), Duration::ZERO);
+        let wall = Duration::from_secs(60);
+        assert_eq!(paces.not_before(at(100), &runner, Kind::Runner, &SHORT, wall), None);
     }
 }

@@ -49,6 +49,11 @@ impl RunSpec {
         self.priority == i8::MAX && self.inputs == 1
     }
 
+    /// How long one execution may take.
+    pub(crate) const fn wall(&self) -> core::time::Duration {
+        core::time::Duration::from_millis(self.wall_ms)
+    }
+
     /// The seed of a unit: its only randomness, the same for each of its replicas and steps.
     pub fn seed(&self, index: u32) -> [u8; 32] {
         Digest::of_parts([&b"manyhands:seed\0"[..], self.id.as_bytes(), &index.to_le_bytes()]).0

@@ -1571,7 +1571,7 @@ impl Scheduler {
         let crowd = self.crowd();
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let Worker { pace, origin, .. } = &self.workers[id];
-        if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module) {
+        if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module, run.spec.wall()) {
             self.to_rest.push((from, id));
             return false;
         }
@@ -1661,7 +1661,9 @@ impl Scheduler {
                 }
                 Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
                 Some(State::Open(_))
-                    if paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_some() =>
+                    if paces
+                        .not_before(now, &worker.pace, worker.origin.kind, &run.spec.module, run.spec.wall())
+                        .is_some() =>
                 {
                     Look::Later
                 }
@@ -1901,8 +1903,9 @@ impl Scheduler {
         let left =
             if self.shares.is_held(&run.share) { self.funds.left(&run.spec.owner, self.policy.budgets) } else { None };
         let held: Vec<&Held> = open.leases.iter().filter_map(|(lease, _)| self.leases.get(lease)).collect();
-        let stays =
-            |worker: &Worker| self.paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module).is_none();
+        let stays = |worker: &Worker| {
+            self.paces.not_before(now, &worker.pace, worker.origin.kind, &run.spec.module, run.spec.wall()).is_none()
+        };
         let may_work = |worker: &Worker| worker.connected && !worker.record.banned;
         let connected = self.workers.iter().filter(|(_, worker)| may_work(worker)).count();
         let others = || self.workers.numbered().filter(|(no, worker)| may_work(worker) && !open.knows(*no));
