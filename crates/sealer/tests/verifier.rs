@@ -197,6 +197,69 @@ fn attack_1_whoever_is_called_through_a_table_is_paid_for() {
     assert!(refused(&module(999, pays, "")).contains("did not look whether anything is left"));
 }
 
+/// Whatever engines let into a table is known to be there, or nothing gets there that way: else a call through it would
+/// cost what an empty table costs, and whoever calls itself like that would take neither fuel nor stack.
+#[test]
+fn attack_1_whatever_comes_into_a_table_is_known() {
+    let module = |fields: &str| {
+        let text = format!(
+            r#"(module {fields}
+                 (type $long (func (param i64) (result i64)))
+                 (table $table 1 funcref)
+                 (memory (export "memory") 1)
+                 (global (export "manyhands_cause") (mut i32) (i32.const 0))
+                 (global (export "manyhands_cost_table") i32 (i32.const 1))
+                 (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
+                 (func $doubles (type $long)
+                   (if (result i64) (i64.eqz (local.get 0))
+                     (then (i64.const 1))
+                     (else (i64.add
+                       (call_indirect $table (type $long) (i64.add (local.get 0) (i64.const -1)) (i32.const 0))
+                       (call_indirect $table (type $long) (i64.add (local.get 0) (i64.const -1)) (i32.const 0))))))
+                 (func (export "manyhands_run")
+                   (global.set $meter (i64.sub (global.get $meter) (i64.const 65536000)))
+                   (drop (call_indirect $table (type $long) (i64.const 99) (i32.const 0)))))"#
+        );
+        let bytes = wat::parse_str(text).expect("the test's own text is WebAssembly");
+        wasmparser::Validator::new().validate_all(&bytes).expect("engines take it");
+        bytes
+    };
+    let (ty, segment) = ("a type that jobs must not use", "a segment that jobs must not have");
+    let instruction = "an instruction that jobs must not use";
+    let known = "it is called through a table, calls others and does not pay for itself";
+    for (fields, reason) in [
+        // By way of a global, whoever reads the segment alone does not see what it holds.
+        ("(global $f funcref (ref.func $doubles)) (elem (i32.const 0) funcref (global.get $f))", ty),
+        ("(elem (i32.const 0) $doubles)", known),
+        ("(elem (table $table) (i32.const 0) func $doubles)", known),
+        ("(table $other 1 funcref) (elem (table $table) (i32.const 0) func $doubles)", known),
+        ("(elem func $doubles)", known),
+        ("(elem declare func $doubles)", known),
+        ("(elem (i32.const 0) funcref (ref.func $doubles) (ref.null func))", segment),
+        ("(elem (table $table) (i32.const 0) funcref (ref.func $doubles) (ref.null func))", segment),
+        ("(elem funcref (ref.func $doubles) (ref.null func))", segment),
+        ("(elem declare funcref (ref.func $doubles) (ref.null func))", segment),
+        ("(global $f (ref func) (ref.func $doubles)) (elem (i32.const 0) funcref (global.get $f))", ty),
+        (r#"(import "manyhands_v1" "f" (global $f funcref)) (elem (i32.const 0) funcref (global.get $f))"#, ty),
+        (r#"(import "manyhands_v1" "t" (table 1 funcref))"#, "it imports `t`"),
+        ("(table 1 funcref (ref.func $doubles))", ty),
+        ("(table 1 externref)", ty),
+        (r#"(export "f" (func $doubles)) (func (table.set $table (i32.const 0) (ref.func $doubles)))"#, instruction),
+        (
+            r#"(export "f" (func $doubles)) (func (drop (table.grow $table (ref.func $doubles) (i32.const 1))))"#,
+            instruction,
+        ),
+        (
+            r#"(export "f" (func $doubles)) (func (table.fill $table (i32.const 0) (ref.func $doubles) (i32.const 1)))"#,
+            instruction,
+        ),
+        ("(func (param funcref) (table.set $table (i32.const 0) (local.get 0)))", ty),
+    ] {
+        let fault = verify(&module(fields)).expect_err(fields).to_string();
+        assert!(fault.contains(reason), "{fields}: {fault}");
+    }
+}
+
 /// A loop that is paid for as a whole goes round as often as was paid for, whatever else is in it.
 #[test]
 fn attack_1_a_loop_that_goes_round_more_often_than_it_counted_is_refused() {

@@ -94,11 +94,7 @@ impl<'a> Module<'a> {
             }
             6 => self.globals.append(&mut section.list(|section| {
                 let (ty, mutable) = global_type(section)?;
-                let start = match constant(section)? {
-                    Constant::Integer(value) => Some(value),
-                    _ => None,
-                };
-                Ok(Global { ty, mutable, start })
+                Ok(Global { ty, mutable, start: constant(section)? })
             })?),
             7 => self.exports.append(&mut section.list(|section| {
                 let name = section.name()?;
@@ -156,35 +152,24 @@ impl<'a> Module<'a> {
         Ok(())
     }
 
-    /// One segment. Three bits say whether it is not put into a table by itself, whether it says into which or of what
-    /// kind it is, and whether it has expressions instead of numbers.
+    /// One segment. Two bits say whether it is not put into a table by itself, and whether it says into which or of what
+    /// kind it is. A third would say that it has expressions, of which not all name the function that they come to.
     fn elements(&mut self, section: &mut Reader<'a>) -> Result<(), Malformed> {
         let flags = section.u32()?;
-        if flags > 7 {
+        if flags > 3 {
             return section.fail("a segment that jobs must not have");
         }
-        let (passive, explicit, expressions) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        let (passive, explicit) = (flags & 1 != 0, flags & 2 != 0);
         if !passive {
             if explicit {
                 section.u32()?;
             }
             constant(section)?;
         }
-        if passive || explicit {
-            let is_known = if expressions { section.value_type().is_ok() } else { section.u8()? == 0 };
-            if !is_known {
-                return section.fail("a segment that jobs must not have");
-            }
+        if (passive || explicit) && section.u8()? != 0 {
+            return section.fail("a segment that jobs must not have");
         }
-        for _ in 0..section.u32()? {
-            if expressions {
-                if let Constant::Function(function) = constant(section)? {
-                    self.tabled.push(function);
-                }
-            } else {
-                self.tabled.push(section.u32()?);
-            }
-        }
+        self.tabled.append(&mut section.list(Reader::u32)?);
         Ok(())
     }
 
@@ -227,35 +212,22 @@ impl<'a> Module<'a> {
     }
 }
 
-/// What a constant expression comes to, as far as that matters.
-enum Constant {
-    Integer(i64),
-    Function(u32),
-    Other,
-}
-
-/// One instruction and its `end`: sums of constants are for later versions of WebAssembly.
-fn constant(section: &mut Reader<'_>) -> Result<Constant, Malformed> {
-    let constant = match section.u8()? {
-        0x41 => Constant::Integer(section.i32()?.into()),
-        0x42 => Constant::Integer(section.i64()?),
-        0xd2 => Constant::Function(section.u32()?),
-        first => {
-            match first {
-                // global.get
-                0x23 => drop(section.u32()?),
-                // f32.const, f64.const, v128.const
-                0x43 => drop(section.take(4)?),
-                0x44 => drop(section.take(8)?),
-                0xfd if section.u32()? == 0x0c => drop(section.take(16)?),
-                // ref.null
-                0xd0 => drop(section.value_type()?),
-                _ => return section.fail("a constant that jobs must not use"),
-            }
-            Constant::Other
-        }
-    };
-    if section.u8()? == 0x0b { Ok(constant) } else { section.fail("a constant that is more than one") }
+/// What a constant expression comes to, if that is an integer and stands there. One instruction and its `end`: sums of
+/// constants are for later versions of WebAssembly.
+fn constant(section: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
+    let mut integer = None;
+    match section.u8()? {
+        0x41 => integer = Some(section.i32()?.into()),
+        0x42 => integer = Some(section.i64()?),
+        // global.get
+        0x23 => drop(section.u32()?),
+        // f32.const, f64.const, v128.const
+        0x43 => drop(section.take(4)?),
+        0x44 => drop(section.take(8)?),
+        0xfd if section.u32()? == 0x0c => drop(section.take(16)?),
+        _ => return section.fail("a constant that jobs must not use"),
+    }
+    if section.u8()? == 0x0b { Ok(integer) } else { section.fail("a constant that is more than one") }
 }
 
 fn global_type(section: &mut Reader<'_>) -> Result<(ValType, bool), Malformed> {
@@ -267,7 +239,10 @@ fn global_type(section: &mut Reader<'_>) -> Result<(ValType, bool), Malformed> {
 }
 
 fn table_type(section: &mut Reader<'_>) -> Result<(), Malformed> {
-    section.value_type()?;
+    // funcref
+    if section.u8()? != 0x70 {
+        return section.fail("a type that jobs must not use");
+    }
     limits(section).map(drop)
 }
 

@@ -120,6 +120,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A type of values, of which none refers to a function: what does could carry it into a table unseen.
     pub(crate) fn value_type(&mut self) -> Result<ValType, Malformed> {
         Ok(match self.u8()? {
             0x7f => ValType::I32,
@@ -127,8 +128,6 @@ impl<'a> Reader<'a> {
             0x7d => ValType::F32,
             0x7c => ValType::F64,
             0x7b => ValType::V128,
-            0x70 => ValType::FUNCREF,
-            0x6f => ValType::EXTERNREF,
             _ => return self.fail("a type that jobs must not use"),
         })
     }
