@@ -1,7 +1,7 @@
 //! Records that clients keep for a service that keeps nothing about them: tampered with, swapped, rolled back, asked with twice at once,
 //! and lost with the answer.
 
-use manyhands_api::{Problem, RecordAnswer, RecordRequest};
+use manyhands_api::{Problem, RecordAnswer, RecordRequest, RunList};
 use manyhands_tests::{Coordinator, jobs, run};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -172,6 +172,96 @@ async fn attack_45_two_tabs_at_once_and_answers_that_are_lost_make_one_line_of_r
     let (_, output) = ask(&coordinator, ANN, Some(&last), Some(json!("end"))).await.answer();
     assert_eq!(output, asked().expect("JSON"));
     assert_eq!(found(&coordinator.data_dir(), EMAIL.as_bytes()), None);
+}
+
+#[tokio::test]
+async fn attack_45_a_value_is_written_to_a_record_only_where_it_is_taken_out_again() {
+    let coordinator = Coordinator::start().await;
+    let (card, made_up) = ("4111111111111111", json!({ "card": "4111111111111111" }));
+    for (name, fields) in [
+        (
+            "leaky",
+            json!([{ "at": "/input/email", "class": "email" }, { "at": "/input/card", "class": "card", "surrogate": true }]),
+        ),
+        ("wallet", json!([{ "at": "$..card", "class": "card", "surrogate": true }])),
+    ] {
+        let job = jobs::keeper(name, fields);
+        coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    }
+    let _runners = coordinator.runners(2).await;
+    // It keeps what it is asked, and says what it kept: so where it is asked it is a token, and where it is kept it would not be.
+    let leaky = |input| ask(&coordinator, "leaky/clients/ann", None, Some(input));
+    leaky(json!({ "email": EMAIL })).await.refused_with("job-failed", "a sensitive value at `/record/email`");
+    leaky(json!({ "card": card })).await.refused_with("job-failed", "a sensitive value at `/record/card`");
+    let (_, output) = leaky(json!({ "note": "nobody's" })).await.answer();
+    assert_eq!(output, Value::Null, "nothing came of what was refused");
+    // No token is in what comes back, only a card that nobody has.
+    let (one, _) = ask(&coordinator, "wallet/clients/ann", None, Some(made_up.clone())).await.answer();
+    let (_, output) = ask(&coordinator, "wallet/clients/ann", Some(&one), Some(json!(1))).await.answer();
+    assert_eq!(output, made_up);
+}
+
+#[tokio::test]
+async fn attack_45_what_was_answered_is_not_executed_again_once_its_values_are_gone() {
+    let coordinator = coordinator().await;
+    let impatient = format!("{ANN}?timeout_ms=50");
+    let first = || Some(json!({ "email": EMAIL }));
+    ask(&coordinator, &impatient, None, first()).await.refused_with("timeout", "send the same again");
+    let runs = async || coordinator.get::<RunList>("/v1/runs").await.expect("runs").runs;
+    let run = runs().await.pop().expect("a run").id;
+    let _runners = coordinator.runners(2).await;
+    coordinator.outputs(run).await;
+    let forgotten = coordinator.request(Method::DELETE, &format!("/v1/runs/{run}/values")).send().await;
+    assert_eq!(forgotten.expect("an answer").status(), 204);
+    ask(&coordinator, ANN, None, first()).await.refused_with("conflict", "delete the client");
+    ask(&coordinator, ANN, None, None).await.refused_with("conflict", "delete the client");
+    ask(&coordinator, ANN, None, Some(json!("other"))).await.refused_with("record-outdated", "without an input");
+    assert_eq!(runs().await.len(), 1);
+    let deleted = coordinator.request(Method::DELETE, &format!("/v1/jobs/{ANN}")).send().await;
+    assert_eq!(deleted.expect("an answer").status(), 204);
+    ask(&coordinator, ANN, None, first()).await.answer();
+}
+
+#[tokio::test]
+async fn attack_45_data_that_was_put_back_believes_no_record_of_a_client_that_was_deleted_since() {
+    let mut coordinator = coordinator().await;
+    let data = coordinator.data_dir();
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let operate = |words: &[&str]| {
+        let dir = ["--data-dir", data.to_str().expect("a path in UTF-8")];
+        let output = run("manyhands-coordinator", [&dir[..], words].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    let runners = coordinator.runners(2).await;
+    let (one, _) = ask(&coordinator, ANN, None, Some(json!(1))).await.answer();
+    let backup = operate(&["backup", "--to", elsewhere.path().to_str().expect("a path")]);
+    let (two, _) = ask(&coordinator, ANN, Some(&one), Some(json!(2))).await.answer();
+    let (three, _) = ask(&coordinator, ANN, Some(&two), Some(json!(3))).await.answer();
+    drop(runners);
+    coordinator.kill();
+    std::fs::rename(&data, data.with_extension("lost")).expect("moved");
+    operate(&["restore", backup.lines().next().expect("its path")]);
+    operate(&["vault", "accept-older-data"]);
+    coordinator.restart().await;
+    let _runners = coordinator.runners(2).await;
+
+    // What was handed out since the copy was made is believed, until something was done with it.
+    let (four, output) = ask(&coordinator, ANN, Some(&two), Some(json!(4))).await.answer();
+    assert_eq!(output, json!(2));
+    ask(&coordinator, ANN, Some(&three), Some(json!(5))).await.refused_with("record-outdated", "before the client");
+    let (five, _) = ask(&coordinator, ANN, Some(&four), Some(json!(5))).await.answer();
+    let delete = async || {
+        let deleted = coordinator.request(Method::DELETE, &format!("/v1/jobs/{ANN}")).send().await;
+        deleted.expect("an answer").status().as_u16()
+    };
+    assert_eq!((delete().await, delete().await), (204, 404));
+    for record in [&one, &three, &five] {
+        ask(&coordinator, ANN, Some(record), Some(json!(6))).await.refused_with("record-outdated", "newer than any");
+    }
+    let (_, output) = ask(&coordinator, ANN, None, Some(json!(6))).await.answer();
+    assert_eq!(output, Value::Null);
 }
 
 #[tokio::test]

@@ -144,7 +144,8 @@ impl Life {
     }
 
     /// What is to be done with a request: a record, if one is sent, and a question, if one is asked. `is_restored` says that the
-    /// coordinator's data was once put back from a copy, and may have forgotten records that it handed out: then a newer one is believed.
+    /// coordinator's data was put back from a copy since this was written, and may have forgotten records that were handed out: then a newer
+    /// one is believed.
     ///
     /// # Errors
     /// [`Refused`]; then nothing is changed.
@@ -202,18 +203,21 @@ impl Life {
         Self::Settled { newest: shown }
     }
 
-    /// Once the run has an answer, whose record has a stamp that follows from its number. None if the answer is nobody's any more: the
-    /// client was deleted meanwhile, or what was answered before cannot be put together again.
+    /// Once the run has an answer, whose record has a stamp that follows from its number. A run that was opened again can end with another
+    /// answer; nobody has shown the first one's record, so the other one's takes its place, under the next number. None if the answer is
+    /// nobody's any more: somebody went on meanwhile, or the client was deleted.
     #[must_use]
-    pub fn answered(&self, run: RunId, stamp: impl FnOnce(u64) -> Stamp) -> Option<Self> {
+    pub fn answered(&self, run: RunId, stamp: impl Fn(u64) -> Stamp) -> Option<Self> {
         match self {
             Self::Asked { newest, exchange } if exchange.run == run => {
                 // A number that counts what was executed does not get that far.
                 let newest_now = stamp(number(newest.as_ref()).saturating_add(1));
                 Some(Self::Answered { newest: newest_now, before: *newest, exchange: *exchange })
             }
-            Self::Answered { newest, exchange, .. } if exchange.run == run && stamp(newest.number) == *newest => {
-                Some(self.clone())
+            Self::Answered { newest, before, exchange } if exchange.run == run => {
+                let again = stamp(newest.number);
+                let newest = if again == *newest { again } else { stamp(newest.number.saturating_add(1)) };
+                Some(Self::Answered { newest, before: *before, exchange: *exchange })
             }
             Self::Settled { .. } | Self::Asked { .. } | Self::Answered { .. } => None,
         }

@@ -125,6 +125,25 @@ fn each_refusal_says_why() {
     assert_eq!(settled.meet(Some(&stamp(2, "b")), question("q"), Nothing, true), Err(Older { shown: 2, newest: 3 }));
 }
 
+#[test]
+fn an_answer_that_changed_takes_the_place_of_the_one_that_nobody_has_shown() {
+    let run = RunId([1; 16]);
+    let exchange = Exchange { run, question: Digest::of(b"q") };
+    let stamp = |letter: &str, number: u64| Stamp { number, code: Digest::of(format!("{letter}{number}").as_bytes()) };
+    let before = Some(stamp("b", 2));
+    let life = Life::asked(before, exchange).answered(run, |number| stamp("c", number)).expect("answered");
+    assert_eq!(life.answered(run, |number| stamp("c", number)), Some(life.clone()), "the same again changes nothing");
+    let other = life.answered(run, |number| stamp("d", number)).expect("answered");
+    assert_eq!(other, Life::Answered { newest: stamp("d", 4), before, exchange });
+    let meets = |shown: Option<Stamp>| other.meet(shown.as_ref(), None, Became::Nothing, false);
+    assert_eq!(meets(before), Ok(Step::Answer(run)), "whoever lost the answer gets on");
+    assert_eq!(meets(Some(stamp("c", 3))), Err(Refused::Older { shown: 3, newest: 4 }));
+    assert_eq!(meets(Some(stamp("d", 4))), Ok(Step::Acknowledged { received: Some(run) }));
+    // Nothing is put in the place of what was shown.
+    assert_eq!(Life::settled(Some(stamp("c", 3))).answered(run, |number| stamp("d", number)), None);
+    assert_eq!(life.answered(RunId([2; 16]), |number| stamp("c", number)), None);
+}
+
 /// What can happen, in any order.
 #[derive(Clone, Debug)]
 enum Event {

@@ -10,6 +10,7 @@
 //! Start at [`token`], then [`mint`] (how tokens follow from keys), [`mod@tokenise`] and [`form`]. `json` is the one reader
 //! of JSON texts, [`places`] finds the declared values in them.
 
+mod exposed;
 pub mod form;
 mod json;
 pub mod mint;
@@ -21,6 +22,7 @@ pub mod token;
 pub mod tokenise;
 pub mod value;
 
+pub use crate::exposed::{Exposed, stays_hidden};
 pub use crate::form::{Back, Foreign, Form, UnitTokens};
 pub use crate::json::{NotJson, Str};
 pub use crate::mint::{Mint, Occurrence, Scope, Source, TokenKey};

@@ -70,6 +70,11 @@ impl Places {
         places
     }
 
+    /// Whether a surrogate may stand at one of them.
+    pub fn have_surrogates(&self) -> bool {
+        self.fields.iter().any(|field| field.surrogate)
+    }
+
     fn add(&mut self, node: Node) -> usize {
         self.nodes.push(node);
         self.nodes.len() - 1

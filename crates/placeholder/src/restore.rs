@@ -25,6 +25,11 @@ impl Values {
     pub fn of_surrogate(&self, surrogate: &str) -> Option<Token> {
         *self.by_surrogate.get(surrogate)?
     }
+
+    /// Whether a surrogate stands for one of them: then nothing in a text tells whether there is something to put back.
+    pub fn have_surrogates(&self) -> bool {
+        !self.by_surrogate.is_empty()
+    }
 }
 
 impl Extend<Taken> for Values {

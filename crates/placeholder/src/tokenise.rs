@@ -79,7 +79,7 @@ pub fn tokenise(text: &[u8], places: &Places, mint: &Mint, source: Source) -> Re
     }
     // The reader says where it is no UTF-8.
     let shown = core::str::from_utf8(text).unwrap_or_default();
-    let draws = source == Source::Input && places.fields.iter().any(|field| field.surrogate);
+    let draws = source == Source::Input && places.have_surrogates();
     let in_the_open = InTheOpen { text: shown, surrogates: draws.then(Surrogates::default), token: None };
     let mut finder = Finder::new(shown, places, VALUES_MAX, in_the_open);
     json::read(text, &mut finder)?;

@@ -128,6 +128,13 @@ impl Inner {
     }
 }
 
+/// When a run got its id.
+pub fn begun_at(RunId(id): RunId) -> Timestamp {
+    let mut milliseconds = [0; 8];
+    milliseconds[2..].copy_from_slice(&id[..6]);
+    Timestamp(u64::from_be_bytes(milliseconds))
+}
+
 impl App {
     /// Fills `bytes` unpredictably.
     pub fn random(&self, bytes: &mut [u8]) {

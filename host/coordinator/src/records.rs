@@ -1101,6 +1101,15 @@ impl Records {
         self.get(Table::Meta, DOUBT)
     }
 
+    /// Whether the data was put back from a copy since this was written, if it ever was: then what came after it may be forgotten.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn is_in_doubt(&self, written: Option<Revision>) -> Result<bool, RecordError> {
+        let doubt = self.store.get(Table::Meta, DOUBT)?;
+        Ok(doubt.is_some_and(|doubt| written.is_none_or(|written| written < doubt.version)))
+    }
+
     /// How often calls were begun to be made.
     ///
     /// # Errors

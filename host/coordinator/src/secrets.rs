@@ -8,7 +8,9 @@ use bytes::Bytes;
 use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, SensitiveFields, UnitId, Verdict, WorkerId};
-use manyhands_placeholder::{Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
+use manyhands_placeholder::{
+    Exposed, Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, stays_hidden, tokenise,
+};
 use manyhands_scheduler::RunSpec;
 use manyhands_state::commit::COMMIT_BYTES_MAX;
 
@@ -266,19 +268,46 @@ impl Secrets {
     /// # Errors
     /// [`SecretsError`].
     pub async fn restored(&self, spec: &RunSpec, index: u32, output: Bytes) -> Result<Bytes, SecretsError> {
-        if !self.concern(spec.id, spec.module)? || manyhands_placeholder::token::find(&output).next().is_none() {
+        if !self.concern(spec.id, spec.module)? {
             return Ok(output);
         }
-        // What is combined holds tokens of all that it was combined of.
-        let only = if spec.reduction().is_reduce(index) { None } else { Some(index) };
-        let values = self.values(spec, only).await?;
+        if manyhands_placeholder::token::find(&output).next().is_none() && !self.draw(spec)? {
+            return Ok(output);
+        }
+        let values = self.values(spec, index).await?;
         Ok(restore(&output, &values, INPUT_BYTES_MAX).map_or(output, Bytes::from))
     }
 
-    /// The values of one unit, or of all.
-    async fn values(&self, spec: &RunSpec, index: Option<u32>) -> Result<Values, SecretsError> {
+    /// Whether surrogates may stand for values of this run, which nothing tells from other text.
+    fn draw(&self, spec: &RunSpec) -> Result<bool, RecordError> {
+        if self.known(spec.module).places.is_some_and(|places| places.have_surrogates()) {
+            return Ok(true);
+        }
+        Ok(self.in_inputs(spec.id, spec.module)? && self.0.records.fields(spec.id)?.iter().any(|field| field.surrogate))
+    }
+
+    /// Whether what a unit wrote, in canonical form and with the shape of an input, has values only where they are taken out of it when it
+    /// comes in again.
+    ///
+    /// # Errors
+    /// [`SecretsError`].
+    pub async fn stays_hidden(
+        &self,
+        spec: &RunSpec,
+        index: u32,
+        canonical: &[u8],
+    ) -> Result<Result<(), Exposed>, SecretsError> {
+        let values = self.values(spec, index).await?;
+        let places = self.known(spec.module).places.unwrap_or_else(|| Arc::new(Places::new(&[])));
+        Ok(stays_hidden(canonical, &values, &places))
+    }
+
+    /// The values that an output may hold.
+    async fn values(&self, spec: &RunSpec, index: u32) -> Result<Values, SecretsError> {
         let run = spec.id;
-        let sealed = self.0.records.blocking(move |records| records.values(run, index)).await?;
+        // What is combined holds tokens of all that it was combined of.
+        let only = if spec.reduction().is_reduce(index) { None } else { Some(index) };
+        let sealed = self.0.records.blocking(move |records| records.values(run, only)).await?;
         Ok(self.0.vault.unseal_all(&spec.owner, &spec.job, sealed)?.into_iter().collect())
     }
 }

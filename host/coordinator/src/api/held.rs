@@ -15,23 +15,29 @@ use manyhands_api::{RecordAnswer, RecordRequest};
 use manyhands_held::seal::NONCE_BYTES;
 use manyhands_held::{Became, ClientName, Exchange, Life, NotOpened, Place, RecordKey, Refused, Step};
 use manyhands_model::{RunId, UnitId, Version};
-use manyhands_scheduler::RunStatus;
+use manyhands_scheduler::{RunRecord, RunStatus};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::MutexGuard;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use super::submit::{Agreed, JSON_DEPTH_MAX, Submission, Wish, agreed, depth, no_answer_yet};
 use super::{jobs, runs};
-use crate::app::App;
+use crate::app::{App, begun_at};
 use crate::auth::Caller;
+use crate::core::Stopping;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
-use crate::records::{JobRecord, Writes};
+use crate::records::{JobRecord, Records, Writes};
 use crate::secrets::SecretsError;
 use crate::vault::VaultError;
 
 /// Which run it was.
 const RUN: HeaderName = HeaderName::from_static("manyhands-run");
+
+/// What begins is on the disk by then, unless that is full, or it never will be: the coordinator crashed before, or had no room for it.
+/// It takes a thousandth of that.
+const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What to do without an answer.
 const AGAIN: &str = "send the same again";
@@ -99,7 +105,7 @@ pub(super) async fn exchange(
         Some(run) => client.outcome(run).await?.became(),
         None => Became::Nothing,
     };
-    let is_restored = app.blocking(|records| records.doubt()).await?.is_some();
+    let is_restored = app.blocking(move |records| records.is_in_doubt(since)).await?;
     match life.meet(shown.as_ref(), question, became, is_restored)? {
         Step::Acknowledged { received } => {
             client.received(received).await?;
@@ -157,7 +163,7 @@ pub(super) async fn forget(
     let client = Client::of(&app, &caller, &name, &client)?;
     let _alone = client.alone().await;
     let (life, since) = client.life().await?;
-    if since.is_none() {
+    if life == Life::NEW {
         return Err(ApiError::not_found("record of this client for", name));
     }
     if let Life::Asked { exchange, .. } | Life::Answered { exchange, .. } = life {
@@ -167,9 +173,18 @@ pub(super) async fn forget(
         }
         client.received(Some(exchange.run)).await?;
     }
-    let mut writes = Writes::default();
-    writes.no_life(&client.place);
-    app.blocking(move |records| records.commit(writes)).await?;
+    let place = client.place;
+    let remove = move |records: &Records| {
+        let mut writes = Writes::default();
+        if records.doubt()?.is_some() {
+            // Of a place of which nothing is known, any record would be believed.
+            writes.life(&place, &Life::NEW, since);
+        } else {
+            writes.no_life(&place);
+        }
+        records.commit(writes)
+    };
+    app.blocking(remove).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,6 +202,8 @@ enum Outcome {
     Pending,
     /// It will never have an answer.
     Failed(ApiError),
+    /// It had one, of which nobody knows the values any more. It is not executed again: its calls were made.
+    Removed,
     Answered(Box<Answered>),
 }
 
@@ -198,12 +215,27 @@ struct Answered {
     replicas: usize,
 }
 
+/// A job's output, as it has to be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    record: Box<RawValue>,
+    output: Box<RawValue>,
+}
+
+impl Written {
+    fn read(output: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(output)
+            .map_err(|error| format!("the job's output is no {{\"record\": …, \"output\": …}}: {error}"))
+    }
+}
+
 impl Outcome {
     const fn became(&self) -> Became {
         match self {
             Self::Lost | Self::Failed(_) => Became::Nothing,
             Self::Pending => Became::Pending,
-            Self::Answered(_) => Became::Answer,
+            Self::Answered(_) | Self::Removed => Became::Answer,
         }
     }
 }
@@ -239,44 +271,81 @@ impl<'a> Client<'a> {
         Err(ApiError::new(Kind::Invalid, detail))
     }
 
-    /// Removes the values of a run whose answer arrived: its tokens stand for nothing any more.
+    /// Removes the values of a run whose answer arrived: its tokens stand for nothing any more. One that goes on again needs them.
     async fn received(&self, run: Option<RunId>) -> Answer<()> {
-        match run {
-            Some(run) => self.app.blocking(move |records| records.remove_values(run)).await,
-            None => Ok(()),
+        let Some(run) = run else { return Ok(()) };
+        let Some(RunRecord { spec, .. }) = self.app.blocking(move |records| records.run(run)).await? else {
+            return Ok(());
+        };
+        if self.app.secrets.concern(run, spec.module)? {
+            self.app.calls.forget(run).await?;
+        }
+        Ok(())
+    }
+
+    /// The run as it stands now. Between the scheduler, which forgets what has ended, and the disk there are moments in which it is nowhere.
+    async fn begun(&self, run: RunId) -> Answer<Option<RunRecord>> {
+        let mut feed = self.app.hub.follow(run);
+        let age = self.app.clock.now().since(begun_at(run));
+        let ends = Instant::now() + BEGUN_WITHIN.saturating_sub(age);
+        loop {
+            feed.mark_unchanged();
+            let found = runs::current(self.app, run).await?;
+            if found.is_some() || Instant::now() >= ends {
+                return Ok(found);
+            }
+            if let Ok(Err(_)) = tokio::time::timeout_at(ends, feed.changed()).await {
+                return Err(Stopping.into());
+            }
         }
     }
 
     async fn outcome(&self, run: RunId) -> Answer<Outcome> {
-        let Some(record) = runs::current(self.app, run).await? else { return Ok(Outcome::Lost) };
+        let Some(record) = self.begun(run).await? else {
+            return Ok(if self.app.core.is_disk_full() { Outcome::Pending } else { Outcome::Lost });
+        };
         if record.status == RunStatus::Active {
             return Ok(Outcome::Pending);
         }
         let unit = UnitId { run, index: 0 };
         let record = self.app.blocking(move |records| records.unit(unit)).await?.unwrap_or_default();
-        match agreed(self.app, unit, record).await {
-            Ok(agreed) => Ok(match self.read(&agreed) {
-                Ok(answered) => Outcome::Answered(Box::new(answered)),
-                Err(why) => Outcome::Failed(ApiError::new(Kind::JobFailed, why)),
-            }),
-            Err(error) if matches!(error.kind, Kind::JobFailed | Kind::Conflict) => Ok(Outcome::Failed(error)),
-            Err(error) => Err(error),
+        let agreed = match agreed(self.app, unit, record).await {
+            Ok(agreed) => agreed,
+            Err(error) if matches!(error.kind, Kind::JobFailed | Kind::Conflict) => return Ok(Outcome::Failed(error)),
+            Err(error) => return Err(error),
+        };
+        let read = match self.read(&agreed) {
+            Ok(answered) => self.hides(&agreed).await?.map(|()| answered),
+            Err(why) => Err(why),
+        };
+        // The mark is there before the first value is gone, so without it all of them were found.
+        if self.app.blocking(move |records| records.forgotten(run)).await?.is_some() {
+            return Ok(Outcome::Removed);
         }
+        Ok(match read {
+            Ok(answered) => Outcome::Answered(Box::new(answered)),
+            Err(why) => Outcome::Failed(ApiError::new(Kind::JobFailed, why)),
+        })
+    }
+
+    /// Goes on if workers would see nothing of the record that they did not see before, or says why it is no answer.
+    async fn hides(&self, agreed: &Agreed) -> Answer<Result<(), String>> {
+        let Agreed { spec, canonical, .. } = agreed;
+        let written = match Written::read(canonical) {
+            Ok(written) => written,
+            Err(why) => return Ok(Err(why)),
+        };
+        let input = format!("{{\"record\":{},\"input\":null}}", written.record.get());
+        let hidden = self.app.secrets.stays_hidden(spec, 0, input.as_bytes()).await?;
+        Ok(hidden.map_err(|why| format!("the job wrote a record that cannot be handed in again: {why}")))
     }
 
     /// What a job wrote, or why it is no answer.
     fn read(&self, agreed: &Agreed) -> Result<Answered, String> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Written {
-            record: Box<RawValue>,
-            output: Box<RawValue>,
-        }
         if manyhands_placeholder::token::find(&agreed.output).next().is_some() {
-            return Err("the values in it were removed before anybody fetched it".to_owned());
+            return Err("the job wrote a token that stands for none of its values".to_owned());
         }
-        let Written { record, output } = serde_json::from_slice(&agreed.output)
-            .map_err(|error| format!("the job's output is no {{\"record\": …, \"output\": …}}: {error}"))?;
+        let Written { record, output } = Written::read(&agreed.output)?;
         let job = self.app.catalogue.module(agreed.spec.module);
         let most = job.map_or(0, |job| job.manifest.record_bytes) as usize;
         let bytes = record.get().len();
@@ -295,6 +364,10 @@ impl<'a> Client<'a> {
         let answered = match self.outcome(run).await? {
             Outcome::Answered(answered) => answered,
             Outcome::Failed(error) => return Err(error),
+            Outcome::Removed => {
+                let detail = "the values of this answer were removed; delete the client, and begin anew";
+                return Err(ApiError::new(Kind::Conflict, detail));
+            }
             Outcome::Lost | Outcome::Pending => {
                 return Err(ApiError::new(Kind::Conflict, format!("{run} was tried again; send the same again")));
             }

@@ -725,9 +725,12 @@ async fn begun(app: &App, run: RunId, patience: Duration) -> Answer<()> {
     Ok(())
 }
 
-/// What workers agreed on, with values in the place of tokens.
+/// What workers agreed on.
 pub(super) struct Agreed {
     pub(super) spec: RunSpec,
+    /// With tokens.
+    pub(super) canonical: Bytes,
+    /// With values in their place.
     pub(super) output: Bytes,
     pub(super) fuel: u64,
     pub(super) replicas: usize,
@@ -749,12 +752,12 @@ pub(super) async fn agreed(app: &App, unit: UnitId, record: UnitRecord) -> Answe
     let bytes = app.records.output(output).await?;
     let spec = app.blocking(move |records| records.run(unit.run)).await?.map(|run| run.spec);
     let spec = spec.ok_or_else(|| ApiError::not_found("run", unit.run))?;
-    let output = app.secrets.restored(&spec, unit.index, bytes).await?;
-    Ok(Agreed { spec, output, fuel: accepted.fuel.0, replicas: agreed })
+    let output = app.secrets.restored(&spec, unit.index, bytes.clone()).await?;
+    Ok(Agreed { spec, canonical: bytes, output, fuel: accepted.fuel.0, replicas: agreed })
 }
 
 async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
-    let Agreed { spec, output, fuel, replicas } = agreed(app, unit, record).await?;
+    let Agreed { spec, output, fuel, replicas, .. } = agreed(app, unit, record).await?;
     let kind = if codec == Codec::Json { "application/json" } else { "application/octet-stream" };
     let headers = [
         ("content-type", kind.to_owned()),
