@@ -416,8 +416,6 @@ struct Worker {
     is_resting: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
-    /// Whether it is counted among the connected ones.
-    is_present: bool,
     /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
     /// and is halved by each that did not and by each lease that ran out.
     quota: u16,
@@ -616,9 +614,7 @@ pub struct Scheduler {
     candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
-    /// Connected workers that are not banned.
-    present: usize,
-    /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave.
+    /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave or have nothing to do.
     is_rationed: bool,
     newcomers: Newcomers,
     /// Whether a unit or a worker became available since the last dispatch.
@@ -667,7 +663,6 @@ impl Scheduler {
             is_alone: true,
             candidates: BTreeSet::new(),
             runners: 0,
-            present: 0,
             is_rationed: false,
             newcomers: Newcomers::default(),
             stirred: false,
@@ -1386,6 +1381,7 @@ impl Scheduler {
         }
         self.workers[held.worker].leases.retain(|id| *id != lease);
         self.rank(held.worker);
+        self.stirred |= core::mem::take(&mut self.is_rationed);
         Some(held)
     }
 
@@ -1582,20 +1578,21 @@ impl Scheduler {
         let (rule, workers) = (run.spec.rule, &self.workers);
         let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        let has_had_its_share = {
+        // A run that would stand still has no limit: perhaps nobody else can take what is left.
+        if !is_fixed && run.counts.running > 0 {
             let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
+            let most = most.max(f64::from(self.policy.trust.run_units_min));
             let seen = run.seen.get(&id).copied().unwrap_or_default();
-            // Where few are there, or units take many voices, each has to do more.
-            let (leases, there) = match rule {
-                Rule::Fixed(quorum) => (u64::from(quorum.agree) * u64::from(run.shape.units()), self.present),
-                Rule::Earned { .. } => (run.leased.max(u64::from(run.shape.units())), self.core.len()),
+            // Where few are at work, or units take many voices, each has to do more.
+            let fair = || {
+                let is_at_work = |no: &&WorkerNo| workers[**no].wants > 0 || !workers[**no].leases.is_empty();
+                let at_work = self.core.iter().filter(is_at_work).count() as u64;
+                4 * run.leased.max(u64::from(run.shape.units())) / at_work.max(1)
             };
-            let fair = 4 * leases / (there as u64).max(1);
-            f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && u64::from(seen) >= fair
-        };
-        if has_had_its_share {
-            self.is_rationed = true;
-            return false;
+            if f64::from(seen) >= most && u64::from(seen) >= fair() {
+                self.is_rationed = true;
+                return false;
+            }
         }
         let reach = match reach {
             _ if is_fixed => Reach::All,

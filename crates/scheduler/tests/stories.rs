@@ -1463,22 +1463,45 @@ fn who_is_not_given_a_budget_has_none_unless_everybody_needs_one() {
 
 #[test]
 fn nobody_sees_more_of_a_run_than_its_share_unless_few_are_there() {
-    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..Trust::default() };
+    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..sober().trust };
     let others: Vec<String> = (2..=17).map(|number| format!("w{number}")).collect();
-    let come: Vec<String> = others.iter().map(|name| format!("0s {name} connects")).collect();
-    // While ten or more are there, a fourth is more than four times what each has to do.
-    let go: Vec<String> = others[..6].iter().map(|name| format!("2s {name} leaves")).collect();
+    // They are busy elsewhere. While all of them are, a fourth is more than four times what each has to do.
+    let come: Vec<String> = others
+        .iter()
+        .map(|name| format!("0s {name} returns-established\n0s bob submits b{name}: 1 input, 1 of 1\n0s {name} wants 1 => {name} gets b{name}/0"))
+        .collect();
+    let go: Vec<String> = others[..8].iter().map(|name| format!("4s {name} leaves")).collect();
     let story = format!(
         "{}
-         0s ann submits r: 8 inputs, 1 of 1
-         1s w1 connects
-         1s w1 wants 5        => w1 gets r/0; w1 gets r/1
+         0s ann submits r: 8 inputs, adaptive
+         1s w1 returns-established
+         1s w1 wants 5        => w1 gets r/6; w1 gets r/7
+         2s w1 returns r/6 A  => r/6 done; w1 recorded
+         3s w1 returns r/7 A  => r/7 done; w1 recorded; w1 gets r/4
          {}
-         3s w8 leaves         => w1 gets r/2
-         4s bob submits s: 1 input, 1 of 1 => w1 gets s/0
+         4s w10 leaves        => w1 gets r/1
         ",
         come.join("\n"),
         go.join("\n")
     );
-    check_with(Policy { trust, ..policy() }, &story);
+    check_with(Policy { trust, ..sober() }, &story);
+}
+
+#[test]
+fn a_limit_on_what_one_sees_stops_no_run() {
+    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..sober().trust };
+    // Nobody else wants anything.
+    let idle: Vec<String> = (2..=40).map(|number| format!("0s w{number} returns-established")).collect();
+    for (rule, order) in [("1 of 1", [0, 1, 2, 3]), ("adaptive", [1, 3, 2, 0])] {
+        let all = order.map(|unit| format!("w1 gets r/{unit}")).join("; ");
+        let story = format!(
+            "{}
+             0s ann submits r: 4 inputs, {rule}
+             1s w1 returns-established
+             1s w1 wants 9        => {all}
+            ",
+            idle.join("\n")
+        );
+        check_with(Policy { trust, ..sober() }, &story);
+    }
 }

@@ -67,8 +67,6 @@ impl Scheduler {
         let is_runner = is_there && worker.origin.kind == Kind::Runner;
         let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
         self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
-        let was_present = core::mem::replace(&mut worker.is_present, is_there);
-        self.present = self.present + usize::from(is_there) - usize::from(was_present);
         let was_in_line = worker.in_line;
         let may = if has_record { worker.may_earn(&self.policy) } else { worker.may_join(&self.policy) };
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
