@@ -1,5 +1,6 @@
 //! Which units the operator's own machine executes as well.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use manyhands_model::{Digest, Outcome, UnitId};
@@ -106,9 +107,21 @@ impl Audits {
         self.verifying.pop_front().map(|(unit, step, record)| (unit, step, Purpose::Verify(record)))
     }
 
-    /// It has begun.
-    pub(crate) fn began(&mut self, unit: UnitId, step: u32, purpose: Purpose) {
-        self.in_flight.insert((unit, step), purpose);
+    /// Notes that it begins; not if the same is executed already, which will do.
+    pub(crate) fn began(&mut self, unit: UnitId, step: u32, purpose: Purpose) -> bool {
+        match self.in_flight.entry((unit, step)) {
+            Entry::Vacant(entry) => {
+                entry.insert(purpose);
+                true
+            }
+            Entry::Occupied(mut entry) => {
+                // The latest record is the one to be verified; who waits for an answer goes on waiting.
+                if matches!((entry.get(), &purpose), (Purpose::Verify(_), Purpose::Verify(_))) {
+                    entry.insert(purpose);
+                }
+                false
+            }
+        }
     }
 
     /// One has come back; says what for.

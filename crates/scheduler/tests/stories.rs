@@ -1184,6 +1184,27 @@ fn attack_33_a_sleeper_that_is_found_out_takes_its_answers_with_it() {
 }
 
 #[test]
+fn what_is_opened_again_while_it_is_verified_waits_for_nothing_else() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 2, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         1s ann submits r: 2 inputs, adaptive
+         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1
+         2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 Y => r/1 done; r ends; sleeper recorded; audit r/1
+         4s w2 connects
+         4s w2 wants 1
+         5s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0
+         6s disk reads r          => reopened r [0, 1]; r/0 done; r/0 changed; w2 gets r/1
+         7s w2 returns r/1 B      => w2 recorded
+         8s op audits r/1 B       => r/1 done; r/1 changed; r ends; sleeper contradicts r/1, banned
+        ",
+    );
+}
+
+#[test]
 fn a_crash_does_not_keep_a_liars_answers() {
     let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
     check_with(

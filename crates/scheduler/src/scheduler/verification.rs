@@ -293,47 +293,48 @@ impl Scheduler {
                 Purpose::Decide => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
                 Purpose::Verify(_) => true,
             };
-            if is_needed {
+            if is_needed && self.audits.began(unit, step, purpose) {
                 self.effects.push_back(Effect::Audit { unit, step });
-                self.audits.began(unit, step, purpose);
             }
         }
     }
 
     pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
-        match (self.audits.done(unit, step), outcome) {
-            (None, _) => {}
-            (Some(Purpose::Decide), outcome) => {
-                let Some(open) = self.open_mut(unit).filter(|open| open.step == step) else { return };
-                open.unauditable = outcome.is_none();
-                open.audited = outcome;
-                self.judge(now, unit);
+        let Some(purpose) = self.audits.done(unit, step) else { return };
+        // One that was to be verified may have been opened again meanwhile, and wait for this.
+        let waits = |open: &&mut Open| open.step == step && open.audited.is_none();
+        let open = self.open_mut(unit).filter(waits).map(|open| {
+            open.unauditable = outcome.is_none();
+            open.audited.clone_from(&outcome);
+            open.reports.iter().map(|word| word.by).collect::<Vec<_>>()
+        });
+        if open.is_some() {
+            self.judge(now, unit);
+        }
+        let (Purpose::Verify(record), Some(truth)) = (purpose, outcome) else { return };
+        // Of those who are heard in the open unit all follows from its end.
+        let heard = open.as_deref().unwrap_or_default();
+        let agreeing = record.agreeing().filter_map(|worker| self.workers.find(worker));
+        let agreeing: Vec<WorkerNo> = agreeing.filter(|worker| !heard.contains(worker)).collect();
+        if record.accepted.as_ref() == Some(&truth) {
+            for no in agreeing {
+                self.workers[no].record.passed(&self.policy.trust);
+                self.note_worker(no);
+                self.rank(no);
             }
-            (Some(Purpose::Verify(_)), None) => {}
-            (Some(Purpose::Verify(record)), Some(truth)) if record.accepted.as_ref() == Some(&truth) => {
-                for no in self.agreeing(&record) {
-                    self.workers[no].record.passed(&self.policy.trust);
-                    self.note_worker(no);
-                    self.rank(no);
-                }
-                // If it was opened again meanwhile, this is no longer its record.
-                if self.is_settled(unit, step) {
-                    let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
-                    self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
-                }
+            // If it was opened again meanwhile, this is no longer its record.
+            if open.is_none() && self.is_settled(unit, step) {
+                let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
+                self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
             }
-            (Some(Purpose::Verify(record)), Some(truth)) => {
+        } else {
+            if open.is_none() {
                 self.refute(unit, step, truth);
-                for no in self.agreeing(&record) {
-                    self.dissent(now, no, unit, Judge::Operator);
-                }
+            }
+            for no in agreeing {
+                self.dissent(now, no, unit, Judge::Operator);
             }
         }
-    }
-
-    /// Who said what was accepted.
-    fn agreeing(&self, record: &UnitRecord) -> Vec<WorkerNo> {
-        record.agreeing().filter_map(|worker| self.workers.find(worker)).collect()
     }
 
     pub(super) fn open(&self, unit: UnitId) -> Option<&Open> {
