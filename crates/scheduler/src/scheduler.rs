@@ -395,7 +395,7 @@ struct Worker {
     leases: Vec<LeaseId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
-    /// Runs in which what it said is to be taken back.
+    /// Runs in which what it said is being taken back.
     recalls: usize,
     /// Whether somebody waited for it in vain since it last was right.
     kept_waiting: bool,
@@ -686,7 +686,7 @@ impl Scheduler {
         let worker = &mut self.workers[no];
         worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
         worker.record = record;
-        if record.decided > 0 {
+        if record.decided > 0 || record.recalling {
             self.restored.push(no);
         }
     }
@@ -782,9 +782,15 @@ impl Scheduler {
             self.set_back(self.now.since(now));
         }
         self.now = now;
-        for worker in core::mem::take(&mut self.restored) {
-            self.workers[worker].counted_at = now;
-            self.watch(worker);
+        for no in core::mem::take(&mut self.restored) {
+            let worker = &mut self.workers[no];
+            worker.counted_at = now;
+            // All that was to be taken back had been, or is kept no longer.
+            if worker.record.recalling && worker.recalls == 0 {
+                worker.record.recalling = false;
+                self.note_worker(no);
+            }
+            self.watch(no);
         }
         match input {
             Input::Submitted(spec) => self.submit(now, spec),
@@ -904,6 +910,7 @@ impl Scheduler {
     /// The run must have been restored if it was not active.
     fn retry(&mut self, now: Timestamp, id: RunId) {
         let Some(run) = self.runs.get_mut(&id) else { return };
+        let mut again = Vec::new();
         for index in 0..run.shape.units() {
             if !matches!(run.units[index as usize], State::Ended(end) if end != End::Done) {
                 continue;
@@ -920,11 +927,13 @@ impl Scheduler {
                 run.queue.push(index, Place::Fresh);
             }
             self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index }, UnitRecord::default())));
+            again.push(index);
         }
         run.recount();
         run.line_up(&mut self.shares);
         let record = run.record(RunStatus::Active, None);
         self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
+        self.begin_anew(id, again);
         self.stirred = true;
         self.finish_if_done(now, id);
     }

@@ -31,6 +31,8 @@ struct World {
     units: BTreeMap<UnitId, UnitRecord>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     ready: Vec<UnitId>,
+    /// What the shell read of a run, and answers with later.
+    copy: Option<(RunRecord, Vec<(u32, UnitRecord)>)>,
     /// What owners and workers have, by name.
     balances: BTreeMap<String, Amount>,
     /// For whom something was deposited.
@@ -93,6 +95,7 @@ impl World {
             units: BTreeMap::new(),
             workers: BTreeMap::new(),
             ready: Vec::new(),
+            copy: None,
             balances: BTreeMap::new(),
             deposited: Vec::new(),
         }
@@ -175,9 +178,14 @@ impl World {
             }
             // The shell reads all records of a run.
             "reads" => {
-                let units = self.units.iter().filter(|(unit, _)| unit.run == run(rest));
-                let units = units.map(|(unit, record)| (unit.index, record.clone())).collect();
-                Input::Recalled { run: Box::new(self.runs[&run(rest)].clone()), units }
+                let (run, units) = self.read(run(rest));
+                Input::Recalled { run: Box::new(run), units }
+            }
+            // It reads them now, and answers with that whenever it `repeats` them.
+            "copies" => return self.copy = Some(self.read(run(rest))),
+            "repeats" => {
+                let (run, units) = self.copy.clone().expect("a copy");
+                Input::Recalled { run: Box::new(run), units }
             }
             "pardons" => Input::Pardoned { worker: WorkerId(name(rest)) },
             "leaves" => Input::Disconnected { worker },
@@ -213,6 +221,12 @@ impl World {
             other => panic!("unknown verb `{other}`"),
         };
         self.scheduler.handle(now, input);
+    }
+
+    /// All records of a run.
+    fn read(&self, id: RunId) -> (RunRecord, Vec<(u32, UnitRecord)>) {
+        let units = self.units.iter().filter(|(unit, _)| unit.run == id);
+        (self.runs[&id].clone(), units.map(|(unit, record)| (unit.index, record.clone())).collect())
     }
 
     /// What the shell does before it retries a run that has ended.
@@ -1179,6 +1193,34 @@ fn attack_33_a_sleeper_that_is_found_out_takes_its_answers_with_it() {
          9s disk reads r
         10s w2 returns r/2 C      => r/2 done; r/2 changed; r ends; w2 recorded
         10s status r              => Finished
+        ",
+    );
+}
+
+#[test]
+fn what_was_read_before_a_unit_was_opened_again_opens_nothing() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         0s w2 returns-established
+         1s ann submits r: 2 inputs, adaptive
+         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1
+         2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 Y => r/1 done; r ends; sleeper recorded
+         3s balance sleeper       => 2
+         4s w2 wants 1
+         5s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0; audit r/1
+         5s disk copies r
+         6s disk repeats r        => reopened r [0, 1]; r/0 done; r/0 changed; w2 gets r/1
+         7s w2 returns r/1 B      => r/1 done; r/1 changed; r ends; w2 recorded
+         7s balance sleeper       => 0
+         8s disk repeats r        => recall r [0, 1]
+         9s disk reads r
+         9s balance sleeper       => 0
+         9s balance w2            => 1
+         9s status r              => Finished
         ",
     );
 }
