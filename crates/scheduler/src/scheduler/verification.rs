@@ -3,7 +3,7 @@
 use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
 
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
-use crate::audit::{Draw, Purpose};
+use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
 use crate::record::{Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
@@ -180,7 +180,8 @@ impl Scheduler {
             level,
             wrong: share(wrong_ppb),
             can_audit,
-            may_audit: self.audits.is_affordable(trust),
+            may_settle: self.audits.is_affordable(trust, Need::Dispute),
+            may_stand_in: self.audits.is_affordable(trust, Need::Alone),
             is_thin: self.is_thin() || is_exhausted,
             newcomers: self.newcomers,
             crowd,
@@ -198,8 +199,8 @@ impl Scheduler {
                 return self.accept(now, unit, outcome, vouched);
             }
             Finding::Hopeless => return self.end(now, unit, End::Undecided, None, None),
-            Finding::Wanted(ask) => (ask, false),
-            Finding::Audit => (Ask::Nobody, true),
+            Finding::Wanted(ask) => (ask, None),
+            Finding::Audit(need) => (Ask::Nobody, Some(need)),
         };
         let Some(open) = self.open_mut(unit) else { return };
         open.ask = ask;
@@ -207,8 +208,8 @@ impl Scheduler {
         if record != UnitRecord::default() {
             self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
         }
-        if audit {
-            self.audits.ask(unit, step, Purpose::Decide);
+        if let Some(need) = audit {
+            self.audits.decide(unit, step, need);
         } else {
             self.enqueue(unit);
         }
@@ -281,7 +282,7 @@ impl Scheduler {
     pub(super) fn draw_audit(&mut self, unit: UnitId, record: &UnitRecord) {
         let Some(said) = &record.accepted else { return };
         if self.lottery.draw(Draw::Audit, unit, record.step, said) < self.policy.trust.audited() {
-            self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record.clone())));
+            self.audits.verify(unit, record.step, record.clone());
         }
     }
 
