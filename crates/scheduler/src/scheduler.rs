@@ -414,6 +414,8 @@ struct Worker {
     leased_at: Timestamp,
     /// Whether it is to be looked at again later.
     is_resting: bool,
+    /// Whether it is to answer for the leases that it held when its connection broke: once, however many they were.
+    answers_for_leaving: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
     /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
@@ -470,6 +472,8 @@ struct Held {
     expires_at: Timestamp,
     patience: Patience,
     permille: u16,
+    /// Whether its worker's connection broke since it was given.
+    was_left: bool,
 }
 
 impl Held {
@@ -697,7 +701,7 @@ impl Scheduler {
     }
 
     /// Takes back a run with the units of which something is known: an active one, or one that has ended and
-    /// is about to be retried. `has_input` says whether the
+    /// is about to be retried. Nothing follows if it is here already. `has_input` says whether the
     /// input of a reduce step is on disk.
     pub fn restore_run(
         &mut self,
@@ -707,6 +711,10 @@ impl Scheduler {
         has_input: impl Fn(u32) -> bool,
     ) {
         let id = record.spec.id;
+        // It is retried already.
+        if self.runs.contains_key(&id) {
+            return;
+        }
         let was_active = record.status == RunStatus::Active;
         let rule = record.spec.rule;
         self.hold(&record.spec.owner);
@@ -715,7 +723,9 @@ impl Scheduler {
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
-        let mut vouched = Vec::new();
+        let mut accepted = Vec::new();
+        // What is known of one that is retried is known already.
+        let is_news = was_active && matches!(rule, Rule::Earned { .. });
         for (index, unit) in units {
             let Some(state) = run.units.get_mut(index as usize) else { continue };
             if run.shape.units() > 1 {
@@ -724,7 +734,9 @@ impl Scheduler {
                     run.leased += 1;
                 }
             }
-            vouched.extend(unit.vouched_by().map(|worker| (self.workers.enrol(worker), index, unit.clone())));
+            if is_news && unit.accepted.is_some() {
+                accepted.push((index, unit.clone()));
+            }
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
             } else if let Some(calls) = unit.calls() {
@@ -767,7 +779,7 @@ impl Scheduler {
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
-        self.vouched(id, rule, vouched);
+        self.take_in(id, rule, accepted);
         // A crash may have come between the end of its last unit and its own. A run that had ended is here
         // to be retried.
         if was_active {
@@ -994,6 +1006,7 @@ impl Scheduler {
             self.paces.left(now, &mut entry.pace, entry.origin.kind);
         }
         entry.connected = false;
+        entry.answers_for_leaving = true;
         entry.wants = 0;
         self.hungry.remove(worker, entry);
         let until = now.after(self.policy.absence);
@@ -1002,10 +1015,13 @@ impl Scheduler {
             let Some(held) = self.leases.get_mut(id) else { continue };
             if !matches!(held.patience, Patience::Endless) {
                 awaited.push(*id);
-            } else if held.expires_at > until {
-                self.deadlines.remove(&(held.expires_at, *id));
-                held.expires_at = until;
-                self.deadlines.insert((until, *id));
+            } else {
+                held.was_left = true;
+                if held.expires_at > until {
+                    self.deadlines.remove(&(held.expires_at, *id));
+                    held.expires_at = until;
+                    self.deadlines.insert((until, *id));
+                }
             }
         }
         if !awaited.is_empty() && !entry.is_proven() {
@@ -1346,7 +1362,8 @@ impl Scheduler {
         let (unit, id) = (held.unit, held.worker);
         let worker = &mut self.workers[id];
         worker.record.lost += 1;
-        worker.record.lapses = worker.record.lapses.saturating_add(1);
+        let is_lapse = machine || !held.was_left || core::mem::take(&mut worker.answers_for_leaving);
+        worker.record.lapses = worker.record.lapses.saturating_add(u8::from(is_lapse));
         if worker.standing(&self.policy.trust) == Standing::Stranger {
             self.newcomers.note(false);
         }
@@ -1721,7 +1738,10 @@ impl Scheduler {
             run.counts.waiting -= 1;
             run.counts.running += 1;
         }
-        self.leases.insert(lease, Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0 });
+        self.leases.insert(
+            lease,
+            Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0, was_left: false },
+        );
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 {
             *run.seen.entry(id).or_default() += 1;

@@ -183,6 +183,11 @@ impl World {
             }
             // It reads them now, and answers with that whenever it `repeats` them.
             "copies" => return self.copy = Some(self.read(run(rest))),
+            // It makes a run active that it believes has ended.
+            "reopens" => {
+                let (run, units) = self.copy.clone().expect("a copy");
+                return self.scheduler.restore_run(now, run, units, |_| false);
+            }
             "repeats" => {
                 let (run, units) = self.copy.clone().expect("a copy");
                 Input::Recalled { run: Box::new(run), units }
@@ -538,6 +543,24 @@ fn retrying_asks_again_for_what_has_no_output_only() {
          2s w1 returns r/1 e  => r/1 failed; r ends; w1 recorded
          3s ann retries r     => w1 gets r/1
          4s w1 returns r/1 B  => r/1 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn who_retries_twice_at_once_disturbs_nothing() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         2s w1 returns r/0 e  => r/0 failed; r ends; w1 recorded
+         3s disk copies r
+         3s ann retries r
+         4s w1 wants 2        => w1 gets r/0
+         5s disk reopens r
+         5s ann retries r
+         6s w1 returns r/0 A  => r/0 done; r ends; w1 recorded
         ",
     );
 }
@@ -1355,6 +1378,76 @@ fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
     story += &format!("{at}s w1 wants 1\n");
     story += &format!("{at}s op pardons w1 => w1 gets r/0\n");
     check_with(sober(), &story);
+}
+
+#[test]
+fn nobody_waits_for_one_that_is_asked_no_more() {
+    // Too few are left to lean on, so somebody else is tried.
+    let mut story = String::from(
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s new connects
+         0s new wants 1
+         1s ann submits r: 1 input, adaptive
+         1s w1 wants 1 => w1 gets r/0
+        ",
+    );
+    let mut at = 1;
+    for lapse in 1..=12 {
+        at += 60;
+        let next = if lapse < 12 { "" } else { "; new gets r/0" };
+        story += &format!("{at}s time passes => w1 drops 1{next}\n");
+        if lapse < 12 {
+            story += &format!("{at}s w1 wants 1 => w1 gets r/0\n");
+        }
+    }
+    check_with(sober(), &story);
+}
+
+#[test]
+fn a_broken_connection_is_one_lapse_however_much_was_in_hand() {
+    let all = (0..14).map(|unit| format!("w1 gets r/{unit}")).collect::<Vec<_>>().join("; ");
+    let drops = ["w1 drops 1"; 14].join("; ");
+    let story = format!(
+        "
+         0s ann submits r: 14 inputs, 1 of 1
+         0s w1 returns-established
+         0s w1 wants 14        => {all}
+         1s w1 leaves
+        16s time passes        => {drops}
+        17s ann cancels r      => {}; r ends
+        18s ann submits s: 1 input, adaptive
+        18s w1 connects
+        18s w1 wants 1         => w1 gets s/0
+        ",
+        (0..14).map(|unit| format!("r/{unit} cancelled")).collect::<Vec<_>>().join("; ")
+    );
+    check_with(Policy { trust: Trust { core_min: 1, ..sober().trust }, ..sober() }, &story);
+}
+
+#[test]
+fn what_a_crowd_decided_and_was_drawn_is_audited_after_a_crash() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..crowd().trust };
+    let come: Vec<String> = (1..=8).map(|number| format!("0s p{number} visits")).collect();
+    let story = format!(
+        "{}
+         1s ann submits r: 2 inputs, adaptive
+         2s p1 wants 1         => p1 gets r/0
+         3s p1 returns r/0 A   => p1 recorded
+         4s p2 wants 2         => p2 gets r/1; p2 gets r/0
+         5s p2 returns r/0 A   => p2 recorded
+         6s p3 wants 1         => p3 gets r/0
+         7s p3 returns r/0 A   => r/0 done; p3 recorded; audit r/0
+         8s it crashes
+         9s time passes        => audit r/0
+        10s op audits r/0 A
+        11s it crashes
+        12s time passes
+        ",
+        come.join("\n")
+    );
+    check_with(Policy { trust, ..crowd() }, &story);
 }
 
 #[test]

@@ -122,18 +122,24 @@ impl Scheduler {
         self.effects.push_back(Effect::Recall { run, units });
     }
 
-    /// Takes back what the records of a run say about whose word its units rest on.
-    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerNo, u32, UnitRecord)>) {
+    /// Takes in what the records of a run say of its answers: whose word they rest on, and which were drawn to be audited and
+    /// have not been.
+    pub(super) fn take_in(&mut self, run: RunId, rule: Rule, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
         let Rule::Earned { wrong_ppb, .. } = rule else { return };
         let life = self.policy.trust.life(share(wrong_ppb));
         let mut recalled: BTreeMap<WorkerNo, Vec<u32>> = BTreeMap::new();
-        for (worker, index, unit) in units {
-            // It was caught before the last process ended, and that was not seen through.
-            let record = self.workers[worker].record;
-            if record.recalling || record.banned {
-                recalled.entry(worker).or_default().push(index);
-            } else {
+        for (index, unit) in units {
+            let anchor = unit.vouched_by().map(|worker| self.workers.enrol(worker));
+            if let Some(worker) = anchor {
+                // It was caught before the last process ended, and that was not seen through.
+                let record = self.workers[worker].record;
+                if record.recalling || record.banned {
+                    recalled.entry(worker).or_default().push(index);
+                    continue;
+                }
                 self.history.note(worker, UnitId { run, index }, life);
+            }
+            if unit.audited.is_none() {
                 self.draw_audit(UnitId { run, index }, &unit);
             }
         }
@@ -144,9 +150,7 @@ impl Scheduler {
 
     /// Takes back whose word the units of a run rest on that has ended.
     pub fn restore_history(&mut self, run: &RunSpec, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
-        let vouched = |(index, unit): (u32, UnitRecord)| Some((self.workers.enrol(unit.vouched_by()?), index, unit));
-        let vouched = units.into_iter().filter_map(vouched).collect();
-        self.vouched(run.id, run.rule, vouched);
+        self.take_in(run.id, run.rule, units);
     }
 
     pub(super) fn recalled(&mut self, now: Timestamp, record: RunRecord, units: Vec<(u32, UnitRecord)>) {

@@ -55,10 +55,11 @@ impl Scheduler {
         let is_thin = self.is_thin();
         let worker = &mut self.workers[id];
         let is_there = worker.connected && !worker.record.banned;
-        let has_record = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
+        // Nobody waits for one that is given nothing any more.
+        let is_able = is_there && worker.record.lapses < self.policy.trust.lapses_max;
+        let has_record = is_able && worker.standing(&self.policy.trust) >= Standing::Established;
         let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
-        let in_crowd =
-            (is_there && !has_record && worker.record.lapses < self.policy.trust.lapses_max).then_some(worker.origin);
+        let in_crowd = (is_able && !has_record).then_some(worker.origin);
         let was_in_crowd = core::mem::replace(&mut worker.in_crowd, in_crowd);
         if was_in_crowd != in_crowd {
             was_in_crowd.iter().for_each(|origin| self.strangers.leave(origin));
@@ -75,7 +76,7 @@ impl Scheduler {
         } else if has_record && !was_in_core {
             self.core.insert(id);
         }
-        let has_left = (has_record || !is_there) && self.candidates.remove(&id);
+        let has_left = (has_record || !is_able) && self.candidates.remove(&id);
         let in_line = match (wants, has_record) {
             (false, _) => None,
             (true, true) => Some(Class::First),
