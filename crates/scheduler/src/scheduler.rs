@@ -395,7 +395,7 @@ struct Worker {
     leases: Vec<LeaseId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
-    /// Runs in which what it said is to be taken back.
+    /// Runs in which what it said is being taken back.
     recalls: usize,
     /// Whether somebody waited for it in vain since it last was right.
     kept_waiting: bool,
@@ -414,10 +414,10 @@ struct Worker {
     leased_at: Timestamp,
     /// Whether it is to be looked at again later.
     is_resting: bool,
+    /// Whether it is to answer for the leases that it held when its connection broke: once, however many they were.
+    answers_for_leaving: bool,
     /// Whether it is counted among the connected ones that stay.
     is_runner: bool,
-    /// Whether it is counted among the connected ones.
-    is_present: bool,
     /// How many leases and unsettled reports it may have where words have to be earned: it grows with each word that counted,
     /// and is halved by each that did not and by each lease that ran out.
     quota: u16,
@@ -472,6 +472,8 @@ struct Held {
     expires_at: Timestamp,
     patience: Patience,
     permille: u16,
+    /// Whether its worker's connection broke since it was given.
+    was_left: bool,
 }
 
 impl Held {
@@ -616,9 +618,7 @@ pub struct Scheduler {
     candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
-    /// Connected workers that are not banned.
-    present: usize,
-    /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave.
+    /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave or have nothing to do.
     is_rationed: bool,
     newcomers: Newcomers,
     /// Whether a unit or a worker became available since the last dispatch.
@@ -667,7 +667,6 @@ impl Scheduler {
             is_alone: true,
             candidates: BTreeSet::new(),
             runners: 0,
-            present: 0,
             is_rationed: false,
             newcomers: Newcomers::default(),
             stirred: false,
@@ -691,7 +690,7 @@ impl Scheduler {
         let worker = &mut self.workers[no];
         worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
         worker.record = record;
-        if record.decided > 0 {
+        if record.decided > 0 || record.recalling {
             self.restored.push(no);
         }
     }
@@ -702,7 +701,7 @@ impl Scheduler {
     }
 
     /// Takes back a run with the units of which something is known: an active one, or one that has ended and
-    /// is about to be retried. `has_input` says whether the
+    /// is about to be retried. Nothing follows if it is here already. `has_input` says whether the
     /// input of a reduce step is on disk.
     pub fn restore_run(
         &mut self,
@@ -712,6 +711,10 @@ impl Scheduler {
         has_input: impl Fn(u32) -> bool,
     ) {
         let id = record.spec.id;
+        // It is retried already.
+        if self.runs.contains_key(&id) {
+            return;
+        }
         let was_active = record.status == RunStatus::Active;
         let rule = record.spec.rule;
         self.hold(&record.spec.owner);
@@ -720,7 +723,9 @@ impl Scheduler {
         run.dissents = record.dissents;
         // Every unit goes through the queue's lines, and those that have ended leave them when looked at.
         let mut known = Vec::new();
-        let mut vouched = Vec::new();
+        let mut accepted = Vec::new();
+        // What is known of one that is retried is known already.
+        let is_news = was_active && matches!(rule, Rule::Earned { .. });
         for (index, unit) in units {
             let Some(state) = run.units.get_mut(index as usize) else { continue };
             if run.shape.units() > 1 {
@@ -729,7 +734,9 @@ impl Scheduler {
                     run.leased += 1;
                 }
             }
-            vouched.extend(unit.vouched_by().map(|worker| (self.workers.enrol(worker), index, unit.clone())));
+            if is_news && unit.accepted.is_some() {
+                accepted.push((index, unit.clone()));
+            }
             if let Some(end) = unit.end {
                 *state = State::Ended(end);
             } else if let Some(calls) = unit.calls() {
@@ -772,7 +779,7 @@ impl Scheduler {
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
-        self.vouched(id, rule, vouched);
+        self.take_in(id, rule, accepted);
         // A crash may have come between the end of its last unit and its own. A run that had ended is here
         // to be retried.
         if was_active {
@@ -787,9 +794,15 @@ impl Scheduler {
             self.set_back(self.now.since(now));
         }
         self.now = now;
-        for worker in core::mem::take(&mut self.restored) {
-            self.workers[worker].counted_at = now;
-            self.watch(worker);
+        for no in core::mem::take(&mut self.restored) {
+            let worker = &mut self.workers[no];
+            worker.counted_at = now;
+            // All that was to be taken back had been, or is kept no longer.
+            if worker.record.recalling && worker.recalls == 0 {
+                worker.record.recalling = false;
+                self.note_worker(no);
+            }
+            self.watch(no);
         }
         match input {
             Input::Submitted(spec) => self.submit(now, spec),
@@ -909,6 +922,7 @@ impl Scheduler {
     /// The run must have been restored if it was not active.
     fn retry(&mut self, now: Timestamp, id: RunId) {
         let Some(run) = self.runs.get_mut(&id) else { return };
+        let mut again = Vec::new();
         for index in 0..run.shape.units() {
             if !matches!(run.units[index as usize], State::Ended(end) if end != End::Done) {
                 continue;
@@ -925,11 +939,13 @@ impl Scheduler {
                 run.queue.push(index, Place::Fresh);
             }
             self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index }, UnitRecord::default())));
+            again.push(index);
         }
         run.recount();
         run.line_up(&mut self.shares);
         let record = run.record(RunStatus::Active, None);
         self.effects.push_back(Effect::Record(Record::Run(Box::new(record))));
+        self.begin_anew(id, again);
         self.stirred = true;
         self.finish_if_done(now, id);
     }
@@ -990,6 +1006,7 @@ impl Scheduler {
             self.paces.left(now, &mut entry.pace, entry.origin.kind);
         }
         entry.connected = false;
+        entry.answers_for_leaving = true;
         entry.wants = 0;
         self.hungry.remove(worker, entry);
         let until = now.after(self.policy.absence);
@@ -998,10 +1015,13 @@ impl Scheduler {
             let Some(held) = self.leases.get_mut(id) else { continue };
             if !matches!(held.patience, Patience::Endless) {
                 awaited.push(*id);
-            } else if held.expires_at > until {
-                self.deadlines.remove(&(held.expires_at, *id));
-                held.expires_at = until;
-                self.deadlines.insert((until, *id));
+            } else {
+                held.was_left = true;
+                if held.expires_at > until {
+                    self.deadlines.remove(&(held.expires_at, *id));
+                    held.expires_at = until;
+                    self.deadlines.insert((until, *id));
+                }
             }
         }
         if !awaited.is_empty() && !entry.is_proven() {
@@ -1342,7 +1362,8 @@ impl Scheduler {
         let (unit, id) = (held.unit, held.worker);
         let worker = &mut self.workers[id];
         worker.record.lost += 1;
-        worker.record.lapses = worker.record.lapses.saturating_add(1);
+        let is_lapse = machine || !held.was_left || core::mem::take(&mut worker.answers_for_leaving);
+        worker.record.lapses = worker.record.lapses.saturating_add(u8::from(is_lapse));
         if worker.standing(&self.policy.trust) == Standing::Stranger {
             self.newcomers.note(false);
         }
@@ -1386,6 +1407,7 @@ impl Scheduler {
         }
         self.workers[held.worker].leases.retain(|id| *id != lease);
         self.rank(held.worker);
+        self.stirred |= core::mem::take(&mut self.is_rationed);
         Some(held)
     }
 
@@ -1582,20 +1604,21 @@ impl Scheduler {
         let (rule, workers) = (run.spec.rule, &self.workers);
         let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        let has_had_its_share = {
+        // A run that would stand still has no limit: perhaps nobody else can take what is left.
+        if !is_fixed && run.counts.running > 0 {
             let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
+            let most = most.max(f64::from(self.policy.trust.run_units_min));
             let seen = run.seen.get(&id).copied().unwrap_or_default();
-            // Where few are there, or units take many voices, each has to do more.
-            let (leases, there) = match rule {
-                Rule::Fixed(quorum) => (u64::from(quorum.agree) * u64::from(run.shape.units()), self.present),
-                Rule::Earned { .. } => (run.leased.max(u64::from(run.shape.units())), self.core.len()),
+            // Where few are at work, or units take many voices, each has to do more.
+            let fair = || {
+                let is_at_work = |no: &&WorkerNo| workers[**no].wants > 0 || !workers[**no].leases.is_empty();
+                let at_work = self.core.iter().filter(is_at_work).count() as u64;
+                4 * run.leased.max(u64::from(run.shape.units())) / at_work.max(1)
             };
-            let fair = 4 * leases / (there as u64).max(1);
-            f64::from(seen) >= most.max(f64::from(self.policy.trust.run_units_min)) && u64::from(seen) >= fair
-        };
-        if has_had_its_share {
-            self.is_rationed = true;
-            return false;
+            if f64::from(seen) >= most && u64::from(seen) >= fair() {
+                self.is_rationed = true;
+                return false;
+            }
         }
         let reach = match reach {
             _ if is_fixed => Reach::All,
@@ -1717,7 +1740,10 @@ impl Scheduler {
             run.counts.waiting -= 1;
             run.counts.running += 1;
         }
-        self.leases.insert(lease, Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0 });
+        self.leases.insert(
+            lease,
+            Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0, was_left: false },
+        );
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 {
             *run.seen.entry(id).or_default() += 1;

@@ -2,7 +2,7 @@
 
 use manyhands_model::Outcome;
 
-use crate::audit::Draw;
+use crate::audit::{Draw, Need};
 use crate::trust::{CROWD_MAX, Crowd, Level, Newcomers, Standing, Trust, VOICES_MAX};
 
 /// One replica, in the order in which they were reported.
@@ -40,7 +40,7 @@ pub(crate) enum Finding {
     /// Another replica is needed.
     Wanted(Ask),
     /// The operator's own machine has to say.
-    Audit,
+    Audit(Need),
     /// Nothing comes of it.
     Hopeless,
 }
@@ -56,8 +56,9 @@ pub(crate) struct Court<'a> {
     pub(crate) wrong: f64,
     /// Whether the operator's machine can execute this unit.
     pub(crate) can_audit: bool,
-    /// Whether that is within the budget.
-    pub(crate) may_audit: bool,
+    /// Whether it may settle a dispute, and stand for those who are not there: whether that is within the budgets.
+    pub(crate) may_settle: bool,
+    pub(crate) may_stand_in: bool,
     /// Whether too few workers with a record are there to lean on.
     pub(crate) is_thin: bool,
     /// What those without a record are worth at present.
@@ -76,11 +77,11 @@ impl Court<'_> {
         }
         let Some(first) = voices.first() else { return Finding::Wanted(Ask::default()) };
         if self.level == Level::Audited && self.can_audit {
-            return Finding::Audit;
+            return Finding::Audit(Need::Rule);
         }
         let agreed = voices.iter().all(|voice| voice.outcome == first.outcome);
         if voices.len() >= usize::from(VOICES_MAX) && !agreed {
-            return if self.can_audit { Finding::Audit } else { Finding::Hopeless };
+            return if self.can_audit { Finding::Audit(Need::Dispute) } else { Finding::Hopeless };
         }
         let established = |outcome: &Outcome| {
             let count = |voice: &&Voice<'_>| voice.outcome == outcome && voice.standing == Standing::Established;
@@ -100,8 +101,8 @@ impl Court<'_> {
             if voice.standing == Standing::Established { contradictions += 1 } else { doubts = 1 }
         }
         // Strangers who dispute are outvoted: they are many, and would use up what the operator's machine can do.
-        if contradictions > 0 && self.can_audit && self.may_audit {
-            return Finding::Audit;
+        if contradictions > 0 && self.can_audit && self.may_settle {
+            return Finding::Audit(Need::Dispute);
         }
         let after = voices.iter().skip(by + 1).filter(with).count();
         let needed = if self.level == Level::Audited {
@@ -122,7 +123,7 @@ impl Court<'_> {
             return Finding::Accepted { by, vouched: true };
         }
         if self.is_thin && self.can_audit && self.crowd.is_none() {
-            return Finding::Audit;
+            return Finding::Audit(Need::Alone);
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
         let with_record = !agreed
@@ -148,8 +149,8 @@ impl Court<'_> {
             return Finding::Wanted(Ask::Established);
         }
         let needed = usize::from(self.trust.voices_alone(Standing::Stranger, self.wrong));
-        if self.can_audit && (self.may_audit || needed > STRANGERS_MAX) {
-            return Finding::Audit;
+        if self.can_audit && (self.may_stand_in || needed > STRANGERS_MAX) {
+            return Finding::Audit(Need::Alone);
         }
         if agreed && voices.len() >= needed {
             return Finding::Accepted { by: 0, vouched: true };

@@ -31,6 +31,8 @@ struct World {
     units: BTreeMap<UnitId, UnitRecord>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     ready: Vec<UnitId>,
+    /// What the shell read of a run, and answers with later.
+    copy: Option<(RunRecord, Vec<(u32, UnitRecord)>)>,
     /// What owners and workers have, by name.
     balances: BTreeMap<String, Amount>,
     /// For whom something was deposited.
@@ -93,6 +95,7 @@ impl World {
             units: BTreeMap::new(),
             workers: BTreeMap::new(),
             ready: Vec::new(),
+            copy: None,
             balances: BTreeMap::new(),
             deposited: Vec::new(),
         }
@@ -175,9 +178,19 @@ impl World {
             }
             // The shell reads all records of a run.
             "reads" => {
-                let units = self.units.iter().filter(|(unit, _)| unit.run == run(rest));
-                let units = units.map(|(unit, record)| (unit.index, record.clone())).collect();
-                Input::Recalled { run: Box::new(self.runs[&run(rest)].clone()), units }
+                let (run, units) = self.read(run(rest));
+                Input::Recalled { run: Box::new(run), units }
+            }
+            // It reads them now, and answers with that whenever it `repeats` them.
+            "copies" => return self.copy = Some(self.read(run(rest))),
+            // It makes a run active that it believes has ended.
+            "reopens" => {
+                let (run, units) = self.copy.clone().expect("a copy");
+                return self.scheduler.restore_run(now, run, units, |_| false);
+            }
+            "repeats" => {
+                let (run, units) = self.copy.clone().expect("a copy");
+                Input::Recalled { run: Box::new(run), units }
             }
             "pardons" => Input::Pardoned { worker: WorkerId(name(rest)) },
             "leaves" => Input::Disconnected { worker },
@@ -213,6 +226,12 @@ impl World {
             other => panic!("unknown verb `{other}`"),
         };
         self.scheduler.handle(now, input);
+    }
+
+    /// All records of a run.
+    fn read(&self, id: RunId) -> (RunRecord, Vec<(u32, UnitRecord)>) {
+        let units = self.units.iter().filter(|(unit, _)| unit.run == id);
+        (self.runs[&id].clone(), units.map(|(unit, record)| (unit.index, record.clone())).collect())
     }
 
     /// What the shell does before it retries a run that has ended.
@@ -524,6 +543,24 @@ fn retrying_asks_again_for_what_has_no_output_only() {
          2s w1 returns r/1 e  => r/1 failed; r ends; w1 recorded
          3s ann retries r     => w1 gets r/1
          4s w1 returns r/1 B  => r/1 done; r ends; w1 recorded
+        ",
+    );
+}
+
+#[test]
+fn who_retries_twice_at_once_disturbs_nothing() {
+    check(
+        "
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 connects
+         1s w1 wants 1        => w1 gets r/0
+         2s w1 returns r/0 e  => r/0 failed; r ends; w1 recorded
+         3s disk copies r
+         3s ann retries r
+         4s w1 wants 2        => w1 gets r/0
+         5s disk reopens r
+         5s ann retries r
+         6s w1 returns r/0 A  => r/0 done; r ends; w1 recorded
         ",
     );
 }
@@ -1184,6 +1221,55 @@ fn attack_33_a_sleeper_that_is_found_out_takes_its_answers_with_it() {
 }
 
 #[test]
+fn what_was_read_before_a_unit_was_opened_again_opens_nothing() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         0s w2 returns-established
+         1s ann submits r: 2 inputs, adaptive
+         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1
+         2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 Y => r/1 done; r ends; sleeper recorded
+         3s balance sleeper       => 2
+         4s w2 wants 1
+         5s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0; audit r/1
+         5s disk copies r
+         6s disk repeats r        => reopened r [0, 1]; r/0 done; r/0 changed; w2 gets r/1
+         7s w2 returns r/1 B      => r/1 done; r/1 changed; r ends; w2 recorded
+         7s balance sleeper       => 0
+         8s disk repeats r        => recall r [0, 1]
+         9s disk reads r
+         9s balance sleeper       => 0
+         9s balance w2            => 1
+         9s status r              => Finished
+        ",
+    );
+}
+
+#[test]
+fn what_is_opened_again_while_it_is_verified_waits_for_nothing_else() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 2, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         1s ann submits r: 2 inputs, adaptive
+         1s sleeper wants 3       => sleeper gets r/0; sleeper gets r/1
+         2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 Y => r/1 done; r ends; sleeper recorded; audit r/1
+         4s w2 connects
+         4s w2 wants 1
+         5s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0
+         6s disk reads r          => reopened r [0, 1]; r/0 done; r/0 changed; w2 gets r/1
+         7s w2 returns r/1 B      => w2 recorded
+         8s op audits r/1 B       => r/1 done; r/1 changed; r ends; sleeper contradicts r/1, banned
+        ",
+    );
+}
+
+#[test]
 fn a_crash_does_not_keep_a_liars_answers() {
     let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
     check_with(
@@ -1292,6 +1378,76 @@ fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
     story += &format!("{at}s w1 wants 1\n");
     story += &format!("{at}s op pardons w1 => w1 gets r/0\n");
     check_with(sober(), &story);
+}
+
+#[test]
+fn nobody_waits_for_one_that_is_asked_no_more() {
+    // Too few are left to lean on, so somebody else is tried.
+    let mut story = String::from(
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s new connects
+         0s new wants 1
+         1s ann submits r: 1 input, adaptive
+         1s w1 wants 1 => w1 gets r/0
+        ",
+    );
+    let mut at = 1;
+    for lapse in 1..=12 {
+        at += 60;
+        let next = if lapse < 12 { "" } else { "; new gets r/0" };
+        story += &format!("{at}s time passes => w1 drops 1{next}\n");
+        if lapse < 12 {
+            story += &format!("{at}s w1 wants 1 => w1 gets r/0\n");
+        }
+    }
+    check_with(sober(), &story);
+}
+
+#[test]
+fn a_broken_connection_is_one_lapse_however_much_was_in_hand() {
+    let all = (0..14).map(|unit| format!("w1 gets r/{unit}")).collect::<Vec<_>>().join("; ");
+    let drops = ["w1 drops 1"; 14].join("; ");
+    let story = format!(
+        "
+         0s ann submits r: 14 inputs, 1 of 1
+         0s w1 returns-established
+         0s w1 wants 14        => {all}
+         1s w1 leaves
+        16s time passes        => {drops}
+        17s ann cancels r      => {}; r ends
+        18s ann submits s: 1 input, adaptive
+        18s w1 connects
+        18s w1 wants 1         => w1 gets s/0
+        ",
+        (0..14).map(|unit| format!("r/{unit} cancelled")).collect::<Vec<_>>().join("; ")
+    );
+    check_with(Policy { trust: Trust { core_min: 1, ..sober().trust }, ..sober() }, &story);
+}
+
+#[test]
+fn what_a_crowd_decided_and_was_drawn_is_audited_after_a_crash() {
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..crowd().trust };
+    let come: Vec<String> = (1..=8).map(|number| format!("0s p{number} visits")).collect();
+    let story = format!(
+        "{}
+         1s ann submits r: 2 inputs, adaptive
+         2s p1 wants 1         => p1 gets r/0
+         3s p1 returns r/0 A   => p1 recorded
+         4s p2 wants 2         => p2 gets r/1; p2 gets r/0
+         5s p2 returns r/0 A   => p2 recorded
+         6s p3 wants 1         => p3 gets r/0
+         7s p3 returns r/0 A   => r/0 done; p3 recorded; audit r/0
+         8s it crashes
+         9s time passes        => audit r/0
+        10s op audits r/0 A
+        11s it crashes
+        12s time passes
+        ",
+        come.join("\n")
+    );
+    check_with(Policy { trust, ..crowd() }, &story);
 }
 
 #[test]
@@ -1463,22 +1619,45 @@ fn who_is_not_given_a_budget_has_none_unless_everybody_needs_one() {
 
 #[test]
 fn nobody_sees_more_of_a_run_than_its_share_unless_few_are_there() {
-    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..Trust::default() };
+    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..sober().trust };
     let others: Vec<String> = (2..=17).map(|number| format!("w{number}")).collect();
-    let come: Vec<String> = others.iter().map(|name| format!("0s {name} connects")).collect();
-    // While ten or more are there, a fourth is more than four times what each has to do.
-    let go: Vec<String> = others[..6].iter().map(|name| format!("2s {name} leaves")).collect();
+    // They are busy elsewhere. While all of them are, a fourth is more than four times what each has to do.
+    let come: Vec<String> = others
+        .iter()
+        .map(|name| format!("0s {name} returns-established\n0s bob submits b{name}: 1 input, 1 of 1\n0s {name} wants 1 => {name} gets b{name}/0"))
+        .collect();
+    let go: Vec<String> = others[..8].iter().map(|name| format!("4s {name} leaves")).collect();
     let story = format!(
         "{}
-         0s ann submits r: 8 inputs, 1 of 1
-         1s w1 connects
-         1s w1 wants 5        => w1 gets r/0; w1 gets r/1
+         0s ann submits r: 8 inputs, adaptive
+         1s w1 returns-established
+         1s w1 wants 5        => w1 gets r/6; w1 gets r/7
+         2s w1 returns r/6 A  => r/6 done; w1 recorded
+         3s w1 returns r/7 A  => r/7 done; w1 recorded; w1 gets r/4
          {}
-         3s w8 leaves         => w1 gets r/2
-         4s bob submits s: 1 input, 1 of 1 => w1 gets s/0
+         4s w10 leaves        => w1 gets r/1
         ",
         come.join("\n"),
         go.join("\n")
     );
-    check_with(Policy { trust, ..policy() }, &story);
+    check_with(Policy { trust, ..sober() }, &story);
+}
+
+#[test]
+fn a_limit_on_what_one_sees_stops_no_run() {
+    let trust = Trust { run_share_max: 0.25, run_units_min: 1, ..sober().trust };
+    // Nobody else wants anything.
+    let idle: Vec<String> = (2..=40).map(|number| format!("0s w{number} returns-established")).collect();
+    for (rule, order) in [("1 of 1", [0, 1, 2, 3]), ("adaptive", [1, 3, 2, 0])] {
+        let all = order.map(|unit| format!("w1 gets r/{unit}")).join("; ");
+        let story = format!(
+            "{}
+             0s ann submits r: 4 inputs, {rule}
+             1s w1 returns-established
+             1s w1 wants 9        => {all}
+            ",
+            idle.join("\n")
+        );
+        check_with(Policy { trust, ..sober() }, &story);
+    }
 }

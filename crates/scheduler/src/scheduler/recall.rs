@@ -26,12 +26,33 @@ pub(super) struct Recall {
     silent: BTreeSet<WorkerNo>,
     /// Units whose answer is wrong, with the step at which that is so and what the operator's machine says.
     wrong: BTreeMap<u32, (u32, Outcome)>,
+    /// Units that began anew since it was first asked: their records may have been read before that.
+    anew: BTreeSet<u32>,
+    /// Those among them that are to be read once more.
+    doubtful: BTreeSet<u32>,
 }
 
 impl Recall {
+    /// Notes whose word is worth nothing; says whether that is new.
+    fn add(&mut self, id: WorkerNo, why: Why) -> bool {
+        let was_known = self.by.contains(&id) || self.silent.contains(&id);
+        match why {
+            Why::Caught => self.by.insert(id),
+            Why::Silent => self.silent.insert(id),
+        };
+        !was_known
+    }
+
     fn workers(self) -> BTreeSet<WorkerNo> {
         self.by.into_iter().chain(self.silent).collect()
     }
+}
+
+/// Why what a worker said is asked again.
+#[derive(Clone, Copy)]
+enum Why {
+    Caught,
+    Silent,
 }
 
 /// A unit that is opened again.
@@ -47,9 +68,7 @@ struct Again {
 impl Scheduler {
     /// Asks for everything that rests on the word of a worker.
     pub(super) fn recall(&mut self, id: WorkerNo) {
-        for run in self.recall_of(id, 0) {
-            self.recalls.entry(run).or_default().by.insert(id);
-        }
+        self.recall_of(id, 0, Why::Caught);
     }
 
     /// Has somebody look whether a worker, on whose word something rests, is silent for too long.
@@ -70,25 +89,26 @@ impl Scheduler {
             return self.watch(id);
         }
         let decided = worker.record.decided;
-        for run in self.recall_of(id, decided) {
-            self.recalls.entry(run).or_default().silent.insert(id);
-        }
+        self.recall_of(id, decided, Why::Silent);
         if self.workers[id].record.recalling {
             self.note_worker(id);
         }
     }
 
-    /// Asks for what rests on a worker's word in runs that want it to have decided more; says in which.
-    fn recall_of(&mut self, id: WorkerNo, decided: u32) -> Vec<RunId> {
-        let units = self.history.take(id, decided);
-        let worker = &mut self.workers[id];
-        worker.recalls += units.len();
-        worker.record.recalling = worker.recalls > 0;
-        let runs = units.keys().copied().collect();
-        for (run, units) in units {
-            self.ask_for(run, units);
+    /// Asks for what rests on a worker's word in runs that want it to have decided more.
+    fn recall_of(&mut self, id: WorkerNo, decided: u32, why: Why) {
+        for (run, units) in self.history.take(id, decided) {
+            self.recall_in(run, units, id, why);
         }
-        runs
+    }
+
+    /// Asks for units of a run that rest on a worker's word.
+    fn recall_in(&mut self, run: RunId, units: Vec<u32>, id: WorkerNo, why: Why) {
+        let is_new = self.recalls.entry(run).or_default().add(id, why);
+        let worker = &mut self.workers[id];
+        worker.recalls += usize::from(is_new);
+        worker.record.recalling = true;
+        self.ask_for(run, units);
     }
 
     /// A unit's answer is wrong, whoever gave it.
@@ -102,35 +122,35 @@ impl Scheduler {
         self.effects.push_back(Effect::Recall { run, units });
     }
 
-    /// Takes back what the records of a run say about whose word its units rest on.
-    pub(super) fn vouched(&mut self, run: RunId, rule: Rule, units: Vec<(WorkerNo, u32, UnitRecord)>) {
+    /// Takes in what the records of a run say of its answers: whose word they rest on, and which were drawn to be audited and
+    /// have not been.
+    pub(super) fn take_in(&mut self, run: RunId, rule: Rule, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
         let Rule::Earned { wrong_ppb, .. } = rule else { return };
         let life = self.policy.trust.life(share(wrong_ppb));
         let mut recalled: BTreeMap<WorkerNo, Vec<u32>> = BTreeMap::new();
-        for (worker, index, unit) in units {
-            // It was caught before the last process ended, and that was not seen through.
-            let record = self.workers[worker].record;
-            if record.recalling || record.banned {
-                recalled.entry(worker).or_default().push(index);
-            } else {
+        for (index, unit) in units {
+            let anchor = unit.vouched_by().map(|worker| self.workers.enrol(worker));
+            if let Some(worker) = anchor {
+                // It was caught before the last process ended, and that was not seen through.
+                let record = self.workers[worker].record;
+                if record.recalling || record.banned {
+                    recalled.entry(worker).or_default().push(index);
+                    continue;
+                }
                 self.history.note(worker, UnitId { run, index }, life);
+            }
+            if unit.audited.is_none() {
                 self.draw_audit(UnitId { run, index }, &unit);
             }
         }
         for (id, units) in recalled {
-            let worker = &mut self.workers[id];
-            worker.recalls += 1;
-            worker.record.recalling = true;
-            self.recalls.entry(run).or_default().by.insert(id);
-            self.ask_for(run, units);
+            self.recall_in(run, units, id, Why::Caught);
         }
     }
 
     /// Takes back whose word the units of a run rest on that has ended.
     pub fn restore_history(&mut self, run: &RunSpec, units: impl IntoIterator<Item = (u32, UnitRecord)>) {
-        let vouched = |(index, unit): (u32, UnitRecord)| Some((self.workers.enrol(unit.vouched_by()?), index, unit));
-        let vouched = units.into_iter().filter_map(vouched).collect();
-        self.vouched(run.id, run.rule, vouched);
+        self.take_in(run.id, run.rule, units);
     }
 
     pub(super) fn recalled(&mut self, now: Timestamp, record: RunRecord, units: Vec<(u32, UnitRecord)>) {
@@ -153,17 +173,34 @@ impl Scheduler {
             let anchor = unit.vouched_by().and_then(|worker| self.workers.find(worker));
             let rests_on = |workers: &BTreeSet<WorkerNo>| anchor.is_some_and(|worker| workers.contains(&worker));
             let (is_loose, is_silent) = (rests_on(&recall.by), rests_on(&recall.silent));
-            if truth.is_some() || is_loose || is_silent {
+            if truth.is_none() && !is_loose && !is_silent {
+                continue;
+            }
+            if recall.anew.contains(&index) {
+                recall.doubtful.insert(index);
+            } else {
                 let without = recall.by.union(&recall.silent).copied().collect();
                 let asked_again = is_silent && !is_loose;
                 again.push(Again { index, unit, truth, without, asked_again });
             }
         }
-        let by = if recall.asked == 0 { self.recalls.remove(&id).map(Recall::workers) } else { None };
         if record.status != RunStatus::Cancelled {
+            recall.anew.extend(again.iter().map(|again| again.index));
             self.reopen(now, record, again);
         }
-        self.saw_through(by);
+        self.see_through(id);
+    }
+
+    /// Ends what is asked about a run, once all of that has been answered with records that are new enough.
+    fn see_through(&mut self, run: RunId) {
+        let Some(recall) = self.recalls.get_mut(&run).filter(|recall| recall.asked == 0) else { return };
+        if recall.doubtful.is_empty() {
+            let by = self.recalls.remove(&run).map(Recall::workers);
+            return self.saw_through(by);
+        }
+        recall.anew.clear();
+        let units = core::mem::take(&mut recall.doubtful).into_iter().collect();
+        self.ask_for(run, units);
     }
 
     /// What those said who were caught has been taken back in one more run.
@@ -253,11 +290,11 @@ impl Scheduler {
 
     /// Begins a reduce step anew, and all those that build on it: one of its parts has another output, or none.
     pub(super) fn invalidate(&mut self, unit: UnitId) {
-        let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let mut next = Some(unit.index);
         // The part that changed is counted as missing until it is said to have ended.
         let mut missing_more = 1;
         while let Some(index) = next {
+            let Some(run) = self.runs.get_mut(&unit.run) else { return };
             let missing = run.missing(index) + core::mem::take(&mut missing_more);
             let Some(state) = run.units.get_mut(index as usize) else { return };
             let unit = UnitId { run: unit.run, index };
@@ -272,6 +309,7 @@ impl Scheduler {
                 }
             };
             next = run.shape.parent(index);
+            self.begin_anew(unit.run, [index]);
             self.effects.push_back(Effect::Record(Record::Unit(unit, UnitRecord::default())));
             match was {
                 State::Ended(_) => self.effects.push_back(Effect::Changed { unit, was: None }),
@@ -303,6 +341,13 @@ impl Scheduler {
         }
     }
 
+    /// Takes note of units that begin anew.
+    pub(super) fn begin_anew(&mut self, run: RunId, units: impl IntoIterator<Item = u32>) {
+        if let Some(recall) = self.recalls.get_mut(&run) {
+            recall.anew.extend(units);
+        }
+    }
+
     pub(super) fn forgotten(&mut self, run: RunId) {
         self.history.forget(run);
         let by = self.recalls.remove(&run).map(Recall::workers);
@@ -313,6 +358,7 @@ impl Scheduler {
         let worker = &mut self.workers[id];
         let record = &mut worker.record;
         (record.banned, record.faults, record.lapses) = (false, 0, 0);
+        record.recalling = worker.recalls > 0;
         self.note_worker(id);
         self.look_at_wants(id);
         self.rank(id);

@@ -3,7 +3,7 @@
 use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
 
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
-use crate::audit::{Draw, Purpose};
+use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
 use crate::record::{Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
@@ -55,10 +55,11 @@ impl Scheduler {
         let is_thin = self.is_thin();
         let worker = &mut self.workers[id];
         let is_there = worker.connected && !worker.record.banned;
-        let has_record = is_there && worker.standing(&self.policy.trust) >= Standing::Established;
+        // Nobody waits for one that is given nothing any more.
+        let is_able = is_there && worker.record.lapses < self.policy.trust.lapses_max;
+        let has_record = is_able && worker.standing(&self.policy.trust) >= Standing::Established;
         let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
-        let in_crowd =
-            (is_there && !has_record && worker.record.lapses < self.policy.trust.lapses_max).then_some(worker.origin);
+        let in_crowd = (is_able && !has_record).then_some(worker.origin);
         let was_in_crowd = core::mem::replace(&mut worker.in_crowd, in_crowd);
         if was_in_crowd != in_crowd {
             was_in_crowd.iter().for_each(|origin| self.strangers.leave(origin));
@@ -67,8 +68,6 @@ impl Scheduler {
         let is_runner = is_there && worker.origin.kind == Kind::Runner;
         let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
         self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
-        let was_present = core::mem::replace(&mut worker.is_present, is_there);
-        self.present = self.present + usize::from(is_there) - usize::from(was_present);
         let was_in_line = worker.in_line;
         let may = if has_record { worker.may_earn(&self.policy) } else { worker.may_join(&self.policy) };
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
@@ -77,7 +76,7 @@ impl Scheduler {
         } else if has_record && !was_in_core {
             self.core.insert(id);
         }
-        let has_left = (has_record || !is_there) && self.candidates.remove(&id);
+        let has_left = (has_record || !is_able) && self.candidates.remove(&id);
         let in_line = match (wants, has_record) {
             (false, _) => None,
             (true, true) => Some(Class::First),
@@ -182,7 +181,8 @@ impl Scheduler {
             level,
             wrong: share(wrong_ppb),
             can_audit,
-            may_audit: self.audits.is_affordable(trust),
+            may_settle: self.audits.is_affordable(trust, Need::Dispute),
+            may_stand_in: self.audits.is_affordable(trust, Need::Alone),
             is_thin: self.is_thin() || is_exhausted,
             newcomers: self.newcomers,
             crowd,
@@ -200,8 +200,8 @@ impl Scheduler {
                 return self.accept(now, unit, outcome, vouched);
             }
             Finding::Hopeless => return self.end(now, unit, End::Undecided, None, None),
-            Finding::Wanted(ask) => (ask, false),
-            Finding::Audit => (Ask::Nobody, true),
+            Finding::Wanted(ask) => (ask, None),
+            Finding::Audit(need) => (Ask::Nobody, Some(need)),
         };
         let Some(open) = self.open_mut(unit) else { return };
         open.ask = ask;
@@ -209,8 +209,8 @@ impl Scheduler {
         if record != UnitRecord::default() {
             self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
         }
-        if audit {
-            self.audits.ask(unit, step, Purpose::Decide);
+        if let Some(need) = audit {
+            self.audits.decide(unit, step, need);
         } else {
             self.enqueue(unit);
         }
@@ -283,7 +283,7 @@ impl Scheduler {
     pub(super) fn draw_audit(&mut self, unit: UnitId, record: &UnitRecord) {
         let Some(said) = &record.accepted else { return };
         if self.lottery.draw(Draw::Audit, unit, record.step, said) < self.policy.trust.audited() {
-            self.audits.ask(unit, record.step, Purpose::Verify(Box::new(record.clone())));
+            self.audits.verify(unit, record.step, record.clone());
         }
     }
 
@@ -295,47 +295,48 @@ impl Scheduler {
                 Purpose::Decide => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
                 Purpose::Verify(_) => true,
             };
-            if is_needed {
+            if is_needed && self.audits.began(unit, step, purpose) {
                 self.effects.push_back(Effect::Audit { unit, step });
-                self.audits.began(unit, step, purpose);
             }
         }
     }
 
     pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
-        match (self.audits.done(unit, step), outcome) {
-            (None, _) => {}
-            (Some(Purpose::Decide), outcome) => {
-                let Some(open) = self.open_mut(unit).filter(|open| open.step == step) else { return };
-                open.unauditable = outcome.is_none();
-                open.audited = outcome;
-                self.judge(now, unit);
+        let Some(purpose) = self.audits.done(unit, step) else { return };
+        // One that was to be verified may have been opened again meanwhile, and wait for this.
+        let waits = |open: &&mut Open| open.step == step && open.audited.is_none();
+        let open = self.open_mut(unit).filter(waits).map(|open| {
+            open.unauditable = outcome.is_none();
+            open.audited.clone_from(&outcome);
+            open.reports.iter().map(|word| word.by).collect::<Vec<_>>()
+        });
+        if open.is_some() {
+            self.judge(now, unit);
+        }
+        let (Purpose::Verify(record), Some(truth)) = (purpose, outcome) else { return };
+        // Of those who are heard in the open unit all follows from its end.
+        let heard = open.as_deref().unwrap_or_default();
+        let agreeing = record.agreeing().filter_map(|worker| self.workers.find(worker));
+        let agreeing: Vec<WorkerNo> = agreeing.filter(|worker| !heard.contains(worker)).collect();
+        if record.accepted.as_ref() == Some(&truth) {
+            for no in agreeing {
+                self.workers[no].record.passed(&self.policy.trust);
+                self.note_worker(no);
+                self.rank(no);
             }
-            (Some(Purpose::Verify(_)), None) => {}
-            (Some(Purpose::Verify(record)), Some(truth)) if record.accepted.as_ref() == Some(&truth) => {
-                for no in self.agreeing(&record) {
-                    self.workers[no].record.passed(&self.policy.trust);
-                    self.note_worker(no);
-                    self.rank(no);
-                }
-                // If it was opened again meanwhile, this is no longer its record.
-                if self.is_settled(unit, step) {
-                    let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
-                    self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
-                }
+            // If it was opened again meanwhile, this is no longer its record.
+            if open.is_none() && self.is_settled(unit, step) {
+                let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
+                self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
             }
-            (Some(Purpose::Verify(record)), Some(truth)) => {
+        } else {
+            if open.is_none() {
                 self.refute(unit, step, truth);
-                for no in self.agreeing(&record) {
-                    self.dissent(now, no, unit, Judge::Operator);
-                }
+            }
+            for no in agreeing {
+                self.dissent(now, no, unit, Judge::Operator);
             }
         }
-    }
-
-    /// Who said what was accepted.
-    fn agreeing(&self, record: &UnitRecord) -> Vec<WorkerNo> {
-        record.agreeing().filter_map(|worker| self.workers.find(worker)).collect()
     }
 
     pub(super) fn open(&self, unit: UnitId) -> Option<&Open> {
