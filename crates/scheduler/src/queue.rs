@@ -240,6 +240,9 @@ impl Queue {
             Reach::Started | Reach::Crowd => {
                 take(&mut self.started, Place::Started).or_else(|| take(&mut self.crowd, Place::Crowd))
             }
+            Reach::Second => take(&mut self.started, Place::Started)
+                .or_else(|| take(&mut self.kept, Place::Kept))
+                .or_else(|| take(&mut self.crowd, Place::Crowd)),
             Reach::All => take(&mut self.started, Place::Started).or_else(|| take(&mut self.kept, Place::Kept)),
         }
     }
@@ -282,7 +285,9 @@ pub(crate) enum Reach {
     Joined,
     /// Started ones that anybody may have.
     Started,
-    /// Those, and ones that nobody has touched.
+    /// Those, and ones that are kept for workers with a record.
+    Second,
+    /// Started ones that anybody may have, and ones that nobody has touched.
     Crowd,
     /// All.
     All,

@@ -862,7 +862,11 @@ impl Scheduler {
                     held.permille = permille.min(1000);
                 }
             }
-            Input::Audited { unit, step, outcome } => self.audited(now, (unit, step), outcome),
+            Input::Audited { unit, step, outcome } => {
+                self.audited(now, (unit, step), outcome);
+                // What it settled or opened may be for somebody who asks for nothing new.
+                self.stirred = true;
+            }
             Input::Recalled { run, units } => self.recalled(now, *run, units),
             Input::Forgotten(run) => self.forgotten(run),
             Input::Pardoned { worker } => {
@@ -1235,6 +1239,9 @@ impl Scheduler {
             self.paces.note_cost(module, accepted.fuel);
         }
         let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
+        // Those whose unsettled words are as many as they may have, and who ask for nothing new: they would not be looked at again.
+        let full = |word: &&Word| is_earned && !self.workers[word.by].may_earn(&self.policy);
+        let full: Vec<WorkerNo> = open.reports.iter().filter(full).map(|word| word.by).collect();
         self.credit(&open, accepted.as_ref(), is_earned, anchor);
         if is_earned && accepted.is_some() {
             self.accepted(unit, &record, judge, anchor);
@@ -1257,6 +1264,7 @@ impl Scheduler {
             self.withdraw(worker, vec![lease]);
         }
         open.reports.iter().for_each(|word| self.rank(word.by));
+        self.stirred |= full.iter().any(|no| self.workers[*no].is_hungry && self.workers[*no].may_earn(&self.policy));
         Some(Settled { dissenters, judge, was })
     }
 
@@ -1622,6 +1630,9 @@ impl Scheduler {
         }
         let reach = match reach {
             _ if is_fixed => Reach::All,
+            // It begins nothing before some of what it has said is settled, but may well settle others' units: if all waited for
+            // each other, they would wait for ever.
+            _ if !worker.may_earn(&self.policy) && worker.in_line == Some(Class::First) => Reach::Second,
             _ if !worker.may_earn(&self.policy) => Reach::Joined,
             _ if worker.in_line == Some(Class::First) => Reach::All,
             Reach::Crowd if run.is_for(crowd) => Reach::Crowd,

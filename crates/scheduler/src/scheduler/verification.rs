@@ -69,7 +69,7 @@ impl Scheduler {
         let was_runner = core::mem::replace(&mut worker.is_runner, is_runner);
         self.runners = self.runners + usize::from(is_runner) - usize::from(was_runner);
         let was_in_line = worker.in_line;
-        let may = if has_record { worker.may_earn(&self.policy) } else { worker.may_join(&self.policy) };
+        let may = worker.may_join(&self.policy);
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
         if was_in_core && !has_record {
             self.core.remove(&id);
