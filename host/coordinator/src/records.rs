@@ -1399,7 +1399,7 @@ impl Records {
     /// How many statements of a worker's about a run are kept as evidence, up to a thousand or so.
     ///
     /// # Errors
-    /// [`RecordError::Store`].
+    /// Any [`RecordError`].
     pub fn statements(&self, run: RunId, worker: WorkerId) -> Result<usize, RecordError> {
         let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
         Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.len())
