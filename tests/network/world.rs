@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Version, WorkerId};
 use manyhands_protocol::{Done, ServerMessage, decode, encode};
-use manyhands_scheduler::{Counts, End, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
+use manyhands_scheduler::{Counts, Decoys, End, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
 use manyhands_signing::PublicKey;
 use manyhands_worker::{Input, Order, Pause};
 use rand_chacha::ChaCha8Rng;
@@ -956,6 +956,7 @@ fn run(number: u8, quorum: Quorum, random: &mut ChaCha8Rng) -> (RunRecord, Vec<B
         inputs,
         submitted_at: Timestamp(0),
         is_dry: false,
+        decoys: Decoys::default(),
     };
     let (status, counts) = (RunStatus::Active, Counts::default());
     (RunRecord { spec, status, counts, dissents: 0, finished_at: None }, contents)

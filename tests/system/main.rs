@@ -14,6 +14,7 @@ mod console;
 mod crash;
 mod credit;
 mod declared;
+mod decoys;
 mod examples;
 mod forgery;
 mod held;

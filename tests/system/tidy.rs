@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-protocol",
         "manyhands-sealer",
         "manyhands-intents",
+        "manyhands-decoys",
         "manyhands-audit",
         "manyhands-held",
         "manyhands-credit",

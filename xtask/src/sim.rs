@@ -45,7 +45,10 @@ pub(crate) struct Options {
     /// How often the coordinator loses its memory; rules of others are left out then
     #[arg(long, default_value_t = 0)]
     restarts: u32,
-    /// Train a classifier to tell leases that are checks from others, instead
+    /// Of a thousand inputs, how many are made up besides, where words have to be earned
+    #[arg(long, default_value_t = 0)]
+    decoys: u32,
+    /// Train a classifier to tell leases that are checks from others, and decoys from real inputs, instead
     #[arg(long)]
     tells: bool,
 }
@@ -57,9 +60,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let report = folder.join("report.json");
     let mut sim = command(workspace().join("target/proof/manyhands-sim"));
     sim.arg("--report").arg(&report).args(["--seed", &options.seed.to_string()]);
-    let Options { workers, units, visitors, long_runs, restarts, .. } = options;
+    let Options { workers, units, visitors, long_runs, restarts, decoys, .. } = options;
     let numbers = [("--workers", workers), ("--units", units), ("--visitors", visitors)];
-    for (name, number) in numbers.into_iter().chain([("--long-runs", long_runs), ("--restarts", restarts)]) {
+    let more = [("--long-runs", long_runs), ("--restarts", restarts), ("--decoys", decoys)];
+    for (name, number) in numbers.into_iter().chain(more) {
         sim.args([name, &number.to_string()]);
     }
     let Options { adversary, hostile, rule, assumed, .. } = options;

@@ -111,13 +111,23 @@ id!(
 /// One input of a run, or one step of its reduction.
 ///
 /// Units of a run are numbered from 0: first its inputs in the order in which they were submitted, then
-/// the reduction, level by level.
+/// the reduction, level by level. Its decoys, of which only the coordinator knows, are numbered from [`UnitId::FIRST_DECOY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnitId {
     /// The run that this unit belongs to.
     pub run: RunId,
     /// Its number in the run.
     pub index: u32,
+}
+
+impl UnitId {
+    /// The number of a run's first decoy. No run has so many inputs.
+    pub const FIRST_DECOY: u32 = 1 << 31;
+
+    /// Whether its requester knows nothing of it, since its data is made up.
+    pub const fn is_decoy(&self) -> bool {
+        self.index >= Self::FIRST_DECOY
+    }
 }
 
 impl fmt::Display for UnitId {

@@ -57,15 +57,15 @@ pub struct Str {
 }
 
 /// Is told what stands in a text, in its order.
-pub(crate) trait Reader {
+pub trait Reader {
     /// A value begins at this byte. Whether to take it whole: then [`Reader::whole`] is told where it ends, and nothing of what is in it.
     fn value(&mut self, at: usize) -> bool;
     /// The value that was to be taken whole.
     fn whole(&mut self, value: Range<usize>);
     /// An object or array begins.
     fn open(&mut self) {}
-    /// It ends.
-    fn close(&mut self) {}
+    /// It ends before this byte.
+    fn close(&mut self, _end: usize) {}
     /// The key of the member whose value comes next.
     fn key(&mut self, _key: Str) {}
     /// The element of an array comes next.
@@ -80,7 +80,7 @@ pub(crate) trait Reader {
 ///
 /// # Errors
 /// [`NotJson`] where it is none; the reader has been told what stands before.
-pub(crate) fn read(text: &[u8], reader: &mut impl Reader) -> Result<(), NotJson> {
+pub fn read(text: &[u8], reader: &mut impl Reader) -> Result<(), NotJson> {
     match core::str::from_utf8(text) {
         Ok(_) => walk(text, reader),
         Err(error) => fault(error.valid_up_to(), "these bytes are no UTF-8"),
@@ -177,7 +177,7 @@ fn walk(text: &[u8], reader: &mut impl Reader) -> Result<(), Fault> {
                     (Some(b'}'), true) | (Some(b']'), false) => {
                         open.pop();
                         if whole.is_none() {
-                            reader.close();
+                            reader.close(at + 1);
                         }
                     }
                     (_, true) => return fault(at, "`,` or `}` comes next"),
@@ -415,7 +415,7 @@ mod tests {
         fn open(&mut self) {
             self.told.push('(');
         }
-        fn close(&mut self) {
+        fn close(&mut self, _end: usize) {
             self.told.push(')');
         }
         fn key(&mut self, key: Str) {

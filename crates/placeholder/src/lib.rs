@@ -7,12 +7,12 @@
 //! Nothing is stored here: [`Taken`] values are handed out, to be encrypted and stored elsewhere. There is no randomness either: a token
 //! is a keyed function of where its value stands, so that the same input has the same canonical form whenever it is made.
 //!
-//! Start at [`token`], then [`mint`] (how tokens follow from keys), [`mod@tokenise`] and [`form`]. `json` is the one reader
+//! Start at [`token`], then [`mint`] (how tokens follow from keys), [`mod@tokenise`] and [`form`]. [`json`] is the one reader
 //! of JSON texts, [`places`] finds the declared values in them.
 
 mod exposed;
 pub mod form;
-mod json;
+pub mod json;
 pub mod mint;
 pub mod places;
 pub mod restore;

@@ -244,7 +244,7 @@ impl<O: Open> Reader for Finder<'_, O> {
         self.begin = self.active.len();
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, _end: usize) {
         self.open.end();
         self.active.truncate(self.begin);
         self.begin = self.frames.pop().map_or(0, |frame| frame.begin);

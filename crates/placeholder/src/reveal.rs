@@ -117,7 +117,7 @@ fn country(value: &Value) -> Option<String> {
             self.depth += 1;
             self.is_next = false;
         }
-        fn close(&mut self) {
+        fn close(&mut self, _end: usize) {
             self.depth -= 1;
         }
         fn key(&mut self, key: Str) {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Effect, Groups, Input, LeaseDraft, Level, Policy, Quorum, Rule, RunSpec, Scheduler, WorkerRecord,
+    Decoys, Effect, Groups, Input, LeaseDraft, Level, Policy, Quorum, Rule, RunSpec, Scheduler, WorkerRecord,
 };
 
 fn spec(rule: Rule, inputs: u32) -> RunSpec {
@@ -35,6 +35,7 @@ fn spec(rule: Rule, inputs: u32) -> RunSpec {
         inputs,
         submitted_at: Timestamp(0),
         is_dry: false,
+        decoys: Decoys::default(),
     }
 }
 

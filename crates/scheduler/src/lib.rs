@@ -9,11 +9,12 @@
 //! Leases are not recorded: each is signed and complete, so its result is recognised even by a
 //! coordinator that has forgotten giving it out.
 //!
-//! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then [`trust`] (what a
+//! Start reading at [`mod@unit`] (the life of one unit), then [`reduction`] (the shape of a run), then [`decoys`] (what is given out beside it), then [`trust`] (what a
 //! worker's word is worth), then [`Scheduler`].
 
 pub mod auditors;
 pub mod budget;
+pub mod decoys;
 pub mod groups;
 pub mod reason;
 pub mod record;
@@ -34,6 +35,7 @@ mod weigh;
 
 pub use crate::auditors::{Audit, Auditors};
 pub use crate::budget::Budgets;
+pub use crate::decoys::{Decoys, Numbers};
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
 pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};

@@ -162,10 +162,10 @@ impl Queue {
         Self { untouched: 0..inputs, ..Self::default() }
     }
 
-    /// All of `0..inputs` are fresh, and go in an order that nobody without the seed foresees.
-    pub(crate) fn hidden(inputs: u32, seed: [u8; 32]) -> Self {
+    /// All of these are fresh, and go in an order that nobody without the seed foresees.
+    pub(crate) fn hidden(units: impl Iterator<Item = u32>, seed: [u8; 32]) -> Self {
         let random = ChaCha8Rng::from_seed(seed);
-        let hidden = Hidden { random, untouched: (0..inputs).collect(), started: 0.0, begun: 0.0 };
+        let hidden = Hidden { random, untouched: units.collect(), started: 0.0, begun: 0.0 };
         Self { hidden: Some(Box::new(hidden)), ..Self::default() }
     }
 
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn hidden_ones_are_all_taken_once_in_another_order() {
         let all = |seed| {
-            let mut queue = Queue::hidden(1_000, [seed; 32]);
+            let mut queue = Queue::hidden(0..1_000, [seed; 32]);
             let taken: Vec<_> = core::iter::from_fn(|| queue.take(FAST, Reach::All, |_, _| Look::Fits)).collect();
             assert!(queue.is_empty());
             taken

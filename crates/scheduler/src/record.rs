@@ -8,6 +8,7 @@ use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Verdic
 use manyhands_protocol::Settlement;
 use serde::{Deserialize, Serialize};
 
+use crate::decoys::{Decoys, Numbers};
 use crate::reduction::Reduction;
 use crate::trust::Rule;
 use crate::unit::{Counts, End};
@@ -41,6 +42,8 @@ pub struct RunSpec {
     pub submitted_at: Timestamp,
     /// Whether the calls that it asks for are not sent.
     pub is_dry: bool,
+    /// What else workers are given, and its requester knows nothing of. None but where words have to be earned.
+    pub decoys: Decoys,
 }
 
 impl RunSpec {
@@ -54,9 +57,16 @@ impl RunSpec {
         core::time::Duration::from_millis(self.wall_ms)
     }
 
-    /// The seed of a unit: its only randomness, the same for each of its replicas and steps.
+    /// The seed of a unit: its only randomness, the same for each of its replicas and steps. It follows from the number that workers are
+    /// told, or it would tell them another.
     pub fn seed(&self, index: u32) -> [u8; 32] {
-        Digest::of_parts([&b"manyhands:seed\0"[..], self.id.as_bytes(), &index.to_le_bytes()]).0
+        let told = self.numbers().told(index);
+        Digest::of_parts([&b"manyhands:seed\0"[..], self.id.as_bytes(), &told.to_le_bytes()]).0
+    }
+
+    /// What workers are told its units' numbers are.
+    pub fn numbers(&self) -> Numbers {
+        Numbers::new(self.inputs, self.reduction().units(), self.decoys)
     }
 
     /// The run's shape.
@@ -181,8 +191,8 @@ pub struct WorkerRecord {
 /// What those who agreed on a step of a unit get for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paid {
-    /// Who pays: whose run it is.
-    pub owner: Arc<str>,
+    /// Who pays: whose run it is. For a decoy, of which they know nothing, the operator does.
+    pub owner: Option<Arc<str>>,
     /// Who gets how much, in the order in which they spoke.
     pub to: Vec<(WorkerId, Amount)>,
     /// Whether they give it back: the answer does not count any more.
@@ -190,7 +200,7 @@ pub struct Paid {
 }
 
 impl Paid {
-    /// What the owner pays; less than nothing if it is taken back.
+    /// What is paid; less than nothing if it is taken back.
     pub fn sum(&self) -> Amount {
         let sum = self.to.iter().map(|(_, amount)| *amount).sum::<Amount>();
         if self.is_taken_back { -sum } else { sum }

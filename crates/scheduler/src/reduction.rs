@@ -54,7 +54,7 @@ impl Reduction {
 
     /// Whether this unit combines others.
     pub fn is_reduce(&self, unit: u32) -> bool {
-        unit >= self.inputs()
+        (self.inputs()..self.units()).contains(&unit)
     }
 
     /// The unit whose output is the run's, if the run reduces.

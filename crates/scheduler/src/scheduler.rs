@@ -13,6 +13,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::audit::{Audits, Lottery};
 use crate::budget::{Budgets, Funds};
+use crate::decoys::{Tallies, Units};
 use crate::groups::{Groups, Voices};
 use crate::history::History;
 use crate::pace::{Pace, Paces};
@@ -372,9 +373,9 @@ pub struct UnitSummary {
 struct Run {
     spec: RunSpec,
     shape: Reduction,
-    units: Vec<State>,
+    units: Units,
     queue: Queue,
-    counts: Counts,
+    counts: Tallies,
     dissents: u64,
     /// Whether its owner does not want it any more.
     cancelled: bool,
@@ -727,8 +728,8 @@ impl Scheduler {
         // What is known of one that is retried is known already.
         let is_news = was_active && matches!(rule, Rule::Earned { .. });
         for (index, unit) in units {
-            let Some(state) = run.units.get_mut(index as usize) else { continue };
-            if run.shape.units() > 1 {
+            let Some(state) = run.units.get_mut(index) else { continue };
+            if run.shape.units() > 1 && !(UnitId { run: id, index }).is_decoy() {
                 for replica in &unit.replicas {
                     *run.seen.entry(self.workers.enrol(replica.worker)).or_default() += 1;
                     run.leased += 1;
@@ -759,10 +760,10 @@ impl Scheduler {
             }
         }
         for unit in run.shape.inputs()..run.shape.units() {
-            if matches!(run.units[unit as usize], State::Blocked { .. }) {
+            if matches!(run.units[unit], State::Blocked { .. }) {
                 let missing = run.missing(unit);
                 let ready = missing == 0 && has_input(unit);
-                run.units[unit as usize] = if ready { State::Fresh } else { State::Blocked { missing } };
+                run.units[unit] = if ready { State::Fresh } else { State::Blocked { missing } };
                 if ready {
                     run.queue.push(unit, Place::Fresh);
                 } else if missing == 0 {
@@ -928,18 +929,18 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let mut again = Vec::new();
         for index in 0..run.shape.units() {
-            if !matches!(run.units[index as usize], State::Ended(end) if end != End::Done) {
+            if !matches!(run.units[index], State::Ended(end) if end != End::Done) {
                 continue;
             }
             if run.shape.is_reduce(index) {
                 let missing = run.missing(index);
-                run.units[index as usize] = State::Blocked { missing };
+                run.units[index] = State::Blocked { missing };
                 if missing == 0 {
                     let (unit, parts) = (UnitId { run: id, index }, run.shape.parts(index));
                     self.effects.push_back(Effect::Assemble { unit, parts });
                 }
             } else {
-                run.units[index as usize] = State::Fresh;
+                run.units[index] = State::Fresh;
                 run.queue.push(index, Place::Fresh);
             }
             self.effects.push_back(Effect::Record(Record::Unit(UnitId { run: id, index }, UnitRecord::default())));
@@ -956,7 +957,7 @@ impl Scheduler {
 
     fn input_ready(&mut self, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
-        if let Some(state @ State::Blocked { missing: 0 }) = run.units.get_mut(unit.index as usize) {
+        if let Some(state @ State::Blocked { missing: 0 }) = run.units.get_mut(unit.index) {
             *state = State::Fresh;
             run.queue.push(unit.index, Place::Fresh);
             run.line_up(&mut self.shares);
@@ -966,7 +967,7 @@ impl Scheduler {
 
     fn answered(&mut self, now: Timestamp, unit: UnitId, answered: u32) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
-        let Some(state @ State::Calling { .. }) = run.units.get_mut(unit.index as usize) else { return };
+        let Some(state @ State::Calling { .. }) = run.units.get_mut(unit.index) else { return };
         if matches!(state, State::Calling { step } if *step != answered) {
             return;
         }
@@ -1113,7 +1114,7 @@ impl Scheduler {
         if run.spec.module != module {
             return refuse("the lease is for another module than the run's");
         }
-        match run.units.get_mut(unit.index as usize) {
+        match run.units.get_mut(unit.index) {
             None => refuse("the run has no such unit"),
             Some(State::Blocked { .. }) => refuse("the unit has no input yet"),
             Some(State::Ended(End::Done | End::Failed)) => refuse("the unit already has its answer"),
@@ -1130,7 +1131,7 @@ impl Scheduler {
             }
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
-                let open = open(state, &mut run.counts);
+                let open = open(state, run.counts.at(unit.index));
                 open.reports.push(Word { by: id, outcome });
                 worker.open_reports.insert(unit);
                 Ok(())
@@ -1141,7 +1142,7 @@ impl Scheduler {
     /// Looks at the votes of an open unit and does what they ask for.
     fn judge(&mut self, now: Timestamp, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
-        let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
+        let Some(State::Open(open)) = run.units.get_mut(unit.index) else { return };
         let quorum = match run.spec.rule {
             Rule::Fixed(quorum) => quorum,
             Rule::Earned { level, wrong_ppb } => return self.weigh(now, unit, level, wrong_ppb),
@@ -1170,6 +1171,10 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let parent = run.shape.parent(unit.index);
         let Some(settled) = self.settle(unit, State::Ended(end), accepted, vouched) else { return };
+        if unit.is_decoy() {
+            self.decoy_ended(unit.run, end);
+            return self.dissenters(now, unit, settled);
+        }
         self.effects.push_back(Effect::Ended(unit, end));
         let is_changed = settled.was.is_some();
         if is_changed {
@@ -1189,10 +1194,28 @@ impl Scheduler {
     /// Workers agreed on what a unit asks for.
     fn called(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome, vouched: Option<u8>) {
         let Verdict::Called { calls, .. } = outcome.verdict else { return };
+        if unit.is_decoy() {
+            // Nothing that is made up leaves.
+            return self.end(now, unit, End::Cancelled, None, None);
+        }
         let Some(step) = self.open_mut(unit).map(|open| open.step) else { return };
         let Some(settled) = self.settle(unit, State::Calling { step }, Some(outcome), vouched) else { return };
         self.effects.push_back(Effect::Call { unit, step, calls });
         self.dissenters(now, unit, settled);
+    }
+
+    /// A decoy ended. Where the job fails on what is made up and on nothing else, that would tell: no more of it is given out.
+    fn decoy_ended(&mut self, run: RunId, end: End) {
+        let Some(run) = self.runs.get_mut(&run) else { return };
+        if end != End::Failed || run.counts.own.failed > 0 {
+            return;
+        }
+        let mut fresh =
+            run.units.decoys().map(|(_, state)| state).filter(|state| matches!(state, State::Fresh)).peekable();
+        if fresh.peek().is_some() {
+            fresh.for_each(|state| *state = State::Ended(End::Cancelled));
+            run.recount();
+        }
     }
 
     fn dissenters(&mut self, now: Timestamp, unit: UnitId, settled: Settled) {
@@ -1205,23 +1228,25 @@ impl Scheduler {
     /// notes who was right. Returns who was not; nothing if it has ended.
     fn settle(&mut self, unit: UnitId, next: State, accepted: Option<Outcome>, vouched: Option<u8>) -> Option<Settled> {
         let run = self.runs.get_mut(&unit.run)?;
-        let state = run.units.get_mut(unit.index as usize)?;
+        let state = run.units.get_mut(unit.index)?;
         if matches!(state, State::Ended(_)) {
             return None;
         }
-        *run.counts.of(state) -= 1;
+        *run.counts.at(unit.index).of(state) -= 1;
         let end = if let State::Ended(end) = &next { Some(*end) } else { None };
         let open = match core::mem::replace(state, next) {
             State::Open(open) => *open,
             State::Calling { step } => Open { step, ..Open::default() },
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
-        *run.counts.of(state) += 1;
+        *run.counts.at(unit.index).of(state) += 1;
         let dissenters: Vec<WorkerNo> = accepted
             .iter()
             .flat_map(|accepted| open.reports.iter().filter(move |word| word.outcome != *accepted).map(|word| word.by))
             .collect();
-        run.dissents += dissenters.len() as u64;
+        if !unit.is_decoy() {
+            run.dissents += dissenters.len() as u64;
+        }
         let module = run.spec.module;
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
         // Somebody who is cancelled has not been told anything else.
@@ -1279,7 +1304,11 @@ impl Scheduler {
     fn pay(&mut self, unit: UnitId, to: Vec<(WorkerId, Amount)>, is_taken_back: bool) {
         let Some(run) = self.runs.get(&unit.run).filter(|_| !to.is_empty()) else { return };
         let owner = Arc::clone(run.share.owner());
-        let paid = Paid { owner: Arc::clone(&owner), to, is_taken_back };
+        if unit.is_decoy() {
+            let paid = Paid { owner: None, to, is_taken_back };
+            return self.effects.push_back(Effect::Record(Record::Paid(unit, paid)));
+        }
+        let paid = Paid { owner: Some(Arc::clone(&owner)), to, is_taken_back };
         self.funds.add(&owner, -paid.sum(), false);
         self.effects.push_back(Effect::Record(Record::Paid(unit, paid)));
         self.hold(&owner);
@@ -1298,7 +1327,7 @@ impl Scheduler {
 
     fn part_ended(&mut self, now: Timestamp, parent: UnitId, end: End) {
         let Some(run) = self.runs.get_mut(&parent.run) else { return };
-        let Some(State::Blocked { missing }) = run.units.get_mut(parent.index as usize) else { return };
+        let Some(State::Blocked { missing }) = run.units.get_mut(parent.index) else { return };
         match end {
             End::Done => {
                 *missing = missing.saturating_sub(1);
@@ -1352,14 +1381,32 @@ impl Scheduler {
     }
 
     fn finish_if_done(&mut self, now: Timestamp, id: RunId) {
-        if self.runs.get(&id).is_none_or(|run| run.counts.open() > 0) {
+        if self.runs.get(&id).is_none_or(|run| run.counts.own.open() > 0) {
             return;
         }
-        let Some(run) = self.runs.remove(&id) else { return };
+        let Some(mut run) = self.runs.remove(&id) else { return };
+        self.drop_decoys(&mut run);
         let status = if run.cancelled { RunStatus::Cancelled } else { RunStatus::Finished };
         self.effects.push_back(Effect::Record(Record::Run(Box::new(run.record(status, Some(now))))));
         self.effects.push_back(Effect::RunEnded(id));
         self.shares.leave(run.share);
+    }
+
+    /// Lets those go who hold decoys of a run that has ended, or spoke on them.
+    fn drop_decoys(&mut self, run: &mut Run) {
+        for (index, state) in run.units.decoys() {
+            let State::Open(open) = state else { continue };
+            for word in &open.reports {
+                self.workers[word.by].open_reports.remove(&UnitId { run: run.spec.id, index });
+                self.rank(word.by);
+                // It may have been full of such words, and asks for nothing new.
+                self.stirred = true;
+            }
+            for (lease, worker) in open.leases.drain(..) {
+                self.forget(lease);
+                self.withdraw(worker, vec![lease]);
+            }
+        }
     }
 
     // ── Leases ──
@@ -1392,8 +1439,8 @@ impl Scheduler {
     fn release(&mut self, lease: LeaseId) {
         let Some(held) = self.forget(lease) else { return };
         if let Some(run) = self.runs.get_mut(&held.unit.run) {
-            let state = &mut run.units[held.unit.index as usize];
-            *run.counts.of(state) -= 1;
+            let state = &mut run.units[held.unit.index];
+            *run.counts.at(held.unit.index).of(state) -= 1;
             if let State::Open(open) = state {
                 open.leases.retain(|(id, _)| *id != lease);
                 open.late -= usize::from(matches!(held.patience, Patience::Over));
@@ -1402,7 +1449,7 @@ impl Scheduler {
                     self.late.look_again(held.worker);
                 }
             }
-            *run.counts.of(state) += 1;
+            *run.counts.at(held.unit.index).of(state) += 1;
         }
         self.enqueue(held.unit);
     }
@@ -1507,7 +1554,7 @@ impl Scheduler {
     /// Puts a unit in line if it wants leases: with its run, and with those that want spare replicas.
     fn enqueue(&mut self, unit: UnitId) {
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
-        let Some(State::Open(open)) = run.units.get_mut(unit.index as usize) else { return };
+        let Some(State::Open(open)) = run.units.get_mut(unit.index) else { return };
         if open.late > 0 && !open.wants_spare && open.spares(run.spec.rule) > 0 {
             open.wants_spare = true;
             self.late.push(unit);
@@ -1613,7 +1660,7 @@ impl Scheduler {
         let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
         // A run that would stand still has no limit: perhaps nobody else can take what is left.
-        if !is_fixed && run.counts.running > 0 {
+        if !is_fixed && run.counts.own.running > 0 {
             let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
             let most = most.max(f64::from(self.policy.trust.run_units_min));
             let seen = run.seen.get(&id).copied().unwrap_or_default();
@@ -1651,7 +1698,7 @@ impl Scheduler {
         }
         let units = &mut run.units;
         let others = self.hungry.all.len() > 1;
-        let index = run.queue.take(id, reach, |index, place| match &mut units[index as usize] {
+        let index = run.queue.take(id, reach, |index, place| match &mut units[index] {
             State::Fresh => Look::Fits,
             // It stands elsewhere by now.
             State::Open(open) if open.queued != Some(place) && place != Place::Fresh => Look::Gone,
@@ -1670,7 +1717,7 @@ impl Scheduler {
             run.line_up(&mut self.shares);
             return false;
         };
-        if let State::Open(open) = &mut units[index as usize] {
+        if let State::Open(open) = &mut units[index] {
             open.queued = None;
         }
         self.shares.serve(&mut run.share);
@@ -1688,7 +1735,7 @@ impl Scheduler {
             if shares.is_held(&run.share) {
                 return Look::Later;
             }
-            match run.units.get_mut(unit.index as usize) {
+            match run.units.get_mut(unit.index) {
                 Some(State::Open(open)) if open.spares(run.spec.rule) == 0 => {
                     open.wants_spare = false;
                     Look::Gone
@@ -1742,21 +1789,22 @@ impl Scheduler {
             patience = Patience::Until(until);
         }
 
-        let state = &mut run.units[index as usize];
-        let open = open(state, &mut run.counts);
+        let state = &mut run.units[index];
+        let counts = run.counts.at(index);
+        let open = open(state, counts);
         let was_running = !open.leases.is_empty();
         open.leases.push((lease, id));
         let step = open.step;
         if !was_running {
-            run.counts.waiting -= 1;
-            run.counts.running += 1;
+            counts.waiting -= 1;
+            counts.running += 1;
         }
         self.leases.insert(
             lease,
             Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0, was_left: false },
         );
         self.deadlines.insert((expires_at, lease));
-        if run.shape.units() > 1 {
+        if run.shape.units() > 1 && !unit.is_decoy() {
             *run.seen.entry(id).or_default() += 1;
             run.leased += 1;
         }
@@ -1788,7 +1836,7 @@ impl Scheduler {
     }
 
     fn open_mut(&mut self, unit: UnitId) -> Option<&mut Open> {
-        match self.runs.get_mut(&unit.run)?.units.get_mut(unit.index as usize)? {
+        match self.runs.get_mut(&unit.run)?.units.get_mut(unit.index)? {
             State::Open(open) => Some(open),
             State::Blocked { .. } | State::Fresh | State::Calling { .. } | State::Ended(_) => None,
         }
@@ -1808,23 +1856,23 @@ impl Scheduler {
 
     /// Units of all active runs that have not ended.
     pub fn open_units(&self) -> u64 {
-        self.runs.values().map(|run| u64::from(run.counts.open())).sum()
+        self.runs.values().map(|run| u64::from(run.counts.own.open())).sum()
     }
 
     /// Units of all active runs, by where they are.
     pub fn counts(&self) -> Counts {
         self.runs.values().fold(Counts::default(), |sum, run| Counts {
-            waiting: sum.waiting + run.counts.waiting,
-            running: sum.running + run.counts.running,
-            done: sum.done + run.counts.done,
-            failed: sum.failed + run.counts.failed,
-            cancelled: sum.cancelled + run.counts.cancelled,
+            waiting: sum.waiting + run.counts.own.waiting,
+            running: sum.running + run.counts.own.running,
+            done: sum.done + run.counts.own.done,
+            failed: sum.failed + run.counts.own.failed,
+            cancelled: sum.cancelled + run.counts.own.cancelled,
         })
     }
 
     /// When the oldest active run was submitted that has a unit waiting for a worker.
     pub fn waiting_since(&self) -> Option<Timestamp> {
-        let waiting = self.runs.values().filter(|run| run.counts.waiting > 0);
+        let waiting = self.runs.values().filter(|run| run.counts.own.waiting > 0);
         waiting.map(|run| run.spec.submitted_at).min()
     }
 
@@ -1894,7 +1942,7 @@ impl Scheduler {
 
     /// Who holds a lease of a unit.
     pub fn holders(&self, unit: UnitId) -> impl Iterator<Item = WorkerId> + '_ {
-        let state = self.runs.get(&unit.run).and_then(|run| run.units.get(unit.index as usize));
+        let state = self.runs.get(&unit.run).and_then(|run| run.units.get(unit.index));
         let open = state.and_then(|state| if let State::Open(open) = state { Some(open) } else { None });
         open.into_iter().flat_map(|open| open.leases.iter().map(|(_, worker)| self.workers.id(*worker)))
     }
@@ -1902,7 +1950,7 @@ impl Scheduler {
     /// Why a unit of an active run is where it is.
     pub fn why(&self, now: Timestamp, unit: UnitId) -> Option<UnitSummary> {
         let run = self.runs.get(&unit.run)?;
-        let state = run.units.get(unit.index as usize)?;
+        let state = run.units.get(unit.index)?;
         Some(UnitSummary { index: unit.index, reason: self.reason(now, run, state) })
     }
 
@@ -1910,6 +1958,7 @@ impl Scheduler {
     pub fn why_all(&self, now: Timestamp, id: RunId) -> impl Iterator<Item = UnitSummary> + '_ {
         self.runs.get(&id).into_iter().flat_map(move |run| {
             run.units
+                .own()
                 .iter()
                 .enumerate()
                 .filter(|(_, state)| !matches!(state, State::Ended(_)))
@@ -1993,21 +2042,22 @@ impl Run {
             0 => State::Fresh,
             parts => State::Blocked { missing: parts as u32 },
         };
-        let units: Vec<State> = (0..shape.units()).map(state).collect();
-        let counts = Counts { waiting: shape.units(), ..Counts::default() };
-        Self {
+        let units = Units::new((0..shape.units()).map(state).collect(), spec.decoys);
+        let mut run = Self {
             queue: Queue::fresh(shape.inputs()),
             spec,
             shape,
             units,
-            counts,
+            counts: Tallies::default(),
             dissents: 0,
             cancelled: false,
             in_line_since: Timestamp::default(),
             share,
             seen: Table::with_hasher(hasher),
             leased: 0,
-        }
+        };
+        run.recount();
+        run
     }
 
     /// Keeps workers from telling which of its units somebody has had before, where words have to be earned.
@@ -2015,7 +2065,8 @@ impl Run {
         if matches!(self.spec.rule, Rule::Earned { .. }) {
             let mut seed = [0; 32];
             random.fill_bytes(&mut seed);
-            self.queue = Queue::hidden(self.shape.inputs(), seed);
+            let units = (0..self.shape.inputs()).chain(self.spec.decoys.indices());
+            self.queue = Queue::hidden(units, seed);
         }
     }
 
@@ -2057,18 +2108,18 @@ impl Run {
     }
 
     fn missing(&self, unit: u32) -> u32 {
-        let done = |part: &u32| matches!(self.units[*part as usize], State::Ended(End::Done));
+        let done = |part: &u32| matches!(self.units[*part], State::Ended(End::Done));
         self.shape.parts(unit).filter(|part| !done(part)).count() as u32
     }
 
     fn recount(&mut self) {
-        self.counts = Counts::default();
-        for state in &self.units {
-            *self.counts.of(state) += 1;
+        self.counts = Tallies::default();
+        for (index, state) in self.units.iter_mut() {
+            *self.counts.at(index).of(state) += 1;
         }
     }
 
     fn record(&self, status: RunStatus, finished_at: Option<Timestamp>) -> RunRecord {
-        RunRecord { spec: self.spec.clone(), status, counts: self.counts, dissents: self.dissents, finished_at }
+        RunRecord { spec: self.spec.clone(), status, counts: self.counts.own, dissents: self.dissents, finished_at }
     }
 }

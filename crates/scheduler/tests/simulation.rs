@@ -6,8 +6,8 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Counts, Effect, End, Groups, Input, LeaseDraft, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus,
-    Scheduler, UnitRecord, WorkerRecord,
+    Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Policy, Quorum, Record, Rule, RunRecord, RunSpec,
+    RunStatus, Scheduler, UnitRecord, WorkerRecord,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -86,6 +86,7 @@ fn spec(id: RunId, quorum: Quorum) -> RunSpec {
         inputs: 1,
         submitted_at: Timestamp(0),
         is_dry: false,
+        decoys: Decoys::default(),
     }
 }
 

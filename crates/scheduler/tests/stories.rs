@@ -12,8 +12,8 @@ use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Budgets, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec, RunStatus,
-    Scheduler, Trust, UnitRecord, WorkerRecord,
+    Budgets, Decoys, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec,
+    RunStatus, Scheduler, Trust, UnitRecord, WorkerRecord,
 };
 
 fn policy() -> Policy {
@@ -118,6 +118,7 @@ impl World {
             inputs: 0,
             submitted_at: now,
             is_dry: false,
+            decoys: Decoys::default(),
         };
         for option in options.split(", ") {
             match option.split(' ').collect::<Vec<_>>()[..] {
@@ -278,7 +279,8 @@ impl World {
                         let amount = if paid.is_taken_back { -*amount } else { *amount };
                         *self.balances.entry(text(&worker.0)).or_default() += amount;
                     }
-                    *self.balances.entry(paid.owner.to_string()).or_default() += -paid.sum();
+                    let owner = paid.owner.as_ref().expect("no decoys here");
+                    *self.balances.entry(owner.to_string()).or_default() += -paid.sum();
                 }
                 Effect::Grant(draft) => {
                     let step = if draft.step > 0 { format!(" at {}", draft.step) } else { String::new() };

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
 use manyhands_credit::Amount;
-use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, Verdict, WorkerId};
+use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Counts, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord, RunSpec, RunStatus,
+    Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord, RunSpec, RunStatus,
     Scheduler, Standing, Trust, UnitRecord,
 };
 use rand_chacha::ChaCha8Rng;
@@ -63,6 +63,10 @@ struct World {
     bans: u64,
     /// What each worker was paid, less what was taken back.
     earned: BTreeMap<WorkerId, Amount>,
+    /// Whether the job fails on what is made up.
+    fails_on_decoys: bool,
+    /// Decoys that were given out, and to whom.
+    decoys_given: BTreeSet<(u32, WorkerId)>,
 }
 
 fn truth(unit: u32) -> Outcome {
@@ -80,6 +84,20 @@ const RUN: RunId = RunId([1; 16]);
 
 impl World {
     fn new(seed: u64, workers: usize, units: u32, rule: Rule, hostile: f64, adversary: Adversary) -> Self {
+        Self::with(seed, workers, units, rule, hostile, adversary, Decoys::default(), false)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each test says only what it is about")]
+    fn with(
+        seed: u64,
+        workers: usize,
+        units: u32,
+        rule: Rule,
+        hostile: f64,
+        adversary: Adversary,
+        decoys: Decoys,
+        fails_on_decoys: bool,
+    ) -> Self {
         let policy = Policy { trust: Trust { hostile: hostile.max(0.1), ..Trust::default() }, ..Policy::default() };
         let spec = RunSpec {
             id: RUN,
@@ -95,6 +113,7 @@ impl World {
             inputs: units,
             submitted_at: Timestamp(0),
             is_dry: false,
+            decoys,
         };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let bodies = (0..workers).map(|index| Body {
@@ -131,6 +150,8 @@ impl World {
             reopened: 0,
             bans: 0,
             earned: BTreeMap::new(),
+            fails_on_decoys,
+            decoys_given: BTreeSet::new(),
         };
         world.tell(Input::Submitted(spec));
         for body in 0..workers {
@@ -161,7 +182,8 @@ impl World {
         while let Some(effect) = self.scheduler.poll_effect() {
             match effect {
                 Effect::Record(Record::Unit(id, record)) => drop(self.units.insert(id.index, record)),
-                Effect::Record(Record::Paid(_, paid)) => {
+                Effect::Record(Record::Paid(unit, paid)) => {
+                    assert_eq!(paid.owner.is_none(), unit.is_decoy(), "who submitted it pays for what they know of");
                     for (worker, amount) in paid.to {
                         let amount = if paid.is_taken_back { -amount } else { amount };
                         *self.earned.entry(worker).or_default() += amount;
@@ -171,7 +193,7 @@ impl World {
                 Effect::Grant(draft) => self.granted(draft),
                 Effect::Audit { unit, step } => {
                     self.audits += 1;
-                    let outcome = Some(truth(unit.index));
+                    let outcome = Some(self.truth_of(unit.index));
                     self.scheduler.handle(Timestamp(self.now), Input::Audited { unit, step, outcome });
                 }
                 Effect::Recall { units, .. } => {
@@ -181,11 +203,16 @@ impl World {
                     self.scheduler.handle(Timestamp(self.now), input);
                 }
                 Effect::Ended(unit, end) => {
+                    assert!(!unit.is_decoy(), "nobody waits for {unit}");
                     assert_eq!(end, End::Done, "{unit}");
                     let accepted = self.units[&unit.index].accepted.as_ref();
                     self.first_wrong += u64::from(accepted != Some(&truth(unit.index)));
                 }
-                Effect::Reopened { units, .. } => self.reopened += units.len() as u64,
+                Effect::Reopened { units, .. } => {
+                    assert!(units.iter().all(|index| *index < UnitId::FIRST_DECOY), "nobody was told their answers");
+                    self.reopened += units.len() as u64;
+                }
+                Effect::Changed { unit, .. } => assert!(!unit.is_decoy(), "{unit}"),
                 // It is of no use any more, whether it is banned or gets no more leases.
                 Effect::Dissent { worker, banned: is_banned, .. }
                     if is_banned
@@ -219,6 +246,9 @@ impl World {
     fn granted(&mut self, draft: LeaseDraft) {
         self.replicas += 1;
         *self.given.entry(draft.worker).or_default() += 1;
+        if draft.unit.is_decoy() {
+            assert!(self.decoys_given.insert((draft.unit.index, draft.worker)), "twice to one");
+        }
         let body = self.body_of[&draft.worker];
         if self.bodies[body].hostile && self.adversary == Adversary::Silent {
             return;
@@ -228,6 +258,11 @@ impl World {
         self.next += 1;
         self.held.insert(self.next, draft);
         self.due.push(Reverse((self.now + took, self.next, body)));
+    }
+
+    fn truth_of(&self, unit: u32) -> Outcome {
+        let fails = self.fails_on_decoys && unit >= UnitId::FIRST_DECOY;
+        if fails { Outcome { verdict: Verdict::Trap, ..truth(unit) } } else { truth(unit) }
     }
 
     fn say(&mut self, body: usize, unit: u32) -> Outcome {
@@ -257,7 +292,7 @@ impl World {
             };
         self.bodies[body].right += 1;
         if !lies {
-            return truth(unit);
+            return self.truth_of(unit);
         }
         self.lied_on.insert(unit);
         let alone = matches!(self.adversary, Adversary::Liar { together: false, .. });
@@ -311,7 +346,8 @@ impl World {
     }
 
     fn wrong(&self) -> u64 {
-        self.units.iter().filter(|(index, unit)| unit.accepted != Some(truth(**index))).count() as u64
+        let own = self.units.range(..UnitId::FIRST_DECOY);
+        own.filter(|(index, unit)| unit.accepted != Some(truth(**index))).count() as u64
     }
 
     fn line(&self) -> String {
@@ -419,6 +455,48 @@ fn who_is_right_is_paid_once_and_a_lie_that_is_found_earns_nothing() {
         reopened += world.reopened;
     }
     assert!(reopened > 0, "nothing was taken back");
+}
+
+/// What is made up is given out, checked and paid like everything else, and nobody hears of it.
+#[test]
+fn decoys_are_executed_like_units_and_counted_nowhere() {
+    let rule = Rule::Earned { level: Level::Adaptive, wrong_ppb: 1_000_000 };
+    let decoys = Decoys { count: 150, seed: [1; 32] };
+    for adversary in [Adversary::None, Adversary::Liar { chance: 0.3, after: 20, together: true }] {
+        let mut world = World::with(11, 30, 1_500, rule, 0.3, adversary, decoys, false);
+        world.run();
+        let Counts { waiting, running, done, failed, cancelled } = world.record.counts;
+        assert_eq!([waiting, running, done, failed, cancelled], [0, 0, 1_500, 0, 0]);
+        assert_eq!(world.wrong(), 0, "{}", world.line());
+        let settled = world.units.range(UnitId::FIRST_DECOY..).filter(|(_, unit)| unit.end.is_some());
+        let settled: Vec<_> = settled.collect();
+        // Not those that were left when all else was done.
+        assert!(settled.len() > 120, "{} of 150 ended", settled.len());
+        assert!(settled.iter().all(|(index, unit)| unit.accepted == Some(truth(**index))));
+        // As many replicas as others have.
+        let replicas = |of: core::ops::Range<u32>| {
+            let of: Vec<_> = world.units.range(of).filter(|(_, unit)| unit.end.is_some()).collect();
+            of.iter().map(|(_, unit)| unit.replicas.len()).sum::<usize>() as f64 / of.len() as f64
+        };
+        let (own, made_up) = (replicas(0..UnitId::FIRST_DECOY), replicas(UnitId::FIRST_DECOY..u32::MAX));
+        assert!((own / made_up - 1.0).abs() < 0.15, "{own} and {made_up}");
+        // Nothing is left of them.
+        for worker in world.scheduler.workers() {
+            assert_eq!(worker.leases, 0, "{worker:?}");
+        }
+        assert_eq!((world.scheduler.open_units(), world.scheduler.active_runs()), (0, 0));
+    }
+}
+
+#[test]
+fn a_job_that_fails_on_what_is_made_up_gives_away_a_few_decoys_and_no_more() {
+    let rule = Rule::Earned { level: Level::Adaptive, wrong_ppb: 1_000_000 };
+    let decoys = Decoys { count: 500, seed: [1; 32] };
+    let mut world = World::with(12, 30, 1_500, rule, 0.0, Adversary::None, decoys, true);
+    world.run();
+    assert_eq!(world.record.counts.done, 1_500);
+    let given: BTreeSet<u32> = world.decoys_given.iter().map(|(index, _)| *index).collect();
+    assert!((1..=60).contains(&given.len()), "{} of 500 were given out", given.len());
 }
 
 /// The cells of the table, for tuning: `cargo test --release -p manyhands-scheduler --test trust -- --ignored --nocapture`.

@@ -23,6 +23,7 @@ use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::metrics::Metrics;
+use crate::numbers::Numbering;
 use crate::origins::Origins;
 use crate::problem::{ApiError, Kind};
 use crate::records::{RecordError, Records};
@@ -52,6 +53,8 @@ pub struct Inner {
     pub vault: Arc<Vault>,
     /// Who puts tokens in the place of values, and back.
     pub secrets: Secrets,
+    /// Which unit a worker speaks of.
+    pub numbering: Numbering,
     /// Who makes calls.
     pub calls: Calls,
     /// How long workers were there.

@@ -206,7 +206,7 @@ impl Monitor {
         let live = &self.0.live;
         match effect {
             Effect::Record(Record::Unit(unit, record)) => {
-                if record.replicas.is_empty() {
+                if record.replicas.is_empty() || unit.is_decoy() {
                     return;
                 }
                 let mut notes = lock(&self.0.notes);

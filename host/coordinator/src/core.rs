@@ -485,7 +485,8 @@ fn commits(
                 Record::Worker(id, worker) => drop(workers.insert(*id, worker)),
                 Record::Paid(id, paid) => payments.entry(*id).or_default().push(paid),
                 Record::Unit(id, unit) => {
-                    if unit.end.is_some() {
+                    // Nobody reads a decoy's answer.
+                    if unit.end.is_some() && !id.is_decoy() {
                         ended.entry(id.run).or_default().push(id.index);
                     }
                     units.insert(*id, unit);
@@ -672,12 +673,13 @@ impl Hand {
                 if record.end.is_some() {
                     hub.ended(unit, &record);
                 }
+                after.changed.insert(unit.run);
                 if after.is_watched {
+                    let index = self.told(unit)?;
                     for (worker, settlement) in record.settlements() {
-                        after.settled.entry(worker).or_default().push((unit, settlement));
+                        after.settled.entry(worker).or_default().push((UnitId { index, ..unit }, settlement));
                     }
                 }
-                after.changed.insert(unit.run);
             }
             Effect::Record(Record::Run(run)) => {
                 after.changed.insert(run.spec.id);
@@ -853,6 +855,15 @@ impl Hand {
         Ok(spec)
     }
 
+    /// The number that workers are told of a unit, whose run may have ended.
+    fn told(&self, unit: UnitId) -> Result<u32, RecordError> {
+        let numbers = match self.runs.get(&unit.run) {
+            Some(spec) => Some(spec.numbers()),
+            None => self.clerk.records.run(unit.run)?.map(|run| run.spec.numbers()),
+        };
+        Ok(numbers.map_or(unit.index, |numbers| numbers.told(unit.index)))
+    }
+
     async fn assemble(&self, unit: UnitId, range: std::ops::Range<u32>) -> Result<(), Unassembled> {
         let mut outputs: Vec<Bytes> = Vec::with_capacity(range.len());
         let mut length = 4;
@@ -982,8 +993,9 @@ impl Clerk {
         let tickets = self.authority.tickets();
         let issued_at = tasks.iter().map(|(draft, ..)| draft.issued_at).min().unwrap_or_default();
         let expires_at = tasks.iter().map(|(draft, ..)| draft.expires_at).min().unwrap_or_default();
+        let numbers = spec.numbers();
         let task = |draft: &LeaseDraft, input: Digest| Task {
-            index: draft.unit.index,
+            index: numbers.told(draft.unit.index),
             step: draft.step,
             entry: draft.entry,
             input,

@@ -119,8 +119,8 @@ pub fn pay(postings: &mut Postings, hour: Hour, run: RunId, paid: &Paid) {
         } else {
             Line { amount: *amount, replicas: 1 }
         };
-        let owner = Account::Requester(paid.owner.to_string());
-        postings.transfer(hour, Subject::Run(run), owner, Account::Worker(*worker), line);
+        let payer = paid.owner.as_ref().map_or(Account::Operator, |owner| Account::Requester(owner.to_string()));
+        postings.transfer(hour, Subject::Run(run), payer, Account::Worker(*worker), line);
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
     const HOUR: u64 = 3_600_000;
 
     fn paid(worker: u8, amount: i128, is_taken_back: bool) -> Paid {
-        Paid { owner: "ann".into(), to: vec![(WorkerId([worker; 32]), Amount(amount))], is_taken_back }
+        Paid { owner: Some("ann".into()), to: vec![(WorkerId([worker; 32]), Amount(amount))], is_taken_back }
     }
 
     fn run(number: u8) -> RunId {

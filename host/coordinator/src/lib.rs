@@ -26,6 +26,7 @@ pub mod inputs;
 pub mod keys;
 pub mod log;
 pub mod metrics;
+pub mod numbers;
 pub mod origins;
 pub mod private_file;
 pub mod problem;

@@ -1354,7 +1354,7 @@ impl Records {
         self.get(Table::Units, &unit_key(unit))
     }
 
-    /// All units of a run of which something is known, in order.
+    /// All units of a run of which something is known, in order, and its decoys after them.
     ///
     /// # Errors
     /// Any [`RecordError`].
@@ -1362,7 +1362,7 @@ impl Records {
         let mut units: Vec<(u32, UnitRecord)> = Vec::new();
         loop {
             let from = units.last().map_or(0, |(index, _)| index + 1);
-            let page = self.units_from(run, from, PAGE)?;
+            let page = self.units_and_decoys_from(run, from, PAGE)?;
             let last = page.len() < PAGE;
             units.extend(page);
             if last {
@@ -1376,6 +1376,17 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub fn units_from(&self, run: RunId, from: u32, limit: usize) -> Result<Vec<(u32, UnitRecord)>, RecordError> {
+        let mut page = self.units_and_decoys_from(run, from, limit)?;
+        page.retain(|(index, _)| *index < UnitId::FIRST_DECOY);
+        Ok(page)
+    }
+
+    fn units_and_decoys_from(
+        &self,
+        run: RunId,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<(u32, UnitRecord)>, RecordError> {
         let before = from.checked_sub(1).map(|index| unit_key(UnitId { run, index }));
         let page = self.store.scan(Table::Units, run.as_bytes(), before.as_ref().map(|key| &key[..]), limit)?;
         page.into_iter().map(|(key, record)| Ok((index_of(&key), decode(Table::Units, &record.value)?))).collect()
@@ -1521,7 +1532,7 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use manyhands_scheduler::{Counts, Quorum, Rule, RunSpec, RunStatus};
+    use manyhands_scheduler::{Counts, Decoys, Quorum, Rule, RunSpec, RunStatus};
     use manyhands_state::MemoryStore;
 
     use super::*;
@@ -1547,6 +1558,7 @@ mod tests {
             inputs: 1,
             submitted_at: Timestamp(u64::from(number)),
             is_dry: false,
+            decoys: Decoys::default(),
         };
         RunRecord { spec, status: RunStatus::Active, counts: Counts::default(), dissents: 0, finished_at: None }
     }

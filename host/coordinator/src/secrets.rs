@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use manyhands_abi::INPUT_BYTES_MAX;
+use manyhands_decoys::Pool;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, SensitiveFields, UnitId, Verdict, WorkerId};
 use manyhands_placeholder::{
@@ -98,6 +99,11 @@ impl Fields {
     /// What the requester declares.
     pub const fn own(&self) -> &SensitiveFields {
         &self.own
+    }
+
+    /// Whether inputs can be made up that look like others: what stands for a value has to be seen, to be replaced.
+    pub fn can_be_made_up(&self) -> bool {
+        !self.places.as_ref().is_some_and(|places| places.have_surrogates())
     }
 }
 
@@ -201,6 +207,24 @@ impl Secrets {
             writes.value(scope.unit, &taken.token, vault.seal(scope, taken)?);
         }
         Ok(tokenised.text.into())
+    }
+
+    /// An input for a decoy, in canonical form: its tokens stand for nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn make_up(
+        &self,
+        fields: &Fields,
+        scope: &Scope<'_>,
+        pool: &Pool<'_>,
+        seed: [u8; 32],
+    ) -> Result<Option<Vec<u8>>, VaultError> {
+        let mint = match &fields.places {
+            Some(_) => Some(self.0.vault.tokens()?.mint(scope)),
+            None => None,
+        };
+        Ok(pool.draw(seed, mint.as_ref()))
     }
 
     /// Names an input with values among others of the same submission, so that it can be recognised and not guessed at. Without

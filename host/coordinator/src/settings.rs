@@ -1056,6 +1056,8 @@ settings! {
         audits_at_once: u32 = 16, 1..=1_024;
         /// Units that the coordinator's own auditor executes at the same time.
         auditor_slots: u32 = 1, 1..=256;
+        /// Of each thousand inputs, how many are made up besides and given to workers as well, where words have to be earned; 0: none.
+        decoys_permille: u32 = 20, 0..=500;
         /// Workers whose IPv4 addresses begin with so many equal bits are one voice; 0: an address says nothing.
         ipv4_bits: u8 = 24, 0..=32;
         /// The same of IPv6 addresses.

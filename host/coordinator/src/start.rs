@@ -33,6 +33,7 @@ use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
+use crate::numbers::Numbering;
 use crate::origins::Origins;
 use crate::records::{RecordError, Records};
 use crate::repeats::Questions;
@@ -235,6 +236,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let app = App::from(Inner {
         settings,
         clock,
+        numbering: Numbering::new(records.clone()),
         records,
         catalogue,
         vault,

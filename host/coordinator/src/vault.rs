@@ -591,7 +591,7 @@ mod tests {
 
     use manyhands_model::{Class, RunId};
     use manyhands_placeholder::{Occurrence, Source};
-    use manyhands_scheduler::{Counts, Quorum, Rule, RunRecord, RunSpec, RunStatus};
+    use manyhands_scheduler::{Counts, Decoys, Quorum, Rule, RunRecord, RunSpec, RunStatus};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
     use tempfile::TempDir;
@@ -676,6 +676,7 @@ mod tests {
             inputs: 1,
             submitted_at: Timestamp(0),
             is_dry: false,
+            decoys: Decoys::default(),
         };
         let status = if finished_at.is_some() { RunStatus::Finished } else { RunStatus::Active };
         let finished_at = finished_at.map(Timestamp);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use manyhands_model::{LeaseId, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, LeaseId, RunId, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
@@ -324,21 +324,19 @@ async fn reported(
         let reason = "the coordinator cannot keep outputs now".to_owned();
         Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY))
     };
-    for (mut report, mut output) in said.reports.into_iter().zip(outputs) {
+    for (report, output) in said.reports.into_iter().zip(outputs) {
         let known = tickets.know(worker, (said.run, said.module), &report.lease);
         let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
         if let Err(reason) = checked {
             refused.push((report.lease.id, reason));
             continue;
         }
-        let task = &report.lease.task;
-        let place = (UnitId { run: said.run, index: task.index }, task.step);
-        (report.outcome, output) = match app.secrets.canonical(said.module, place, worker, report.outcome, output).await
-        {
+        let lease = report.lease.id;
+        let (report, output) = match canonical(app, (said.run, said.module), worker, report, output).await {
             Ok(canonical) => canonical,
             // A restore may have taken back what the worker was given.
             Err(SecretsError::Records(RecordError::Missing(_))) => {
-                refused.push((report.lease.id, UNKNOWN_UNIT.to_owned()));
+                refused.push((lease, UNKNOWN_UNIT.to_owned()));
                 continue;
             }
             Err(error) => return Err(cannot_keep(&error)),
@@ -352,7 +350,11 @@ async fn reported(
             continue;
         }
         if desk == Desk::Audits {
-            let input = app.auditing.done(place.0, place.1, report.outcome);
+            let input = app.auditing.done(
+                UnitId { run: said.run, index: report.lease.task.index },
+                report.lease.task.step,
+                report.outcome,
+            );
             app.core.send(Event::Audited { lease: (worker, report.lease.id), input, output: content }).await?;
             continue;
         }
@@ -368,6 +370,21 @@ async fn reported(
         app.core.send(Event::Reported(input, contents)).await?;
     }
     Ok(())
+}
+
+/// A report as the coordinator reads it: of the unit that its worker means, and with an outcome in canonical form.
+async fn canonical(
+    app: &App,
+    (run, module): (RunId, Digest),
+    worker: WorkerId,
+    Report { mut lease, outcome }: Report,
+    output: Bytes,
+) -> Result<(Report, Bytes), SecretsError> {
+    let unit = app.numbering.meant(run, lease.task.index)?;
+    lease.task.index = unit.index;
+    let place = (unit, lease.task.step);
+    let (outcome, output) = app.secrets.canonical(module, place, worker, outcome, output).await?;
+    Ok((Report { lease, outcome }, output))
 }
 
 const UNKNOWN_UNIT: &str =

@@ -12,6 +12,7 @@ pub mod rule;
 
 mod baseline;
 mod figures;
+mod inputs;
 mod random;
 mod scene;
 mod tells;
@@ -21,4 +22,4 @@ pub use crate::adversary::Adversary;
 pub use crate::figures::Figures;
 pub use crate::rule::{Promise, Rule};
 pub use crate::scene::Scene;
-pub use crate::tells::Tells;
+pub use crate::tells::{Observed, Tells};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use manyhands_sim::{Adversary, Figures, Rule, Scene, adversary};
+use manyhands_sim::{Adversary, Figures, Rule, Scene, Tells, adversary};
 
 /// What to simulate; everything if nothing is named.
 #[derive(Parser)]
@@ -45,7 +45,10 @@ struct Options {
     /// How often the coordinator loses its memory; rules of others are left out then
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     restarts: u32,
-    /// Train a classifier to tell leases that are checks from others, instead
+    /// Of a thousand inputs, how many are made up besides, where words have to be earned
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    decoys: u32,
+    /// Train a classifier to tell leases that are checks from others, and decoys from real inputs, instead
     #[arg(long)]
     tells: bool,
     /// Where the figures go
@@ -64,6 +67,7 @@ impl Options {
             let rules = if self.rule.is_empty() { Rule::of_tables(hostile_percent) } else { self.rule.clone() };
             for &adversary in adversaries {
                 let &Self { seed, workers, units, visitors: visitors_percent, long_runs, restarts, .. } = self;
+                let decoys_permille = self.decoys;
                 let assumed_percent = self.assumed.unwrap_or(hostile_percent.clamp(10, 99));
                 let scene = |&rule| Scene {
                     seed,
@@ -75,6 +79,7 @@ impl Options {
                     assumed_percent,
                     long_runs,
                     restarts,
+                    decoys_permille,
                     rule,
                 };
                 scenes.extend(rules.iter().filter(|rule| restarts == 0 || rule.is_ours()).map(scene));
@@ -117,12 +122,18 @@ fn run(options: &Options) -> anyhow::Result<()> {
 /// Shows what workers can tell of their leases.
 #[expect(clippy::print_stdout, reason = "the table is the data of this command")]
 fn tells(scenes: &[Scene]) -> anyhow::Result<()> {
-    println!("checks among leases, as a classifier knows them from others: 0.5 is guessing, 1 is knowing");
+    println!("what a classifier knows among leases: 0.5 is guessing, 1 is knowing");
     for scene in scenes {
-        let tells = scene.observe(&|_| ()).with_context(|| format!("{scene}: too few leases to learn from"))?;
-        let by: Vec<_> = tells.by.iter().map(|(what, much)| format!("{what} ({much:.2})")).collect();
-        let (checks, asked) = (100.0 * tells.checks, tells.asked);
-        println!("{:22} AUC {:.3}, {checks:.0} % of {asked} were checks; by {}", scene.rule, tells.auc, by.join(", "));
+        let observed = scene.observe(&|_| ());
+        let checks = observed.checks.with_context(|| format!("{scene}: too few leases to learn from"))?;
+        for (what, tells) in [("checks", Some(checks)), ("decoys", observed.decoys)] {
+            let Some(Tells { asked, told, auc, by, .. }) = tells else { continue };
+            let by: Vec<_> = by.iter().map(|(what, much)| format!("{what} ({much:.2})")).collect();
+            let share = 100.0 * told;
+            println!("{:22} AUC {auc:.3}, {share:.1} % of {asked} were {what}; by {}", scene.rule, by.join(", "));
+        }
+        let [strangers, others] = observed.decoys_of.map(|share| 100.0 * share);
+        println!("{:22} decoys among leases: {strangers:.2} % without a record, {others:.2} % with one", scene.rule);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use crate::adversary::Adversary;
 use crate::figures::Figures;
 use crate::rule::Rule;
-use crate::tells::Tells;
+use crate::tells::Observed;
 use crate::world::{RUNS, World};
 
 /// A world: the same one always comes to the same end. Written as the command that shows it again.
@@ -30,6 +30,8 @@ pub struct Scene {
     pub long_runs: u32,
     /// How often the coordinator loses its memory and begins again with what is on its disk; only with rules of ours.
     pub restarts: u32,
+    /// Of a thousand inputs, how many are made up besides; only where words have to be earned. From 0 to 1,000.
+    pub decoys_permille: u32,
     /// When an outcome counts.
     pub rule: Rule,
 }
@@ -48,11 +50,11 @@ impl Scene {
         World::new(self).run(progress)
     }
 
-    /// Lets it happen, and says what workers could tell of their leases before they answered. None where there are too few to learn from.
+    /// Lets it happen, and says what workers could tell of their leases before they answered.
     ///
     /// # Panics
     /// As [`Scene::play`].
-    pub fn observe(&self, progress: &dyn Fn(u64)) -> Option<Tells> {
+    pub fn observe(&self, progress: &dyn Fn(u64)) -> Observed {
         World::new(self).observed(progress)
     }
 }
@@ -60,7 +62,7 @@ impl Scene {
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, workers, units, hostile_percent, adversary, visitors_percent, assumed_percent, .. } = self;
-        let Self { long_runs, restarts, rule, .. } = self;
+        let Self { long_runs, restarts, decoys_permille, rule, .. } = self;
         write!(f, "cargo xtask sim --seed {seed} --adversary {adversary} --hostile {hostile_percent} --rule {rule}")?;
         write!(f, " --workers {workers} --units {units} --visitors {visitors_percent} --assumed {assumed_percent}")?;
         if *long_runs > 0 {
@@ -68,6 +70,9 @@ impl fmt::Display for Scene {
         }
         if *restarts > 0 {
             write!(f, " --restarts {restarts}")?;
+        }
+        if *decoys_permille > 0 {
+            write!(f, " --decoys {decoys_permille}")?;
         }
         Ok(())
     }

@@ -5,16 +5,20 @@
 //! is told which ones were checks, and then asked about the leases of workers that it has never seen. What it makes of them is the
 //! area under its curve (AUC): the probability that it takes a check for one more readily than another lease of the same ten minutes. 0.5 is
 //! guessing. How many checks there are at a time is no secret.
+//!
+//! The same for decoys: it is told which ones were made up, and then asked about units that it has not been told of either.
 
 use std::collections::BTreeMap;
 
-use manyhands_model::{RunId, Timestamp, WorkerId};
+use manyhands_model::{RunId, Timestamp, UnitId, WorkerId};
 use manyhands_scheduler::LeaseDraft;
 use serde::Serialize;
 use smartcore::ensemble::random_forest_regressor::{RandomForestRegressor, RandomForestRegressorParameters};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
-/// What is seen of a lease, by name. Times are in milliseconds.
+use crate::inputs;
+
+/// What is seen of a lease beside the input, by name. Times are in milliseconds.
 const SEEN: [&str; 13] = [
     "the unit's number",
     "behind the highest number that it was given",
@@ -43,9 +47,32 @@ const LEAF: usize = 20;
 struct Seen {
     by: usize,
     at: Timestamp,
-    values: [f32; SEEN.len()],
+    unit: UnitId,
+    values: Vec<f32>,
+    what: What,
+}
+
+impl Seen {
+    /// Whether a classifier is trained on what its worker saw; it is asked about what others did.
+    const fn is_shown(&self) -> bool {
+        self.by.is_multiple_of(2)
+    }
+
+    /// Whether it is of a unit whose leases one half of the workers show, or the other half is asked about: who was told of a unit what it is
+    /// knows it again.
+    const fn is_of_its_half(&self) -> bool {
+        self.unit.index.is_multiple_of(2) == self.is_shown()
+    }
+}
+
+/// What it really is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct What {
     /// Whether somebody has spoken on its unit before.
-    is_check: bool,
+    pub(crate) is_check: bool,
+    pub(crate) is_decoy: bool,
+    /// Whether its worker has a record. One that has none knows that it is checked.
+    pub(crate) has_record: bool,
 }
 
 /// What a worker remembers.
@@ -76,6 +103,17 @@ pub(crate) struct Observer {
     seen: Vec<Seen>,
 }
 
+/// What workers could tell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Observed {
+    /// Which leases are checks. None where there are too few to learn from.
+    pub checks: Option<Tells>,
+    /// Which are decoys.
+    pub decoys: Option<Tells>,
+    /// The share of decoys among the leases of workers without a record, and of those with one.
+    pub decoys_of: [f64; 2],
+}
+
 /// What a classifier made of what was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tells {
@@ -83,8 +121,8 @@ pub struct Tells {
     pub trained: usize,
     /// See there.
     pub asked: usize,
-    /// The part of them that were checks.
-    pub checks: f64,
+    /// The part of them that were what it was to tell.
+    pub told: f64,
     /// The area under its curve.
     pub auc: f64,
     /// What it went by, and how much: the largest three.
@@ -116,10 +154,17 @@ impl Observer {
         }
     }
 
-    /// It was given a lease. One that is not noted is remembered all the same.
-    pub(crate) fn granted(&mut self, draft: &LeaseDraft, held: usize, takes_s: f64, is_check: Option<bool>) {
+    /// It was given a lease, and told this number of its unit. One of which nobody says what it is is remembered all the same.
+    pub(crate) fn granted(
+        &mut self,
+        draft: &LeaseDraft,
+        (index, input): (u32, &str),
+        held: usize,
+        takes_s: f64,
+        what: Option<What>,
+    ) {
         let Some(memory) = self.memories.get_mut(&draft.worker) else { return };
-        let (now, index) = (draft.issued_at, draft.unit.index);
+        let now = draft.issued_at;
         let fresh = Course { began: now, highest: index, last: index, step: 0 };
         let course = memory.runs.entry(draft.unit.run).or_insert(fresh);
         let since = |at: Option<Timestamp>| at.map_or(-1.0, |at| now.0.saturating_sub(at.0) as f64);
@@ -143,18 +188,33 @@ impl Observer {
         *course = Course { highest: course.highest.max(index), last: index, step, ..*course };
         memory.granted = Some(now);
         memory.leases += 1;
-        if let Some(is_check) = is_check {
-            self.seen.push(Seen { by: memory.number, at: now, values: values.map(feature), is_check });
+        if let Some(what) = what {
+            let values = values.map(feature).into_iter().chain(inputs::seen(input)).collect();
+            self.seen.push(Seen { by: memory.number, at: now, unit: draft.unit, values, what });
+        }
+    }
+
+    pub(crate) fn observed(&self) -> Observed {
+        let share = |has_record| {
+            let of: Vec<_> = self.seen.iter().filter(|seen| seen.what.has_record == has_record).collect();
+            of.iter().filter(|seen| seen.what.is_decoy).count() as f64 / of.len().max(1) as f64
+        };
+        Observed {
+            // Those without a record know it.
+            checks: self.tells(|seen| seen.what.has_record.then_some(seen.what.is_check)),
+            decoys: self.tells(|seen| seen.is_of_its_half().then_some(seen.what.is_decoy)),
+            decoys_of: [share(false), share(true)],
         }
     }
 
     /// Trains a forest on what every other worker saw, and asks it about the others'. None where there is too little to learn from.
-    pub(crate) fn tells(&self) -> Option<Tells> {
-        let (trained, asked): (Vec<&Seen>, Vec<&Seen>) = self.seen.iter().partition(|seen| seen.by % 2 == 0);
-        let matrix = |seen: &[&Seen]| {
-            DenseMatrix::from_2d_vec(&seen.iter().map(|seen| seen.values.to_vec()).collect::<Vec<_>>()).ok()
+    fn tells(&self, label: impl Fn(&Seen) -> Option<bool>) -> Option<Tells> {
+        let seen = self.seen.iter().filter_map(|seen| Some((seen, label(seen)?)));
+        let (trained, asked): (Vec<_>, Vec<_>) = seen.partition(|(seen, _)| seen.is_shown());
+        let matrix = |seen: &[(&Seen, bool)]| {
+            DenseMatrix::from_2d_vec(&seen.iter().map(|(seen, _)| seen.values.clone()).collect::<Vec<_>>()).ok()
         };
-        let labels: Vec<f64> = trained.iter().map(|seen| f64::from(u8::from(seen.is_check))).collect();
+        let labels: Vec<f64> = trained.iter().map(|(_, is_it)| f64::from(u8::from(*is_it))).collect();
         let parameters = RandomForestRegressorParameters::default()
             .with_n_trees(TREES)
             .with_max_depth(DEPTH)
@@ -163,14 +223,15 @@ impl Observer {
         let forest = RandomForestRegressor::fit(&matrix(&trained)?, &labels, parameters).ok()?;
         let scores = forest.predict(&matrix(&asked)?).ok()?;
         let mut scored: BTreeMap<u64, Vec<(f64, bool)>> = BTreeMap::new();
-        for (score, seen) in scores.into_iter().zip(&asked) {
-            scored.entry(seen.at.0 / WINDOW_MS).or_default().push((score, seen.is_check));
+        for (score, (seen, is_it)) in scores.into_iter().zip(&asked) {
+            scored.entry(seen.at.0 / WINDOW_MS).or_default().push((score, *is_it));
         }
-        let mut by: Vec<_> = SEEN.into_iter().zip(forest.compute_feature_importances().ok()?).collect();
+        let mut by: Vec<_> =
+            SEEN.into_iter().chain(inputs::SEEN).zip(forest.compute_feature_importances().ok()?).collect();
         by.sort_by(|one, other| other.1.total_cmp(&one.1));
         by.truncate(3);
-        let checks = asked.iter().filter(|seen| seen.is_check).count() as f64 / asked.len() as f64;
-        Some(Tells { trained: trained.len(), asked: asked.len(), checks, auc: area(scored.into_values())?, by })
+        let told = asked.iter().filter(|(_, is_it)| *is_it).count() as f64 / asked.len() as f64;
+        Some(Tells { trained: trained.len(), asked: asked.len(), told, auc: area(scored.into_values())?, by })
     }
 }
 
@@ -217,11 +278,12 @@ mod tests {
                     issued_at: now,
                     expires_at: now,
                 };
-                observer.granted(&draft, 0, 5.0, Some(is_check));
+                let what = What { is_check, is_decoy: false, has_record: true };
+                observer.granted(&draft, (index, "{}"), 0, 5.0, Some(what));
                 observer.reported(id, now);
             }
         }
-        observer.tells().expect("there are enough")
+        observer.observed().checks.expect("there are enough")
     }
 
     #[test]

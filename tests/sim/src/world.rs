@@ -11,16 +11,17 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Counts, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus, UnitRecord,
+    Counts, Decoys, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus, UnitRecord,
     WorkerRecord,
 };
 
 use crate::adversary::{Act, Answer, Gang, Strategy, View};
 use crate::figures::{Figures, Tally};
+use crate::inputs;
 use crate::random::Random;
 use crate::rule::Coordinator;
 use crate::scene::Scene;
-use crate::tells::{Observer, Tells};
+use crate::tells::{Observed, Observer, What};
 
 /// Into how many runs the units are divided: what is known of workers outlives a run, and so does what they did.
 pub(crate) const RUNS: u32 = 8;
@@ -122,6 +123,12 @@ struct Unit {
     was_wrong: bool,
 }
 
+/// A unit that nobody submitted.
+struct Decoy {
+    input: String,
+    record: UnitRecord,
+}
+
 /// One world, from its beginning to the end of all units.
 pub(crate) struct World<'a> {
     scene: &'a Scene,
@@ -139,6 +146,8 @@ pub(crate) struct World<'a> {
     /// How often the coordinator has lost its memory.
     restarts: u32,
     units: Vec<Unit>,
+    /// Those that nobody submitted and somebody had.
+    decoys: BTreeMap<UnitId, Decoy>,
     /// Records that the coordinator wants to read.
     recalls: VecDeque<(RunId, Vec<u32>)>,
     /// What the operator's machine executes.
@@ -161,12 +170,6 @@ fn outcome(unit: UnitId, mark: impl FnOnce(&mut [u8; 32])) -> Outcome {
     // A liar knows what a unit costs.
     let fuel = Fuel(1000 * u64::from(times(unit.run)));
     Outcome { verdict: Verdict::Ok { output: Digest(digest), output_bytes: 32 }, fuel }
-}
-
-/// What a unit takes a worker of speed 1, which is the same each time: from two fifths to eight fifths of the average. Unit: seconds.
-fn work_s(unit: UnitId) -> f64 {
-    let mixed = (unit.index ^ (unit.index >> 7)).wrapping_mul(0x9E37_79B1) >> 16;
-    f64::from(times(unit.run)) * WORK_S * (0.4 + 1.2 * f64::from(mixed) / 65536.0)
 }
 
 fn run_id(number: u32, is_long: bool) -> RunId {
@@ -204,6 +207,7 @@ impl<'a> World<'a> {
             restarts: 0,
             recalls: VecDeque::new(),
             auditing: 0,
+            decoys: BTreeMap::new(),
             units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
             tally: Tally::new(scene),
             observer: None,
@@ -269,7 +273,27 @@ impl<'a> World<'a> {
             inputs: self.scene.units_per_run(),
             submitted_at: Timestamp(0),
             is_dry: false,
+            decoys: self.decoys(id),
         }
+    }
+
+    fn decoys(&self, run: RunId) -> Decoys {
+        if self.scene.rule.is_in_order() {
+            return Decoys::default();
+        }
+        let count = u64::from(self.scene.units_per_run()) * u64::from(self.scene.decoys_permille) / 1000;
+        Decoys { count: u32::try_from(count).expect("fewer than inputs"), seed: Digest::of(&run.0).0 }
+    }
+
+    /// What a unit reads. A decoy is given to somebody before that.
+    fn input(&self, unit: UnitId) -> String {
+        self.decoys.get(&unit).map_or_else(|| inputs::of(unit), |decoy| decoy.input.clone())
+    }
+
+    /// What a unit takes a worker of speed 1, which is the same each time: from two fifths to eight fifths of the average. Unit: seconds.
+    fn work_s(&self, unit: UnitId) -> f64 {
+        let work = self.decoys.get(&unit).map_or_else(|| inputs::mixed(unit), |decoy| inputs::work(&decoy.input));
+        f64::from(times(unit.run)) * WORK_S * (0.4 + 1.2 * work)
     }
 
     /// Lets everything happen until each unit has its answer, and then until those who are gone have been missed.
@@ -282,10 +306,10 @@ impl<'a> World<'a> {
     }
 
     /// The same, and what its workers could tell of their leases; as long as it takes until each unit has its answer.
-    pub(crate) fn observed(mut self, progress: &dyn Fn(u64)) -> Option<Tells> {
+    pub(crate) fn observed(mut self, progress: &dyn Fn(u64)) -> Observed {
         self.observer = Some(Observer::default());
         self.go_on(self.now, progress);
-        self.observer?.tells()
+        self.observer.unwrap_or_default().observed()
     }
 
     /// Lets everything happen that does until then, and until each unit has its answer.
@@ -339,7 +363,10 @@ impl<'a> World<'a> {
         for (run, record) in self.runs.clone() {
             let indexes = 0..self.scene.units_per_run();
             let of = |index| Some((index, self.units[self.place(UnitId { run, index })?].record.clone()));
-            let units = indexes.filter_map(of).filter(|(_, unit)| *unit != UnitRecord::default()).collect();
+            let decoys = self.decoys.range(UnitId { run, index: 0 }..=UnitId { run, index: u32::MAX });
+            let decoys = decoys.map(|(unit, decoy)| (unit.index, decoy.record.clone()));
+            let units =
+                indexes.filter_map(of).chain(decoys).filter(|(_, unit)| *unit != UnitRecord::default()).collect();
             self.coordinator.restore_run(self.now, record, units);
         }
         for index in 0..self.bodies.len() {
@@ -514,7 +541,7 @@ impl<'a> World<'a> {
         let Some(held) = body.queue.pop_front() else { return };
         let LeaseDraft { id: lease, unit, .. } = held.draft;
         body.current = Some((held, self.now));
-        let seconds = work_s(unit) / body.speed;
+        let seconds = self.work_s(unit) / self.bodies[index].speed;
         self.schedule(seconds, Event::Finish(index, lease));
     }
 
@@ -639,7 +666,7 @@ impl<'a> World<'a> {
             Effect::Audit { unit, step } => {
                 self.tally.own_runs += 1;
                 self.auditing += 1;
-                self.schedule(work_s(unit), Event::Audited(unit, step));
+                self.schedule(self.work_s(unit), Event::Audited(unit, step));
             }
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
             Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
@@ -668,6 +695,10 @@ impl<'a> World<'a> {
             if let Some(index) = self.by_id.get(&replica.worker) {
                 self.bodies[*index].agreed += 1;
             }
+        }
+        if let Some(decoy) = self.decoys.get_mut(&id) {
+            decoy.record = record;
+            return;
         }
         let Some(place) = self.place(id) else { return };
         let right = || record.accepted.as_ref() == Some(&truth(id));
@@ -702,6 +733,10 @@ impl<'a> World<'a> {
     fn granted(&mut self, draft: LeaseDraft) {
         self.tally.leases += 1;
         let place = self.place(draft.unit);
+        if draft.unit.is_decoy() {
+            let input = || inputs::of_decoy(draft.unit, self.scene.units_per_run());
+            self.decoys.entry(draft.unit).or_insert_with(|| Decoy { input: input(), record: UnitRecord::default() });
+        }
         if let Some(place) = place {
             self.units[place].first_lease.get_or_insert(self.now);
         }
@@ -716,16 +751,23 @@ impl<'a> World<'a> {
             if body.agreed == 0 {
                 self.tally.in_vain_max = self.tally.in_vain_max.max(body.leases);
             }
-            self.gang.granted(draft.unit, place.is_some(), self.scene.rule.is_in_order());
+            self.gang.granted(draft.unit, place.is_some() || draft.unit.is_decoy(), self.scene.rule.is_in_order());
         }
         let agreed = body.agreed;
-        if let (Some(observer), Some(place)) = (&mut self.observer, place) {
-            let held = body.queue.len() + usize::from(body.current.is_some());
-            let is_check = !self.units[place].record.replicas.is_empty();
-            // Strangers know that they are checked.
-            let is_noted = body.strategy.is_none() && agreed >= TRUSTED;
-            observer.granted(&draft, held, work_s(draft.unit), is_noted.then_some(is_check));
+        let (held, is_honest) = (body.queue.len() + usize::from(body.current.is_some()), body.strategy.is_none());
+        let decoy = self.decoys.get(&draft.unit);
+        if let (true, Some(record)) =
+            (self.observer.is_some(), place.map(|place| &self.units[place].record).or(decoy.map(|decoy| &decoy.record)))
+        {
+            let is_check = !record.replicas.is_empty();
+            let what = What { is_check, is_decoy: decoy.is_some(), has_record: agreed >= TRUSTED };
+            let told = self.runs[&draft.unit.run].spec.numbers().told(draft.unit.index);
+            let (input, takes_s) = (self.input(draft.unit), self.work_s(draft.unit));
+            if let Some(observer) = &mut self.observer {
+                observer.granted(&draft, (told, &input), held, takes_s, is_honest.then_some(what));
+            }
         }
+        let body = &mut self.bodies[index];
         body.queue.push_back(Held { draft, agreed });
         self.begin(index);
     }

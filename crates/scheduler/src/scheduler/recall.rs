@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use manyhands_model::{Outcome, RunId, Timestamp, UnitId};
 
 use super::{Effect, Record, Run, Scheduler, heard};
+use crate::decoys::Tallies;
 use crate::queue::Queue;
 use crate::record::{RunRecord, RunSpec, RunStatus, UnitRecord};
 use crate::roster::{Keyed, WorkerNo};
 use crate::trust::{Rule, share};
-use crate::unit::{Counts, End, Open, State};
+use crate::unit::{End, Open, State};
 
 /// What is asked about a run.
 #[derive(Default)]
@@ -113,6 +114,10 @@ impl Scheduler {
 
     /// A unit's answer is wrong, whoever gave it.
     pub(super) fn refute(&mut self, unit: UnitId, step: u32, truth: Outcome) {
+        // Nobody was handed a decoy's answer.
+        if unit.is_decoy() {
+            return;
+        }
         self.recalls.entry(unit.run).or_default().wrong.insert(unit.index, (step, truth));
         self.ask_for(unit.run, vec![unit.index]);
     }
@@ -128,7 +133,7 @@ impl Scheduler {
         let Rule::Earned { wrong_ppb, .. } = rule else { return };
         let life = self.policy.trust.life(share(wrong_ppb));
         let mut recalled: BTreeMap<WorkerNo, Vec<u32>> = BTreeMap::new();
-        for (index, unit) in units {
+        for (index, unit) in units.into_iter().filter(|(index, _)| *index < UnitId::FIRST_DECOY) {
             let anchor = unit.vouched_by().map(|worker| self.workers.enrol(worker));
             if let Some(worker) = anchor {
                 // It was caught before the last process ended, and that was not seen through.
@@ -230,7 +235,7 @@ impl Scheduler {
         let (mut reopened, mut unpaid) = (Vec::new(), Vec::new());
         for Again { index, unit, truth, without, asked_again } in units {
             let Some(end @ (End::Done | End::Failed)) = unit.end else { continue };
-            let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index as usize) else {
+            let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index) else {
                 continue;
             };
             unpaid.push(unit.clone());
@@ -245,13 +250,13 @@ impl Scheduler {
             }
             // What stands there for a run that had ended need not be how the unit ended.
             *state = State::Ended(end);
-            *run.counts.of(state) -= 1;
+            *run.counts.at(index).of(state) -= 1;
             let (step, recalled) = (unit.step, unit.accepted);
             *state =
                 State::Open(Box::new(Open { step, reports, audited: truth, recalled, asked_again, ..Open::default() }));
-            *run.counts.of(state) += 1;
+            *run.counts.at(index).of(state) += 1;
             if let Some(parent) = run.shape.parent(index)
-                && let Some(State::Blocked { missing }) = run.units.get_mut(parent as usize)
+                && let Some(State::Blocked { missing }) = run.units.get_mut(parent)
                 && end == End::Done
             {
                 *missing += 1;
@@ -296,15 +301,15 @@ impl Scheduler {
         while let Some(index) = next {
             let Some(run) = self.runs.get_mut(&unit.run) else { return };
             let missing = run.missing(index) + core::mem::take(&mut missing_more);
-            let Some(state) = run.units.get_mut(index as usize) else { return };
+            let Some(state) = run.units.get_mut(index) else { return };
             let unit = UnitId { run: unit.run, index };
             let was = match state {
                 State::Blocked { .. } => return,
                 State::Ended(End::Undecided | End::Skipped | End::Cancelled) => return,
                 _ => {
-                    *run.counts.of(state) -= 1;
+                    *run.counts.at(index).of(state) -= 1;
                     let was = core::mem::replace(state, State::Blocked { missing });
-                    *run.counts.of(state) += 1;
+                    *run.counts.at(index).of(state) += 1;
                     was
                 }
             };
@@ -334,7 +339,7 @@ impl Scheduler {
             return false;
         }
         let Some(run) = self.runs.get(&unit.run) else { return true };
-        match run.units.get(unit.index as usize) {
+        match run.units.get(unit.index) {
             Some(State::Ended(End::Done | End::Failed)) => true,
             Some(State::Calling { step: now }) => *now == step,
             _ => false,
@@ -368,10 +373,10 @@ impl Scheduler {
 impl Run {
     /// One that has ended, of whose units only those matter that are opened again.
     fn ended(record: RunRecord, shares: &mut super::Shares, hasher: Keyed) -> Self {
-        let (counts, dissents): (Counts, u64) = (record.counts, record.dissents);
+        let (counts, dissents) = (Tallies::of_own(record.counts), record.dissents);
         let mut run = Self::new(record.spec, shares, hasher);
         run.queue = Queue::fresh(0);
-        run.units.iter_mut().for_each(|state| *state = State::Ended(End::Done));
+        run.units.iter_mut().for_each(|(_, state)| *state = State::Ended(End::Done));
         Self { counts, dissents, ..run }
     }
 }

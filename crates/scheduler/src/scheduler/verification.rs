@@ -273,7 +273,8 @@ impl Scheduler {
         if judge != Judge::Operator {
             self.draw_audit(unit, record);
         }
-        let Some(anchor) = anchor else { return };
+        // Nothing rests on a decoy.
+        let Some(anchor) = anchor.filter(|_| !unit.is_decoy()) else { return };
         let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
         self.history.note(anchor, unit, self.policy.trust.life(share(wrong_ppb)));
         self.watch(anchor);
@@ -340,7 +341,7 @@ impl Scheduler {
     }
 
     pub(super) fn open(&self, unit: UnitId) -> Option<&Open> {
-        match self.runs.get(&unit.run)?.units.get(unit.index as usize)? {
+        match self.runs.get(&unit.run)?.units.get(unit.index)? {
             super::State::Open(open) => Some(open),
             _ => None,
         }

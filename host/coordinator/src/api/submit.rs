@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use manyhands_api::{FRAMES, IDEMPOTENCY_HEADER, NDJSON, RunView};
 use manyhands_model::{Codec, Digest, RunId, SensitiveFields, Timestamp, UnitId, Version};
 use manyhands_placeholder::Scope;
-use manyhands_scheduler::{Counts, End, Input, Quorum, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
+use manyhands_scheduler::{Counts, Decoys, End, Input, Quorum, Rule, RunRecord, RunSpec, RunStatus, UnitRecord};
 use manyhands_state::commit::VALUE_BYTES_MAX;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -30,6 +30,8 @@ use crate::records::{Content, JobRecord, Pack, SubmitRecord, Writes};
 use crate::secrets::{Fields, SecretsError, TakeError};
 use crate::serve::Intake;
 use crate::upkeep::Upload;
+
+mod decoys;
 
 /// Inputs are committed in groups of about this many bytes, so that memory does not grow with the run.
 const GROUP_BYTES: usize = 1 << 20;
@@ -416,7 +418,8 @@ impl<'a> Submission<'a> {
         }
         let (room, units) = (self.app.room(), u64::from(self.inputs));
         self.app.core.ask(move |scheduler, _| room.fits(scheduler, units)).await??;
-        let record = self.record()?;
+        let decoys = self.make_up().await?;
+        let record = self.record(decoys)?;
         self.close_pack();
         self.app.secrets.declare(self.id, &self.wish.fields, &mut self.writes);
         self.writes.owner(&record);
@@ -474,7 +477,7 @@ impl<'a> Submission<'a> {
         }
         self.check(&input).await?.map_err(|why| ApiError::new(Kind::Invalid, why))?;
         self.inputs = 1;
-        let run = self.record()?;
+        let run = self.record(Decoys::default())?;
         let input = self.take_out(0, input)?;
         self.app.secrets.declare(self.id, &self.wish.fields, &mut self.writes);
         Ok((run, input))
@@ -545,7 +548,7 @@ impl<'a> Submission<'a> {
     }
 
     /// The run as it begins.
-    fn record(&self) -> Answer<RunRecord> {
+    fn record(&self, decoys: Decoys) -> Answer<RunRecord> {
         if self.app.core.is_disk_full() {
             return Err(disk_full());
         }
@@ -564,6 +567,7 @@ impl<'a> Submission<'a> {
             inputs: self.inputs,
             submitted_at: self.now,
             is_dry: self.wish.is_dry,
+            decoys,
         };
         let counts = Counts { waiting: spec.reduction().units(), ..Counts::default() };
         Ok(RunRecord { spec, status: RunStatus::Active, counts, dissents: 0, finished_at: None })
