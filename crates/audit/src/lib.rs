@@ -14,5 +14,5 @@ pub mod head;
 pub mod verify;
 
 pub use crate::entry::{Answer, Call, End, Entry, Event, Found, Tail};
-pub use crate::head::{BadHead, Head, SignedHead};
+pub use crate::head::{Head, SignedHead};
 pub use crate::verify::{Broken, Report, Verifier};

@@ -1,8 +1,8 @@
 //! Whatever is done to a log is found, and where.
 
-use manyhands_audit::{Answer, BadHead, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
+use manyhands_audit::{Answer, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
 use manyhands_model::{Digest, IntentId, RunId, Timestamp, UnitId, WorkerId};
-use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
+use manyhands_signing::{BadAttestation, Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -107,7 +107,7 @@ fn a_log_that_nobody_touched_is_believed() {
     assert_eq!(check(Verifier::of(kept(&empty)), &empty).map(|report| report.entries), Ok(0));
     // It has grown since somebody kept a head.
     let old = SignedHead::read(&lines[4], None).expect("it is believed");
-    assert_eq!((old.tail().entries, check(Verifier::of(old), &lines)), (4, report));
+    assert_eq!((old.said().tail.entries, check(Verifier::of(old), &lines)), (4, report));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn only_the_coordinators_own_key_signs() {
     let root = coordinator.root.public().fingerprint();
     let found = stranger.root.public().fingerprint();
     let broken = check(Verifier::new(Some(root)), &lines).expect_err("a stranger's");
-    assert_eq!(broken, Broken::BadHead { entry: all() + 1, why: BadHead::OtherRoot { expected: root, found } });
+    assert_eq!(broken, Broken::BadHead { entry: all() + 1, why: BadAttestation::OtherRoot { expected: root, found } });
 
     let head = |trust| {
         let head = Signed::new(&coordinator.signing, &Head { tail: Tail::default(), at: NOW });
@@ -215,9 +215,9 @@ fn only_the_coordinators_own_key_signs() {
     };
     assert!(head(coordinator.trust(false)).is_ok());
     let revoked = head(coordinator.trust(true)).expect_err("revoked");
-    assert!(matches!(revoked, BadHead::Untrusted(Untrusted::RevokedKey { .. })), "{revoked}");
+    assert!(matches!(revoked, Untrusted::RevokedKey { .. }), "{revoked}");
     let others = head(stranger.trust(false)).expect_err("another's list");
-    assert!(matches!(others, BadHead::Untrusted(_)), "{others}");
+    assert!(matches!(others, Untrusted::WrongSigner { .. }), "{others}");
 }
 
 /// Whoever reads the log without this crate reads it so.

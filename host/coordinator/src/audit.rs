@@ -3,21 +3,15 @@
 //! What the log says is in `manyhands_audit`; here is that it says so in the same commit as what it tells of, and that one line follows the
 //! other without a gap, however many want to write.
 
-use std::time::Duration;
-
 pub use manyhands_audit::Event;
 use manyhands_audit::{Answer as Said, Call, End, Head, SignedHead, Tail};
 use manyhands_intents::{Fault, Heard, Outgoing, State};
 use manyhands_model::{Digest, IntentId, Outcome, Timestamp};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::app::App;
-use crate::authority::Authority;
-use crate::problem::{Answer, ApiError, Kind};
+use crate::problem::Answer;
 use crate::records::{CallRecord, RecordError, Records, Writes};
-
-/// When whoever gets no head may come again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The right to write into the log. There is one, and who has it changes what the log tells of as well.
 #[derive(Default)]
@@ -105,16 +99,7 @@ pub fn unsent(id: IntentId, call: &CallRecord, plan: Digest, outgoing: &Outgoing
 /// Problems with the disk, or the key is being replaced at this moment.
 pub async fn head(app: &App) -> Answer<SignedHead> {
     let tail = app.blocking(Records::audit_tail).await?;
-    sign(&app.authority, Head { tail, at: app.clock.now() })
-}
-
-fn sign(authority: &Authority, head: Head) -> Answer<SignedHead> {
-    let signed = authority.sign(&head);
-    SignedHead::new(authority.root(), authority.trust(), signed).map_err(|error| {
-        warn!(%error, "the audit log's head cannot be signed now");
-        let detail = "no head can be signed at this moment, as while the signing key is being replaced; try again";
-        ApiError::new(Kind::Unavailable, detail).retry_after(RETRY)
-    })
+    app.authority.attest(&Head { tail, at: app.clock.now() })
 }
 
 /// Signs where the log ends, keeps that beside it, and says it in the coordinator's own log, which may be kept elsewhere. Nothing is done if
@@ -127,7 +112,7 @@ pub async fn keep_head(app: &App) -> Answer<()> {
     if last == Some(tail.entries) || tail.entries == 0 {
         return Ok(());
     }
-    let head = sign(&app.authority, Head { tail, at: app.clock.now() })?;
+    let head = app.authority.attest(&Head { tail, at: app.clock.now() })?;
     app.blocking(move |records| {
         let mut writes = Writes::default();
         writes.audit_head(tail.entries, head.line());
@@ -148,10 +133,12 @@ mod tests {
     use manyhands_store::Blobs;
 
     use super::*;
+    use crate::authority::Authority;
     use crate::catalogue::Catalogue;
     use crate::census::Census;
     use crate::keys::{KeyStore, system_entropy};
     use crate::metrics::Metrics;
+    use crate::problem::Kind;
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -188,7 +175,7 @@ mod tests {
                 }
                 lines.extend(more);
             }
-            lines.push(sign(authority, Head { tail: self.tail(), at: NOW }).unwrap().line());
+            lines.push(authority.attest(&Head { tail: self.tail(), at: NOW }).unwrap().line());
             lines
         }
     }
@@ -250,11 +237,11 @@ mod tests {
         let world = World::new();
         let authority = world.authority();
         let head = Head { tail: Tail::default(), at: NOW };
-        sign(&authority, head).unwrap();
+        authority.attest(&head).unwrap();
         // Nobody has signed a list since.
         authority.keys().rotate().unwrap();
-        assert_eq!(sign(&authority, head).unwrap_err().kind, Kind::Unavailable);
+        assert_eq!(authority.attest(&head).unwrap_err().kind, Kind::Unavailable);
         authority.renew(NOW, BTreeMap::new()).unwrap();
-        sign(&authority, head).unwrap();
+        authority.attest(&head).unwrap();
     }
 }
