@@ -192,7 +192,10 @@ async fn whoever_earned_a_record_and_lies_then_is_caught_and_its_answers_are_put
         );
     }
     let log = coordinator.request(Method::GET, "/v1/audit?after=0").send().await.expect("an answer");
-    assert!(log.text().await.expect("a log").matches("result_changed").count() >= list.len());
+    let log = log.text().await.expect("a log");
+    assert_eq!(log.matches("result_changed").count(), list.len());
+    let mut caught = log.lines().filter(|line| line.contains("worker_caught") && line.contains(&it.id.to_string()));
+    assert!(caught.next().is_some_and(|line| line.contains(r#""by":"operator""#)), "{log}");
     drop(liar);
     coordinator.kill();
     coordinator.restart().await;

@@ -42,5 +42,5 @@ pub use crate::rule::Floor;
 pub use crate::scheduler::{
     Effect, Exposure, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary,
 };
-pub use crate::trust::{Level, Rule, Standing, Trust};
+pub use crate::trust::{Judge, Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

@@ -272,8 +272,8 @@ pub enum Effect {
         /// The units.
         units: Vec<u32>,
     },
-    /// A unit that was open again has ended, with another answer than it had, or with none. Who was handed the old one
-    /// should be told.
+    /// A unit that was open again has ended, with another answer than it had, or with none. Its record is before this, in the same
+    /// drain. Who was handed the old one should be told.
     Changed {
         /// The unit.
         unit: UnitId,
@@ -288,6 +288,8 @@ pub enum Effect {
         worker: WorkerId,
         /// Where.
         unit: UnitId,
+        /// Who says so.
+        judge: Judge,
         /// Whether it gets no more work.
         banned: bool,
     },
@@ -1323,7 +1325,7 @@ impl Scheduler {
             self.recall(id);
         }
         self.note_worker(id);
-        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, banned });
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, judge, banned });
         if banned && !was_banned {
             self.discard(now, id);
         }

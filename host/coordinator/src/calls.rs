@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::audit::{self, Ledger};
+use crate::audit::{self, Ledger, Scribe};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
@@ -376,13 +376,12 @@ impl Calls {
         Ok(())
     }
 
-    /// Writes what happened.
+    /// The right to write into the audit log, for somebody who makes commits of their own. Waits on this thread until nobody else has it.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn write_down(&self, events: Vec<audit::Event>) -> Result<(), RecordError> {
-        let _alone = self.write(self.alone().await, Vec::new(), Writes::default(), events).await?;
-        Ok(())
+    pub fn scribe(&self) -> Result<Scribe<Alone>, RecordError> {
+        Scribe::begin(Arc::clone(&self.0.changing).blocking_lock_owned(), self.records())
     }
 
     /// Keeps the values of a run that is to be active again, until the disk says that it is. None if they are forgotten already.
