@@ -777,10 +777,11 @@ impl Hand {
             Effect::Changed { unit, .. } => {
                 warn!(%unit, "a unit has another result than it had");
                 after.changed.insert(unit.run);
+                metrics.result_changed();
                 self.clerk.changes.note(unit.run);
             }
             Effect::Dissent { worker, unit, judge, banned } => {
-                metrics.report(ReportResult::Dissent);
+                metrics.dissent(judge);
                 warn!(%worker, %unit, by = judge.word(), banned, "a worker's signed report contradicts the verified answer");
                 if banned {
                     metrics.worker_banned();
