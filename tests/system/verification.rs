@@ -7,6 +7,8 @@ use manyhands_model::{RunId, WorkerId};
 use manyhands_tests::{Coordinator, Liar, Runner, jobs, until};
 use reqwest::Method;
 
+use crate::console::Browser;
+
 /// Whoever is right ten times has a record, and two of these are enough to lean on. All of them are on this computer, which says nothing.
 const SMALL: &[&str] = &[
     "verification.record_checks=10",
@@ -197,6 +199,12 @@ async fn whoever_earned_a_record_and_lies_then_is_caught_and_its_answers_are_put
     let mut caught = log.lines().filter(|line| line.contains("worker_caught") && line.contains(&it.id.to_string()));
     assert!(caught.next().is_some_and(|line| line.contains(r#""by":"operator""#)), "{log}");
     assert_eq!(coordinator.metric("manyhands_results_changed_total").await, list.len() as u64);
+    let browser = Browser::signed_in(&coordinator).await;
+    let page = browser.page(&format!("/operator/runs/{}", run.id)).await;
+    let first = list[0].is.as_ref().and_then(|is| is.output).expect("an output").short();
+    assert!(page.contains("Results that are not what they were") && page.contains(&format!("ok {first}")), "{page}");
+    let runs = browser.page("/operator/runs").await;
+    assert!(runs.contains(&format!("<td class=\"bad\">{}</td>", list.len())), "{runs}");
     drop(liar);
     coordinator.kill();
     coordinator.restart().await;
