@@ -1,6 +1,6 @@
 //! Whatever is done to a log is found, and where.
 
-use manyhands_audit::{Answer, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
+use manyhands_audit::{Answer, Broken, Call, End, Event, Found, Head, Judge, Report, SignedHead, Tail, Verifier};
 use manyhands_model::{Digest, IntentId, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_signing::{BadAttestation, Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
 
@@ -48,6 +48,7 @@ fn events() -> Vec<Event> {
         Event::Unsent { call, step: 1, plan, intent, origin, body_bytes: 12 },
         Event::WorkerTrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
+        Event::WorkerCaught { worker: WorkerId([3; 32]), unit, by: Judge::Operator, banned: true },
         Event::ResultChanged {
             unit: UnitId { run: RunId([4; 16]), index: 9 },
             was: Some(Answer { ended: "ok".to_owned(), output: Some(Digest([5; 32])) }),

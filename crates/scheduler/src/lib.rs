@@ -32,6 +32,7 @@ mod shares;
 mod usual;
 mod weigh;
 
+pub use crate::audit::{AuditCount, AuditTally};
 pub use crate::auditors::{Audit, Auditors};
 pub use crate::budget::Budgets;
 pub use crate::groups::{Group, Groups, Kind};
@@ -40,7 +41,7 @@ pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Un
 pub use crate::reduction::Reduction;
 pub use crate::rule::Floor;
 pub use crate::scheduler::{
-    Effect, Exposure, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary,
+    Effect, Exposure, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, Standings, UnitSummary, WorkerSummary,
 };
-pub use crate::trust::{Level, Rule, Standing, Trust};
+pub use crate::trust::{Judge, Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

@@ -11,7 +11,7 @@ use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::audit::{Audits, Lottery};
+use crate::audit::{AuditTally, Audits, Lottery, Need};
 use crate::budget::{Budgets, Funds};
 use crate::groups::{Groups, Voices};
 use crate::history::History;
@@ -272,8 +272,8 @@ pub enum Effect {
         /// The units.
         units: Vec<u32>,
     },
-    /// A unit that was open again has ended, with another answer than it had, or with none. Who was handed the old one
-    /// should be told.
+    /// A unit that was open again has ended, with another answer than it had, or with none. Its record is before this, in the same
+    /// drain. Who was handed the old one should be told.
     Changed {
         /// The unit.
         unit: UnitId,
@@ -288,6 +288,8 @@ pub enum Effect {
         worker: WorkerId,
         /// Where.
         unit: UnitId,
+        /// Who says so.
+        judge: Judge,
         /// Whether it gets no more work.
         banned: bool,
     },
@@ -329,6 +331,19 @@ pub struct WorkerSummary {
     pub record: WorkerRecord,
     /// What its word is worth.
     pub standing: Standing,
+}
+
+/// Workers by what their word is worth: those who are connected, and all who are banned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Without a record.
+    pub strangers: u64,
+    /// With one.
+    pub established: u64,
+    /// The operator's own, as far as the scheduler gives them work; those that execute audits are the shell's.
+    pub trusted: u64,
+    /// Who get no more work.
+    pub banned: u64,
 }
 
 /// How much of a run a worker has seen.
@@ -627,6 +642,8 @@ pub struct Scheduler {
     expired: u64,
     /// Leases given beside late ones so far.
     spares: u64,
+    /// Units that got an answer so far, by the least that it took; none where words need not be earned.
+    decided: BTreeMap<Option<Level>, u64>,
     effects: VecDeque<Effect>,
 }
 
@@ -672,6 +689,7 @@ impl Scheduler {
             stirred: false,
             expired: 0,
             spares: 0,
+            decided: BTreeMap::new(),
             effects: VecDeque::new(),
             hasher,
         }
@@ -1223,7 +1241,11 @@ impl Scheduler {
             .collect();
         run.dissents += dissenters.len() as u64;
         let module = run.spec.module;
-        let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
+        let level = match run.spec.rule {
+            Rule::Fixed(_) => None,
+            Rule::Earned { level, .. } => Some(level),
+        };
+        let is_earned = level.is_some();
         // Somebody who is cancelled has not been told anything else.
         let is_told = end.is_some_and(|end| end != End::Cancelled) && open.recalled != accepted;
         let was = open.recalled.clone().filter(|_| is_told);
@@ -1237,6 +1259,7 @@ impl Scheduler {
         };
         if let Some(accepted) = &accepted {
             self.paces.note_cost(module, accepted.fuel);
+            *self.decided.entry(level).or_default() += u64::from(end.is_some());
         }
         let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
         // Those whose unsettled words are as many as they may have, and who ask for nothing new: they would not be looked at again.
@@ -1323,7 +1346,7 @@ impl Scheduler {
             self.recall(id);
         }
         self.note_worker(id);
-        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, banned });
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, judge, banned });
         if banned && !was_banned {
             self.discard(now, id);
         }
@@ -1875,6 +1898,36 @@ impl Scheduler {
     /// Audits under way, and audits in line.
     pub fn audits(&self) -> (usize, usize) {
         self.audits.counts()
+    }
+
+    /// Audits by their reasons.
+    pub const fn audit_tally(&self) -> AuditTally {
+        self.audits.tally()
+    }
+
+    /// Disputes that the operator's machine may still settle.
+    pub fn disputes_left(&self) -> u64 {
+        self.audits.left(&self.policy.trust, Need::Dispute)
+    }
+
+    /// Units that got an answer since this scheduler began, under rules of a level; under fixed ones for none. One that was opened again counts again.
+    pub fn decided(&self, level: Option<Level>) -> u64 {
+        self.decided.get(&level).copied().unwrap_or_default()
+    }
+
+    /// Workers by what their word is worth.
+    pub fn standings(&self) -> Standings {
+        let mut standings = Standings::default();
+        for (_, worker) in self.workers.iter() {
+            let is_there = worker.connected;
+            match worker.standing(&self.policy.trust) {
+                _ if worker.record.banned => standings.banned += 1,
+                Standing::Stranger => standings.strangers += u64::from(is_there),
+                Standing::Established => standings.established += u64::from(is_there),
+                Standing::Trusted => standings.trusted += u64::from(is_there),
+            }
+        }
+        standings
     }
 
     /// Accepted units that rest on one worker's word, as far as is known without their records.

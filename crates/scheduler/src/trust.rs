@@ -192,13 +192,24 @@ impl Newcomers {
 
 /// Who says that an outcome is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judge {
+pub enum Judge {
     /// As many workers as a fixed rule asks for.
     Quorum,
     /// Workers with a record.
     Peers,
     /// The operator's own machine.
     Operator,
+}
+
+impl Judge {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Peers => "peers",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 /// Contradictions that nobody proved after which a worker that brings nothing else gets no more work; half as many where it has

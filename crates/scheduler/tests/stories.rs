@@ -303,7 +303,7 @@ impl World {
                 Effect::Reopened { run, units } => said.push(format!("reopened {} {units:?}", text(&run.0))),
                 Effect::Changed { unit, .. } => said.push(format!("{} changed", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
-                Effect::Dissent { worker, unit, banned } => {
+                Effect::Dissent { worker, unit, banned, .. } => {
                     let banned = if banned { ", banned" } else { "" };
                     said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(unit)));
                 }

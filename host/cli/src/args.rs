@@ -10,9 +10,12 @@ use manyhands_credit::Amount;
 use manyhands_engines::Kind;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{
-    Class, Digest, IntentId, JobName, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp, Version, WorkerId,
+    Class, Codec, Digest, IntentId, JobName, Manifest, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp,
+    Version, WorkerId,
 };
 use manyhands_signing::Fingerprint;
+
+use crate::fault::Fault;
 
 /// The coordinator on this machine, as it starts without any configuration.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6174";
@@ -223,6 +226,19 @@ impl Declared {
     /// [`BadSensitive`].
     pub fn fields(&self) -> Result<SensitiveFields, BadSensitive> {
         SensitiveFields::try_from(self.sensitive.clone())
+    }
+
+    /// The list, if a job's inputs can have such fields.
+    ///
+    /// # Errors
+    /// It is no list, or the inputs are not JSON.
+    pub fn of(&self, manifest: &Manifest) -> Result<SensitiveFields, Fault> {
+        let own = self.fields().map_err(|why| Fault::usage(why.to_string()))?;
+        if !own.is_empty() && manifest.codec != Codec::Json {
+            let message = format!("inputs of `{}` are not JSON, so nothing in them has a place", manifest.name);
+            return Err(Fault::usage(message));
+        }
+        Ok(own)
     }
 }
 
@@ -592,6 +608,9 @@ pub struct Plan {
     /// A published job, NAME or NAME@VERSION, or a module's file, for which no coordinator is needed
     #[arg(value_name = "JOB|FILE.wasm", required = true, value_hint = ValueHint::FilePath)]
     pub of: Option<PlanOf>,
+    /// With a module's file: the same in a run with these fields.
+    #[command(flatten)]
+    pub declared: Declared,
     /// What to do but showing it.
     #[command(subcommand)]
     pub command: Option<PlanCommand>,

@@ -19,7 +19,9 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
         Command::New(args) => scaffold::new(args, screen),
         Command::Build(args) => build::build(args, screen),
         Command::Check(args) => asynchronous(check::check(args, screen)),
-        Command::Plan(Plan { of: Some(PlanOf::File(module)), .. }) => calls::plan_of_module(module, screen),
+        Command::Plan(Plan { of: Some(PlanOf::File(module)), declared, .. }) => {
+            calls::plan_of_module(module, declared, screen)
+        }
         Command::Run(args) => asynchronous(local::run(args, screen)),
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
@@ -55,7 +57,9 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Forget(args) => remote::forget(&client, args, screen).await,
         Command::Sensitive(args) => remote::sensitive(&client, args, screen).await,
         Command::Invoke(args) => remote::invoke(&client, args, screen).await,
-        Command::Plan(Plan { of: Some(PlanOf::Job(job)), .. }) => calls::plan(&client, job, screen).await,
+        Command::Plan(Plan { of: Some(PlanOf::Job(job)), declared, .. }) => {
+            calls::plan(&client, job, declared, screen).await
+        }
         Command::Plan(Plan { command: Some(command), .. }) => calls::decide(&client, command, screen).await,
         Command::Secret(command) => calls::secret(&client, command, cli.global.token_file.as_deref(), screen).await,
         Command::Calls(args) => calls::calls(&client, args, screen).await,

@@ -3,10 +3,13 @@
 //! What the log says is in `manyhands_audit`; here is that it says so in the same commit as what it tells of, and that one line follows the
 //! other without a gap, however many want to write.
 
+use std::ops::DerefMut;
+
 pub use manyhands_audit::Event;
-use manyhands_audit::{Answer as Said, Call, End, Head, SignedHead, Tail};
+use manyhands_audit::{Answer as Said, Call, End, Head, Judge as By, SignedHead, Tail};
 use manyhands_intents::{Fault, Heard, Outgoing, State};
 use manyhands_model::{Digest, IntentId, Outcome, Timestamp};
+use manyhands_scheduler::Judge;
 use tracing::info;
 
 use crate::app::App;
@@ -32,17 +35,51 @@ impl Ledger {
         events: Vec<Event>,
         mut writes: Writes,
     ) -> Result<(), RecordError> {
-        let mut tail = match self.tail.take() {
+        let mut scribe = Scribe::begin(self, records)?;
+        events.into_iter().for_each(|event| scribe.write(now, event, &mut writes));
+        records.commit(writes)?;
+        scribe.end();
+        Ok(())
+    }
+}
+
+/// Writes lines into commits that somebody else makes. As long as it is there, nobody else writes into the log.
+pub struct Scribe<L: DerefMut<Target = Ledger>> {
+    ledger: L,
+    tail: Tail,
+}
+
+impl<L: DerefMut<Target = Ledger>> Scribe<L> {
+    /// Looks where the log ends.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn begin(mut ledger: L, records: &Records) -> Result<Self, RecordError> {
+        let tail = match ledger.tail.take() {
             Some(tail) => tail,
             None => records.audit_tail()?,
         };
-        for event in events {
-            let line = tail.append(now, event);
-            writes.audit(&tail, line);
-        }
-        records.commit(writes)?;
-        self.tail = Some(tail);
-        Ok(())
+        Ok(Self { ledger, tail })
+    }
+
+    /// Adds a line to `writes`. They are to be committed in the order in which they were given.
+    pub fn write(&mut self, now: Timestamp, event: Event, writes: &mut Writes) {
+        let line = self.tail.append(now, event);
+        writes.audit(&self.tail, line);
+    }
+
+    /// All of them are on the disk. Without this, whoever is next looks where the log ends.
+    pub fn end(mut self) {
+        self.ledger.tail = Some(self.tail);
+    }
+}
+
+/// What the log calls whoever says that a worker was wrong.
+pub const fn by(judge: Judge) -> By {
+    match judge {
+        Judge::Quorum => By::Quorum,
+        Judge::Peers => By::Peers,
+        Judge::Operator => By::Operator,
     }
 }
 

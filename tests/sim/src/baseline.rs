@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use manyhands_model::{LeaseId, Outcome, Timestamp, UnitId, WorkerId};
 use manyhands_protocol::{Entry, Receipt};
-use manyhands_scheduler::{Effect, End, Input, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
+use manyhands_scheduler::{Effect, End, Input, Judge, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
 
 use crate::random::Random;
 use crate::rule::Coordinator;
@@ -343,7 +343,8 @@ impl Baseline {
                 host.valid += u32::from(unit.target > 1);
             } else if accepted.is_some() {
                 host.valid = 0;
-                self.effects.push_back(Effect::Dissent { worker: vote.worker, unit: id, banned: false });
+                let judge = Judge::Quorum;
+                self.effects.push_back(Effect::Dissent { worker: vote.worker, unit: id, judge, banned: false });
             }
         }
         let record = UnitRecord { end: Some(end), accepted, replicas: unit.votes.clone(), ..UnitRecord::default() };
@@ -355,7 +356,7 @@ impl Baseline {
         let Some(host) = self.hosts.get_mut(&worker) else { return };
         host.is_banned = true;
         let voted = core::mem::take(&mut host.voted);
-        self.effects.push_back(Effect::Dissent { worker, unit: quiz, banned: true });
+        self.effects.push_back(Effect::Dissent { worker, unit: quiz, judge: Judge::Operator, banned: true });
         for id in voted {
             let Some(unit) = self.units.get_mut(&id) else { continue };
             unit.votes.retain(|vote| vote.worker != worker);

@@ -292,7 +292,7 @@ impl Scheduler {
     pub(super) fn begin_audits(&mut self) {
         while let Some((unit, step, purpose)) = self.audits.begin(&self.policy.trust) {
             let is_needed = match purpose {
-                Purpose::Decide => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
+                Purpose::Decide(_) => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
                 Purpose::Verify(_) => true,
             };
             if is_needed && self.audits.began(unit, step, purpose) {
@@ -302,7 +302,7 @@ impl Scheduler {
     }
 
     pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
-        let Some(purpose) = self.audits.done(unit, step) else { return };
+        let Some(purpose) = self.audits.done(unit, step, outcome.is_some()) else { return };
         // One that was to be verified may have been opened again meanwhile, and wait for this.
         let waits = |open: &&mut Open| open.step == step && open.audited.is_none();
         let open = self.open_mut(unit).filter(waits).map(|open| {

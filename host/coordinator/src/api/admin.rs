@@ -17,7 +17,7 @@ use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
 use manyhands_model::{Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
-use manyhands_scheduler::{Exposure, WorkerSummary};
+use manyhands_scheduler::{AuditTally, Exposure, Level, Standings, WorkerSummary};
 
 use crate::app::App;
 use crate::auditing;
@@ -25,7 +25,7 @@ use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
 use crate::hub::Session;
 use crate::idempotency::ShownOnce;
-use crate::metrics::UnitState;
+use crate::metrics::{AuditReason, AuditState, Decided, StandingOf, UnitState};
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 use crate::settings::Auditor;
 use crate::uptime::Attended;
@@ -55,15 +55,16 @@ pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Js
     responses((status = 200, body = VerificationView)))]
 pub(super) async fn verification(State(app): State<App>, caller: Caller) -> Answer<Json<VerificationView>> {
     caller.need(Role::Operator)?;
-    let (under_way, in_line) = app.core.ask(|scheduler, _| scheduler.audits()).await?;
+    let audits = app.core.ask(|scheduler, _| scheduler.audits()).await?;
     let standing = app.auditing.standing();
+    let (audits_in_line, audits_under_way) = standing.waiting_and_running(audits);
     let usual = manyhands_scheduler::Rule::Fixed(app.settings.scheduling.quorum());
     Ok(Json(VerificationView {
         rule: app.settings.verification.rule.0.unwrap_or(usual).to_string(),
         auditor: app.auditing.mode().word().to_owned(),
         auditors: standing.machines as u64,
-        audits_under_way: under_way.saturating_sub(standing.waiting) as u64,
-        audits_in_line: (in_line + standing.waiting) as u64,
+        audits_under_way,
+        audits_in_line,
         audits_done: standing.done,
         notice: auditing::notice(app.auditing.mode(), standing).map(str::to_owned),
     }))
@@ -273,10 +274,16 @@ pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let look = |scheduler: &manyhands_scheduler::Scheduler, now: manyhands_model::Timestamp| {
         let age = scheduler.waiting_since().map(|since| now.since(since));
-        (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired(), scheduler.spares())
+        let counts = (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired(), scheduler.spares());
+        let audits = (scheduler.audits(), scheduler.audit_tally(), scheduler.disputes_left());
+        let decided = DECIDED.map(|(level, rule)| (rule, scheduler.decided(level)));
+        (counts, audits, decided, scheduler.standings())
     };
     // One that is stopping shows the last counts.
-    if let Ok((counts, runs, age, expired, spares)) = app.core.ask(look).await {
+    if let Ok((counts, audits, decided, standings)) = app.core.ask(look).await {
+        verification_metrics(&app, audits, standings);
+        decided.into_iter().for_each(|(rule, units)| app.metrics.decided(rule, units));
+        let (counts, runs, age, expired, spares) = counts;
         app.metrics.units(UnitState::Waiting, counts.waiting.into());
         app.metrics.units(UnitState::Running, counts.running.into());
         app.metrics.units(UnitState::Done, counts.done.into());
@@ -290,6 +297,34 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     let (events, batches) = app.core.queues();
     app.metrics.core_queues(events, batches);
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
+}
+
+/// Levels of rules, and what the metrics call them.
+const DECIDED: [(Option<Level>, Decided); 4] = [
+    (None, Decided::Fixed),
+    (Some(Level::Adaptive), Decided::Adaptive),
+    (Some(Level::Full), Decided::Full),
+    (Some(Level::Audited), Decided::Audited),
+];
+
+fn verification_metrics(
+    app: &App,
+    (audits, tally, disputes_left): ((usize, usize), AuditTally, u64),
+    standings: Standings,
+) {
+    let (metrics, standing) = (&app.metrics, app.auditing.standing());
+    let (waiting, running) = standing.waiting_and_running(audits);
+    metrics.audits(AuditState::Waiting, waiting);
+    metrics.audits(AuditState::Running, running);
+    metrics.audits_for(AuditReason::Rule, tally.rule);
+    metrics.audits_for(AuditReason::Dispute, tally.dispute);
+    metrics.audits_for(AuditReason::Alone, tally.alone);
+    metrics.audits_for(AuditReason::Drawn, tally.drawn);
+    metrics.disputes_left(disputes_left);
+    metrics.standing(StandingOf::Stranger, standings.strangers);
+    metrics.standing(StandingOf::Established, standings.established);
+    metrics.standing(StandingOf::Trusted, standings.trusted + standing.machines as u64);
+    metrics.standing(StandingOf::Banned, standings.banned);
 }
 
 /// For a person who opens the join link in a browser.
