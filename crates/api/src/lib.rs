@@ -384,6 +384,67 @@ schema! {
         pub balance: Amount,
         /// How much of each active run it was given, the most first; not of runs of one unit.
         pub exposure: Vec<ExposureView>,
+        /// Words of it that were found wrong, the newest first, at most a hundred. Its signature is under each.
+        #[serde(default)]
+        pub faults: Vec<FaultView>,
+        /// Who overruled what those led to, if somebody did and it was not banned again since.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub pardoned: Option<PardonView>,
+    }
+
+    /// A worker's word that was found wrong.
+    #[derive(PartialEq, Eq)]
+    pub struct FaultView {
+        /// The run.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub run: RunId,
+        /// The unit.
+        pub unit: u32,
+        /// How many of its requests for calls had been answered.
+        pub step: u32,
+        /// When that was found.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub at: Timestamp,
+        /// What the worker said, in a sentence.
+        pub said: String,
+        /// What is so instead.
+        pub answer: String,
+        /// Who says so.
+        pub judge: Judge,
+    }
+
+    /// Who says that a worker's word is wrong.
+    #[derive(Copy, PartialEq, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Judge {
+        /// As many workers as a fixed rule asks for.
+        Quorum,
+        /// Workers with a record, which bans nobody.
+        Peers,
+        /// The operator's own machine.
+        Operator,
+    }
+
+    /// A pardon, please.
+    #[derive(Default)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewPardon {
+        /// Why: up to 200 characters, which the audit log keeps.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub reason: Option<String>,
+    }
+
+    /// An operator overruled what a worker's faults had led to.
+    #[derive(PartialEq, Eq)]
+    pub struct PardonView {
+        /// Name of the operator's token.
+        pub by: String,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub at: Timestamp,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub reason: Option<String>,
     }
 
     /// How much of a run a worker was given.

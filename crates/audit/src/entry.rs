@@ -92,6 +92,15 @@ pub enum Event {
         /// Whether it gets no more work.
         banned: bool,
     },
+    /// A worker's faults are forgotten: it may work again, and has to earn a record.
+    WorkerPardoned {
+        /// Which.
+        worker: WorkerId,
+        /// Why, in the operator's words.
+        reason: Option<String>,
+        /// Name of the operator's token.
+        by: String,
+    },
     /// Somebody whose word made an answer was caught, and the answer is another one now.
     ResultChanged {
         /// Whose answer.

@@ -49,6 +49,7 @@ fn events() -> Vec<Event> {
         Event::WorkerTrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerCaught { worker: WorkerId([3; 32]), unit, by: Judge::Operator, banned: true },
+        Event::WorkerPardoned { worker: WorkerId([3; 32]), reason: Some("bad memory, replaced".into()), by: by() },
         Event::ResultChanged {
             unit: UnitId { run: RunId([4; 16]), index: 9 },
             was: Some(Answer { ended: "ok".to_owned(), output: Some(Digest([5; 32])) }),

@@ -37,7 +37,7 @@ pub use crate::auditors::{Audit, Auditors};
 pub use crate::budget::Budgets;
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
-pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+pub use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
 pub use crate::rule::Floor;
 pub use crate::scheduler::{

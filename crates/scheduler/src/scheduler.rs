@@ -18,7 +18,7 @@ use crate::history::History;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
-use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
@@ -194,7 +194,7 @@ pub enum Input {
     /// A run that has ended is not kept any longer: nothing in it can be looked at again. Also the answer to
     /// [`Effect::Recall`] where that is so.
     Forgotten(RunId),
-    /// An operator overrules: the worker's faults and lapses are forgotten, and it may earn a record again.
+    /// An operator overrules: the worker's faults and lapses are forgotten, and it may earn a record, from nothing if it was banned.
     Pardoned {
         /// Who.
         worker: WorkerId,
@@ -282,14 +282,12 @@ pub enum Effect {
     },
     /// A unit ended, for those who wait for it.
     Ended(UnitId, End),
-    /// A worker's report contradicts the answer. The evidence is recorded.
+    /// A worker's report contradicts the answer. The evidence is recorded, and this is to be made durable as well.
     Dissent {
         /// Who.
         worker: WorkerId,
-        /// Where.
-        unit: UnitId,
-        /// Who says so.
-        judge: Judge,
+        /// What it said, and what is so.
+        fault: Fault,
         /// Whether it gets no more work.
         banned: bool,
     },
@@ -473,9 +471,7 @@ impl Worker {
 
 /// What settling a unit showed.
 struct Settled {
-    dissenters: Vec<WorkerNo>,
-    /// Who says that they are wrong.
-    judge: Judge,
+    dissenters: Vec<(WorkerNo, Fault)>,
     /// What somebody has been told before, if it is something else.
     was: Option<Outcome>,
 }
@@ -1200,7 +1196,7 @@ impl Scheduler {
             }
             self.part_ended(now, parent, end);
         }
-        self.dissenters(now, unit, settled);
+        self.dissenters(now, settled);
         self.finish_if_done(now, unit.run);
     }
 
@@ -1210,12 +1206,12 @@ impl Scheduler {
         let Some(step) = self.open_mut(unit).map(|open| open.step) else { return };
         let Some(settled) = self.settle(unit, State::Calling { step }, Some(outcome), vouched) else { return };
         self.effects.push_back(Effect::Call { unit, step, calls });
-        self.dissenters(now, unit, settled);
+        self.dissenters(now, settled);
     }
 
-    fn dissenters(&mut self, now: Timestamp, unit: UnitId, settled: Settled) {
-        for worker in settled.dissenters {
-            self.dissent(now, worker, unit, settled.judge);
+    fn dissenters(&mut self, now: Timestamp, settled: Settled) {
+        for (worker, fault) in settled.dissenters {
+            self.dissent(now, worker, fault);
         }
     }
 
@@ -1235,11 +1231,8 @@ impl Scheduler {
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
         *run.counts.of(state) += 1;
-        let dissenters: Vec<WorkerNo> = accepted
-            .iter()
-            .flat_map(|accepted| open.reports.iter().filter(move |word| word.outcome != *accepted).map(|word| word.by))
-            .collect();
-        run.dissents += dissenters.len() as u64;
+        let is_other = |word: &&Word| accepted.as_ref().is_some_and(|accepted| word.outcome != *accepted);
+        run.dissents += open.reports.iter().filter(is_other).count() as u64;
         let module = run.spec.module;
         let level = match run.spec.rule {
             Rule::Fixed(_) => None,
@@ -1257,6 +1250,11 @@ impl Scheduler {
             true if self.is_proven(&open, accepted.as_ref()) => Judge::Operator,
             true => Judge::Peers,
         };
+        let fault = |word: &Word| {
+            let (step, said, answer) = (open.step, word.outcome.clone(), accepted.clone()?);
+            (said != answer).then_some((word.by, Fault { unit, step, said, answer, judge }))
+        };
+        let dissenters = open.reports.iter().filter_map(fault).collect();
         if let Some(accepted) = &accepted {
             self.paces.note_cost(module, accepted.fuel);
             *self.decided.entry(level).or_default() += u64::from(end.is_some());
@@ -1288,7 +1286,7 @@ impl Scheduler {
         }
         open.reports.iter().for_each(|word| self.rank(word.by));
         self.stirred |= full.iter().any(|no| self.workers[*no].is_hungry && self.workers[*no].may_earn(&self.policy));
-        Some(Settled { dissenters, judge, was })
+        Some(Settled { dissenters, was })
     }
 
     /// What those are paid whose word is the answer.
@@ -1336,17 +1334,17 @@ impl Scheduler {
     }
 
     /// A worker's signature stands under a wrong answer.
-    fn dissent(&mut self, now: Timestamp, id: WorkerNo, unit: UnitId, judge: Judge) {
+    fn dissent(&mut self, now: Timestamp, id: WorkerNo, fault: Fault) {
         let worker = &mut self.workers[id];
         let was_banned = worker.record.banned;
-        let consequence = worker.record.erred(judge, &self.policy.trust);
+        let consequence = worker.record.erred(fault.judge, &self.policy.trust);
         worker.quota /= 2;
         let banned = worker.record.banned;
         if consequence != Consequence::Doubt {
             self.recall(id);
         }
         self.note_worker(id);
-        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, judge, banned });
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), fault, banned });
         if banned && !was_banned {
             self.discard(now, id);
         }

@@ -191,7 +191,7 @@ impl Newcomers {
 }
 
 /// Who says that an outcome is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Judge {
     /// As many workers as a fixed rule asks for.
     Quorum,

@@ -303,9 +303,10 @@ impl World {
                 Effect::Reopened { run, units } => said.push(format!("reopened {} {units:?}", text(&run.0))),
                 Effect::Changed { unit, .. } => said.push(format!("{} changed", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
-                Effect::Dissent { worker, unit, banned, .. } => {
+                Effect::Dissent { worker, fault, banned } => {
                     let banned = if banned { ", banned" } else { "" };
-                    said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(unit)));
+                    assert_ne!(fault.said, fault.answer, "a fault");
+                    said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(fault.unit)));
                 }
                 Effect::RunEnded(run) => said.push(format!("{} ends", text(&run.0))),
             }
@@ -906,6 +907,37 @@ fn three_contradictions_end_a_workers_part() {
          6s liar returns r/3 X  => liar refused: this worker contradicted verified answers too often; its reports do not count any more
          7s w1 returns r/3 A    => w1 recorded
          7s w2 returns r/3 A    => r/3 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn whoever_is_pardoned_works_again_and_has_no_record() {
+    check(
+        "
+         0s ann submits r: 4 inputs
+         1s liar connects
+         1s liar wants 3        => liar gets r/0; liar gets r/1; liar gets r/2
+         2s liar returns r/0 X  => liar recorded
+         2s liar returns r/1 X  => liar recorded
+         2s liar returns r/2 X  => liar recorded
+         3s w1 connects
+         3s w1 wants 3          => w1 gets r/0; w1 gets r/1; w1 gets r/2
+         4s w2 connects
+         4s w1 returns r/0 A    => w1 recorded
+         4s w1 returns r/1 A    => w1 recorded
+         4s w1 returns r/2 A    => w1 recorded
+         4s w2 wants 3          => w2 gets r/0; w2 gets r/1; w2 gets r/2
+         5s w2 returns r/0 A    => r/0 done; liar contradicts r/0; w2 recorded
+         5s w2 returns r/1 A    => r/1 done; liar contradicts r/1; w2 recorded
+         5s w2 returns r/2 A    => r/2 done; liar contradicts r/2, banned; w2 recorded
+         6s all crashes
+         7s liar connects
+         7s liar wants 1
+         8s op pardons liar
+         9s all crashes
+        10s liar connects
+        10s liar wants 1        => liar gets r/3
         ",
     );
 }

@@ -97,7 +97,7 @@ pub enum Command {
     Runs(Runs),
     /// List published jobs
     Jobs,
-    /// List workers, show one with what it earned and how much of which run it was given, or say which are the operator's own
+    /// List workers, show one with what it earned, saw and got wrong, say which are the operator's own, or pardon one
     Workers(Workers),
     /// List the results of a run that are not what they were, since somebody was caught lying
     Changed(RunOnly),
@@ -565,6 +565,14 @@ pub enum WorkersCommand {
     Trust {
         /// Its id, from `manyhands-runner fingerprint`
         worker: WorkerId,
+    },
+    /// Forget a worker's faults: it may work again, and earns a record from nothing if it was banned; what it signed stays listed
+    Pardon {
+        /// Its id
+        worker: WorkerId,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// From now on it is a runner like any other
     Distrust {

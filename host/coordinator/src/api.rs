@@ -107,6 +107,7 @@ fn documented(
         .routes(routes!(admin::tokens, admin::create_token))
         .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
+        .routes(routes!(admin::pardon))
         .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
         .routes(routes!(credit::requester, credit::deposit))
@@ -202,6 +203,7 @@ mod tests {
             "/v1/runs/{id}/unsent",
             "/v1/workers",
             "/v1/workers/{id}",
+            "/v1/workers/{id}/pardon",
             "/v1/workers/{id}/trust",
             "/v1/verification",
             "/v1/tokens",

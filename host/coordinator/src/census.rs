@@ -9,7 +9,9 @@ use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
-use crate::records::{self, AnswersRecord, BalanceRecord, ChangedRecord, Content, JobRecord, SubmitRecord};
+use crate::records::{
+    self, AnswersRecord, BalanceRecord, ChangedRecord, Content, FaultRecord, JobRecord, PardonRecord, SubmitRecord,
+};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -177,6 +179,12 @@ impl Census {
                 if hour < self.present {
                     self.balanced.note(hour, subject, line.amount);
                 }
+            }
+            Table::Meta if key.starts_with(records::FAULT) => {
+                read::<FaultRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::PARDON) => {
+                read::<PardonRecord>(value)?;
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;

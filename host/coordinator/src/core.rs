@@ -22,7 +22,8 @@ use manyhands_credit::{Account, Postings};
 use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
 use manyhands_scheduler::{
-    Effect, Input, Judge, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
+    Effect, Fault, Input, Judge, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord,
+    WorkerRecord,
 };
 use manyhands_signing::Validity;
 use manyhands_state::{Commit, CommitError};
@@ -40,7 +41,7 @@ use crate::console::Monitor;
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
-use crate::records::{ChangedRecord, Content, Pack, RecordError, Records, Writes};
+use crate::records::{ChangedRecord, Content, FaultRecord, Pack, RecordError, Records, Writes};
 use crate::secrets::{Secrets, SecretsError};
 
 /// Events that the mind takes before it hands on a batch.
@@ -459,6 +460,7 @@ fn commits<L: DerefMut<Target = Ledger>>(
     let mut payments: BTreeMap<UnitId, Vec<&Paid>> = BTreeMap::new();
     let mut changes: BTreeMap<UnitId, Vec<Change<'_>>> = BTreeMap::new();
     let mut caught: Vec<audit::Event> = Vec::new();
+    let mut faults: Vec<(WorkerId, &Fault, bool)> = Vec::new();
     for batch in batches {
         for Invoked { run, input, question } in &batch.invoked {
             writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
@@ -485,12 +487,14 @@ fn commits<L: DerefMut<Target = Ledger>>(
                     changes.entry(*unit).or_default().push(Change { was: was.as_ref(), is });
                     continue;
                 }
-                Effect::Dissent { worker, unit, judge, banned } => {
+                Effect::Dissent { worker, fault, banned } => {
+                    let Fault { unit, judge, .. } = fault;
                     // Under a fixed rule, somebody who is outvoted now and then goes on.
                     if *banned || *judge != Judge::Quorum {
                         let (worker, unit, by, banned) = (*worker, *unit, audit::by(*judge), *banned);
                         caught.push(audit::Event::WorkerCaught { worker, unit, by, banned });
                     }
+                    faults.push((*worker, fault, *banned));
                     continue;
                 }
                 _ => continue,
@@ -540,6 +544,12 @@ fn commits<L: DerefMut<Target = Ledger>>(
         indices.chunks(ENDED_TOGETHER).for_each(|some| writes.ended(run, some, next()));
     }
     workers.into_iter().for_each(|(id, worker)| writes.worker(id, worker));
+    for (worker, fault, banned) in faults {
+        writes.fault(worker, next(), &FaultRecord { at: now, fault: fault.clone() });
+        if banned {
+            writes.no_pardon(worker);
+        }
+    }
     if let Some(scribe) = &mut scribe {
         caught.into_iter().for_each(|event| scribe.write(now, event, &mut writes));
     }
@@ -780,7 +790,7 @@ impl Hand {
                 metrics.result_changed();
                 self.clerk.changes.note(unit.run);
             }
-            Effect::Dissent { worker, unit, judge, banned } => {
+            Effect::Dissent { worker, fault: Fault { unit, judge, .. }, banned } => {
                 metrics.dissent(judge);
                 warn!(%worker, %unit, by = judge.word(), banned, "a worker's signed report contradicts the verified answer");
                 if banned {
@@ -1085,8 +1095,12 @@ pub fn accepted_output(unit: Option<&UnitRecord>) -> Option<Digest> {
 /// # Errors
 /// Any [`RecordError`].
 pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> Result<usize, RecordError> {
-    for (id, worker) in records.workers()? {
-        scheduler.restore_worker(id, worker);
+    let mut pardoned = Vec::new();
+    for (worker, record) in records.workers()? {
+        scheduler.restore_worker(worker, record);
+        if record.banned && records.pardon(worker)?.is_some() {
+            pardoned.push(worker);
+        }
     }
     let mut key: Option<Vec<u8>> = None;
     loop {
@@ -1102,7 +1116,7 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
     let (mut restored, mut after) = (0, None);
     loop {
         let page = records.runs(after, 100)?;
-        let Some(last) = page.last() else { return Ok(restored) };
+        let Some(last) = page.last() else { break };
         after = Some(last.spec.id);
         for run in page {
             if run.status == manyhands_scheduler::RunStatus::Active {
@@ -1115,6 +1129,9 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
             }
         }
     }
+    // A crash came between the operator's word and what follows from it.
+    pardoned.into_iter().for_each(|worker| scheduler.handle(now, Input::Pardoned { worker }));
+    Ok(restored)
 }
 
 /// The reduce steps of a run whose inputs are on disk.
@@ -1141,6 +1158,38 @@ mod tests {
     use manyhands_store::Blobs;
 
     use super::*;
+    use crate::records::PardonRecord;
+
+    #[test]
+    fn whom_the_operator_pardoned_is_not_banned_whatever_crashed_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        let (pardoned, banned) = (WorkerId([1; 32]), WorkerId([2; 32]));
+        let mut writes = Writes::default();
+        for worker in [pardoned, banned] {
+            writes.worker(worker, &WorkerRecord { banned: true, faults: 3, ..WorkerRecord::default() });
+        }
+        let pardon = PardonRecord { by: "ann".into(), at: Timestamp(7), reason: None };
+        writes.pardon(pardoned, &pardon);
+        records.commit(writes).unwrap();
+        let mut scheduler = Scheduler::new(manyhands_scheduler::Policy::default(), [1; 32]);
+        restore(&mut scheduler, &records, Timestamp(9)).unwrap();
+        assert_eq!([pardoned, banned].map(|worker| scheduler.is_banned(worker)), [false, true]);
+
+        // The next proven lie ends the pardon, in the same commit as what tells of it.
+        let outcome = |fuel| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
+        let unit = UnitId { run: RunId([1; 16]), index: 0 };
+        let fault = Fault { unit, step: 0, said: outcome(1), answer: outcome(2), judge: Judge::Operator };
+        let effects = vec![Effect::Dissent { worker: pardoned, fault: fault.clone(), banned: true }];
+        let batch = Batch { effects, ..Batch::default() };
+        let (mut book, mut ledger) = (Book::new(records.clone()), Ledger::default());
+        let (log, from) = (&mut ledger, &records);
+        let begin = move || Scribe::begin(log, from);
+        let (commits, _) = commits(&[batch], &mut 0, &Recent::new(1), (&mut book, Timestamp(11)), begin).unwrap();
+        records.store().commit_all(commits).into_iter().for_each(|done| drop(done.unwrap()));
+        assert_eq!(records.pardon(pardoned).unwrap(), None);
+        assert_eq!(records.faults(pardoned, 9).unwrap(), [FaultRecord { at: Timestamp(11), fault }]);
+    }
 
     #[test]
     fn wherever_a_crash_comes_answers_and_workers_are_what_the_audit_log_says() {
@@ -1166,7 +1215,9 @@ mod tests {
         batch.effects.push(Effect::Record(Record::Worker(liar, WorkerRecord::default())));
         for (index, judge, banned) in [(0, Judge::Quorum, false), (1, Judge::Peers, false), (2, Judge::Operator, true)]
         {
-            batch.effects.push(Effect::Dissent { worker: liar, unit: UnitId { run, index }, judge, banned });
+            let (said, answer) = (outcome(b"wrong").unwrap(), outcome(b"right").unwrap());
+            let fault = Fault { unit: UnitId { run, index }, step: 0, said, answer, judge };
+            batch.effects.push(Effect::Dissent { worker: liar, fault, banned });
         }
         let (mut book, mut ledger) = (Book::new(records.clone()), Ledger::default());
         let (log, from) = (&mut ledger, &records);

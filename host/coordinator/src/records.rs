@@ -35,6 +35,8 @@
 //! | meta | `vault-age` | how old the data is; see `vault.rs` |
 //! | meta | `forgotten`, run id | when its values were removed for good |
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
+//! | meta | `fault`, worker id, sequence, inverted | [`FaultRecord`]: a word of the worker's that was found wrong, the newest first |
+//! | meta | `pardon`, worker id | [`PardonRecord`]: an operator overruled; beside a record that says banned, that is still to be done |
 //! | meta | `trusted`, worker id | nothing: it is the operator's own |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
@@ -57,7 +59,7 @@ use manyhands_model::{
 };
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
-use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
+use manyhands_scheduler::{Fault, RunRecord, UnitRecord, WorkerRecord};
 use manyhands_signing::{PublicKey, Signed};
 use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, IdempotencyKey, Op, VALUE_BYTES_MAX};
 use manyhands_state::{Commit, CommitError, Key, ReadError, Revision, StateStore, Table};
@@ -98,6 +100,10 @@ pub(crate) const HOUR: &[u8] = b"credit-hour";
 pub(crate) const UPTIME: &[u8] = b"uptime";
 /// How long workers were.
 pub(crate) const UPTIME_OF: &[u8] = b"uptime-of";
+/// Words that were found wrong.
+pub(crate) const FAULT: &[u8] = b"fault";
+/// Whom operators pardoned.
+pub(crate) const PARDON: &[u8] = b"pardon";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -268,6 +274,26 @@ pub struct ChangedRecord {
     pub at: Timestamp,
     /// What it was; none for a step of a reduction, whose parts changed.
     pub was: Option<Outcome>,
+}
+
+/// A worker's word that was found wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// When that was found.
+    pub at: Timestamp,
+    /// What.
+    pub fault: Fault,
+}
+
+/// An operator overruled what a worker's faults had led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PardonRecord {
+    /// Name of the operator's token.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
 }
 
 /// The answers to a request for calls.
@@ -443,6 +469,14 @@ fn secret_key(name: &Name) -> Vec<u8> {
 
 fn trusted_key(worker: WorkerId) -> Vec<u8> {
     [&b"trusted"[..], worker.as_bytes()].concat()
+}
+
+fn fault_key(worker: WorkerId) -> Vec<u8> {
+    [FAULT, worker.as_bytes()].concat()
+}
+
+fn pardon_key(worker: WorkerId) -> Vec<u8> {
+    [PARDON, worker.as_bytes()].concat()
 }
 
 fn life_key(place: &held::Place) -> Vec<u8> {
@@ -657,6 +691,22 @@ impl Writes {
     /// Writes that it is not, or no more.
     pub fn not_trusted(&mut self, worker: WorkerId) {
         self.0.ops.push(Op::Delete(Key::new(Table::Meta, &trusted_key(worker))));
+    }
+
+    /// Writes a worker's word that was found wrong; `sequence` orders such records.
+    pub fn fault(&mut self, worker: WorkerId, sequence: u64, fault: &FaultRecord) {
+        let key = [&fault_key(worker)[..], &(!sequence).to_be_bytes()].concat();
+        self.put(Table::Meta, &key, encode(fault));
+    }
+
+    /// Writes that an operator pardoned a worker.
+    pub fn pardon(&mut self, worker: WorkerId, pardon: &PardonRecord) {
+        self.put(Table::Meta, &pardon_key(worker), encode(pardon));
+    }
+
+    /// Writes that no pardon holds any more.
+    pub fn no_pardon(&mut self, worker: WorkerId) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &pardon_key(worker))));
     }
 
     /// Writes which record of a client counts, if that is still what was read under this version.
@@ -1403,6 +1453,23 @@ impl Records {
     pub fn statements(&self, run: RunId, worker: WorkerId) -> Result<usize, RecordError> {
         let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
         Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.len())
+    }
+
+    /// Up to `limit` words of a worker's that were found wrong, the newest first.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn faults(&self, worker: WorkerId, limit: usize) -> Result<Vec<FaultRecord>, RecordError> {
+        let page = self.store.scan(Table::Meta, &fault_key(worker), None, limit)?;
+        page.into_iter().map(|(_, record)| decode(Table::Meta, &record.value)).collect()
+    }
+
+    /// By whom and why a worker was pardoned, if it was.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn pardon(&self, worker: WorkerId) -> Result<Option<PardonRecord>, RecordError> {
+        self.get(Table::Meta, &pardon_key(worker))
     }
 
     /// All published jobs: name, record.

@@ -63,8 +63,18 @@ fn protocol(reason: impl Into<String>) -> Leave {
     Leave::Refused(WorkerLeft::Protocol, reason.into(), Some(HELLO_TIME))
 }
 
-const BANNED: &str = "this worker contradicted verified answers too often and gets no more work; check the computer's memory, \
-                      and ask the operator";
+/// What a volunteer is told whose worker gets no more work.
+fn banned(app: &App, worker: WorkerId) -> Leave {
+    let operator = match app.settings.volunteers.contact.as_str() {
+        "" => "whoever gave you the coordinator's link",
+        contact => contact,
+    };
+    let reason = format!(
+        "this worker's answers contradicted verified ones too often, so it gets no more work. Test the computer's memory, and end any \
+         overclocking; then ask {operator} to pardon the worker {worker}, and start it again"
+    );
+    Leave::Refused(WorkerLeft::Protocol, reason, None)
+}
 
 /// What a worker is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +153,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
     }
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
         Ok(false) => Ok((worker, hello)),
-        Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
+        Ok(true) => Err((WorkerRefused::Banned, banned(app, worker))),
         Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
     }
 }
@@ -214,9 +224,7 @@ async fn talk(
                 let reason = "another connection of this worker took over".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Replaced, reason, None));
             }
-            () = session.banned.cancelled() => {
-                return Err(Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None));
-            }
+            () = session.banned.cancelled() => return Err(banned(app, worker)),
             () = session.reassigned.cancelled() => {
                 let reason = "the operator has changed what this worker is for; it may come again".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY_SOON)));

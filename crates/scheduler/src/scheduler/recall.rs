@@ -357,7 +357,12 @@ impl Scheduler {
     pub(super) fn pardon(&mut self, id: WorkerNo) {
         let worker = &mut self.workers[id];
         let record = &mut worker.record;
-        (record.banned, record.faults, record.lapses) = (false, 0, 0);
+        if core::mem::take(&mut record.banned) {
+            // What was found right meanwhile, it had said before.
+            (record.checks, record.decided) = (0, 0);
+            worker.quota = 0;
+        }
+        (record.faults, record.lapses) = (0, 0);
         record.recalling = worker.recalls > 0;
         self.note_worker(id);
         self.look_at_wants(id);

@@ -5,7 +5,7 @@ use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
-use crate::record::{Replica, UnitRecord};
+use crate::record::{Fault, Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
 use crate::trust::{Judge, Level, Rule, Standing, share};
 use crate::unit::{End, Open, Word};
@@ -329,12 +329,13 @@ impl Scheduler {
                 let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
             }
-        } else {
+        } else if let Some(said) = record.accepted {
+            let fault = Fault { unit, step, said, answer: truth.clone(), judge: Judge::Operator };
             if open.is_none() {
                 self.refute(unit, step, truth);
             }
             for no in agreeing {
-                self.dissent(now, no, unit, Judge::Operator);
+                self.dissent(now, no, fault.clone());
             }
         }
     }

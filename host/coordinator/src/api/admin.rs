@@ -10,14 +10,14 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{
-    ConsoleLink, CreatedToken, ExposureView, KeysView, NewToken, Role, Standing, TokenList, UptimeView,
-    VerificationView, WorkerDetail, WorkerList, WorkerView,
+    ConsoleLink, CreatedToken, ExposureView, FaultView, Judge, KeysView, NewPardon, NewToken, PardonView, Role,
+    Standing, TokenList, UptimeView, VerificationView, WorkerDetail, WorkerList, WorkerView,
 };
 use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
-use manyhands_model::{Timestamp, WorkerId};
+use manyhands_model::{Outcome, Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
-use manyhands_scheduler::{AuditTally, Exposure, Level, Standings, WorkerSummary};
+use manyhands_scheduler::{AuditTally, Exposure, Fault, Input, Level, Standings, WorkerSummary};
 
 use crate::app::App;
 use crate::auditing;
@@ -27,11 +27,16 @@ use crate::hub::Session;
 use crate::idempotency::ShownOnce;
 use crate::metrics::{AuditReason, AuditState, Decided, StandingOf, UnitState};
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
+use crate::records::{FaultRecord, PardonRecord};
 use crate::settings::Auditor;
 use crate::uptime::Attended;
 
 /// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
 const BUSY_MAX: Duration = Duration::from_secs(10);
+/// Faults of a worker that are shown.
+const FAULTS_SHOWN: usize = 100;
+/// Longest reason for a pardon. Unit: characters.
+const REASON_CHARS_MAX: usize = 200;
 /// What is read from a worker at once.
 const READ_BUFFER_BYTES: usize = 8 << 10;
 
@@ -106,6 +111,35 @@ fn set_trusted(app: &App, worker: WorkerId, is_trusted: bool) {
     }
 }
 
+/// Overrules what a worker's faults led to: it may work again and earn a record, from nothing if it was banned. What it said and signed stays listed.
+#[utoipa::path(post, path = "/v1/workers/{id}/pardon", tag = "operators", security(("bearer" = [])),
+    params(("id" = String, Path), ("idempotency-key" = Option<String>, Header)), request_body = NewPardon,
+    responses((status = 204), (status = 404, body = manyhands_api::Problem), (status = 422, body = manyhands_api::Problem)))]
+pub(super) async fn pardon(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(NewPardon { reason }): Json<NewPardon>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let worker = worker_of(&id)?;
+    if let Some(reason) = &reason
+        && (reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control))
+    {
+        let detail = format!("`reason` has to be 1 to {REASON_CHARS_MAX} printable characters, or absent");
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    if app.core.ask(move |scheduler, _| scheduler.worker(worker).is_none()).await? {
+        return Err(ApiError::not_found("worker", worker));
+    }
+    let pardon = PardonRecord { by: caller.name.clone(), at: app.clock.now(), reason: reason.clone() };
+    let event = Event::WorkerPardoned { worker, reason, by: caller.name };
+    app.calls.decide(event, |writes| writes.pardon(worker, &pardon)).await?;
+    tracing::info!(%worker, "the operator pardoned a worker");
+    app.core.tell(Input::Pardoned { worker }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn worker_of(id: &str) -> Answer<WorkerId> {
     id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
 }
@@ -167,13 +201,17 @@ pub(super) async fn worker(
     let id = worker_of(&id)?;
     if app.auditing.is_trusted(id) {
         let worker = own(&app, id, app.hub.session(id).as_deref(), app.clock.now());
-        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure: Vec::new() }));
+        let (exposure, faults) = (Vec::new(), Vec::new());
+        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure, faults, pardoned: None }));
     }
     let known = app.core.ask(move |scheduler, _| {
         scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>()))
     });
     let (worker, exposure) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
-    let balance = app.blocking(move |records| records.balance(&Account::Worker(id))).await?;
+    let read = app.blocking(move |records| {
+        Ok((records.balance(&Account::Worker(id))?, records.faults(id, FAULTS_SHOWN)?, records.pardon(id)?))
+    });
+    let (balance, faults, pardon) = read.await?;
     let view = |Exposure { run, units, of }: Exposure| ExposureView { run, units, of };
     let mut exposure: Vec<ExposureView> = exposure.into_iter().map(view).collect();
     exposure.sort_by_key(|one| Reverse((u64::from(one.units) * 1_000_000 / u64::from(one.of.max(1)), one.run)));
@@ -182,7 +220,20 @@ pub(super) async fn worker(
         worker: self::view(&app, worker, session.as_deref(), app.clock.now()),
         balance: balance.map_or(Amount::ZERO, |balance| balance.balance),
         exposure,
+        faults: faults.into_iter().map(fault).collect(),
+        pardoned: pardon.map(|PardonRecord { by, at, reason }| PardonView { by, at, reason }),
     }))
+}
+
+fn fault(FaultRecord { at, fault }: FaultRecord) -> FaultView {
+    let Fault { unit, step, said, answer, judge } = fault;
+    let judge = match judge {
+        manyhands_scheduler::Judge::Quorum => Judge::Quorum,
+        manyhands_scheduler::Judge::Peers => Judge::Peers,
+        manyhands_scheduler::Judge::Operator => Judge::Operator,
+    };
+    let shown = |outcome: Outcome| format!("{}, {} fuel", outcome.verdict, outcome.fuel.0);
+    FaultView { run: unit.run, unit: unit.index, step, at, said: shown(said), answer: shown(answer), judge }
 }
 
 /// All tokens, without their secrets.

@@ -1,0 +1,115 @@
+//! Who is let back and who is kept out.
+
+use manyhands_api::{Judge, NewPardon, WorkerDetail};
+use manyhands_model::{RunId, WorkerId};
+use manyhands_protocol::Receipt;
+use manyhands_signing::Keypair;
+use manyhands_tests::{Coordinator, Lost, Runner, Unit, Worker, jobs, run, until};
+use reqwest::Method;
+
+async fn with_hasher(settings: &[&'static str]) -> Coordinator {
+    let coordinator = Coordinator::start_with(settings).await;
+    let job = jobs::hasher();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    coordinator
+}
+
+/// `manyhands` with the operator's token: whether it succeeded, and all that it said.
+fn manyhands(coordinator: &Coordinator, arguments: &[&str]) -> (bool, String) {
+    let token = coordinator.data_dir().join("operator.token").display().to_string();
+    let output = run("manyhands", [&["--server", &coordinator.url(""), "--token-file", &token], arguments].concat());
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+async fn detail(coordinator: &Coordinator, worker: WorkerId) -> WorkerDetail {
+    coordinator.get(&format!("/v1/workers/{worker}")).await.expect("a worker")
+}
+
+async fn pardon(coordinator: &Coordinator, worker: &str, reason: Option<&str>) -> u16 {
+    let request = coordinator.request(Method::POST, &format!("/v1/workers/{worker}/pardon"));
+    let request = request.json(&NewPardon { reason: reason.map(str::to_owned) });
+    request.send().await.expect("an answer").status().as_u16()
+}
+
+async fn log(coordinator: &Coordinator) -> String {
+    let log = coordinator.request(Method::GET, "/v1/audit?after=0").send().await.expect("an answer");
+    log.text().await.expect("a log")
+}
+
+/// Connects again and again, until that is what comes of it.
+async fn connects(coordinator: &Coordinator, key: &Keypair, expected: bool) -> Option<Lost> {
+    let connects = async || {
+        let connected = Worker::connect(&coordinator.join(), Keypair::from_seed(&key.seed())).await;
+        (connected.is_ok() == expected).then(|| connected.err())
+    };
+    until("it is let in, or is not", connects).await
+}
+
+/// Has a worker say something wrong about each of a run's units, and two runners what is right.
+async fn contradicted(coordinator: &Coordinator, mut liar: Worker, units: u32) -> RunId {
+    let run = coordinator.submit("hasher&verify=2of4", &jobs::texts(units)).await.expect("submitted");
+    for _ in 0..units {
+        let unit: Unit = liar.units(1).await.expect("granted").remove(0);
+        assert_eq!(liar.report(&unit, b"a lie", 7).await.expect("an answer"), Receipt::Recorded);
+    }
+    let _runners = [Runner::start(&coordinator.join()), Runner::start(&coordinator.join())];
+    coordinator.done(run.id, u64::from(units)).await;
+    run.id
+}
+
+#[tokio::test]
+async fn who_is_banned_is_told_whom_to_ask_and_whoever_is_pardoned_starts_with_nothing() {
+    let settings = ["volunteers.contact=mailto:ann@example.org", "verification.auditor=off"];
+    let mut coordinator = with_hasher(&settings).await;
+    let key = Worker::new_key();
+    let id = WorkerId::from(key.public());
+    assert_eq!(pardon(&coordinator, &id.to_string(), None).await, 404, "nobody knows it");
+    let liar = Worker::connect(&coordinator.join(), Keypair::from_seed(&key.seed())).await.expect("connected");
+    let run = contradicted(&coordinator, liar, 3).await;
+    let Some(Lost::Refused { reason, retry_after: None }) = connects(&coordinator, &key, false).await else {
+        panic!("it is refused for good")
+    };
+    for word in ["mailto:ann@example.org", &id.to_string(), "memory", "overclocking"] {
+        assert!(reason.contains(word), "{reason}");
+    }
+
+    let before = detail(&coordinator, id).await;
+    assert!(before.worker.banned && before.pardoned.is_none(), "{before:?}");
+    let mut wrong: Vec<_> = before.faults.iter().map(|fault| (fault.run, fault.unit, fault.judge)).collect();
+    wrong.sort_by_key(|(_, unit, _)| *unit);
+    assert_eq!(wrong, [0, 1, 2].map(|unit| (run, unit, Judge::Quorum)));
+    assert!(before.faults.iter().all(|fault| fault.said.contains("ok: 5 bytes") && fault.said != fault.answer));
+
+    for (worker, reason, status) in [
+        ("nobody", None, 422),
+        (&*id.to_string(), Some(""), 422),
+        (&*id.to_string(), Some("two\nlines"), 422),
+        (&*id.to_string(), Some(&*"x".repeat(201)), 422),
+    ] {
+        assert_eq!(pardon(&coordinator, worker, reason).await, status, "{worker} {reason:?}");
+    }
+    let stranger = coordinator.anonymous(Method::POST, &format!("/v1/workers/{id}/pardon"));
+    let stranger = stranger.json(&NewPardon::default()).send().await.expect("an answer");
+    assert_eq!(stranger.status().as_u16(), 401);
+    assert!(!log(&coordinator).await.contains("worker_pardoned"), "none of that was a pardon");
+
+    let (done, said) =
+        manyhands(&coordinator, &["workers", "pardon", &id.to_string(), "--reason", "bad memory, replaced"]);
+    assert!(done, "{said}");
+    connects(&coordinator, &key, true).await;
+    for _ in 0..2 {
+        let after = detail(&coordinator, id).await;
+        assert!(!after.worker.banned && after.worker.checks == 0, "{after:?}");
+        assert_eq!(after.faults, before.faults, "what it signed stays listed");
+        let pardoned = after.pardoned.expect("a pardon");
+        assert_eq!((&*pardoned.by, pardoned.reason.as_deref()), ("operator", Some("bad memory, replaced")));
+        coordinator.kill();
+        coordinator.restart().await;
+    }
+    connects(&coordinator, &key, true).await;
+    let log = log(&coordinator).await;
+    assert!(log.contains("worker_pardoned") && log.contains("bad memory, replaced"), "{log}");
+    let (_, shown) = manyhands(&coordinator, &["workers", &id.to_string()]);
+    assert!(shown.contains("WRONG IN RUN") && shown.contains("pardoned by operator"), "{shown}");
+}
