@@ -352,6 +352,7 @@ fn tell(event: &Event) {
             Settlement::Contradicted => tell(&unit.to_string(), "contradicted", 0.0),
         },
         Event::Balance { fuel } => tell("", "", *fuel as f64),
+        Event::Contradicted { contradicted, settled } => tell("", &settled.to_string(), *contradicted as f64),
         Event::Paused(why) => {
             let why = match why {
                 Pause::Asked => "asked",

@@ -2,8 +2,8 @@
 
 use manyhands_api::{Judge, NewPardon, WorkerDetail};
 use manyhands_model::{RunId, WorkerId};
-use manyhands_protocol::Receipt;
-use manyhands_signing::Keypair;
+use manyhands_protocol::{Balance, Body, Greeting, Hello, Receipt, ServerMessage};
+use manyhands_signing::{Keypair, Signed};
 use manyhands_tests::{Coordinator, Lost, Runner, Unit, Worker, jobs, run, until};
 use reqwest::Method;
 
@@ -112,4 +112,32 @@ async fn who_is_banned_is_told_whom_to_ask_and_whoever_is_pardoned_starts_with_n
     assert!(log.contains("worker_pardoned") && log.contains("bad memory, replaced"), "{log}");
     let (_, shown) = manyhands(&coordinator, &["workers", &id.to_string()]);
     assert!(shown.contains("WRONG IN RUN") && shown.contains("pardoned by operator"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_honest_computer_that_errs_is_told_so_and_goes_on() {
+    let coordinator = with_hasher(&["verification.auditor=off"]).await;
+    let run = coordinator.submit("hasher&verify=2of4", &jobs::texts(1)).await.expect("submitted");
+    let weak = Worker::connect_with(&coordinator.join(), Worker::new_key(), |key, challenge| {
+        let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
+        let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
+        Hello { greeting: Signed::new(key, &greeting), body, slots: 1, is_watched: true }
+    });
+    let mut weak = weak.await.expect("connected");
+    let flipped = weak.units(1).await.expect("granted").remove(0);
+    assert_eq!(weak.report(&flipped, b"a bit fell over", 7).await.expect("an answer"), Receipt::Recorded);
+    for _ in 0..2 {
+        let mut sound = Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("connected");
+        let unit = sound.units(1).await.expect("granted").remove(0);
+        assert_eq!(sound.report(&unit, b"right", 7).await.expect("an answer"), Receipt::Recorded);
+    }
+    coordinator.done(run.id, 1).await;
+    let told = loop {
+        if let ServerMessage::Balance(balance) = weak.receive().await.expect("it stays connected") {
+            break balance;
+        }
+    };
+    assert_eq!(told, Balance { fuel: 0, contradicted: 1, settled: 1 });
+    let more = coordinator.submit("hasher&verify=2of4", &jobs::texts(2)).await.expect("submitted");
+    assert_eq!(weak.units(1).await.expect("granted")[0].run, more.id, "it may go on");
 }

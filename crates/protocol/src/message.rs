@@ -106,6 +106,17 @@ pub enum Settlement {
     Contradicted,
 }
 
+/// What a worker has earned, and whether it should be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Points of fuel that it has earned so far, less what was taken back.
+    pub fuel: u64,
+    /// Answers of it that were not what other machines computed; 0 once that is so long ago that it is forgotten.
+    pub contradicted: u64,
+    /// Answers of it that were compared with anything.
+    pub settled: u64,
+}
+
 /// From a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {
@@ -161,8 +172,8 @@ pub enum ServerMessage {
     Settled(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(UnitId, Settlement)>),
     /// Still here.
     Pong,
-    /// Points of fuel that the worker has earned so far, less what was taken back. Said once in a while, where it has changed.
-    Balance(u64),
+    /// What the worker has earned, and whether it should be looked at. Said once in a while, where that has changed.
+    Balance(Balance),
 }
 
 impl ServerMessage {

@@ -241,6 +241,11 @@ impl WorkerRecord {
         }
     }
 
+    /// Whether it was found wrong, and has not been found right so often since that this is forgotten.
+    pub const fn is_in_doubt(&self, trust: &Trust) -> bool {
+        self.dissents > 0 && (self.faults > 0 || self.checks < trust.established_checks)
+    }
+
     /// Units that its identity has cost.
     pub(crate) fn credit(&self, trust: &Trust) -> u32 {
         self.checks.min(trust.established_checks).saturating_add(self.decided)

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use manyhands_model::quantity::milliseconds;
 use manyhands_model::{Digest, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, LEASES_MAX, Lease, REPORTS_BYTES_MAX, Receipt,
-    Report, Reports, ServerMessage, Welcome,
+    Balance, Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, LEASES_MAX, Lease, REPORTS_BYTES_MAX,
+    Receipt, Report, Reports, ServerMessage, Welcome,
 };
 #[cfg(feature = "curve")]
 use manyhands_signing::Keypair;
@@ -423,6 +423,8 @@ pub struct Worker {
     stopping: bool,
     ended: bool,
     counts: Counts,
+    /// As the volunteer was told it last.
+    balance: Balance,
     effects: VecDeque<Effect>,
 }
 
@@ -466,6 +468,7 @@ impl Worker {
             stopping: false,
             ended: false,
             counts: Counts::default(),
+            balance: Balance::default(),
             effects: VecDeque::new(),
         }
     }
@@ -719,7 +722,7 @@ impl Worker {
                     self.say(Event::Settled { unit, settlement });
                 }
             }
-            (Link::Up { .. }, ServerMessage::Balance(fuel)) => self.say(Event::Balance { fuel }),
+            (Link::Up { .. }, ServerMessage::Balance(balance)) => self.hear_balance(balance),
             (_, ServerMessage::Pong) => {}
             // What nobody says who follows the protocol, such as a welcome before the challenge.
             (_, ServerMessage::Challenge(_) | ServerMessage::Welcome(_) | ServerMessage::Grant(_))
@@ -727,6 +730,17 @@ impl Worker {
             | (_, ServerMessage::Settled(_) | ServerMessage::Balance(_)) => {
                 self.hang_up(now, "the coordinator said something out of turn".to_owned(), None);
             }
+        }
+    }
+
+    fn hear_balance(&mut self, balance: Balance) {
+        let was = core::mem::replace(&mut self.balance, balance);
+        let Balance { fuel, contradicted, settled } = balance;
+        if fuel != was.fuel {
+            self.say(Event::Balance { fuel });
+        }
+        if contradicted > was.contradicted {
+            self.say(Event::Contradicted { contradicted, settled });
         }
     }
 

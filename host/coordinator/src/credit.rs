@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use manyhands_credit::{Account, Amount, Entry, Hour, Line, Place, Postings, Sealer, Subject};
 use manyhands_model::{RunId, Timestamp};
+use manyhands_protocol::Balance;
 use manyhands_scheduler::{Input, Paid};
 use manyhands_state::commit::IdempotencyKey;
 use tokio::sync::Mutex;
@@ -230,7 +231,7 @@ pub fn export(
     Ok(write(text).then_some(sealer))
 }
 
-/// Tells workers what they have earned: those that somebody watches soon, others once in a while.
+/// Tells workers what they have earned, and those that were found wrong how often: those that somebody watches soon, others once in a while.
 pub async fn tell_workers(app: App) {
     let mut every = tokio::time::interval(TELL);
     for turn in 0_u64.. {
@@ -244,10 +245,14 @@ pub async fn tell_workers(app: App) {
         if sessions.is_empty() {
             continue;
         }
+        let trust = app.settings.verification.trust();
         let told = app.blocking(move |records| {
             for (id, session) in sessions {
-                let balance = records.balance(&Account::Worker(id))?.map_or(0, |record| record.balance.0.max(0));
-                session.tell_balance(u64::try_from(balance).unwrap_or(u64::MAX));
+                let earned = records.balance(&Account::Worker(id))?.map_or(0, |record| record.balance.0.max(0));
+                let fuel = u64::try_from(earned).unwrap_or(u64::MAX);
+                let record = records.worker(id)?.unwrap_or_default();
+                let contradicted = if record.is_in_doubt(&trust) { record.dissents } else { 0 };
+                session.tell_balance(Balance { fuel, contradicted, settled: record.agreed + record.dissents });
             }
             Ok(())
         });

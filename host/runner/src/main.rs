@@ -174,6 +174,7 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
             | Event::Draining { .. }
             | Event::Left { .. } => tracing::info!(kind, "{event}"),
             Event::Lost { .. }
+            | Event::Contradicted { .. }
             | Event::ClockDiffers { .. }
             | Event::Refused(_)
             | Event::MachineFailed { .. }

@@ -7,8 +7,8 @@ use manyhands_model::{
     Digest, Fuel, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId,
 };
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Lease, Leases, Publication, Receipt, Release,
-    Report, Reports, ServerMessage, Settlement, Task, Ticket, Welcome,
+    Balance, Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Lease, Leases, Publication, Receipt,
+    Release, Report, Reports, ServerMessage, Settlement, Task, Ticket, Welcome,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 
@@ -139,6 +139,6 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Trust(signed(&trust())),
         ServerMessage::Settled(vec![(unit, Settlement::Agreed { others: 1 }), (unit, Settlement::Contradicted)]),
         ServerMessage::Pong,
-        ServerMessage::Balance(1_000_000),
+        ServerMessage::Balance(Balance { fuel: 1_000_000, contradicted: 2, settled: 1_000 }),
     ]
 }
