@@ -125,6 +125,7 @@ impl Mind {
             pace: Pace { slots, permille },
             is_watched: true,
             trust_version: trust_version as u64,
+            invitation: None,
             seed: random.try_into().ok()?,
         });
         let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };

@@ -1,8 +1,8 @@
 //! Who is let back and who is kept out.
 
-use manyhands_api::{Judge, NewPardon, WorkerDetail};
+use manyhands_api::{CreatedInvitation, Judge, NewInvitation, NewPardon, UnitView, WorkerDetail};
 use manyhands_model::{RunId, WorkerId};
-use manyhands_protocol::{Balance, Body, Greeting, Hello, Receipt, ServerMessage};
+use manyhands_protocol::{Balance, Body, ClientMessage, Greeting, Hello, Invitation, Receipt, ServerMessage};
 use manyhands_signing::{Keypair, Signed};
 use manyhands_tests::{Coordinator, Lost, Runner, Unit, Worker, jobs, run, until};
 use reqwest::Method;
@@ -121,7 +121,7 @@ async fn an_honest_computer_that_errs_is_told_so_and_goes_on() {
     let weak = Worker::connect_with(&coordinator.join(), Worker::new_key(), |key, challenge| {
         let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
         let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
-        Hello { greeting: Signed::new(key, &greeting), body, slots: 1, is_watched: true }
+        Hello { greeting: Signed::new(key, &greeting), body, slots: 1, is_watched: true, invitation: None }
     });
     let mut weak = weak.await.expect("connected");
     let flipped = weak.units(1).await.expect("granted").remove(0);
@@ -140,4 +140,96 @@ async fn an_honest_computer_that_errs_is_told_so_and_goes_on() {
     assert_eq!(told, Balance { fuel: 0, contradicted: 1, settled: 1 });
     let more = coordinator.submit("hasher&verify=2of4", &jobs::texts(2)).await.expect("submitted");
     assert_eq!(weak.units(1).await.expect("granted")[0].run, more.id, "it may go on");
+}
+
+async fn invite(coordinator: &Coordinator, owner: Option<&str>, uses: u32) -> CreatedInvitation {
+    let new = NewInvitation { owner: owner.map(str::to_owned), uses: Some(uses), days: Some(1) };
+    let request = coordinator.request(Method::POST, "/v1/invitations").json(&new);
+    request.send().await.expect("an answer").json().await.expect("an invitation")
+}
+
+/// Connects from that address, and shows an invitation.
+async fn comes(coordinator: &Coordinator, key: &Keypair, from: &str, shown: Option<&str>) -> Result<Worker, Lost> {
+    let shown = shown.map(|shown| Invitation(shown.to_owned()));
+    Worker::connect_invited(&coordinator.join(), Keypair::from_seed(&key.seed()), from, shown).await
+}
+
+#[tokio::test]
+async fn where_only_the_invited_may_join_others_are_told_what_to_ask_for() {
+    let mut coordinator = with_hasher(&["workers.join=invited"]).await;
+    let mut stranger = Runner::start(&coordinator.join());
+    let ended = until("a runner without an invitation ends", async || stranger.process.ended()).await;
+    let said = stranger.process.log();
+    assert!(ended.code() == Some(77) && said.contains("takes invited workers only"), "{said}");
+    assert!(said.contains("--invitation FILE"), "{said}");
+
+    let invited = invite(&coordinator, Some("ann"), 1).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{}\n", invited.invitation)).expect("written");
+    let path = file.path().display().to_string();
+    let _runner = Runner::start_with(&coordinator.join(), &["--invitation", &path]);
+    until("it is let in", async || (coordinator.connected().await == 1).then_some(())).await;
+    let worker = coordinator.workers().await.remove(0);
+    assert_eq!((worker.owner.as_deref(), worker.invitation.as_deref()), (Some("ann"), Some(&*invited.id)));
+    // What it needed once it needs no more.
+    std::fs::write(file.path(), "mhi_gone").expect("written");
+    coordinator.kill();
+    coordinator.restart().await;
+    until("it comes again", async || (coordinator.connected().await == 1).then_some(())).await;
+
+    let key = Worker::new_key();
+    for (shown, word) in [
+        (None, "invited workers only"),
+        (Some(&*invited.invitation), "as many workers as it is for"),
+        (Some("mhi_nonsense"), "knows no such invitation"),
+    ] {
+        match comes(&coordinator, &key, "192.0.2.1", shown).await.err() {
+            Some(Lost::Refused { reason, retry_after: None }) => assert!(reason.contains(word), "{reason}"),
+            other => panic!("{shown:?}: {other:?}"),
+        }
+    }
+    let (done, said) = manyhands(&coordinator, &["invite", "revoke", &invited.id]);
+    assert!(done, "{said}");
+    until("it is sent away", async || (coordinator.connected().await == 0).then_some(())).await;
+    let (_, listed) = manyhands(&coordinator, &["invite", "list"]);
+    assert!(listed.contains("1 of 1") && listed.contains("revoked"), "{listed}");
+    let (done, made) = manyhands(&coordinator, &["invite", "create", "--owner", "bob", "--uses", "3"]);
+    assert!(done && made.contains("mhi_") && made.contains("bob"), "{made}");
+    let secret = made.split_whitespace().find(|word| word.starts_with("mhi_")).expect("an invitation");
+    comes(&coordinator, &key, "192.0.2.1", Some(secret)).await.expect("let in");
+    let anybody = coordinator.anonymous(Method::GET, "/v1/invitations").send().await.expect("an answer");
+    assert_eq!(anybody.status().as_u16(), 401);
+}
+
+#[tokio::test]
+async fn who_came_with_one_invitation_or_for_one_owner_is_one_voice() {
+    let settings = ["verification.auditor=off", "verification.proxies=127.0.0.1", "verification.record_checks=10"];
+    let coordinator = with_hasher(&settings).await;
+    let shared = invite(&coordinator, None, 2).await;
+    let (one, other) = (invite(&coordinator, Some("ann"), 1).await, invite(&coordinator, Some("ann"), 1).await);
+    let run = coordinator.submit("hasher&verify=full", &jobs::texts(1)).await.expect("submitted");
+    let path = format!("/v1/runs/{}/units/0", run.id);
+    let unit = async || -> UnitView { coordinator.get(&path).await.expect("a unit") };
+    // Each from elsewhere; of two that belong together, one is heard.
+    let guests = [(&shared, true), (&shared, false), (&one, true), (&other, false)];
+    let guests = guests.map(|(invitation, is_heard)| (Some(&*invitation.invitation), is_heard));
+    let mut voices = 0;
+    for (number, (shown, is_heard)) in guests.into_iter().chain([(None, true)]).enumerate() {
+        let from = format!("198.51.{number}.1");
+        let mut worker = comes(&coordinator, &Worker::new_key(), &from, shown).await.expect("let in");
+        if is_heard {
+            let unit = worker.units(1).await.expect("granted").remove(0);
+            let said = worker.report(&unit, number.to_string().as_bytes(), 7).await.expect("an answer");
+            assert_eq!(said, Receipt::Recorded);
+            voices += 1;
+        } else {
+            worker.send(&ClientMessage::Want(1)).await.expect("sent");
+            let waits = async || {
+                let is_there = coordinator.workers().await.iter().any(|it| it.id == worker.id() && it.connected);
+                (is_there && unit().await.state == "needs_independent_worker").then_some(())
+            };
+            until("it may not answer", waits).await;
+        }
+        assert_eq!(unit().await.replicas.len(), voices, "after {number}");
+    }
 }

@@ -357,6 +357,12 @@ schema! {
         /// How often it was found right since it was last found wrong, by the operator's machine or by somebody with a record.
         #[serde(default)]
         pub checks: u32,
+        /// Names the invitation with which it came, if it came with one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub invitation: Option<String>,
+        /// Whose it is, as that invitation says.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
     }
 
     /// How long a worker was there, of the time that the coordinator was.
@@ -528,6 +534,68 @@ schema! {
         pub role: Role,
         /// The bearer token itself.
         pub token: String,
+    }
+
+    /// A new invitation, please.
+    #[derive(Default)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewInvitation {
+        /// Whose workers come with it: 1 to 64 characters. All workers of one owner are one voice.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
+        /// How many workers may, 1 to 10,000; one, if nothing is said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub uses: Option<u32>,
+        /// For so many days, 1 to 3,650; for ever, if nothing is said. Who came in time may stay.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub days: Option<u32>,
+    }
+
+    /// An invitation was created. The secret is shown this once.
+    pub struct CreatedInvitation {
+        /// Names the invitation, for revoking it.
+        pub id: String,
+        /// Whose workers come with it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
+        /// How many may.
+        pub uses: u32,
+        /// From when on no other may.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub expires_at: Option<Timestamp>,
+        /// The invitation itself, for the runner.
+        pub invitation: String,
+    }
+
+    /// An invitation, without its secret.
+    pub struct InvitationView {
+        /// Names the invitation, for revoking it.
+        pub id: String,
+        /// Whose workers come with it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
+        /// How many may.
+        pub uses: u32,
+        /// How many have.
+        pub used: u32,
+        /// When it was created.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub created_at: Timestamp,
+        /// From when on no other may.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub expires_at: Option<Timestamp>,
+        /// When it was taken back.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub revoked_at: Option<Timestamp>,
+    }
+
+    /// All invitations.
+    pub struct InvitationList {
+        /// The invitations.
+        pub invitations: Vec<InvitationView>,
     }
 
     /// A link to the operator's pages.

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +52,18 @@ pub struct Hello {
     pub slots: u16,
     /// Whether somebody watches, who wants to know what became of its units.
     pub is_watched: bool,
+    /// What it was invited with, until it has been let in with that.
+    pub invitation: Option<Invitation>,
+}
+
+/// What an operator gave to somebody whose workers may join: a secret, which is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation(pub String);
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invitation(..)")
+    }
 }
 
 /// The coordinator takes the worker on.

@@ -123,6 +123,9 @@ pub enum Command {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(Token),
+    /// Create, list and revoke invitations, by which workers join
+    #[command(subcommand)]
+    Invite(Invite),
     /// Show or rotate the coordinator's keys
     #[command(subcommand)]
     Keys(Keys),
@@ -739,6 +742,30 @@ pub enum Token {
     /// Revoke a token
     Revoke {
         /// Its id, from `token list`
+        id: String,
+    },
+}
+
+/// `manyhands invite`
+#[derive(Debug, Subcommand)]
+pub enum Invite {
+    /// Create an invitation; it is shown this once, on stdout
+    Create {
+        /// Whose workers come with it; all workers of one owner are one voice
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+        /// How many workers may come with it
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: Option<u32>,
+        /// For how many days they may; for ever, if nothing is said
+        #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: Option<u32>,
+    },
+    /// List invitations, without their secrets
+    List,
+    /// Revoke an invitation: nobody comes with it any more, and where workers need one, those that did are sent away
+    Revoke {
+        /// Its id, from `invite list`
         id: String,
     },
 }

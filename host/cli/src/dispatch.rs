@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{audit, build, calls, check, credit, local, profile, remote, scaffold};
+use crate::{audit, build, calls, check, credit, invite, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -64,6 +64,7 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Secret(command) => calls::secret(&client, command, cli.global.token_file.as_deref(), screen).await,
         Command::Calls(args) => calls::calls(&client, args, screen).await,
         Command::Token(command) => remote::token(&client, command, screen).await,
+        Command::Invite(command) => invite::invite(&client, command, screen).await,
         Command::Keys(command) => remote::keys(&client, command, screen).await,
         Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
         Command::Audit(Audit::Head(args)) => audit::head(&client, args, screen).await,

@@ -24,6 +24,7 @@ pub mod audit;
 pub mod calls;
 pub mod client;
 pub mod credit;
+pub mod invite;
 pub mod profile;
 pub mod publisher;
 pub mod remote;

@@ -108,6 +108,7 @@ fn documented(
         .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
         .routes(routes!(admin::pardon))
+        .routes(routes!(admin::invitations, admin::create_invitation))
         .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
         .routes(routes!(credit::requester, credit::deposit))
@@ -148,6 +149,7 @@ fn documented(
         .routes(routes!(admin::trust, admin::distrust))
         .routes(routes!(admin::verification))
         .routes(routes!(admin::revoke_token))
+        .routes(routes!(admin::revoke_invitation))
         .routes(routes!(admin::keys))
         .routes(routes!(upkeep::check))
         .routes(routes!(upkeep::compact))
@@ -208,6 +210,8 @@ mod tests {
             "/v1/verification",
             "/v1/tokens",
             "/v1/tokens/{id}",
+            "/v1/invitations",
+            "/v1/invitations/{id}",
             "/v1/console-links",
             "/v1/keys",
             "/v1/keys/rotate",

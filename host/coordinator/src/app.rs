@@ -22,6 +22,7 @@ use crate::core::{Changes, Core, NoRoom, Room, Stopping};
 use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
+use crate::invitations::Invitations;
 use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::problem::{ApiError, Kind};
@@ -62,6 +63,8 @@ pub struct Inner {
     pub changes: Changes,
     /// Who may be one person behind several workers.
     pub origins: Origins,
+    /// Who was invited by whom.
+    pub invitations: Invitations,
     /// The ledger of fuel.
     pub book: credit::Shared,
     /// Who knows what was asked before.

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::console::history;
 use crate::records::{
-    self, AnswersRecord, BalanceRecord, ChangedRecord, Content, FaultRecord, JobRecord, PardonRecord, SubmitRecord,
+    self, AnswersRecord, BalanceRecord, ChangedRecord, Content, FaultRecord, InvitationRecord, JobRecord, PardonRecord,
+    SubmitRecord,
 };
 
 /// Records read at once.
@@ -185,6 +186,12 @@ impl Census {
             }
             Table::Meta if key.starts_with(records::PARDON) => {
                 read::<PardonRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::INVITATION) => {
+                read::<InvitationRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::INVITED) => {
+                read::<Digest>(value)?;
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;

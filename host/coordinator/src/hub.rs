@@ -195,7 +195,7 @@ impl Hub {
         queue: usize,
         most: usize,
     ) -> Result<(Arc<Session>, Outbox), Full> {
-        let Hello { greeting: _, body, slots, is_watched } = hello;
+        let Hello { greeting: _, body, slots, is_watched, invitation: _ } = hello;
         let mut workers = lock(&self.0.workers);
         workers.room_for(worker, most)?;
         let (sender, messages) = mpsc::channel(queue);
@@ -403,7 +403,8 @@ mod tests {
     fn hello(is_watched: bool) -> Hello {
         let key = Keypair::from_seed(&[1; 32]);
         let greeting = Signed::new(&key, &Greeting { nonce: [0; 32], coordinator: key.public() });
-        Hello { greeting, body: Body { engine: String::new(), runtime: String::new() }, slots: 1, is_watched }
+        let body = Body { engine: String::new(), runtime: String::new() };
+        Hello { greeting, body, slots: 1, is_watched, invitation: None }
     }
 
     #[tokio::test]

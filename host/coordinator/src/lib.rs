@@ -23,6 +23,7 @@ pub mod credit;
 pub mod hub;
 pub mod idempotency;
 pub mod inputs;
+pub mod invitations;
 pub mod keys;
 pub mod log;
 pub mod metrics;

@@ -37,6 +37,8 @@
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `fault`, worker id, sequence, inverted | [`FaultRecord`]: a word of the worker's that was found wrong, the newest first |
 //! | meta | `pardon`, worker id | [`PardonRecord`]: an operator overruled; beside a record that says banned, that is still to be done |
+//! | meta | `invitation`, digest | [`InvitationRecord`]: for whom it is |
+//! | meta | `invited`, worker id | the digest of the invitation with which the worker came |
 //! | meta | `trusted`, worker id | nothing: it is the operator's own |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
@@ -104,6 +106,10 @@ pub(crate) const UPTIME_OF: &[u8] = b"uptime-of";
 pub(crate) const FAULT: &[u8] = b"fault";
 /// Whom operators pardoned.
 pub(crate) const PARDON: &[u8] = b"pardon";
+/// Invitations.
+pub(crate) const INVITATION: &[u8] = b"invitation";
+/// Who came with one.
+pub(crate) const INVITED: &[u8] = b"invited";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -296,6 +302,21 @@ pub struct PardonRecord {
     pub reason: Option<String>,
 }
 
+/// An invitation. Its secret is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationRecord {
+    /// Whose workers come with it, if that was said.
+    pub owner: Option<String>,
+    /// How many may.
+    pub uses: u32,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// From when on no other may.
+    pub expires_at: Option<Timestamp>,
+    /// When it was taken back.
+    pub revoked_at: Option<Timestamp>,
+}
+
 /// The answers to a request for calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswersRecord {
@@ -477,6 +498,10 @@ fn fault_key(worker: WorkerId) -> Vec<u8> {
 
 fn pardon_key(worker: WorkerId) -> Vec<u8> {
     [PARDON, worker.as_bytes()].concat()
+}
+
+fn invitation_key(invitation: Digest) -> Vec<u8> {
+    [INVITATION, invitation.as_bytes()].concat()
 }
 
 fn life_key(place: &held::Place) -> Vec<u8> {
@@ -707,6 +732,21 @@ impl Writes {
     /// Writes that no pardon holds any more.
     pub fn no_pardon(&mut self, worker: WorkerId) {
         self.0.ops.push(Op::Delete(Key::new(Table::Meta, &pardon_key(worker))));
+    }
+
+    /// Writes an invitation.
+    pub fn invitation(&mut self, invitation: Digest, record: &InvitationRecord) {
+        self.put(Table::Meta, &invitation_key(invitation), encode(record));
+    }
+
+    /// Removes one that nobody came with.
+    pub fn no_invitation(&mut self, invitation: Digest) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &invitation_key(invitation))));
+    }
+
+    /// Writes with which invitation a worker came.
+    pub fn invited(&mut self, worker: WorkerId, invitation: Digest) {
+        self.put(Table::Meta, &[INVITED, worker.as_bytes()].concat(), encode(&invitation));
     }
 
     /// Writes which record of a client counts, if that is still what was read under this version.
@@ -1470,6 +1510,32 @@ impl Records {
     /// Any [`RecordError`].
     pub fn pardon(&self, worker: WorkerId) -> Result<Option<PardonRecord>, RecordError> {
         self.get(Table::Meta, &pardon_key(worker))
+    }
+
+    /// All invitations.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn invitations(&self) -> Result<Vec<(Digest, InvitationRecord)>, RecordError> {
+        Ok(self.named(INVITATION)?.into_iter().map(|(digest, record)| (Digest(digest), record)).collect())
+    }
+
+    /// With which invitation each worker came that came with one.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn invited(&self) -> Result<Vec<(WorkerId, Digest)>, RecordError> {
+        Ok(self.named(INVITED)?.into_iter().map(|(worker, invitation)| (WorkerId(worker), invitation)).collect())
+    }
+
+    /// All records under this word, each with the 32 bytes behind it.
+    fn named<T: DeserializeOwned>(&self, word: &[u8]) -> Result<Vec<([u8; 32], T)>, RecordError> {
+        let page = self.store.scan(Table::Meta, word, None, usize::MAX)?;
+        let entry = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let name = key.get(word.len()..).and_then(|name| name.try_into().ok());
+            Ok((name.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(entry).collect()
     }
 
     /// All published jobs: name, record.

@@ -667,6 +667,39 @@ impl Value for Proxies {
     }
 }
 
+/// Who may join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Whoever shows an invitation.
+    Invited,
+}
+
+impl Value for Join {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "open" => Some(Self::Open),
+            "invited" => Some(Self::Invited),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "open or invited".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Open => "open".into(),
+            Self::Invited => "invited".into(),
+        }
+    }
+}
+
 /// Who executes units in the operator's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Auditor {
@@ -1086,6 +1119,12 @@ settings! {
         keep_daily: u32 = 7, 0..=10_000;
         /// Weeks of which the last backup is kept.
         keep_weekly: u32 = 4, 0..=10_000;
+    }
+
+    /// Whose computers may help.
+    workers: Workers {
+        /// Who may join: everybody (`open`), or workers that show an invitation, which `manyhands invite create` makes (`invited`).
+        join: Join = Join::Open, ();
     }
 
     /// What visitors of the page `/volunteer` read.

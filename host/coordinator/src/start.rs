@@ -31,6 +31,7 @@ use crate::core::{self, Changes, Parts};
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
+use crate::invitations::Invitations;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
 use crate::origins::Origins;
@@ -166,8 +167,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
-    let Opened { clock, store, records, catalogue, vault, keys, tokens, scheduler, hub, monitor, uptimes, repairs } =
-        opened;
+    let Opened { clock, store, records, catalogue, vault, keys, tokens, invitations, .. } = opened;
+    let Opened { scheduler, hub, monitor, uptimes, repairs, .. } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -244,6 +245,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         auditing: auditing.clone(),
         changes,
         origins,
+        invitations,
         book,
         questions,
         authority,
@@ -378,6 +380,7 @@ struct Opened {
     vault: Arc<Vault>,
     keys: KeyStore,
     tokens: Tokens,
+    invitations: Invitations,
     scheduler: Scheduler,
     hub: Hub,
     monitor: Monitor,
@@ -444,6 +447,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         info!(runs = restored, "runs go on where they were");
     }
     let uptimes = Uptimes::load(&records)?;
+    let invitations = Invitations::load(&records)?;
     let hub = Hub::default();
     let monitor = Monitor::open(&*store, hub.clone()).map_err(RecordError::from)?;
     Ok(Opened {
@@ -454,6 +458,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         vault,
         keys,
         tokens,
+        invitations,
         scheduler,
         hub,
         monitor,

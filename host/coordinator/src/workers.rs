@@ -20,9 +20,11 @@ use crate::app::App;
 use crate::auditing::Said;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
+use crate::invitations::{Membership, NotAdmitted};
 use crate::metrics::{Delayed, ReportResult, WorkerLeft, WorkerRefused};
 use crate::records::RecordError;
 use crate::secrets::SecretsError;
+use crate::settings::Join;
 
 /// Time for a worker to prove who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
@@ -65,15 +67,20 @@ fn protocol(reason: impl Into<String>) -> Leave {
 
 /// What a volunteer is told whose worker gets no more work.
 fn banned(app: &App, worker: WorkerId) -> Leave {
-    let operator = match app.settings.volunteers.contact.as_str() {
-        "" => "whoever gave you the coordinator's link",
-        contact => contact,
-    };
+    let operator = operator(app);
     let reason = format!(
         "this worker's answers contradicted verified ones too often, so it gets no more work. Test the computer's memory, and end any \
          overclocking; then ask {operator} to pardon the worker {worker}, and start it again"
     );
     Leave::Refused(WorkerLeft::Protocol, reason, None)
+}
+
+/// Whom volunteers may ask.
+fn operator(app: &App) -> &str {
+    match app.settings.volunteers.contact.as_str() {
+        "" => "whoever gave you the coordinator's link",
+        contact => contact,
+    }
 }
 
 /// What a worker is for.
@@ -87,7 +94,7 @@ enum Desk {
 
 /// Talks to one worker until it leaves.
 pub async fn serve(app: App, mut socket: WebSocket, address: IpAddr) {
-    let (id, hello) = match greet(&app, &mut socket).await {
+    let (id, hello, membership) = match greet(&app, &mut socket).await {
         Ok(greeted) => greeted,
         Err((why, leave)) => {
             app.metrics.worker_refused(why);
@@ -105,7 +112,7 @@ pub async fn serve(app: App, mut socket: WebSocket, address: IpAddr) {
     app.metrics.worker_joined();
     let desk = if app.auditing.is_trusted(id) { Desk::Audits } else { Desk::Work };
     debug!(worker = %id, ?desk, engine = %session.body.engine, slots = session.slots, "worker connected");
-    let leave = match talk(&app, &mut socket, (id, desk, address), &session, outbox).await {
+    let leave = match talk(&app, &mut socket, (id, desk, address), (&session, membership), outbox).await {
         Ok(()) => Leave::Quietly(WorkerLeft::Closed),
         Err(leave) => leave,
     };
@@ -136,7 +143,10 @@ async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
     let _gone = timeout(SEND_TIME, socket.send(Message::Close(None::<CloseFrame>))).await;
 }
 
-async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
+async fn greet(
+    app: &App,
+    socket: &mut WebSocket,
+) -> Result<(WorkerId, Hello, Option<Membership>), (WorkerRefused, Leave)> {
     let badly = |leave| (WorkerRefused::Greeting, leave);
     let (nonce, hello) = introduce(app, socket).await.map_err(badly)?;
     // Before anything that costs: whoever claims to be somebody else is found out below.
@@ -152,10 +162,42 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
         return Err((WorkerRefused::Throttled, Leave::Refused(WorkerLeft::Protocol, reason, Some(wait))));
     }
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
-        Ok(false) => Ok((worker, hello)),
-        Ok(true) => Err((WorkerRefused::Banned, banned(app, worker))),
-        Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
+        Ok(false) => {}
+        Ok(true) => return Err((WorkerRefused::Banned, banned(app, worker))),
+        Err(stopping) => return Err((WorkerRefused::Full, stopping.into())),
     }
+    let membership = admit(app, worker, &hello).await?;
+    Ok((worker, hello, membership))
+}
+
+/// Looks with which invitation a worker comes, and whether it needs one.
+async fn admit(app: &App, worker: WorkerId, hello: &Hello) -> Result<Option<Membership>, (WorkerRefused, Leave)> {
+    if app.auditing.is_trusted(worker) {
+        return Ok(None);
+    }
+    let (asked, shown, now) = (app.clone(), hello.invitation.clone(), app.clock.now());
+    let is_needed = app.settings.workers.join == Join::Invited;
+    let admit = move || asked.invitations.admit(worker, shown.as_ref(), is_needed, now);
+    // Only what is shown may have to be written down.
+    let admitted = if hello.invitation.is_some() { tokio::task::spawn_blocking(admit).await } else { Ok(admit()) };
+    match admitted {
+        Ok(Ok(membership)) => Ok(membership),
+        Ok(Err(NotAdmitted::Uninvited(why))) => {
+            let reason = format!(
+                "{why}. Ask {} for an invitation, and start the runner with `--invitation FILE`",
+                operator(app)
+            );
+            Err((WorkerRefused::Uninvited, Leave::Refused(WorkerLeft::Protocol, reason, None)))
+        }
+        Ok(Err(NotAdmitted::Record(error))) => Err((WorkerRefused::Full, cannot_keep("an invitation", &error))),
+        Err(error) => Err((WorkerRefused::Full, cannot_keep("an invitation", &error))),
+    }
+}
+
+/// It is the coordinator's fault, and may be over soon.
+fn cannot_keep(what: &str, error: &dyn std::fmt::Display) -> Leave {
+    tracing::error!(%error, "{what} cannot be kept");
+    Leave::Refused(WorkerLeft::Coordinator, format!("the coordinator cannot keep {what} now"), Some(RETRY))
 }
 
 /// How many workers there may be for this one to be let in: no flood keeps the operator's own machine out.
@@ -196,7 +238,7 @@ async fn talk(
     app: &App,
     socket: &mut WebSocket,
     (worker, desk, address): (WorkerId, Desk, IpAddr),
-    session: &Arc<Session>,
+    (session, membership): (&Arc<Session>, Option<Membership>),
     mut outbox: Outbox,
 ) -> Result<(), Leave> {
     let heartbeat = app.settings.limits.heartbeat();
@@ -204,7 +246,7 @@ async fn talk(
         // It may have been at the other desk before, and taken over that connection.
         Desk::Work => {
             app.auditing.hear(worker, Said::Gone);
-            let origin = app.origins.of(address, &session.body);
+            let origin = app.origins.of(address, &session.body, membership.as_ref());
             app.core.tell(Input::Connected { worker, origin }).await?;
         }
         Desk::Audits => {
@@ -327,11 +369,6 @@ async fn reported(
     let tickets = app.authority.tickets();
     let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
     let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
-    let cannot_keep = |error: &dyn std::fmt::Display| {
-        tracing::error!(%error, "an output cannot be kept");
-        let reason = "the coordinator cannot keep outputs now".to_owned();
-        Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY))
-    };
     for (mut report, mut output) in said.reports.into_iter().zip(outputs) {
         let known = tickets.know(worker, (said.run, said.module), &report.lease);
         let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
@@ -349,11 +386,11 @@ async fn reported(
                 refused.push((report.lease.id, UNKNOWN_UNIT.to_owned()));
                 continue;
             }
-            Err(error) => return Err(cannot_keep(&error)),
+            Err(error) => return Err(cannot_keep("an output", &error)),
         };
         let mut content = None;
         if report.outcome.verdict.content().is_some() {
-            content = Some(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
+            content = Some(app.records.content(output).await.map_err(|error| cannot_keep("an output", &error))?);
         }
         if desk == Desk::Audits && !app.auditing.is_trusted(worker) {
             refused.push((report.lease.id, "the operator does not trust this machine any more".to_owned()));

@@ -10,8 +10,9 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{
-    ConsoleLink, CreatedToken, ExposureView, FaultView, Judge, KeysView, NewPardon, NewToken, PardonView, Role,
-    Standing, TokenList, UptimeView, VerificationView, WorkerDetail, WorkerList, WorkerView,
+    ConsoleLink, CreatedInvitation, CreatedToken, ExposureView, FaultView, InvitationList, Judge, KeysView,
+    NewInvitation, NewPardon, NewToken, PardonView, Role, Standing, TokenList, UptimeView, VerificationView,
+    WorkerDetail, WorkerList, WorkerView,
 };
 use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
@@ -25,10 +26,11 @@ use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
 use crate::hub::Session;
 use crate::idempotency::ShownOnce;
+use crate::invitations;
 use crate::metrics::{AuditReason, AuditState, Decided, StandingOf, UnitState};
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
 use crate::records::{FaultRecord, PardonRecord};
-use crate::settings::Auditor;
+use crate::settings::{Auditor, Join};
 use crate::uptime::Attended;
 
 /// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
@@ -145,6 +147,7 @@ fn worker_of(id: &str) -> Answer<WorkerId> {
 }
 
 fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timestamp) -> WorkerView {
+    let membership = app.invitations.of(worker.id);
     WorkerView {
         id: worker.id,
         connected: worker.connected,
@@ -162,6 +165,8 @@ fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timest
             manyhands_scheduler::Standing::Trusted => Standing::Trusted,
         },
         checks: worker.record.checks,
+        invitation: membership.as_ref().map(|it| it.id.clone()),
+        owner: membership.and_then(|it| it.owner),
     }
 }
 
@@ -180,6 +185,8 @@ fn own(app: &App, id: WorkerId, session: Option<&Session>, now: Timestamp) -> Wo
         uptime: attended(app, id, now),
         standing: Standing::Trusted,
         checks: 0,
+        invitation: None,
+        owner: None,
     }
 }
 
@@ -263,6 +270,46 @@ pub(super) async fn create_token(
 pub(super) async fn revoke_token(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     app.tokens.revoke(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// All invitations, without their secrets.
+#[utoipa::path(get, path = "/v1/invitations", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = InvitationList)))]
+pub(super) async fn invitations(State(app): State<App>, caller: Caller) -> Answer<Json<InvitationList>> {
+    caller.need(Role::Operator)?;
+    Ok(Json(app.invitations.list()))
+}
+
+/// Creates an invitation, by which workers join. Its secret is shown this once.
+#[utoipa::path(post, path = "/v1/invitations", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), request_body = NewInvitation,
+    responses((status = 201, body = CreatedInvitation), (status = 422, body = manyhands_api::Problem)))]
+pub(super) async fn create_invitation(
+    State(app): State<App>,
+    caller: Caller,
+    Json(new): Json<NewInvitation>,
+) -> Answer<(StatusCode, Extension<ShownOnce>, Json<CreatedInvitation>)> {
+    caller.need(Role::Operator)?;
+    let now = app.clock.now();
+    let created = invitations::change(&app, move |invitations| invitations.create(new, now)).await?;
+    Ok((StatusCode::CREATED, Extension(ShownOnce), Json(created)))
+}
+
+/// Takes an invitation back: nobody comes with it any more, and where workers need one, those that came with it are sent away.
+#[utoipa::path(delete, path = "/v1/invitations/{id}", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn revoke_invitation(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let now = app.clock.now();
+    let workers = invitations::change(&app, move |invitations| invitations.revoke(&id, now)).await?;
+    if app.settings.workers.join == Join::Invited {
+        workers.into_iter().for_each(|worker| app.hub.reassign(worker));
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
