@@ -703,6 +703,11 @@ impl Writes {
         self.put(Table::Meta, &[UPTIME_OF, worker.as_bytes()].concat(), encode(presence));
     }
 
+    /// Forgets how long a worker was there.
+    pub fn no_presence(&mut self, worker: WorkerId) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &[UPTIME_OF, worker.as_bytes()].concat())));
+    }
+
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
