@@ -390,6 +390,9 @@ schema! {
         pub balance: Amount,
         /// How much of each active run it was given, the most first; not of runs of one unit.
         pub exposure: Vec<ExposureView>,
+        /// How much it was given of each requester's work, of what was given out lately.
+        #[serde(default)]
+        pub requesters: Vec<RequesterExposureView>,
         /// Words of it that were found wrong, the newest first, at most a hundred. Its signature is under each.
         #[serde(default)]
         pub faults: Vec<FaultView>,
@@ -461,8 +464,23 @@ schema! {
         pub run: RunId,
         /// Units of it that the worker was given.
         pub units: u32,
+        /// Units of it that all workers of its owner were given together, where it is known whose it is.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner_units: Option<u32>,
         /// Units that the run has.
         pub of: u32,
+    }
+
+    /// How much of a requester's work a worker was given lately.
+    #[derive(PartialEq, Eq)]
+    pub struct RequesterExposureView {
+        /// Whose runs.
+        pub requester: String,
+        /// Leases of their units that the worker was given lately.
+        pub leases: u32,
+        /// Leases of their units that anybody was given, the last 65,000 or so since the coordinator began; or the units of their active
+        /// runs, whichever is more.
+        pub of: u64,
     }
 
     /// What a worker's word is worth where that has to be earned.

@@ -13,7 +13,8 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::audit::{AuditTally, Audits, Lottery, Need};
 use crate::budget::{Budgets, Funds};
-use crate::groups::{Groups, Voices};
+use crate::exposure::{Exposure, RequesterExposure, Seen};
+use crate::groups::{Group, Groups, Voices};
 use crate::history::History;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
@@ -344,24 +345,6 @@ pub struct Standings {
     pub banned: u64,
 }
 
-/// How much of a run a worker has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exposure {
-    /// An active run.
-    pub run: RunId,
-    /// Units of it that the worker was given.
-    pub units: u32,
-    /// Units that the run has.
-    pub of: u32,
-}
-
-impl Exposure {
-    /// The share of the run's units, 0 to 1; more where some were opened again.
-    pub fn share(&self) -> f64 {
-        f64::from(self.units) / f64::from(self.of.max(1))
-    }
-}
-
 /// What a query about a lease says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseSummary {
@@ -629,6 +612,10 @@ pub struct Scheduler {
     candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
+    /// To whom the work of each requester was given lately.
+    seen: BTreeMap<Arc<str>, Seen>,
+    /// The workers of each owner, as they connected last.
+    owned: BTreeMap<Group, BTreeSet<WorkerNo>>,
     /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave or have nothing to do.
     is_rationed: bool,
     newcomers: Newcomers,
@@ -680,6 +667,8 @@ impl Scheduler {
             is_alone: true,
             candidates: BTreeSet::new(),
             runners: 0,
+            seen: BTreeMap::new(),
+            owned: BTreeMap::new(),
             is_rationed: false,
             newcomers: Newcomers::default(),
             stirred: false,
@@ -789,7 +778,7 @@ impl Scheduler {
         }
         run.recount();
         run.line_up(&mut self.shares);
-        self.runs.insert(id, run);
+        self.insert_run(run);
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
@@ -833,7 +822,8 @@ impl Scheduler {
                 }
                 worker.connected = true;
                 worker.wants = 0;
-                worker.origin = origin;
+                let was = core::mem::replace(&mut worker.origin, origin);
+                self.belong(no, was.owner, origin.owner);
                 self.rank(no);
             }
             Input::Disconnected { worker } => {
@@ -924,7 +914,7 @@ impl Scheduler {
         if now < self.wary_until {
             run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
         }
-        self.runs.insert(run.spec.id, run);
+        self.insert_run(run);
         self.stirred = true;
     }
 
@@ -1051,6 +1041,24 @@ impl Scheduler {
         }
         self.rank(worker);
         self.stirred |= core::mem::take(&mut self.is_rationed);
+    }
+
+    /// Notes whose workers a worker is among.
+    fn belong(&mut self, worker: WorkerNo, was: Option<Group>, is: Option<Group>) {
+        if was == is {
+            return;
+        }
+        if let Some(was) = was
+            && let Some(workers) = self.owned.get_mut(&was)
+        {
+            workers.remove(&worker);
+            if workers.is_empty() {
+                self.owned.remove(&was);
+            }
+        }
+        if let Some(is) = is {
+            self.owned.entry(is).or_default().insert(worker);
+        }
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -1380,6 +1388,21 @@ impl Scheduler {
         let status = if run.cancelled { RunStatus::Cancelled } else { RunStatus::Finished };
         self.effects.push_back(Effect::Record(Record::Run(Box::new(run.record(status, Some(now))))));
         self.effects.push_back(Effect::RunEnded(id));
+        self.part_with(run);
+    }
+
+    /// Takes in an active run.
+    fn insert_run(&mut self, run: Run) {
+        let seen = self.seen.entry(Arc::clone(run.share.owner())).or_insert_with(|| Seen::new(self.hasher.clone()));
+        seen.join(run.shape.units());
+        self.runs.insert(run.spec.id, run);
+    }
+
+    /// Lets a run go that was taken out of the active ones.
+    fn part_with(&mut self, run: Run) {
+        if let Some(seen) = self.seen.get_mut(run.share.owner()) {
+            seen.leave(run.shape.units());
+        }
         self.shares.leave(run.share);
     }
 
@@ -1618,8 +1641,51 @@ impl Scheduler {
         false
     }
 
+    /// Whether a worker was given so much of a run, or of its requester's work, or all workers of its owner were of the run, that the
+    /// rest is for others.
+    fn has_its_share(&self, id: WorkerNo, run: &Run) -> bool {
+        // A run that would stand still has no limit: perhaps nobody else can take what is left.
+        if matches!(run.spec.rule, Rule::Fixed(_)) || run.counts.running == 0 {
+            return false;
+        }
+        let trust = &self.policy.trust;
+        let at_work = || {
+            let is_at_work = |worker: &&Worker| worker.wants > 0 || !worker.leases.is_empty();
+            self.core.iter().map(|no| &self.workers[*no]).filter(is_at_work)
+        };
+        // Where few are at work, or units take many voices, each has to do more.
+        let fair = |leased: u64, heads: usize| 4 * leased / heads.max(1) as u64;
+        let is_much =
+            |seen: u64, share: f64, of: u64| seen as f64 >= (of as f64 * share).max(trust.run_units_min.into());
+
+        let (units, seen) = (u64::from(run.shape.units()), u64::from(run.seen_by(id)));
+        let leased = run.leased.max(units);
+        if is_much(seen, trust.run_share_max, units) && seen >= fair(leased, at_work().count()) {
+            return true;
+        }
+        if let Some(theirs) = self.seen.get(run.share.owner()) {
+            let (seen, leased) = (u64::from(theirs.of(id)), theirs.all());
+            if is_much(seen, trust.requester_share_max, leased) && seen >= fair(leased, at_work().count()) {
+                return true;
+            }
+        }
+        let Some(seen) = self.seen_by_owner(id, run).map(u64::from) else { return false };
+        let heads = || {
+            let owners = at_work().filter_map(|worker| worker.origin.owner).collect::<BTreeSet<_>>().len();
+            owners + at_work().filter(|worker| worker.origin.owner.is_none()).count()
+        };
+        is_much(seen, trust.owner_share_max, units) && seen >= fair(leased, heads())
+    }
+
+    /// How many units of a run all workers of a worker's owner were given, where it is known whose it is.
+    fn seen_by_owner(&self, id: WorkerNo, run: &Run) -> Option<u32> {
+        let workers = self.owned.get(&self.workers[id].origin.owner?)?;
+        Some(workers.iter().map(|no| run.seen_by(*no)).sum())
+    }
+
     fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId, reach: Reach) -> bool {
         let crowd = self.crowd();
+        let has_its_share = self.runs.get(&run_id).is_some_and(|run| self.has_its_share(id, run));
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let Worker { pace, origin, .. } = &self.workers[id];
         if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module, run.spec.wall()) {
@@ -1633,21 +1699,9 @@ impl Scheduler {
         let (rule, workers) = (run.spec.rule, &self.workers);
         let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        // A run that would stand still has no limit: perhaps nobody else can take what is left.
-        if !is_fixed && run.counts.running > 0 {
-            let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
-            let most = most.max(f64::from(self.policy.trust.run_units_min));
-            let seen = run.seen.get(&id).copied().unwrap_or_default();
-            // Where few are at work, or units take many voices, each has to do more.
-            let fair = || {
-                let is_at_work = |no: &&WorkerNo| workers[**no].wants > 0 || !workers[**no].leases.is_empty();
-                let at_work = self.core.iter().filter(is_at_work).count() as u64;
-                4 * run.leased.max(u64::from(run.shape.units())) / at_work.max(1)
-            };
-            if f64::from(seen) >= most && u64::from(seen) >= fair() {
-                self.is_rationed = true;
-                return false;
-            }
+        if has_its_share {
+            self.is_rationed = true;
+            return false;
         }
         let reach = match reach {
             _ if is_fixed => Reach::All,
@@ -1781,6 +1835,9 @@ impl Scheduler {
             *run.seen.entry(id).or_default() += 1;
             run.leased += 1;
         }
+        if let Some(seen) = self.seen.get_mut(run.share.owner()) {
+            seen.note(id);
+        }
         let worker = &mut self.workers[id];
         worker.leases.push(lease);
         worker.leased_at = now;
@@ -1889,7 +1946,16 @@ impl Scheduler {
         let no = self.workers.find(worker);
         self.runs.iter().filter_map(move |(id, run)| {
             let units = *run.seen.get(&no?)?;
-            Some(Exposure { run: *id, units, of: run.shape.units() })
+            Some(Exposure { run: *id, units, owner_units: self.seen_by_owner(no?, run), of: run.shape.units() })
+        })
+    }
+
+    /// How much of each requester's work a worker was given, of what was given out lately.
+    pub fn exposure_to_requesters(&self, worker: WorkerId) -> impl Iterator<Item = RequesterExposure> + '_ {
+        let no = self.workers.find(worker);
+        self.seen.iter().filter_map(move |(requester, seen)| {
+            let leases = Some(seen.of(no?)).filter(|leases| *leases > 0)?;
+            Some(RequesterExposure { requester: requester.to_string(), leases, of: seen.all() })
         })
     }
 
@@ -2105,6 +2171,11 @@ impl Run {
     fn is_for(&self, crowd: Option<Crowd>) -> bool {
         let Rule::Earned { wrong_ppb, .. } = self.spec.rule else { return false };
         self.is_for_crowds() && crowd.is_some_and(|crowd| crowd.is_enough(share(wrong_ppb)))
+    }
+
+    /// How many of its units a worker was given, where there is more than one.
+    fn seen_by(&self, worker: WorkerNo) -> u32 {
+        self.seen.get(&worker).copied().unwrap_or_default()
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -123,7 +123,11 @@ pub struct Trust {
     pub absence: Duration,
     /// The share of one run's units that one worker may see; 0 to 1.
     pub run_share_max: f64,
-    /// Units of one run that a worker may see whatever share that is.
+    /// The share of one run's units that all workers of one owner together may see; 0 to 1.
+    pub owner_share_max: f64,
+    /// The share of one requester's leases of late that one worker may get, whatever runs they are of; 0 to 1.
+    pub requester_share_max: f64,
+    /// Units of one run, or of one requester, that a worker may see whatever share that is.
     pub run_units_min: u32,
 }
 
@@ -145,6 +149,8 @@ impl Default for Trust {
             lapses_max: 12,
             absence: Duration::from_secs(900),
             run_share_max: 0.25,
+            owner_share_max: 0.25,
+            requester_share_max: 0.25,
             run_units_min: 256,
         }
     }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use manyhands_api::{
     AnswerView, ChangedList, ChangedView, CreatedToken, ExposureView, FRAMES, FaultView, IDEMPOTENCY_HEADER, JobList,
     JobView, Judge, KeysView, NDJSON, NewPardon, NewToken, PUBLICATION_HEADER, PardonView, RecordAnswer, RecordRequest,
-    Role, RunList, RunSensitive, RunState, RunView, Standing, TokenList, UnitView, UnsentCall, UptimeView,
-    VerificationView, Why, WorkerDetail, WorkerList,
+    RequesterExposureView, Role, RunList, RunSensitive, RunState, RunView, Standing, TokenList, UnitView, UnsentCall,
+    UptimeView, VerificationView, Why, WorkerDetail, WorkerList,
 };
 use manyhands_model::{Digest, RunId, Timestamp, WorkerId};
 use manyhands_protocol::Publication;
@@ -371,15 +371,27 @@ pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<
     }
     if let Some(id) = args.worker {
         let detail: WorkerDetail = client.get(&["v1", "workers", &id.to_string()], &[]).await?;
-        return screen.show(&detail, |WorkerDetail { worker, balance, exposure, faults, pardoned }| {
+        return screen.show(&detail, |WorkerDetail { worker, balance, exposure, requesters, faults, pardoned }| {
             let row = |seen: &ExposureView| {
-                let share = 100.0 * f64::from(seen.units) / f64::from(seen.of.max(1));
-                [seen.run.to_string(), format!("{} of {}", seen.units, seen.of), format!("{share:.1} %")]
+                let share = |units: u32| format!("{:.1} %", 100.0 * f64::from(units) / f64::from(seen.of.max(1)));
+                let owner = seen.owner_units.map_or_else(String::new, share);
+                [seen.run.to_string(), format!("{} of {}", seen.units, seen.of), share(seen.units), owner]
             };
             let rows: Vec<_> = exposure.iter().map(row).collect();
             let present = uptime(worker.uptime.as_ref());
-            let seen = table(["SAW OF RUN", "UNITS", "SHARE"], &rows);
+            let seen = table(["SAW OF RUN", "UNITS", "SHARE", "ITS OWNER"], &rows);
             let mut text = format!("{id}: earned {balance} fuel; there {present} of the time\n{seen}");
+            if let Some(owner) = &worker.owner {
+                text += &format!("\nof {}", printable(owner));
+            }
+            if !requesters.is_empty() {
+                let row = |seen: &RequesterExposureView| {
+                    let share = 100.0 * f64::from(seen.leases) / seen.of.max(1) as f64;
+                    [printable(&seen.requester), format!("{} of {}", seen.leases, seen.of), format!("{share:.1} %")]
+                };
+                let rows: Vec<_> = requesters.iter().map(row).collect();
+                text += &format!("\n{}", table(["SAW OF REQUESTER", "LEASES", "SHARE"], &rows));
+            }
             if !faults.is_empty() {
                 let rows: Vec<_> = faults.iter().map(|fault| wrong(fault, now())).collect();
                 text += &format!("\n{}", table(["WRONG IN RUN", "UNIT", "FOUND", "BY", "SAID", "ANSWER"], &rows));

@@ -1061,7 +1061,11 @@ settings! {
         lease_ms: u64 = 60_000, 100..=86_400_000;
         /// The largest share of one run's units that one worker is given, in thousandths, where answers are earned: so nobody sees much of it. More where few workers are at work.
         run_share_permille: u16 = 250, 1..=1000;
-        /// Units of one run that a worker is given whatever share that is, where answers are earned.
+        /// The largest share of one run's units that all workers of one owner together are given, in thousandths, where answers are earned.
+        owner_share_permille: u16 = 250, 1..=1000;
+        /// The largest share of what is given out of one requester's units that one worker gets, in thousandths, where answers are earned, whatever runs they are of.
+        requester_share_permille: u16 = 250, 1..=1000;
+        /// Units of one run, or of one requester, that a worker is given whatever share that is, where answers are earned.
         run_units_min: u32 = 256, 0..=1_000_000;
         /// Whose accepted results answer the same invocation of a pure job again: nobody's (`off`), the requester's own (`own`) or everybody's (`all`).
         repeats: Repeats = Repeats::Own, ();

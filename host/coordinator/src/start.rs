@@ -426,6 +426,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     let catalogue = Arc::new(Catalogue::load(&records)?);
     let trust = Trust {
         run_share_max: f64::from(settings.scheduling.run_share_permille) / 1000.0,
+        owner_share_max: f64::from(settings.scheduling.owner_share_permille) / 1000.0,
+        requester_share_max: f64::from(settings.scheduling.requester_share_permille) / 1000.0,
         run_units_min: settings.scheduling.run_units_min,
         ..settings.verification.trust()
     };

@@ -224,7 +224,7 @@ impl Scheduler {
         let had_ended = !self.runs.contains_key(&id);
         if had_ended {
             let run = Run::ended(record, &mut self.shares, self.hasher.clone());
-            self.runs.insert(id, run);
+            self.insert_run(run);
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
         let (mut reopened, mut unpaid) = (Vec::new(), Vec::new());
@@ -284,7 +284,7 @@ impl Scheduler {
     /// Lets a run go again that was taken back for nothing.
     fn finish_if_empty(&mut self, id: RunId, had_ended: bool) {
         if had_ended && let Some(run) = self.runs.remove(&id) {
-            self.shares.leave(run.share);
+            self.part_with(run);
         }
     }
 

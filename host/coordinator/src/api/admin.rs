@@ -11,14 +11,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{
     ConsoleLink, CreatedInvitation, CreatedToken, ExposureView, FaultView, InvitationList, Judge, KeysView,
-    NewInvitation, NewPardon, NewToken, PardonView, Role, Standing, TokenList, UptimeView, VerificationView,
-    WorkerDetail, WorkerList, WorkerView,
+    NewInvitation, NewPardon, NewToken, PardonView, RequesterExposureView, Role, Standing, TokenList, UptimeView,
+    VerificationView, WorkerDetail, WorkerList, WorkerView,
 };
 use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
 use manyhands_model::{Outcome, Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
-use manyhands_scheduler::{AuditTally, Exposure, Fault, Input, Level, Standings, WorkerSummary};
+use manyhands_scheduler::{AuditTally, Exposure, Fault, Input, Level, RequesterExposure, Standings, WorkerSummary};
 
 use crate::app::App;
 use crate::auditing;
@@ -208,18 +208,19 @@ pub(super) async fn worker(
     let id = worker_of(&id)?;
     if app.auditing.is_trusted(id) {
         let worker = own(&app, id, app.hub.session(id).as_deref(), app.clock.now());
-        let (exposure, faults) = (Vec::new(), Vec::new());
-        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure, faults, pardoned: None }));
+        let (exposure, requesters, faults) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure, requesters, faults, pardoned: None }));
     }
     let known = app.core.ask(move |scheduler, _| {
-        scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>()))
+        let requesters = scheduler.exposure_to_requesters(id).collect::<Vec<_>>();
+        scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>(), requesters))
     });
-    let (worker, exposure) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
+    let (worker, exposure, requesters) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
     let read = app.blocking(move |records| {
         Ok((records.balance(&Account::Worker(id))?, records.faults(id, FAULTS_SHOWN)?, records.pardon(id)?))
     });
     let (balance, faults, pardon) = read.await?;
-    let view = |Exposure { run, units, of }: Exposure| ExposureView { run, units, of };
+    let view = |Exposure { run, units, owner_units, of }: Exposure| ExposureView { run, units, owner_units, of };
     let mut exposure: Vec<ExposureView> = exposure.into_iter().map(view).collect();
     exposure.sort_by_key(|one| Reverse((u64::from(one.units) * 1_000_000 / u64::from(one.of.max(1)), one.run)));
     let session = app.hub.session(id);
@@ -227,9 +228,14 @@ pub(super) async fn worker(
         worker: self::view(&app, worker, session.as_deref(), app.clock.now()),
         balance: balance.map_or(Amount::ZERO, |balance| balance.balance),
         exposure,
+        requesters: requesters.into_iter().map(requester).collect(),
         faults: faults.into_iter().map(fault).collect(),
         pardoned: pardon.map(|PardonRecord { by, at, reason }| PardonView { by, at, reason }),
     }))
+}
+
+fn requester(RequesterExposure { requester, leases, of }: RequesterExposure) -> RequesterExposureView {
+    RequesterExposureView { requester, leases, of }
 }
 
 fn fault(FaultRecord { at, fault }: FaultRecord) -> FaultView {
