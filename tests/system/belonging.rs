@@ -233,3 +233,72 @@ async fn who_came_with_one_invitation_or_for_one_owner_is_one_voice() {
         assert_eq!(unit().await.replicas.len(), voices, "after {number}");
     }
 }
+
+#[tokio::test]
+async fn a_block_list_keeps_those_out_whom_another_coordinator_has_banned_until_an_operator_pardons_them() {
+    let (issuer, mut other) = tokio::join!(with_hasher(&["verification.auditor=off"]), Coordinator::start());
+    let key = Worker::new_key();
+    let id = WorkerId::from(key.public());
+    let liar = Worker::connect(&issuer.join(), Keypair::from_seed(&key.seed())).await.expect("connected");
+    contradicted(&issuer, liar, 3).await;
+    connects(&issuer, &key, false).await;
+    connects(&other, &key, true).await;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (first, second) = (file("first"), file("second"));
+    let (done, said) = manyhands(&issuer, &["blocklist", "export", &first]);
+    assert!(done && said.contains("1 workers, 0 of them"), "{said}");
+    let (done, said) = manyhands(&issuer, &["blocklist", "export", &second, "--evidence", "--days", "2"]);
+    assert!(done && said.contains("1 workers, 1 of them with their own signature"), "{said}");
+    let root = issuer.join().split('#').nth(1).expect("a fingerprint").to_owned();
+    let stranger = other.join().split('#').nth(1).expect("a fingerprint").to_owned();
+
+    // Not what was signed, somebody else's, or none of a coordinator.
+    let list = std::fs::read_to_string(&first).expect("a list");
+    let put = async |root: &str, text: String| {
+        let request = other.request(Method::PUT, &format!("/v1/blocklists/{root}?name=neighbours"));
+        request.body(text).send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(put(&root, list.replacen("\"unit\":0", "\"unit\":1", 1)).await, 422);
+    assert_eq!(put(&root, String::new()).await, 422);
+    assert_eq!(put(&stranger, list.clone()).await, 422);
+    assert_eq!(put("nobody", list.clone()).await, 422);
+    connects(&other, &key, true).await;
+
+    let mut there = Worker::connect(&other.join(), Keypair::from_seed(&key.seed())).await.expect("connected");
+    let (done, said) = manyhands(&other, &["blocklist", "subscribe", &root, &second, "--name", "neighbours"]);
+    assert!(done && said.contains("1 workers are refused"), "{said}");
+    let lost = loop {
+        if let Err(lost) = there.receive().await {
+            break lost;
+        }
+    };
+    assert!(matches!(lost, Lost::Refused { retry_after: Some(_), .. }), "it is sent away: {lost}");
+    assert_eq!(put(&root, list).await, 409, "an earlier one does not take the place of a later one");
+    for _ in 0..2 {
+        let Some(Lost::Refused { reason, retry_after: None }) = connects(&other, &key, false).await else {
+            panic!("it is refused for good")
+        };
+        for word in ["neighbours", &root, "3 wrong answers", "its signature", &id.to_string()] {
+            assert!(reason.contains(word), "{reason}");
+        }
+        connects(&other, &Worker::new_key(), true).await;
+        other.kill();
+        other.restart().await;
+    }
+    let (_, listed) = manyhands(&other, &["blocklist", "list"]);
+    assert!(listed.contains("neighbours") && listed.contains("for 2 d"), "{listed}");
+
+    assert_eq!(pardon(&other, &id.to_string(), Some("an old machine of ours")).await, 204);
+    connects(&other, &key, true).await;
+    assert_eq!(pardon(&issuer, &id.to_string(), None).await, 204);
+    let (done, said) = manyhands(&issuer, &["blocklist", "export", &first]);
+    assert!(done && said.contains("0 workers"), "{said}");
+    let (done, said) = manyhands(&other, &["blocklist", "unsubscribe", &root]);
+    assert!(done, "{said}");
+    let log = log(&other).await;
+    for word in ["blocklist_subscribed", "blocklist_dropped", "worker_pardoned"] {
+        assert!(log.contains(word), "{log}");
+    }
+}

@@ -554,6 +554,36 @@ schema! {
         pub token: String,
     }
 
+    /// A block list of another coordinator's, which counts here.
+    #[derive(PartialEq, Eq)]
+    pub struct BlocklistView {
+        /// Whose it is: the root key that its issuer's join link names.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub root: Fingerprint,
+        /// What workers that are refused are told that it is called.
+        pub name: String,
+        /// Which of its issuer's lists it is.
+        pub serial: u64,
+        /// When it was made.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub issued_at: Timestamp,
+        /// Until when it counts.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub expires_at: Timestamp,
+        /// Whether it counts now.
+        pub holds: bool,
+        /// How many workers are on it.
+        pub workers: u64,
+        /// How many of them with their own signature under a wrong answer.
+        pub proven: u64,
+    }
+
+    /// All block lists that count here.
+    pub struct BlocklistList {
+        /// The lists.
+        pub lists: Vec<BlocklistView>,
+    }
+
     /// A new invitation, please.
     #[derive(Default)]
     #[serde(deny_unknown_fields)]

@@ -101,6 +101,24 @@ pub enum Event {
         /// Name of the operator's token.
         by: String,
     },
+    /// From now on, workers on this block list are refused.
+    BlocklistSubscribed {
+        /// Fingerprint of the root key of whoever issued it.
+        issuer: String,
+        /// Which of that coordinator's lists.
+        serial: u64,
+        /// How many workers are on it.
+        workers: u64,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// From now on, they are not.
+    BlocklistDropped {
+        /// Fingerprint of the root key of whoever issued it.
+        issuer: String,
+        /// Name of the operator's token.
+        by: String,
+    },
     /// Somebody whose word made an answer was caught, and the answer is another one now.
     ResultChanged {
         /// Whose answer.

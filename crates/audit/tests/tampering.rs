@@ -50,6 +50,8 @@ fn events() -> Vec<Event> {
         Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerCaught { worker: WorkerId([3; 32]), unit, by: Judge::Operator, banned: true },
         Event::WorkerPardoned { worker: WorkerId([3; 32]), reason: Some("bad memory, replaced".into()), by: by() },
+        Event::BlocklistSubscribed { issuer: "key_".into(), serial: 4, workers: 2, by: by() },
+        Event::BlocklistDropped { issuer: "key_".into(), by: by() },
         Event::ResultChanged {
             unit: UnitId { run: RunId([4; 16]), index: 9 },
             was: Some(Answer { ended: "ok".to_owned(), output: Some(Digest([5; 32])) }),

@@ -123,6 +123,9 @@ pub enum Command {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(Token),
+    /// Export whom the coordinator has banned, signed, and let other coordinators' lists count
+    #[command(subcommand)]
+    Blocklist(Blocklist),
     /// Create, list and revoke invitations, by which workers join
     #[command(subcommand)]
     Invite(Invite),
@@ -743,6 +746,50 @@ pub enum Token {
     Revoke {
         /// Its id, from `token list`
         id: String,
+    },
+}
+
+/// `manyhands blocklist`
+#[derive(Debug, Subcommand)]
+pub enum Blocklist {
+    /// Write whom the coordinator has banned and not pardoned to a file, signed, for other coordinators
+    Export {
+        /// Where to, a line of JSON for each worker
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// For how many days it may be acted upon [default: 30]
+        #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: Option<u32>,
+        /// Show workers' signed reports as well, in which the digests of your requesters' inputs and outputs stand
+        #[arg(long)]
+        evidence: bool,
+    },
+    /// Let a list of that coordinator's count: the workers on it are refused
+    Subscribe {
+        /// Fingerprint of its root key, as it ends its join link
+        key: Fingerprint,
+        /// The list, as its `export` wrote it; it has to be later than the last; `-` is stdin
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// What those who are refused are told that it is called
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Let lists of that coordinator's count no more
+    Unsubscribe {
+        /// Fingerprint of its root key
+        key: Fingerprint,
+    },
+    /// List whose lists count
+    List,
+    /// See whether a list is what was signed; needs no coordinator
+    Verify {
+        /// The list; `-` is stdin
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Fingerprint of the coordinator's root key, as it ends the join link
+        #[arg(long, value_name = "KEY")]
+        root: Option<Fingerprint>,
     },
 }
 

@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use crate::args::{Audit, Cli, Command, Credit, CreditCommand, Plan, PlanOf};
+use crate::args::{Audit, Blocklist, Cli, Command, Credit, CreditCommand, Plan, PlanOf};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{audit, build, calls, check, credit, invite, local, profile, remote, scaffold};
+use crate::{audit, blocklist, build, calls, check, credit, invite, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -26,6 +26,7 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
         Command::Audit(Audit::Verify(args)) => audit::verify(args, screen),
+        Command::Blocklist(Blocklist::Verify { file, root }) => blocklist::verify(file, *root, screen),
         Command::Credit(Credit { command: Some(CreditCommand::Verify(args)) }) => credit::verify(args, screen),
         Command::Replay(args) => asynchronous(local::replay::replay(args, screen)),
         Command::Completions(args) => {
@@ -64,6 +65,7 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Secret(command) => calls::secret(&client, command, cli.global.token_file.as_deref(), screen).await,
         Command::Calls(args) => calls::calls(&client, args, screen).await,
         Command::Token(command) => remote::token(&client, command, screen).await,
+        Command::Blocklist(command) => blocklist::blocklist(&client, command, screen).await,
         Command::Invite(command) => invite::invite(&client, command, screen).await,
         Command::Keys(command) => remote::keys(&client, command, screen).await,
         Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,

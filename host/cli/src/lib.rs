@@ -21,6 +21,7 @@ pub mod scaffold;
 pub mod section;
 
 pub mod audit;
+pub mod blocklist;
 pub mod calls;
 pub mod client;
 pub mod credit;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod blocklists;
 mod calls;
 mod credit;
 mod held;
@@ -117,7 +118,11 @@ fn documented(
         .merge(remembered(long, Size::Long))
         .merge(remembered(short, Size::Short))
         // Not remembered: what is answered would be kept for a day, and asking again is answered the same by itself.
-        .merge(sized(OpenApiRouter::new().routes(routes!(held::exchange, held::forget))))
+        .merge(sized(
+            OpenApiRouter::new()
+                .routes(routes!(held::exchange, held::forget))
+                .routes(routes!(blocklists::subscribe, blocklists::unsubscribe)),
+        ))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::module))
         .routes(routes!(calls::plan))
@@ -128,6 +133,8 @@ fn documented(
         .routes(routes!(calls::settle))
         .routes(routes!(audit::page))
         .routes(routes!(audit::head))
+        .routes(routes!(blocklists::list))
+        .routes(routes!(blocklists::export))
         .routes(routes!(credit::list))
         .routes(routes!(credit::worker))
         .routes(routes!(credit::export))
@@ -182,6 +189,9 @@ mod tests {
             "/v1/calls/{id}",
             "/v1/audit",
             "/v1/audit/head",
+            "/v1/blocklists",
+            "/v1/blocklists/export",
+            "/v1/blocklists/{root}",
             "/v1/credit",
             "/v1/credit/export",
             "/v1/credit/requesters/{name}",

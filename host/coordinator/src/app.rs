@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auditing::Auditing;
 use crate::auth::Tokens;
 use crate::authority::Authority;
+use crate::blocklists::Blocklists;
 use crate::calls::Calls;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -63,6 +64,8 @@ pub struct Inner {
     pub changes: Changes,
     /// Who may be one person behind several workers.
     pub origins: Origins,
+    /// Whom others have banned, where that counts here.
+    pub blocklists: Blocklists,
     /// Who was invited by whom.
     pub invitations: Invitations,
     /// The ledger of fuel.

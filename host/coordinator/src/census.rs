@@ -3,15 +3,15 @@
 use manyhands_audit::{Entry, Tail};
 use manyhands_credit::{Attendance, Balanced, Hour, Line, Presence};
 use manyhands_held::Life;
-use manyhands_model::Digest;
+use manyhands_model::{Digest, WorkerId};
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
 use crate::records::{
-    self, AnswersRecord, BalanceRecord, ChangedRecord, Content, FaultRecord, InvitationRecord, JobRecord, PardonRecord,
-    SubmitRecord,
+    self, AnswersRecord, BalanceRecord, BlocklistRecord, ChangedRecord, Content, FaultRecord, InvitationRecord,
+    JobRecord, Listed, PardonRecord, SubmitRecord,
 };
 
 /// Records read at once.
@@ -186,6 +186,12 @@ impl Census {
             }
             Table::Meta if key.starts_with(records::PARDON) => {
                 read::<PardonRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::BLOCKLIST) => {
+                read::<BlocklistRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::BLOCKED) => {
+                read::<Vec<(WorkerId, Listed)>>(value)?;
             }
             Table::Meta if key.starts_with(records::INVITATION) => {
                 read::<InvitationRecord>(value)?;

@@ -13,6 +13,7 @@ pub mod auditing;
 pub mod auth;
 pub mod authority;
 pub mod backup;
+pub mod blocklists;
 pub mod calls;
 pub mod catalogue;
 pub mod census;

@@ -118,6 +118,8 @@ label! {
         Greeting = "greeting",
         /// It is banned.
         Banned = "banned",
+        /// It is on a block list.
+        Blocked = "blocked",
         /// It showed no invitation that holds, where it needs one or showed one.
         Uninvited = "uninvited",
     }

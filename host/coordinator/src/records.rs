@@ -37,6 +37,9 @@
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `fault`, worker id, sequence, inverted | [`FaultRecord`]: a word of the worker's that was found wrong, the newest first |
 //! | meta | `pardon`, worker id | [`PardonRecord`]: an operator overruled; beside a record that says banned, that is still to be done |
+//! | meta | `blocked`, fingerprint of a key, number | workers on the block list of that key, a thousand a record: each with its [`Listed`] |
+//! | meta | `blocklist`, fingerprint of a key | [`BlocklistRecord`]: the list of that key which counts here |
+//! | meta | `blocklist-serial` | the serial of the last block list that was exported |
 //! | meta | `invitation`, digest | [`InvitationRecord`]: for whom it is |
 //! | meta | `invited`, worker id | the digest of the invitation with which the worker came |
 //! | meta | `trusted`, worker id | nothing: it is the operator's own |
@@ -62,7 +65,7 @@ use manyhands_model::{
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
 use manyhands_scheduler::{Fault, RunRecord, UnitRecord, WorkerRecord};
-use manyhands_signing::{PublicKey, Signed};
+use manyhands_signing::{Fingerprint, PublicKey, Signed, Validity};
 use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, IdempotencyKey, Op, VALUE_BYTES_MAX};
 use manyhands_state::{Commit, CommitError, Key, ReadError, Revision, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
@@ -106,6 +109,14 @@ pub(crate) const UPTIME_OF: &[u8] = b"uptime-of";
 pub(crate) const FAULT: &[u8] = b"fault";
 /// Whom operators pardoned.
 pub(crate) const PARDON: &[u8] = b"pardon";
+/// Block lists that count, with the fingerprint of their key.
+pub(crate) const BLOCKLIST: &[u8] = b"blocklist\0";
+/// Who is on them.
+pub(crate) const BLOCKED: &[u8] = b"blocked\0";
+/// Workers on a block list that share a record.
+const BLOCKED_PACK: usize = 1_000;
+/// The last one that was exported.
+const BLOCKLIST_SERIAL: &[u8] = b"blocklist-serial";
 /// Invitations.
 pub(crate) const INVITATION: &[u8] = b"invitation";
 /// Who came with one.
@@ -300,6 +311,28 @@ pub struct PardonRecord {
     pub at: Timestamp,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+}
+
+/// A block list that counts here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlocklistRecord {
+    /// What workers that are refused are told that it is called.
+    pub name: String,
+    /// Which of its issuer's lists it is.
+    pub serial: u64,
+    /// When it was made, and until when it counts.
+    pub validity: Validity,
+    /// Records that hold its workers.
+    pub packs: u32,
+}
+
+/// What is known of a worker that is on a block list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Words of it that the list says were wrong.
+    pub charges: u32,
+    /// Whether its own signature is under one of them.
+    pub is_proven: bool,
 }
 
 /// An invitation. Its secret is kept nowhere.
@@ -498,6 +531,17 @@ fn fault_key(worker: WorkerId) -> Vec<u8> {
 
 fn pardon_key(worker: WorkerId) -> Vec<u8> {
     [PARDON, worker.as_bytes()].concat()
+}
+
+fn blocklist_key(root: Fingerprint) -> Vec<u8> {
+    [BLOCKLIST, root.to_string().as_bytes()].concat()
+}
+
+/// Where a thousand workers on a list stand; none for all of them.
+fn blocked_key(root: Fingerprint, pack: Option<u32>) -> Vec<u8> {
+    let mut key = [BLOCKED, root.to_string().as_bytes()].concat();
+    key.extend(pack.into_iter().flat_map(u32::to_be_bytes));
+    key
 }
 
 fn invitation_key(invitation: Digest) -> Vec<u8> {
@@ -737,6 +781,41 @@ impl Writes {
     /// Writes that no pardon holds any more.
     pub fn no_pardon(&mut self, worker: WorkerId) {
         self.0.ops.push(Op::Delete(Key::new(Table::Meta, &pardon_key(worker))));
+    }
+
+    /// Writes a block list in the place of what it was, and returns its record with the number of those that hold its workers.
+    pub fn blocklist(
+        &mut self,
+        root: Fingerprint,
+        record: BlocklistRecord,
+        was: Option<&BlocklistRecord>,
+        workers: &BTreeMap<WorkerId, Listed>,
+    ) -> BlocklistRecord {
+        let all: Vec<(&WorkerId, &Listed)> = workers.iter().collect();
+        let mut packs = 0;
+        for pack in all.chunks(BLOCKED_PACK) {
+            self.put(Table::Meta, &blocked_key(root, Some(packs)), encode(&pack));
+            packs += 1;
+        }
+        for beyond in packs..was.map_or(0, |was| was.packs) {
+            self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocked_key(root, Some(beyond)))));
+        }
+        let record = BlocklistRecord { packs, ..record };
+        self.put(Table::Meta, &blocklist_key(root), encode(&record));
+        record
+    }
+
+    /// Removes a block list.
+    pub fn no_blocklist(&mut self, root: Fingerprint, was: &BlocklistRecord) {
+        for pack in 0..was.packs {
+            self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocked_key(root, Some(pack)))));
+        }
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocklist_key(root))));
+    }
+
+    /// Writes the serial of the last block list that was exported.
+    pub fn blocklist_serial(&mut self, serial: u64) {
+        self.put(Table::Meta, BLOCKLIST_SERIAL, encode(&serial));
     }
 
     /// Writes an invitation.
@@ -1496,8 +1575,7 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub fn statements(&self, run: RunId, worker: WorkerId) -> Result<usize, RecordError> {
-        let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
-        Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.len())
+        Ok(self.evidence(run, worker)?.len())
     }
 
     /// Up to `limit` words of a worker's that were found wrong, the newest first.
@@ -1515,6 +1593,54 @@ impl Records {
     /// Any [`RecordError`].
     pub fn pardon(&self, worker: WorkerId) -> Result<Option<PardonRecord>, RecordError> {
         self.get(Table::Meta, &pardon_key(worker))
+    }
+
+    /// The block lists that count here.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklists(&self) -> Result<Vec<(Fingerprint, BlocklistRecord)>, RecordError> {
+        let page = self.store.scan(Table::Meta, BLOCKLIST, None, usize::MAX)?;
+        let entry = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let root = key.get(BLOCKLIST.len()..).and_then(|root| core::str::from_utf8(root).ok()?.parse().ok());
+            Ok((root.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(entry).collect()
+    }
+
+    /// The block list of a key.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklist(&self, root: Fingerprint) -> Result<Option<BlocklistRecord>, RecordError> {
+        self.get(Table::Meta, &blocklist_key(root))
+    }
+
+    /// Who is on the block list of a key.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocked(&self, root: Fingerprint) -> Result<Vec<(WorkerId, Listed)>, RecordError> {
+        let page = self.store.scan(Table::Meta, &blocked_key(root, None), None, usize::MAX)?;
+        let packs = page.into_iter().map(|(_, record)| decode::<Vec<_>>(Table::Meta, &record.value));
+        Ok(packs.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The serial of the last block list that was exported; 0 if none was.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklist_serial(&self) -> Result<u64, RecordError> {
+        Ok(self.get(Table::Meta, BLOCKLIST_SERIAL)?.unwrap_or_default())
+    }
+
+    /// Signed reports of a worker's about a run, up to a thousand or so.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn evidence(&self, run: RunId, worker: WorkerId) -> Result<Vec<Vec<u8>>, RecordError> {
+        let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
+        Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.into_iter().map(|(_, record)| record.value).collect())
     }
 
     /// All invitations.

@@ -23,6 +23,7 @@ use crate::auditing::{Auditing, Own, keep_one};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::backup;
+use crate::blocklists::Blocklists;
 use crate::calls::{self, CALLS_OF_ONE_AT_ONCE, Calls};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -167,7 +168,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
-    let Opened { clock, store, records, catalogue, vault, keys, tokens, invitations, .. } = opened;
+    let Opened { clock, store, records, catalogue, vault, keys, tokens, invitations, blocklists, .. } = opened;
     let Opened { scheduler, hub, monitor, uptimes, repairs, .. } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -245,6 +246,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         auditing: auditing.clone(),
         changes,
         origins,
+        blocklists,
         invitations,
         book,
         questions,
@@ -381,6 +383,7 @@ struct Opened {
     keys: KeyStore,
     tokens: Tokens,
     invitations: Invitations,
+    blocklists: Blocklists,
     scheduler: Scheduler,
     hub: Hub,
     monitor: Monitor,
@@ -450,6 +453,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     }
     let uptimes = Uptimes::load(&records)?;
     let invitations = Invitations::load(&records)?;
+    let blocklists = Blocklists::load(&records)?;
     let hub = Hub::default();
     let monitor = Monitor::open(&*store, hub.clone()).map_err(RecordError::from)?;
     Ok(Opened {
@@ -461,6 +465,7 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         keys,
         tokens,
         invitations,
+        blocklists,
         scheduler,
         hub,
         monitor,

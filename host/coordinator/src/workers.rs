@@ -18,6 +18,7 @@ use tracing::{debug, info};
 
 use crate::app::App;
 use crate::auditing::Said;
+use crate::blocklists::Blocked;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
 use crate::invitations::{Membership, NotAdmitted};
@@ -166,8 +167,32 @@ async fn greet(
         Ok(true) => return Err((WorkerRefused::Banned, banned(app, worker))),
         Err(stopping) => return Err((WorkerRefused::Full, stopping.into())),
     }
+    unless_blocked(app, worker).await?;
     let membership = admit(app, worker, &hello).await?;
     Ok((worker, hello, membership))
+}
+
+/// Refuses whom a block list names that counts here, unless an operator has pardoned it.
+async fn unless_blocked(app: &App, worker: WorkerId) -> Result<(), (WorkerRefused, Leave)> {
+    let Some(Blocked { name, root, listed }) = app.blocklists.of(worker, app.clock.now()) else { return Ok(()) };
+    if app.auditing.is_trusted(worker) {
+        return Ok(());
+    }
+    match app.records.blocking(move |records| records.pardon(worker)).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) => return Err((WorkerRefused::Full, cannot_keep("whom an operator pardoned", &error))),
+    }
+    // A list that names itself by its key says it once.
+    let of = if name == root.to_string() { String::new() } else { format!(" of {root}") };
+    let proof = if listed.is_proven { ", one of them with its signature under it" } else { "" };
+    let reason = format!(
+        "this worker is on the block list {name}{of}, for {} wrong answers there{proof}. Test the computer's memory, and end any overclocking; \
+         then ask {} to pardon the worker {worker}, and start it again",
+        listed.charges,
+        operator(app)
+    );
+    Err((WorkerRefused::Blocked, Leave::Refused(WorkerLeft::Protocol, reason, None)))
 }
 
 /// Looks with which invitation a worker comes, and whether it needs one.

@@ -131,7 +131,8 @@ pub(super) async fn pardon(
         let detail = format!("`reason` has to be 1 to {REASON_CHARS_MAX} printable characters, or absent");
         return Err(ApiError::new(Kind::Invalid, detail));
     }
-    if app.core.ask(move |scheduler, _| scheduler.worker(worker).is_none()).await? {
+    let is_listed = app.blocklists.of(worker, app.clock.now()).is_some();
+    if !is_listed && app.core.ask(move |scheduler, _| scheduler.worker(worker).is_none()).await? {
         return Err(ApiError::not_found("worker", worker));
     }
     let pardon = PardonRecord { by: caller.name.clone(), at: app.clock.now(), reason: reason.clone() };
