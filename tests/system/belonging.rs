@@ -1,5 +1,7 @@
 //! Who is let back and who is kept out.
 
+use std::cell::RefCell;
+
 use manyhands_api::{CreatedInvitation, Judge, NewInvitation, NewPardon, UnitView, WorkerDetail};
 use manyhands_model::{RunId, WorkerId};
 use manyhands_protocol::{Balance, Body, ClientMessage, Greeting, Hello, Invitation, Receipt, ServerMessage};
@@ -118,7 +120,8 @@ async fn who_is_banned_is_told_whom_to_ask_and_whoever_is_pardoned_starts_with_n
 async fn an_honest_computer_that_errs_is_told_so_and_goes_on() {
     let coordinator = with_hasher(&["verification.auditor=off"]).await;
     let run = coordinator.submit("hasher&verify=2of4", &jobs::texts(1)).await.expect("submitted");
-    let weak = Worker::connect_with(&coordinator.join(), Worker::new_key(), |key, challenge| {
+    let join = coordinator.join();
+    let weak = Worker::connect_with(&join, Worker::new_key(), |key, challenge| {
         let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
         let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
         Hello { greeting: Signed::new(key, &greeting), body, slots: 1, is_watched: true, invitation: None }
@@ -157,9 +160,10 @@ async fn comes(coordinator: &Coordinator, key: &Keypair, from: &str, shown: Opti
 #[tokio::test]
 async fn where_only_the_invited_may_join_others_are_told_what_to_ask_for() {
     let mut coordinator = with_hasher(&["workers.join=invited"]).await;
-    let mut stranger = Runner::start(&coordinator.join());
-    let ended = until("a runner without an invitation ends", async || stranger.process.ended()).await;
-    let said = stranger.process.log();
+    let stranger = RefCell::new(Runner::start(&coordinator.join()));
+    let ended = async || stranger.borrow_mut().process.ended();
+    let ended = until("a runner without an invitation ends", ended).await;
+    let said = stranger.borrow().process.log();
     assert!(ended.code() == Some(77) && said.contains("takes invited workers only"), "{said}");
     assert!(said.contains("--invitation FILE"), "{said}");
 

@@ -1,7 +1,7 @@
 //! The list, and what is signed of it.
 
 use data_encoding::BASE64;
-use manyhands_model::{Digest, Timestamp};
+use manyhands_model::Digest;
 use manyhands_signing::{Dated, Fingerprint, Proof, PublicKey, Signed, Statement, TrustList, Untrusted, Validity};
 use serde::{Deserialize, Serialize};
 

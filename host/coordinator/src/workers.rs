@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use manyhands_model::{LeaseId, UnitId, Verdict, WorkerId};
+use manyhands_model::{Fuel, LeaseId, Limits, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
@@ -392,11 +392,11 @@ async fn reported(
         return Err(protocol("reports and outputs do not fit together"));
     }
     let tickets = app.authority.tickets();
-    let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
+    let limits = app.catalogue.module(said.module).map(|job| job.manifest.limits);
     let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
     for (mut report, mut output) in said.reports.into_iter().zip(outputs) {
         let known = tickets.know(worker, (said.run, said.module), &report.lease);
-        let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
+        let checked = if known { check(&report, &output, limits) } else { Err(UNKNOWN_LEASE.to_owned()) };
         if let Err(reason) = checked {
             refused.push((report.lease.id, reason));
             continue;
@@ -461,10 +461,16 @@ async fn refuse(
     send(socket, &ServerMessage::Receipts(receipts.collect())).await
 }
 
-/// Checks what can be known of a report without any memory: that the output is the one that was signed.
-fn check(report: &Report, output: &[u8], output_bytes_max: u64) -> Result<(), String> {
+/// Checks what can be known of a report without any memory: that the output is the one that was signed, and that no execution of the
+/// job could have gone beyond what it says.
+fn check(report: &Report, output: &[u8], limits: Option<Limits>) -> Result<(), String> {
     if !report.outcome.is_of(output) {
         return Err("the output is not the one that was signed".into());
+    }
+    let (output_bytes_max, fuel_max) = limits.map_or((0, Fuel(0)), |limits| (limits.output_bytes, limits.fuel));
+    // Whoever agrees is paid for it.
+    if report.outcome.fuel > fuel_max {
+        return Err(format!("it says that it burnt more than the {} fuel that the job may", fuel_max.0));
     }
     match &report.outcome.verdict {
         Verdict::Ok { output_bytes, .. } if *output_bytes > output_bytes_max => {
