@@ -1,8 +1,7 @@
 //! The list, and what is signed of it.
 
-use data_encoding::BASE64;
 use manyhands_model::Digest;
-use manyhands_signing::{Dated, Fingerprint, Proof, PublicKey, Signed, Statement, TrustList, Untrusted, Validity};
+use manyhands_signing::{Attest, Attested, BadAttestation, Dated, Fingerprint, Statement, Validity};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, Forged};
@@ -33,11 +32,12 @@ impl Dated for Seal {
     }
 }
 
-/// The last line. All that it says is in what was signed, so it says it nowhere else.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    seal: String,
+impl Attest for Seal {
+    const NAME: &'static str = "blocklist";
+
+    fn shown(&self) -> impl Serialize {
+        *self
+    }
 }
 
 /// A list as it is before it is signed.
@@ -61,16 +61,9 @@ impl Draft {
         Seal { serial, validity, workers: self.workers, digest: Digest::of(&self.text) }
     }
 
-    /// The whole list, once that is signed by a key of a coordinator's, under its trust list of that moment.
-    ///
-    /// # Errors
-    /// [`Untrusted`] when the list does not name the key, as between a rotation and the list that follows it.
-    pub fn sealed(self, root: PublicKey, trust: Signed<TrustList>, seal: Signed<Seal>) -> Result<Vec<u8>, Untrusted> {
-        let proof = Proof { root, trust, statement: seal };
-        proof.open()?;
-        let seal = BASE64.encode(&postcard::to_allocvec(&proof).unwrap_or_default());
-        let last = serde_json::to_vec(&Line { seal }).unwrap_or_default();
-        Ok([self.text, last, b"\n".to_vec()].concat())
+    /// The whole list, once that is signed.
+    pub fn sealed(self, seal: &Attested<Seal>) -> Vec<u8> {
+        [self.text, seal.line(), b"\n".to_vec()].concat()
     }
 }
 
@@ -112,24 +105,14 @@ pub enum Broken {
     #[error("more than {WORKERS_MAX} workers are on it")]
     TooMany,
     /// The end is missing, or something stands behind it.
-    #[error(
-        "its last line is no seal that this version of the program can read: the end was cut off, or it is something else"
-    )]
-    Unsealed,
-    /// The signature does not count.
-    #[error(transparent)]
-    Untrusted(#[from] Untrusted),
+    #[error("it does not end with a line: the end was cut off")]
+    CutOff,
+    /// Its last line is no seal of whoever should have signed.
+    #[error("its last line: {0}")]
+    BadSeal(#[from] BadAttestation),
     /// What was signed is something else.
     #[error("a line was changed, or some are missing: these are not what was signed")]
     NotWhatWasSigned,
-    /// Another coordinator's.
-    #[error("signed under the root key {found}, expected {expected}")]
-    OtherRoot {
-        /// Who should have signed.
-        expected: Fingerprint,
-        /// Who did.
-        found: Fingerprint,
-    },
 }
 
 /// Reads a list that anybody may have signed, or the coordinator with this root key has to have. Whether it may be acted upon now, and whether it
@@ -138,19 +121,14 @@ pub enum Broken {
 /// # Errors
 /// [`Broken`].
 pub fn read(text: &[u8], root: Option<Fingerprint>) -> Result<List, Broken> {
-    let text = text.strip_suffix(b"\n").ok_or(Broken::Unsealed)?;
+    let text = text.strip_suffix(b"\n").ok_or(Broken::CutOff)?;
     let (lines, last) = match text.iter().rposition(|byte| *byte == b'\n') {
         Some(at) => text.split_at(at + 1),
         None => text.split_at(0),
     };
-    let Line { seal } = serde_json::from_slice(last).map_err(|_| Broken::Unsealed)?;
-    let proof = BASE64.decode(seal.as_bytes()).map_err(|_| Broken::Unsealed)?;
-    let Ok((proof, [])) = postcard::take_from_bytes::<Proof<Seal>>(&proof) else { return Err(Broken::Unsealed) };
-    let (seal, found) = (proof.open()?, proof.root.fingerprint());
     // Before the lines: whoever did not sign has nothing read.
-    if let Some(expected) = root.filter(|expected| *expected != found) {
-        return Err(Broken::OtherRoot { expected, found });
-    }
+    let sealed: Attested<Seal> = Attested::read(last, root)?;
+    let seal = *sealed.said();
     if seal.digest != Digest::of(lines) {
         return Err(Broken::NotWhatWasSigned);
     }
@@ -173,5 +151,5 @@ pub fn read(text: &[u8], root: Option<Fingerprint>) -> Result<List, Broken> {
     if entries.len() as u64 != seal.workers {
         return Err(Broken::NotWhatWasSigned);
     }
-    Ok(List { root: found, seal, entries })
+    Ok(List { root: sealed.root(), seal, entries })
 }

@@ -208,11 +208,7 @@ pub async fn export(app: &App, days: u32, with_evidence: bool) -> Answer<Vec<u8>
         })
         .await?;
     let seal = draft.seal(serial, Validity { issued_at: now, expires_at: now.after(DAY.saturating_mul(days)) });
-    let signed = app.authority.sign(&seal);
-    draft.sealed(app.authority.root(), app.authority.trust(), signed).map_err(|error| {
-        tracing::warn!(%error, "a block list cannot be signed now");
-        ApiError::new(Kind::Unavailable, "no list can be signed while the signing key is being replaced; try again")
-    })
+    Ok(draft.sealed(&app.authority.attest(&seal)?))
 }
 
 fn charge(
