@@ -148,9 +148,9 @@ async fn own(app: &App, who: &SignedIn, id: WorkerId) -> Page {
     let (waiting, running) = standing.waiting_and_running(audits);
     let audits = vec![
         ("waiting", count(waiting)),
-        ("with all machines", count(running)),
+        ("under way", count(running)),
         ("done since the start", count(standing.done)),
-        ("disputes that may be settled", count(disputes_left)),
+        ("disputes left", count(disputes_left)),
     ];
     let worker = WorkerLine::own(app, id, app.clock.now());
     let facts = vec![
