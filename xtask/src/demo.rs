@@ -2,7 +2,7 @@
 //!
 //! A coordinator with an auditor of its own, three real runners, a worker that always lies and one that earns trust first, all of them
 //! processes of their own in a temporary directory; three jobs over real data, and one that writes to people whom nobody who executes it
-//! sees; every answer is computed here once more before it becomes a file. The developer's tool does all the talking, so what is shown
+//! sees; what becomes a file is computed here once more before. The developer's tool does all the talking, so what is shown
 //! here is what a developer would type.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,15 +40,16 @@ const VERIFICATION: [&str; 4] = [
 ];
 /// When an answer counts of what needs no call: what one worker with a record says, and now and then a second one.
 const RULE: &str = "adaptive:1e-2";
-/// The second liar says the truth about so many units, and then lies about so many of a thousand.
+/// How the second liar behaves: it asks for so many units at a time, says the truth about the first so many, and then lies about so many
+/// of a thousand.
 ///
-/// By then it has a record and is believed alone, but for five units of a hundred that somebody else gets as well, and for what is drawn:
-/// a lie stays unseen with a probability of at most 0.95 · 0.6. It asks for so many units at a time that it is given 60 of a round at least, and
-/// lies about six; that all lies of [`ROUNDS`] rounds stay unseen has a probability below 0.57¹⁸, which is 0.00004.
+/// When it begins to lie it has a record and is believed alone, but for five units of a hundred that somebody else gets as well, and for
+/// what is drawn: a lie stays unseen with a probability of at most 0.95 · 0.6. Of a round it is given 60 units at least, so it lies six
+/// times; that all lies of [`ROUNDS`] rounds stay unseen has a probability below 0.57¹⁸, which is 0.00004.
 const WANTS: &str = "8";
 const HONEST: &str = "20";
 const LIES_PERMILLE: &str = "100";
-/// How often postal codes are looked up until it is caught: mostly once, and a second time in one demo of thirty.
+/// How often postal codes are looked up, at most, until it is caught: mostly once.
 const ROUNDS: usize = 3;
 /// Postal codes in one input: each execution first reads all airports, and a lease costs a little too.
 const BATCH: usize = 50;
