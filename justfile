@@ -8,7 +8,7 @@ default:
 setup:
     cargo xtask setup
 
-# Start a coordinator, three runners and a liar, and run real jobs over real data
+# Start a coordinator, three runners and two liars, and run real jobs over real data
 demo:
     cargo xtask demo
 

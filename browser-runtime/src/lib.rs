@@ -125,6 +125,7 @@ impl Mind {
             pace: Pace { slots, permille },
             is_watched: true,
             trust_version: trust_version as u64,
+            invitation: None,
             seed: random.try_into().ok()?,
         });
         let wishes = Wishes { on_battery: true, on_metered: true, while_hidden: true, hours: None };
@@ -352,6 +353,7 @@ fn tell(event: &Event) {
             Settlement::Contradicted => tell(&unit.to_string(), "contradicted", 0.0),
         },
         Event::Balance { fuel } => tell("", "", *fuel as f64),
+        Event::Contradicted { contradicted, settled } => tell("", &settled.to_string(), *contradicted as f64),
         Event::Paused(why) => {
             let why = match why {
                 Pause::Asked => "asked",

@@ -1,5 +1,5 @@
-// What jobs left with this browser, such as the sealed records of docs/sensitive-data.md, as a visitor sees and deletes it; leave.js is how
-// it comes here.
+// What jobs left with this browser, such as the sealed records of docs/sensitive-data.md, as a visitor sees and deletes it; records.js is
+// how it comes here.
 
 const HELD_BYTES_MAX = 16 << 20;
 // What an entry takes besides its name and bytes; else a job could leave empty ones without end.

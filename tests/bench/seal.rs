@@ -6,6 +6,7 @@
 //! it is from 1 is how far to trust its row.
 
 mod corpus;
+mod dearest;
 mod engines;
 mod forms;
 mod node;
@@ -23,6 +24,8 @@ use forms::Forms;
 
 /// How often each variant of each kernel is executed.
 const REPETITIONS: usize = 41;
+/// The same of the loops of [`dearest`], which tell apart tens and not hundredths.
+const REPETITIONS_DEAREST: usize = 5;
 
 /// What is compared, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +107,8 @@ pub(crate) fn run(report: &mut Report) {
     let exact: Vec<Option<u64>> =
         forms.iter().zip(&rounds).map(|(forms, rounds)| wasmtime.exact_fuel(forms, *rounds)).collect();
     fuel(report, &corpus.kernels, &rounds, &native, node.as_deref(), &exact);
+    report.say("the dearest units");
+    dear(report, &wasmtime, &native, node.as_deref());
     report.say("start-up");
     start::measure(report, &corpus);
     report.say("the publisher's share");
@@ -164,7 +169,6 @@ fn fuel(
     for (at, (kernel, measured)) in kernels.iter().zip(native).enumerate() {
         let Some(fuel) = measured.fuel.map(|fuel| fuel as f64) else { continue };
         let by_exact = exact[at].map_or(f64::NAN, |exact| fuel / exact as f64);
-        let rate = |measured: &Measured| fuel / median(measured.times[&Variant::Sealed].clone());
         let there = node.map_or(f64::NAN, |node| rate(&node[at]));
         let here = rate(measured);
         table.row(&kernel.label(), [rounds[at].into(), fuel / 1e6, by_exact, here, there]);
@@ -182,6 +186,34 @@ fn fuel(
     table.row("largest by smallest", [f64::NAN; 2].into_iter().chain(rates.iter().map(spread)));
     table.row("90th by 10th percentile", [f64::NAN; 2].into_iter().chain(rates.iter().map(middle)));
     report.table(table);
+}
+
+/// Adds a table of loops that do nothing but what takes longest for a unit, beside the median of the kernels.
+fn dear(report: &mut Report, wasmtime: &engines::Engines, native: &[Measured], node: Option<&[Measured]>) {
+    let kernels = dearest::kernels();
+    let forms: Vec<Forms> = kernels.iter().map(Forms::of).collect();
+    let rounds: Vec<u32> = forms.iter().map(|forms| wasmtime.rounds(forms)).collect();
+    let here: Vec<Measured> = forms
+        .iter()
+        .zip(&rounds)
+        .map(|(forms, rounds)| wasmtime.measure(forms, *rounds, REPETITIONS_DEAREST))
+        .collect();
+    let there = node.and_then(|_| node::measure(&kernels, &forms, &rounds, REPETITIONS_DEAREST));
+    let usual = |measured: &[Measured]| median(measured.iter().map(rate).collect());
+    let usual = [usual(native), node.map_or(f64::NAN, usual)];
+    let columns = ["a ns, wasmtime", "a ns, Node", "longer, wasmtime", "longer, Node"];
+    let mut table =
+        Table::new("fuel at its dearest: units, and how much longer one takes than in the median kernel", columns);
+    for (at, kernel) in kernels.iter().enumerate() {
+        let rates = [rate(&here[at]), there.as_ref().map_or(f64::NAN, |there| rate(&there[at]))];
+        table.row(&kernel.label(), [rates[0], rates[1], usual[0] / rates[0], usual[1] / rates[1]]);
+    }
+    report.table(table);
+}
+
+/// Units of fuel a nanosecond; no number for a module without a meter.
+fn rate(measured: &Measured) -> f64 {
+    measured.fuel.map_or(f64::NAN, |fuel| fuel as f64 / median(measured.times[&Variant::Sealed].clone()))
 }
 
 fn median(values: Vec<f64>) -> f64 {

@@ -13,6 +13,7 @@ mod embedding;
 mod guests;
 mod hostile;
 mod quorum;
+mod records;
 mod stop;
 mod tabs;
 

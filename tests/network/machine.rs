@@ -91,6 +91,7 @@ impl Machine {
             pace: Pace::full(self.slots),
             is_watched: false,
             trust_version: self.disk.trust_version,
+            invitation: None,
             seed: random,
         });
         self.process = Some(Process { worker, link: None, executing: BTreeSet::new() });

@@ -212,6 +212,14 @@ impl Coordinator {
         self.get(&format!("/v1/runs/{id}")).await.expect("the run is known")
     }
 
+    /// A number of `/metrics`, by its whole name.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let answer = self.request(Method::GET, "/metrics").send().await.expect("an answer");
+        let page = answer.text().await.expect("a page");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{page}"))
+    }
+
     /// Waits until at least `count` units of a run are done.
     pub async fn done(&self, id: RunId, count: u64) -> RunView {
         let look = async || Some(self.run(id).await).filter(|run| run.units.done >= count);

@@ -171,13 +171,15 @@ pub struct Runner {
 impl Runner {
     /// Starts a runner that joins at `join`.
     pub fn start(join: &str) -> Self {
+        Self::start_with(join, &[])
+    }
+
+    /// Starts one with more arguments.
+    pub fn start_with(join: &str, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let data = dir.path().join("data").display().to_string();
-        let process = Process::start(
-            "manyhands-runner",
-            [join, "--data-dir", &data, "--slots", "1"],
-            &dir.path().join("runner.log"),
-        );
+        let arguments = [&[join, "--data-dir", &data, "--slots", "1"], arguments].concat();
+        let process = Process::start("manyhands-runner", arguments, &dir.path().join("runner.log"));
         Self { process, _dir: dir }
     }
 }

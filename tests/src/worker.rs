@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::{SinkExt as _, StreamExt as _};
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Grant, Greeting, Hello, Lease, Receipt, Report, Reports,
-    SUBPROTOCOL, ServerMessage, decode, encode,
+    Body, Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Grant, Greeting, Hello, Invitation, Lease, Receipt, Report,
+    Reports, SUBPROTOCOL, ServerMessage, decode, encode,
 };
 use manyhands_signing::{Keypair, PublicKey, Signed, TrustList};
 use tokio::net::TcpStream;
@@ -62,7 +62,7 @@ impl Unit {
 fn honest(body: Body) -> impl FnOnce(&Keypair, &Challenge) -> Hello {
     move |key, challenge| {
         let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
-        Hello { greeting: Signed::new(key, &greeting), body, slots: 2, is_watched: false }
+        Hello { greeting: Signed::new(key, &greeting), body, slots: 2, is_watched: false, invitation: None }
     }
 }
 
@@ -119,6 +119,21 @@ impl Worker {
         hello: impl FnOnce(&Keypair, &Challenge) -> Hello,
     ) -> Result<Self, Lost> {
         Self::greet(join, key, None, hello).await
+    }
+
+    /// The same from an address, with an invitation.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn connect_invited(
+        join: &str,
+        key: Keypair,
+        address: &str,
+        invitation: Option<Invitation>,
+    ) -> Result<Self, Lost> {
+        let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-tests".into() };
+        let hello = |key: &Keypair, challenge: &Challenge| Hello { invitation, ..honest(body)(key, challenge) };
+        Self::greet(join, key, Some(address), hello).await
     }
 
     async fn greet(

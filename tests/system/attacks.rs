@@ -120,7 +120,7 @@ async fn attack_41_a_greeting_answers_one_challenge_of_one_coordinator() {
     for join in [&here, &there] {
         let connected = Worker::connect_with(join, Worker::new_key(), |key, challenge| {
             let greeting = Signed::new(key, &greeting(challenge));
-            let hello = Hello { greeting, body: body(), slots: 2, is_watched: false };
+            let hello = Hello { greeting, body: body(), slots: 2, is_watched: false, invitation: None };
             overheard.push(hello.clone());
             hello
         });
@@ -138,7 +138,7 @@ async fn attack_41_a_greeting_answers_one_challenge_of_one_coordinator() {
     // This challenge, signed for another coordinator, who passes it on.
     let relayed = Worker::connect_with(&here, Worker::new_key(), |key, challenge| {
         let wrong = Greeting { coordinator: Worker::new_key().public(), ..greeting(challenge) };
-        Hello { greeting: Signed::new(key, &wrong), body: body(), slots: 2, is_watched: false }
+        Hello { greeting: Signed::new(key, &wrong), body: body(), slots: 2, is_watched: false, invitation: None }
     });
     assert!(refused(relayed.await.err().expect("refused")).contains("another challenge"));
     assert_eq!(coordinator.connected().await, 0);

@@ -1,7 +1,7 @@
 //! The operator's pages, as a browser sees them.
 
 use futures::StreamExt as _;
-use manyhands_api::{ConsoleLink, CreatedToken, RunState};
+use manyhands_api::{ConsoleLink, CreatedToken, RunState, Standing};
 use manyhands_model::{Fuel, Outcome, Verdict};
 use manyhands_protocol::{Body, ClientMessage, Done, Report, Reports};
 use manyhands_signing::Signed;
@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT_ENCODING, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, Method, Response, StatusCode, redirect};
 
 /// Somebody's browser: it keeps a cookie, says where its forms come from and follows nothing by itself.
-struct Browser {
+pub(crate) struct Browser {
     http: Client,
     base: String,
     cookie: String,
@@ -24,7 +24,7 @@ impl Browser {
     }
 
     /// Signs in with a link of the operator whose token the coordinator has.
-    async fn signed_in(coordinator: &Coordinator) -> Self {
+    pub(crate) async fn signed_in(coordinator: &Coordinator) -> Self {
         let link: ConsoleLink = coordinator.post("/v1/console-links", "").await.expect("a link");
         let mut browser = Self::of(coordinator);
         let entered = browser.enter(&link.link).await;
@@ -54,7 +54,7 @@ impl Browser {
     }
 
     /// A page that is there.
-    async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.text().await.expect("a page")
@@ -242,6 +242,33 @@ async fn the_pages_show_who_works_who_lies_and_why_a_run_is_not_done() {
     let overview = browser.page("/operator").await;
     assert!(overview.contains("hasher 1.0.0") && overview.contains("<td>40</td>"), "{overview}");
     assert_eq!(browser.get("/operator/runs/run_aaaaaaaaaaaaaaaaaaaaaaaaaa").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_operators_own_machines_are_marked_and_what_they_looked_at_as_well() {
+    let coordinator = Coordinator::start().await;
+    let browser = Browser::signed_in(&coordinator).await;
+    let job = jobs::hasher();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    let _runners = coordinator.runners(1).await;
+    let run = coordinator.submit("hasher&verify=audited", &jobs::texts(3)).await.expect("submitted");
+    coordinator.done(run.id, 3).await;
+    let workers = coordinator.workers().await;
+    let own = workers.iter().find(|worker| worker.standing == Standing::Trusted).expect("the coordinator's own");
+    let html = browser.page("/operator/workers").await;
+    let row = html.split("<tr>").find(|row| row.contains(&own.id.to_string())).expect("its row");
+    assert!(row.contains("<strong class=\"good\">trusted</strong>") && !row.contains("class=\"bad\""), "{row}");
+    assert!(html.contains("1 known, 1 connected, 0 banned, and 1 of your own."), "{html}");
+    assert_eq!(html.matches(">trusted</strong>").count(), 1, "{html}");
+    let page = browser.page(&format!("/operator/workers/{}", own.id)).await;
+    for words in ["it is the operator&#39;s own", "<dt>done since the start</dt><dd>3</dd>", "<dd>native</dd>"] {
+        assert!(page.contains(words), "{words} in\n{page}");
+    }
+    assert!(!page.contains("Evidence"), "{page}");
+    let page = browser.page(&format!("/operator/runs/{}", run.id)).await;
+    assert_eq!(page.matches("<td>done, audited</td>").count(), 3, "{page}");
+    assert!(!page.contains("not what they were"), "{page}");
+    assert!(browser.page("/operator").await.contains("<dt>audits</dt><dd>3</dd>"));
 }
 
 #[tokio::test]

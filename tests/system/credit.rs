@@ -6,7 +6,8 @@ use std::time::Duration;
 use manyhands_api::{AccountView, CreditList, NewDeposit, ResultLine, Statement, WorkerDetail, WorkerView};
 use manyhands_credit::{Account, Amount};
 use manyhands_model::{RunId, WorkerId};
-use manyhands_tests::{Coordinator, Liar, jobs, run, until};
+use manyhands_protocol::Receipt;
+use manyhands_tests::{Coordinator, Liar, Worker, jobs, run, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -250,4 +251,22 @@ async fn workers_that_stay_have_all_the_time_that_the_coordinator_was_there() {
     let back = until("the other is back", async || uptimes(&coordinator).await.pop()).await.0;
     let known = before.iter().find(|(worker, _)| worker.id == back.id).expect("it was there before");
     assert_eq!(known.0.uptime.map(|it| it.since), back.uptime.map(|it| it.since));
+}
+
+#[tokio::test]
+async fn nobody_is_paid_more_than_a_job_may_burn() {
+    let coordinator = Coordinator::start().await;
+    let job = jobs::hasher();
+    let most = job.manifest.limits.fuel.0;
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    coordinator.submit("hasher", &jobs::texts(1)).await.expect("submitted");
+    for fuel in [most, most + 1, u64::MAX] {
+        let mut worker = Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("connected");
+        let unit = worker.units(1).await.expect("granted").remove(0);
+        match worker.report(&unit, b"an answer", fuel).await.expect("an answer") {
+            Receipt::Recorded => assert_eq!(fuel, most),
+            Receipt::Refused(reason) => assert!(fuel > most && reason.contains(&format!("{most} fuel")), "{reason}"),
+            Receipt::AlreadyRecorded => panic!("it is new"),
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod attacks;
 mod audit;
 mod backup;
 mod bad_input;
+mod belonging;
 mod calls;
 mod console;
 mod crash;

@@ -49,9 +49,7 @@ async fn who_invokes_does_not_wait_for_a_worker_that_keeps_the_unit() {
     let ((run, answer), (kept, receipt)) = tokio::join!(invoke(), keep);
     assert_eq!((run, answer.as_str()), (kept, "[1]"));
     assert!(matches!(&receipt, Receipt::Refused(why) if why.contains("has ended")), "{receipt:?}");
-    let metrics = coordinator.request(Method::GET, "/metrics").send().await.expect("an answer");
-    let metrics = metrics.text().await.expect("a page");
-    assert!(metrics.lines().any(|line| line == "manyhands_leases_spare_total 1"), "{metrics}");
+    assert_eq!(coordinator.metric("manyhands_leases_spare_total").await, 1);
     for worker in coordinator.workers().await {
         assert_eq!((worker.dissents, worker.lost, worker.leases), (0, 0, 0), "nobody is blamed: {worker:?}");
     }

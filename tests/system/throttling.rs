@@ -23,14 +23,6 @@ async fn requester(coordinator: &Coordinator, name: &str) -> String {
     created.json::<CreatedToken>().await.expect("a token").token
 }
 
-/// A number of `/metrics`.
-async fn metric(coordinator: &Coordinator, name: &str) -> u64 {
-    let answer = coordinator.request(Method::GET, "/metrics").send().await.expect("an answer");
-    let page = answer.text().await.expect("a page");
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{page}"))
-}
-
 /// How many of `answers` are well; the others say that they come too often, and when to come again.
 async fn admitted(answers: Vec<Response>) -> u64 {
     let mut admitted = 0;
@@ -79,7 +71,7 @@ async fn attack_31_a_flood_by_one_identity_is_refused_and_others_are_served() {
     let runs: RunList = coordinator.get("/v1/runs?limit=1000").await.expect("a list");
     let runs_of = |owner: &str| runs.runs.iter().filter(|run| run.owner == owner).count() as u64;
     assert_eq!((runs_of("mallory"), runs_of("ada")), (of_mallory, 10));
-    assert_eq!(metric(&coordinator, r#"manyhands_throttled_total{who="requester"}"#).await, FLOOD - of_mallory);
+    assert_eq!(coordinator.metric(r#"manyhands_throttled_total{who="requester"}"#).await, FLOOD - of_mallory);
     let log = coordinator.process.log();
     assert_eq!(log.matches("a token is used too often").count(), 1, "{log}");
     assert!(!log.contains(&mallory), "the log names the token and does not hold it");
@@ -126,8 +118,8 @@ async fn a_worker_that_connects_too_often_is_told_when_to_come_and_then_let_in()
     assert!(reason.contains("more often") && retry_after.is_some(), "{reason}: {retry_after:?}");
     Worker::connect(&join, Worker::new_key()).await.expect("another one is welcome");
     until("it may come again", async || Worker::connect(&join, key()).await.ok()).await;
-    assert!(metric(&coordinator, r#"manyhands_throttled_total{who="worker"}"#).await >= 1);
-    assert!(metric(&coordinator, r#"manyhands_workers_refused_total{reason="throttled"}"#).await >= 1);
+    assert!(coordinator.metric(r#"manyhands_throttled_total{who="worker"}"#).await >= 1);
+    assert!(coordinator.metric(r#"manyhands_workers_refused_total{reason="throttled"}"#).await >= 1);
 }
 
 #[tokio::test]
@@ -141,7 +133,7 @@ async fn a_worker_that_says_too_much_is_heard_later_and_nothing_is_lost() {
     for _ in 0..PINGS {
         assert_eq!(worker.receive().await.expect("connected"), ServerMessage::Pong);
     }
-    assert!(metric(&coordinator, r#"manyhands_delayed_total{what="message"}"#).await > 0);
+    assert!(coordinator.metric(r#"manyhands_delayed_total{what="message"}"#).await > 0);
 }
 
 /// To whom letters were sent, in order.
@@ -198,7 +190,7 @@ async fn attack_31_a_flood_of_calls_waits_its_turn_and_others_need_not() {
     let sent = letters.lock().expect("not poisoned").clone();
     assert_eq!(sent.len(), 51, "each once");
     assert_ne!(sent.last().map(String::as_str), Some("ada"), "{sent:?}");
-    assert!(metric(&coordinator, r#"manyhands_delayed_total{what="calls"}"#).await > 0);
+    assert!(coordinator.metric(r#"manyhands_delayed_total{what="calls"}"#).await > 0);
 }
 
 /// A raw job whose answer is its seed.
@@ -293,7 +285,7 @@ async fn attack_43_a_repeated_question_is_answered_from_its_own_tenants_result_a
     drop(runners);
     until("nobody executes anything", async || (coordinator.connected().await == 0).then_some(())).await;
     assert_eq!(fails("?timeout_ms=100").await, 422);
-    assert_eq!(metric(&coordinator, "manyhands_repeats_total").await, 4);
+    assert_eq!(coordinator.metric("manyhands_repeats_total").await, 4);
     // What is tried again answers nobody.
     let _retried: RunView = coordinator.post(&format!("/v1/runs/{failed}/retry"), "").await.expect("tried again");
     assert_eq!(fails("?timeout_ms=100").await, 504);

@@ -7,6 +7,8 @@ use manyhands_model::{RunId, WorkerId};
 use manyhands_tests::{Coordinator, Liar, Runner, jobs, until};
 use reqwest::Method;
 
+use crate::console::Browser;
+
 /// Whoever is right ten times has a record, and two of these are enough to lean on. All of them are on this computer, which says nothing.
 const SMALL: &[&str] = &[
     "verification.record_checks=10",
@@ -192,12 +194,61 @@ async fn whoever_earned_a_record_and_lies_then_is_caught_and_its_answers_are_put
         );
     }
     let log = coordinator.request(Method::GET, "/v1/audit?after=0").send().await.expect("an answer");
-    assert!(log.text().await.expect("a log").matches("result_changed").count() >= list.len());
+    let log = log.text().await.expect("a log");
+    assert_eq!(log.matches("result_changed").count(), list.len());
+    let mut caught = log.lines().filter(|line| line.contains("worker_caught") && line.contains(&it.id.to_string()));
+    assert!(caught.next().is_some_and(|line| line.contains(r#""by":"operator""#)), "{log}");
+    assert_eq!(coordinator.metric("manyhands_results_changed_total").await, list.len() as u64);
+    let browser = Browser::signed_in(&coordinator).await;
+    let page = browser.page(&format!("/operator/runs/{}", run.id)).await;
+    let first = list[0].is.as_ref().and_then(|is| is.output).expect("an output").short();
+    assert!(page.contains("Results that are not what they were") && page.contains(&format!("ok {first}")), "{page}");
+    let runs = browser.page("/operator/runs").await;
+    assert!(runs.contains(&format!("<td class=\"bad\">{}</td>", list.len())), "{runs}");
     drop(liar);
     coordinator.kill();
     coordinator.restart().await;
     assert_eq!(coordinator.run(run.id).await.changed, ended.changed);
     assert_eq!(coordinator.outputs(run.id).await, answers(&inputs));
+}
+
+#[tokio::test]
+async fn metrics_say_how_audits_stand_what_words_are_worth_and_who_says_that_they_are_worth_nothing() {
+    let coordinator = with_hasher(SMALL).await;
+    let _runners = coordinator.runners(2).await;
+    let metric = async |name: &str| coordinator.metric(&format!("manyhands_{name}")).await;
+    assert_eq!(metric("disputes_left").await, 2_000);
+    let inputs = jobs::texts(36);
+    for rule in ["2of4", "audited"] {
+        let run = coordinator.submit(&format!("hasher&verify={rule}"), &inputs[..6]).await.expect("submitted");
+        assert_eq!(coordinator.outputs(run.id).await, answers(&inputs[..6]));
+    }
+    // Whoever begins by lying to the operator's machine is gone at once.
+    let _liar = Liar::start(&coordinator.join());
+    until("the liar is there", async || (coordinator.connected().await == 4).then_some(())).await;
+    let run = coordinator.submit("hasher&verify=audited", &inputs).await.expect("submitted");
+    assert_eq!(coordinator.outputs(run.id).await, answers(&inputs));
+    let banned = async || (metric(r#"workers{standing="banned"}"#).await == 1).then_some(());
+    until("it is banned", banned).await;
+    let idle = async || (metric(r#"audits{state="running"}"#).await == 0).then_some(());
+    until("the last audit is done", idle).await;
+    assert_eq!(metric(r#"audits{state="waiting"}"#).await, 0);
+    for (reason, units) in [("rule", 42), ("dispute", 0), ("alone", 0), ("drawn", 0)] {
+        assert_eq!(metric(&format!("audits_asked_total{{reason=\"{reason}\"}}")).await, units, "{reason}");
+        assert_eq!(metric(&format!("audits_done_total{{reason=\"{reason}\"}}")).await, units, "{reason}");
+    }
+    for (rule, units) in [("fixed", 6), ("adaptive", 0), ("full", 0), ("audited", 42)] {
+        assert_eq!(metric(&format!("units_decided_total{{rule=\"{rule}\"}}")).await, units, "{rule}");
+    }
+    let lies = metric(r#"dissents_total{by="operator"}"#).await;
+    assert!((1..=2).contains(&lies), "it asks for two units at a time: {lies}");
+    assert_eq!(metric(r#"dissents_total{by="quorum"}"#).await + metric(r#"dissents_total{by="peers"}"#).await, 0);
+    assert_eq!(metric(r#"workers{standing="trusted"}"#).await, 1);
+    let known = metric(r#"workers{standing="established"}"#).await;
+    assert!(known >= 1, "42 units make a record of ten checks for somebody");
+    assert_eq!(known + metric(r#"workers{standing="stranger"}"#).await, 2);
+    assert_eq!(metric("results_changed_total").await, 0);
+    assert!(metric("disputes_left").await >= 2_000);
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ enum Task {
     Browser,
     /// Add the wasm32 target and look for what a build needs
     Setup,
-    /// Start a coordinator, three runners, a visitor's browser and a liar, and run real jobs over real data
+    /// Start a coordinator, three runners, a visitor's browser and two liars, and run real jobs over real data
     Demo(demo::Options),
     /// Look for values that workers must not see in everything that leaves towards them
     Canaries(canaries::Options),

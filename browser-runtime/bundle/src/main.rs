@@ -102,10 +102,13 @@ fn main() -> anyhow::Result<()> {
     let embed = Asset::new("/embed.js".to_owned(), SCRIPT, embed)?;
     at_most(ELEMENT_BYTES_MAX, embed.brotli.len(), "of the element before it")?;
 
+    let records = script(&[&read("store.js")?, &read("held.js")?, &read("records.js")?]);
+    let records = Asset::new("/records.js".to_owned(), SCRIPT, records)?;
+
     let page = Asset::named("page", "css", "text/css; charset=utf-8", style(&read("page.css")?).into_bytes())?;
     let icon = Asset::named("icon", "svg", "image/svg+xml", read("icon.svg")?.into_bytes())?;
 
-    let all = [embed, mind, pool, slot, runtime, curve, page, icon];
+    let all = [embed, records, mind, pool, slot, runtime, curve, page, icon];
     write(&out, &web, &all)
 }
 
@@ -159,7 +162,7 @@ fn write(out: &Path, web: &Path, assets: &[Asset]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder that `npm pack` takes: the element as a module.
+/// The folder that `npm pack` takes: the element and the client's side of records, as modules.
 fn package(folder: &Path, web: &Path, assets: &[Asset]) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
@@ -169,7 +172,9 @@ fn package(folder: &Path, web: &Path, assets: &[Asset]) -> anyhow::Result<()> {
         let file = file?;
         fs::copy(file.path(), folder.join(file.file_name()))?;
     }
-    let embed = assets.iter().find(|asset| asset.path == "/embed.js").context("there is no element")?;
-    fs::write(folder.join("index.js"), &embed.body)?;
+    for (name, path) in [("index.js", "/embed.js"), ("records.js", "/records.js")] {
+        let script = assets.iter().find(|asset| asset.path == path).with_context(|| format!("there is no {path}"))?;
+        fs::write(folder.join(name), &script.body)?;
+    }
     Ok(())
 }

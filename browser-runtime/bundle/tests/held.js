@@ -1,4 +1,4 @@
-// What jobs leave with a browser, over any store. Comes after store.js, held.js and leave.js, in Node and in browsers; throws at
+// What jobs leave with a browser, over any store. Comes after store.js, held.js and records.js, in Node and in browsers; throws at
 // the first promise that is not kept.
 
 async function heldStory(store) {

@@ -1,4 +1,4 @@
-//! What jobs may leave with a browser, and what is refused: the story of leave.js, in Node with a store in memory. The same
+//! What jobs may leave with a browser, and what is refused: the story of records.js, in Node with a store in memory. The same
 //! file can be executed in a browser, with the store that is kept.
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 fn what_jobs_leave_stays_and_has_its_limits() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(here.join(name)).unwrap();
-    let scripts = ["../web/store.js", "../web/held.js", "../web/leave.js", "tests/held.js"].map(read).join("\n");
+    let scripts = ["../web/store.js", "../web/held.js", "../web/records.js", "tests/held.js"].map(read).join("\n");
     let began = "globalThis.self = globalThis; globalThis.isSecureContext = false;";
     let script = format!("{began}\n{scripts}\nawait heldStory(await Store.open(\"story\"));\n");
     let node =

@@ -2,10 +2,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use idna::AsciiDenyList;
+use serde::{Serialize, Serializer};
+
 /// A scheme, a host and a port, and nothing else that a URL may have.
 ///
 /// There is one spelling of each origin: what [`FromStr`] takes is what [`Display`](fmt::Display) writes. Whatever some parser reads as one
-/// host and another as a second (`\`, `@`, tabs, Unicode, percent signs, a final dot, `0x7f.1`) is none.
+/// host and another as a second (`\`, `@`, tabs, Unicode, percent signs, a final dot, `0x7f.1`, Punycode that stands for nothing) is none.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     scheme: Scheme,
@@ -27,7 +30,7 @@ pub enum Scheme {
 pub enum Host {
     /// A name, in lower case and without a final dot; international ones are in Punycode.
     Name(String),
-    /// An address, which no resolver is asked for.
+    /// An address, which no resolver is asked for. An IPv4 one is never written as IPv6 (RFC 4291, section 2.5.5.2).
     Address(IpAddr),
 }
 
@@ -122,7 +125,7 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, OriginError> {
         if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
             let address = inner.parse::<Ipv6Addr>().map_err(|_| OriginError::Host)?;
-            return Ok(Self::Address(address.into()));
+            return Ok(Self::Address(IpAddr::V6(address).to_canonical()));
         }
         // Resolvers take more than four decimal numbers for an IPv4 address (inet_aton), so a name must not end in a number
         // of any kind (WHATWG URL, "ends in a number").
@@ -134,7 +137,12 @@ impl FromStr for Host {
         if text.len() > NAME_BYTES_MAX || !text.split('.').all(is_label) {
             return Err(OriginError::Host);
         }
-        Ok(Self::Name(text.to_ascii_lowercase()))
+        // Only what is Punycode of a name can begin with `xn--` (UTS #46).
+        let name = text.to_ascii_lowercase();
+        match idna::domain_to_ascii_cow(name.as_bytes(), AsciiDenyList::URL) {
+            Ok(read) if read == name => Ok(Self::Name(name)),
+            _ => Err(OriginError::Host),
+        }
     }
 }
 
@@ -154,6 +162,13 @@ fn is_label(label: &str) -> bool {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.authority())
+    }
+}
+
+impl Serialize for Origin {
+    /// As it is written.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

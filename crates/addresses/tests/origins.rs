@@ -25,7 +25,9 @@ fn what_can_be_spelt_otherwise_is_told_how() {
         ("https://api.example.com:08443", "https://api.example.com:8443"),
         ("https://api.example.com:+8443", "https://api.example.com:8443"),
         ("https://[2001:0DB8:0:0::1]", "https://[2001:db8::1]"),
-        ("https://[::ffff:7f00:1]", "https://[::ffff:127.0.0.1]"),
+        ("https://[::ffff:7f00:1]", "https://127.0.0.1"),
+        ("https://[::ffff:127.0.0.1]:8443", "https://127.0.0.1:8443"),
+        ("https://XN--bcher-kva.example", "https://xn--bcher-kva.example"),
     ] {
         assert_eq!(written.parse::<Origin>(), Err(OriginError::Spelling(meant.parse().unwrap())), "{written}");
     }
@@ -70,6 +72,9 @@ fn attack_3_what_parsers_disagree_about_is_no_origin() {
         "https://.example.com",
         "https://api..example.com",
         "https://*.example.com",
+        "https://xn--a.example",
+        "https://xn--.example",
+        "https://xn--api-.example",
         "https://-api.example.com",
         "https://api-.example.com",
         "https://api_x.example.com",

@@ -357,6 +357,12 @@ schema! {
         /// How often it was found right since it was last found wrong, by the operator's machine or by somebody with a record.
         #[serde(default)]
         pub checks: u32,
+        /// Names the invitation with which it came, if it came with one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub invitation: Option<String>,
+        /// Whose it is, as that invitation says.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
     }
 
     /// How long a worker was there, of the time that the coordinator was.
@@ -384,6 +390,70 @@ schema! {
         pub balance: Amount,
         /// How much of each active run it was given, the most first; not of runs of one unit.
         pub exposure: Vec<ExposureView>,
+        /// How much it was given of each requester's work, of what was given out lately.
+        #[serde(default)]
+        pub requesters: Vec<RequesterExposureView>,
+        /// Words of it that were found wrong, the newest first, at most a hundred. Its signature is under each.
+        #[serde(default)]
+        pub faults: Vec<FaultView>,
+        /// Who overruled what those led to, if somebody did and it was not banned again since.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub pardoned: Option<PardonView>,
+    }
+
+    /// A worker's word that was found wrong.
+    #[derive(PartialEq, Eq)]
+    pub struct FaultView {
+        /// The run.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub run: RunId,
+        /// The unit.
+        pub unit: u32,
+        /// How many of its requests for calls had been answered.
+        pub step: u32,
+        /// When that was found.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub at: Timestamp,
+        /// What the worker said, in a sentence.
+        pub said: String,
+        /// What is so instead.
+        pub answer: String,
+        /// Who says so.
+        pub judge: Judge,
+    }
+
+    /// Who says that a worker's word is wrong.
+    #[derive(Copy, PartialEq, Eq)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Judge {
+        /// As many workers as a fixed rule asks for.
+        Quorum,
+        /// Workers with a record, which bans nobody.
+        Peers,
+        /// The operator's own machine.
+        Operator,
+    }
+
+    /// A pardon, please.
+    #[derive(Default)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewPardon {
+        /// Why: up to 200 characters, which the audit log keeps.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub reason: Option<String>,
+    }
+
+    /// An operator overruled what a worker's faults had led to.
+    #[derive(PartialEq, Eq)]
+    pub struct PardonView {
+        /// Name of the operator's token.
+        pub by: String,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub at: Timestamp,
+        /// Why, in the operator's words.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub reason: Option<String>,
     }
 
     /// How much of a run a worker was given.
@@ -394,8 +464,23 @@ schema! {
         pub run: RunId,
         /// Units of it that the worker was given.
         pub units: u32,
+        /// Units of it that all workers of its owner were given together, where it is known whose it is.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner_units: Option<u32>,
         /// Units that the run has.
         pub of: u32,
+    }
+
+    /// How much of a requester's work a worker was given lately.
+    #[derive(PartialEq, Eq)]
+    pub struct RequesterExposureView {
+        /// Whose runs.
+        pub requester: String,
+        /// Leases of their units that the worker was given lately.
+        pub leases: u32,
+        /// Leases of their units that anybody was given, the last 65,000 or so since the coordinator began; or the units of their active
+        /// runs, whichever is more.
+        pub of: u64,
     }
 
     /// What a worker's word is worth where that has to be earned.
@@ -467,6 +552,98 @@ schema! {
         pub role: Role,
         /// The bearer token itself.
         pub token: String,
+    }
+
+    /// A block list of another coordinator's, which counts here.
+    #[derive(PartialEq, Eq)]
+    pub struct BlocklistView {
+        /// Whose it is: the root key that its issuer's join link names.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub root: Fingerprint,
+        /// What workers that are refused are told that it is called.
+        pub name: String,
+        /// Which of its issuer's lists it is.
+        pub serial: u64,
+        /// When it was made.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub issued_at: Timestamp,
+        /// Until when it counts.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub expires_at: Timestamp,
+        /// Whether it counts now.
+        pub holds: bool,
+        /// How many workers are on it.
+        pub workers: u64,
+        /// How many of them with their own signature under a wrong answer.
+        pub proven: u64,
+    }
+
+    /// All block lists that count here.
+    pub struct BlocklistList {
+        /// The lists.
+        pub lists: Vec<BlocklistView>,
+    }
+
+    /// A new invitation, please.
+    #[derive(Default)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewInvitation {
+        /// Whose workers come with it: 1 to 64 characters. All workers of one owner are one voice.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
+        /// How many workers may, 1 to 10,000; one, if nothing is said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub uses: Option<u32>,
+        /// For so many days, 1 to 3,650; for ever, if nothing is said. Who came in time may stay.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub days: Option<u32>,
+    }
+
+    /// An invitation was created. The secret is shown this once.
+    pub struct CreatedInvitation {
+        /// Names the invitation, for revoking it.
+        pub id: String,
+        /// Whose workers come with it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
+        /// How many may.
+        pub uses: u32,
+        /// From when on no other may.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub expires_at: Option<Timestamp>,
+        /// The invitation itself, for the runner.
+        pub invitation: String,
+    }
+
+    /// An invitation, without its secret.
+    pub struct InvitationView {
+        /// Names the invitation, for revoking it.
+        pub id: String,
+        /// Whose workers come with it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pub owner: Option<String>,
+        /// How many may.
+        pub uses: u32,
+        /// How many have.
+        pub used: u32,
+        /// When it was created.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        pub created_at: Timestamp,
+        /// From when on no other may.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub expires_at: Option<Timestamp>,
+        /// When it was taken back.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+        pub revoked_at: Option<Timestamp>,
+    }
+
+    /// All invitations.
+    pub struct InvitationList {
+        /// The invitations.
+        pub invitations: Vec<InvitationView>,
     }
 
     /// A link to the operator's pages.

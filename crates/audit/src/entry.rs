@@ -81,6 +81,44 @@ pub enum Event {
         /// Name of the operator's token.
         by: String,
     },
+    /// A worker's signature stands under a wrong answer. It has to earn everything again, or gets no more work.
+    WorkerCaught {
+        /// Which.
+        worker: WorkerId,
+        /// What it was wrong about.
+        unit: UnitId,
+        /// Who says so.
+        by: Judge,
+        /// Whether it gets no more work.
+        banned: bool,
+    },
+    /// A worker's faults are forgotten: it may work again, and has to earn a record.
+    WorkerPardoned {
+        /// Which.
+        worker: WorkerId,
+        /// Why, in the operator's words.
+        reason: Option<String>,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// From now on, workers on this block list are refused.
+    BlocklistSubscribed {
+        /// Fingerprint of the root key of whoever issued it.
+        issuer: String,
+        /// Which of that coordinator's lists.
+        serial: u64,
+        /// How many workers are on it.
+        workers: u64,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// From now on, they are not.
+    BlocklistDropped {
+        /// Fingerprint of the root key of whoever issued it.
+        issuer: String,
+        /// Name of the operator's token.
+        by: String,
+    },
     /// Somebody whose word made an answer was caught, and the answer is another one now.
     ResultChanged {
         /// Whose answer.
@@ -145,6 +183,18 @@ pub enum Event {
         /// Its body would have been so many bytes long.
         body_bytes: u64,
     },
+}
+
+/// Who says that a worker was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// As many others as a fixed rule asks for.
+    Quorum,
+    /// Others with a record.
+    Peers,
+    /// The operator's own machine, which executed the unit as well.
+    Operator,
 }
 
 /// An answer that was accepted.

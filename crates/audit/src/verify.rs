@@ -1,10 +1,10 @@
 //! Whether a log is what was written: line by line, without keeping any of it.
 
 use manyhands_model::Timestamp;
-use manyhands_signing::Fingerprint;
+use manyhands_signing::{BadAttestation, Fingerprint};
 
 use crate::entry::{Entry, Tail};
-use crate::head::{BadHead, SignedHead};
+use crate::head::{Head, SignedHead};
 
 /// Checks a log from its first entry on, with the heads that stand between and behind them.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ pub enum Broken {
         /// The entry that comes after it.
         entry: u64,
         /// Why.
-        why: BadHead,
+        why: BadAttestation,
     },
     /// A head of another place: entries before it were removed, or put in.
     #[error("entry {entry}: a head over {found} entries stands before it; some were removed, or put in")]
@@ -142,9 +142,9 @@ impl Verifier {
     /// [`Broken::CutOff`] or [`Broken::Unsigned`]: the end is missing.
     pub fn end(self) -> Result<Report, Broken> {
         if let Some(kept) = &self.kept
-            && kept.tail().entries > self.tail.entries
+            && kept.said().tail.entries > self.tail.entries
         {
-            return Err(Broken::CutOff { entry: self.tail.entries + 1, kept: kept.tail().entries });
+            return Err(Broken::CutOff { entry: self.tail.entries + 1, kept: kept.said().tail.entries });
         }
         match (self.signed, self.root) {
             (Some((tail, signed_at)), Some(root)) if tail == self.tail => {
@@ -165,7 +165,7 @@ impl Verifier {
         }
         self.tail = entry.tail();
         match &self.kept {
-            Some(kept) if kept.tail().entries == next && kept.tail() != self.tail => {
+            Some(kept) if kept.said().tail.entries == next && kept.said().tail != self.tail => {
                 Err(Broken::NotWhatWasKept { entry: self.first_unsigned(), to: next })
             }
             Some(_) | None => Ok(()),
@@ -175,14 +175,15 @@ impl Verifier {
     fn head(&mut self, line: &[u8]) -> Result<(), Broken> {
         let entry = self.tail.entries + 1;
         let head = SignedHead::read(line, self.root).map_err(|why| Broken::BadHead { entry, why })?;
-        if head.tail().entries != self.tail.entries {
-            return Err(Broken::Misplaced { entry, found: head.tail().entries });
+        let Head { tail, at } = *head.said();
+        if tail.entries != self.tail.entries {
+            return Err(Broken::Misplaced { entry, found: tail.entries });
         }
-        if head.tail() != self.tail {
+        if tail != self.tail {
             return Err(Broken::NotWhatWasSigned { entry: self.first_unsigned(), to: self.tail.entries });
         }
         self.root = Some(head.root());
-        self.signed = Some((head.tail(), head.at()));
+        self.signed = Some((tail, at));
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! Whatever is done to a log is found, and where.
 
-use manyhands_audit::{Answer, BadHead, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
+use manyhands_audit::{Answer, Broken, Call, End, Event, Found, Head, Judge, Report, SignedHead, Tail, Verifier};
 use manyhands_model::{Digest, IntentId, RunId, Timestamp, UnitId, WorkerId};
-use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
+use manyhands_signing::{BadAttestation, Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -48,6 +48,10 @@ fn events() -> Vec<Event> {
         Event::Unsent { call, step: 1, plan, intent, origin, body_bytes: 12 },
         Event::WorkerTrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
+        Event::WorkerCaught { worker: WorkerId([3; 32]), unit, by: Judge::Operator, banned: true },
+        Event::WorkerPardoned { worker: WorkerId([3; 32]), reason: Some("bad memory, replaced".into()), by: by() },
+        Event::BlocklistSubscribed { issuer: "key_".into(), serial: 4, workers: 2, by: by() },
+        Event::BlocklistDropped { issuer: "key_".into(), by: by() },
         Event::ResultChanged {
             unit: UnitId { run: RunId([4; 16]), index: 9 },
             was: Some(Answer { ended: "ok".to_owned(), output: Some(Digest([5; 32])) }),
@@ -107,7 +111,7 @@ fn a_log_that_nobody_touched_is_believed() {
     assert_eq!(check(Verifier::of(kept(&empty)), &empty).map(|report| report.entries), Ok(0));
     // It has grown since somebody kept a head.
     let old = SignedHead::read(&lines[4], None).expect("it is believed");
-    assert_eq!((old.tail().entries, check(Verifier::of(old), &lines)), (4, report));
+    assert_eq!((old.said().tail.entries, check(Verifier::of(old), &lines)), (4, report));
 }
 
 #[test]
@@ -207,7 +211,7 @@ fn only_the_coordinators_own_key_signs() {
     let root = coordinator.root.public().fingerprint();
     let found = stranger.root.public().fingerprint();
     let broken = check(Verifier::new(Some(root)), &lines).expect_err("a stranger's");
-    assert_eq!(broken, Broken::BadHead { entry: all() + 1, why: BadHead::OtherRoot { expected: root, found } });
+    assert_eq!(broken, Broken::BadHead { entry: all() + 1, why: BadAttestation::OtherRoot { expected: root, found } });
 
     let head = |trust| {
         let head = Signed::new(&coordinator.signing, &Head { tail: Tail::default(), at: NOW });
@@ -215,9 +219,9 @@ fn only_the_coordinators_own_key_signs() {
     };
     assert!(head(coordinator.trust(false)).is_ok());
     let revoked = head(coordinator.trust(true)).expect_err("revoked");
-    assert!(matches!(revoked, BadHead::Untrusted(Untrusted::RevokedKey { .. })), "{revoked}");
+    assert!(matches!(revoked, Untrusted::RevokedKey { .. }), "{revoked}");
     let others = head(stranger.trust(false)).expect_err("another's list");
-    assert!(matches!(others, BadHead::Untrusted(_)), "{others}");
+    assert!(matches!(others, Untrusted::WrongSigner { .. }), "{others}");
 }
 
 /// Whoever reads the log without this crate reads it so.

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::BASE64;
 use manyhands_model::{Digest, Timestamp};
-use manyhands_signing::{Dated, Fingerprint, Proof, PublicKey, Signed, Statement, TrustList, Untrusted, Validity};
+use manyhands_signing::{Attest, Attested, BadAttestation, Dated, Fingerprint, Statement, Validity};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -98,92 +97,14 @@ impl Sealer {
 }
 
 /// A seal with all that it takes to believe it. One line of JSON, `{"seal":{…}}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedSeal {
-    seal: Seal,
-    root: Fingerprint,
-    proof: Proof<Seal>,
-}
+pub type SignedSeal = Attested<Seal>;
 
-/// Why a seal is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadSeal {
-    /// Something else.
-    #[error("it is no seal that this version of the program can read")]
-    NotASeal,
-    /// What people read is not what was signed.
-    #[error("what it says is not what was signed")]
-    Differs,
-    /// Another coordinator's.
-    #[error("signed under the root key {found}, expected {expected}")]
-    OtherRoot {
-        /// Who should have signed.
-        expected: Fingerprint,
-        /// Who did.
-        found: Fingerprint,
-    },
-    /// The signature does not count.
-    #[error(transparent)]
-    Untrusted(#[from] Untrusted),
-}
+impl Attest for Seal {
+    const NAME: &'static str = "seal";
 
-impl SignedSeal {
-    /// What this key of a coordinator signed, under its trust list of that moment.
-    ///
-    /// # Errors
-    /// [`BadSeal::Untrusted`] when the list does not name the key, as between a rotation and the list that follows it.
-    pub fn new(root: PublicKey, trust: Signed<TrustList>, statement: Signed<Seal>) -> Result<Self, BadSeal> {
-        let proof = Proof { root, trust, statement };
-        Ok(Self { seal: proof.open()?, root: root.fingerprint(), proof })
+    fn shown(&self) -> impl Serialize {
+        self
     }
-
-    /// The seal in a line, if it was signed by a coordinator's key, and if `root` is given by that coordinator's.
-    ///
-    /// # Errors
-    /// [`BadSeal`].
-    pub fn read(line: &[u8], root: Option<Fingerprint>) -> Result<Self, BadSeal> {
-        let written: Sealed = serde_json::from_slice(line).map_err(|_| BadSeal::NotASeal)?;
-        let proof = BASE64.decode(written.seal.proof.as_bytes()).map_err(|_| BadSeal::NotASeal)?;
-        let Ok((proof, [])) = postcard::take_from_bytes::<Proof<Seal>>(&proof) else { return Err(BadSeal::NotASeal) };
-        let read = Self { seal: proof.open()?, root: proof.root.fingerprint(), proof };
-        if read.line() != line {
-            return Err(BadSeal::Differs);
-        }
-        match root {
-            Some(expected) if expected != read.root => Err(BadSeal::OtherRoot { expected, found: read.root }),
-            Some(_) | None => Ok(read),
-        }
-    }
-
-    /// The one way to write it, without a line break.
-    pub fn line(&self) -> Vec<u8> {
-        let Seal { from, to, lines, digest, at } = self.seal;
-        // Keys and numbers can always be written.
-        let proof = BASE64.encode(&postcard::to_allocvec(&self.proof).unwrap_or_default());
-        let seal = Written { from, to, lines, digest, at, root: self.root, proof };
-        serde_json::to_vec(&Sealed { seal }).unwrap_or_default()
-    }
-
-    /// Whether a line is to be read as a seal and not as an entry.
-    pub fn is_one(line: &[u8]) -> bool {
-        line.starts_with(br#"{"seal":"#)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    seal: Written,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Written {
-    from: Hour,
-    to: Hour,
-    lines: u64,
-    digest: Digest,
-    at: Timestamp,
-    root: Fingerprint,
-    proof: String,
 }
 
 /// Checks an export from its first line to its seal.
@@ -242,7 +163,7 @@ pub enum Broken {
         /// From 1.
         line: u64,
         /// Why.
-        why: BadSeal,
+        why: BadAttestation,
     },
     /// What was signed is something else.
     #[error("one of the lines before the seal was changed, or some are missing: these are not what was signed")]
@@ -305,9 +226,9 @@ impl Verifier {
     /// # Errors
     /// [`Broken`], where that shows only at the end.
     pub fn end(self) -> Result<Report, Broken> {
-        let SignedSeal { seal, root, .. } = self.signed.ok_or(Broken::Unsealed)?;
-        let Seal { from, to, lines, at, .. } = seal;
-        if self.sealer.seal(from, to, at) != seal {
+        let signed = self.signed.ok_or(Broken::Unsealed)?;
+        let (root, Seal { from, to, lines, at, .. }) = (signed.root(), *signed.said());
+        if self.sealer.seal(from, to, at) != *signed.said() {
             return Err(Broken::NotWhatWasSigned);
         }
         if self.hours.is_some_and(|(first, last)| first < from || last >= to) {

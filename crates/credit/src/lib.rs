@@ -13,6 +13,6 @@ pub mod presence;
 pub mod shares;
 
 pub use crate::book::{Account, Amount, Balanced, Hour, Line, Place, Postings, Subject};
-pub use crate::export::{BadSeal, Broken, Entry, Report, Seal, Sealer, SignedSeal, Verifier};
+pub use crate::export::{Broken, Entry, Report, Seal, Sealer, SignedSeal, Verifier};
 pub use crate::presence::{Attendance, Presence, Uptime};
 pub use crate::shares::Shares;

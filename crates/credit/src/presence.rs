@@ -72,6 +72,11 @@ impl Presence {
         self.connected.add(now, milliseconds);
     }
 
+    /// How long it was connected, in milliseconds, and the last day on which it was, since 1970: how much would be forgotten with it.
+    pub fn weight(&self) -> (u64, u32) {
+        (self.connected.total_ms, self.connected.days.back().map_or(0, |(day, _)| *day))
+    }
+
     /// The share of all time since it was first there; none if nothing was counted since.
     pub fn ever(&self, counted: &Attendance) -> Option<Uptime> {
         share(self.connected.total_ms, counted.total_ms.saturating_sub(self.before_ms))

@@ -10,10 +10,12 @@
 //! The coordinator remembers which record counts, by a number and a keyed digest, and under a name that nobody can guess back
 //! to a client. Nothing here stores, sends or draws random bytes.
 //!
-//! Start at [`life`] (which record counts, and what is refused), then [`seal`] (the bytes).
+//! Start at [`life`] (which record counts, and what is refused), then [`seal`] (the bytes), then [`written`] (what a job may write into one).
 
 pub mod life;
 pub mod seal;
+pub mod written;
 
 pub use crate::life::{Became, Exchange, Life, Refused, Step};
 pub use crate::seal::{BadClientName, ClientName, NotOpened, Opened, Place, RecordKey, Stamp};
+pub use crate::written::{Unusable, Written};

@@ -24,7 +24,7 @@ impl CallKey {
     /// same thing, nor can one that knows everything else make a key.
     pub fn of(&self, intent: &IntentId, origin: &Origin) -> IdempotencyKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        let hash = hasher.lengths(origin.as_str().as_bytes()).lengths(intent.as_bytes()).finalize();
+        let hash = hasher.lengths(origin.to_string().as_bytes()).lengths(intent.as_bytes()).finalize();
         // 160 bits: enough never to meet twice, and 32 characters, which is what servers expect of a UUID and a little more.
         IdempotencyKey(BASE32.write(&hash.as_bytes()[..20]))
     }

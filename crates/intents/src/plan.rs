@@ -6,6 +6,7 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
+use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::template::{BadVerb, Body, Header, Node, Part, Template};
 use manyhands_model::verb::{Budget, CallLimits, EffectClass, Projected, Shape, Slot};
 use manyhands_model::{Class, Digest, JobName, Manifest, Name, SensitiveFields, Version};
@@ -27,6 +28,8 @@ pub struct Plan {
     job: JobName,
     version: Version,
     sensitive: SensitiveFields,
+    /// What is shown of them: with those of a run, if it is about one.
+    shown: SensitiveFields,
     catalogue: Catalogue,
 }
 
@@ -40,8 +43,18 @@ impl Plan {
             job: manifest.name.clone(),
             version: manifest.version.clone(),
             sensitive: manifest.sensitive.clone(),
+            shown: manifest.sensitive.clone(),
             catalogue: Catalogue::of(&manifest.verbs)?,
         })
+    }
+
+    /// The same in a run whose requester declares these fields: its page shows them as well. What is approved is the job's plan all the same.
+    ///
+    /// # Errors
+    /// [`BadSensitive`], as a submission with them would be refused.
+    pub fn with(self, own: SensitiveFields) -> Result<Self, BadSensitive> {
+        let shown = own.before(&self.sensitive)?;
+        Ok(Self { shown, ..self })
     }
 
     /// Its verbs.
@@ -130,7 +143,7 @@ impl fmt::Display for Plan {
             _ => format!("of {verbs} kinds, and no others"),
         };
         page.line("calls", &calls)?;
-        let leaks = LeakBudget::of(&self.sensitive);
+        let leaks = LeakBudget::of(&self.shown);
         for Leak { at, class, reveal, bits, joinable, surrogate } in leaks.leaks() {
             let mut text = format!("{at}, {class}: workers see ");
             text += if *surrogate { "a surrogate, the same for all" } else { "a token" };

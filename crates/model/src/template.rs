@@ -10,9 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+pub use manyhands_addresses::Origin;
+use manyhands_addresses::OriginError;
 use serde::Serialize;
 use serde_json::{Number, Value};
-use url::{Host, Url};
 
 use crate::verb::{CallLimits, EffectClass, Method, Name, Projected, Shape, Slot, Verb, Verbs};
 
@@ -25,8 +26,6 @@ pub const ANSWER_FIELDS_MAX: usize = 64;
 /// The largest number that every reader of JSON reads exactly (RFC 8259, section 6).
 pub const INTEGER_MAX: i64 = (1 << 53) - 1;
 
-/// Longest origin, in bytes: a DNS name has at most 253.
-const ORIGIN_BYTES_MAX: usize = 300;
 /// Longest path, and longest value elsewhere but in a body, in bytes.
 const TEXT_BYTES_MAX: usize = 2048;
 /// Most headers, and most keys of a query or a form.
@@ -86,73 +85,20 @@ pub enum BadVerb {
     },
 }
 
-/// Scheme, host and port, in the one form in which they are compared.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Origin(String);
-
-impl Origin {
-    /// Such as `https://api.example.com` or `http://127.0.0.1:8080`; a port only where it is not the scheme's own.
-    pub fn as_str(&self) -> &str {
-        &self.0
+/// Reads where a verb goes.
+///
+/// # Errors
+/// Reason and cure.
+fn read_origin(text: &str) -> Result<Origin, (String, &'static str)> {
+    if text.contains(['{', '}']) {
+        return Err(("nothing may be put into an origin".into(), "declare a verb for each place"));
     }
-
-    /// Whether what is sent there is encrypted.
-    pub fn is_encrypted(&self) -> bool {
-        self.0.starts_with("https:")
-    }
-
-    /// # Errors
-    /// Reason and cure.
-    fn read(text: &str) -> Result<Self, (String, &'static str)> {
-        const CURE: &str = "write scheme, host and if need be a port, such as `https://api.example.com:8443`";
-        if text.len() > ORIGIN_BYTES_MAX {
-            return Err((format!("longer than {ORIGIN_BYTES_MAX} bytes"), CURE));
+    text.parse().map_err(|error| match error {
+        OriginError::Spelling(origin) => (format!("it is read as `{origin}`"), "write it as it is read"),
+        OriginError::Scheme | OriginError::Host | OriginError::Port => {
+            (format!("{error}"), "write scheme, host and if need be a port, such as `https://api.example.com:8443`")
         }
-        if text.contains(['{', '}']) {
-            return Err(("nothing may be put into an origin".into(), "declare a verb for each place"));
-        }
-        let url = Url::parse(text).map_err(|error| (format!("not readable: {error}"), CURE))?;
-        if !matches!(url.scheme(), "https" | "http") {
-            return Err((
-                format!("the scheme is `{}`", url.scheme()),
-                "use `https`, or `http` where the operator allows it",
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            let cure = "say who calls with a header and `{secret:…}`";
-            return Err(("a user stands before the host".into(), cure));
-        }
-        match url.host() {
-            Some(Host::Domain(name)) if name.ends_with('.') => {
-                return Err(("the host ends in a dot".into(), "leave the dot out"));
-            }
-            Some(Host::Domain(name)) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
-                return Err(("the host is no name of the DNS".into(), CURE));
-            }
-            _ => {}
-        }
-        // What a reader makes of a text is what counts; the text must say the same to people.
-        let normal = url.origin().ascii_serialization();
-        if normal == text {
-            Ok(Self(normal))
-        } else if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            Err(("more than an origin".into(), "put the rest into `path` and `query`"))
-        } else {
-            Err((format!("it is read as `{normal}`"), "write it as it is read"))
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+    })
 }
 
 /// What is put somewhere when a call is made.
@@ -334,7 +280,7 @@ impl Reader<'_> {
             let reason = format!("longer than {DESCRIPTION_CHARS_MAX} characters, or not one line");
             return Err(self.bad("description", reason, "say it in a sentence"));
         }
-        let origin = Origin::read(&verb.origin).map_err(|(reason, cure)| self.bad("origin", reason, cure))?;
+        let origin = read_origin(&verb.origin).map_err(|(reason, cure)| self.bad("origin", reason, cure))?;
         self.slots()?;
         let template = Template {
             method: verb.method,

@@ -110,15 +110,9 @@ fn unknown_keys_are_refused_everywhere() {
 
 #[test]
 fn attack_2_nothing_stands_in_an_origin_but_scheme_host_and_port() {
-    for good in [
-        "https://a.example",
-        "http://127.0.0.1:8080",
-        "https://[::1]:9000",
-        "https://xn--bcher-kva.example",
-        "https://a_b.example",
-    ] {
+    for good in ["https://a.example", "http://127.0.0.1:8080", "https://[::1]:9000", "https://xn--bcher-kva.example"] {
         let templates = changed("/crm_lookup/origin", json!(good)).expect(good);
-        assert_eq!(templates["crm_lookup"].origin.as_str(), good);
+        assert_eq!(templates["crm_lookup"].origin.to_string(), good);
     }
     for bad in [
         "https://{id}.example",
@@ -138,6 +132,8 @@ fn attack_2_nothing_stands_in_an_origin_but_scheme_host_and_port() {
         "https://:443",
         "https://dtk1eaaaaaaaaaaaaaaaaaaaaaaaaaaaa@a.example",
         "https://a b.example",
+        // No host name (RFC 1123), and nobody would ever be called there.
+        "https://a_b.example",
         "https://a*.example",
         "https://a.example:99999",
     ] {
@@ -159,6 +155,7 @@ fn attack_3_an_origin_that_is_read_otherwise_than_it_is_written_is_refused() {
         "https://api.example.com:443",
         "https://api.exa\tmple.com",
         "https://[::ffff:127.0.0.1]",
+        "https://[::ffff:7f00:1]",
         "https://api.example.com/a/../../",
         "https://api.example.com/a/%2e%2e/",
         "https://api.example.com//",

@@ -26,8 +26,8 @@ pub mod message;
 pub mod statement;
 
 pub use crate::message::{
-    Body, Challenge, ClientMessage, DecodeError, Done, Grant, Hello, Receipt, ServerMessage, Settlement, Welcome,
-    decode, encode,
+    Balance, Body, Challenge, ClientMessage, DecodeError, Done, Grant, Hello, Invitation, Receipt, ServerMessage,
+    Settlement, Welcome, decode, encode,
 };
 pub use crate::statement::{
     Entry, Greeting, LEASES_MAX, Lease, Leases, Publication, REPORTS_BYTES_MAX, Release, Report, Reports, Task, Ticket,

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +52,18 @@ pub struct Hello {
     pub slots: u16,
     /// Whether somebody watches, who wants to know what became of its units.
     pub is_watched: bool,
+    /// What it was invited with, until it has been let in with that.
+    pub invitation: Option<Invitation>,
+}
+
+/// What an operator gave to somebody whose workers may join: a secret, which is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation(pub String);
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invitation(..)")
+    }
 }
 
 /// The coordinator takes the worker on.
@@ -104,6 +117,17 @@ pub enum Settlement {
     },
     /// Another outcome is the unit's answer.
     Contradicted,
+}
+
+/// What a worker has earned, and whether it should be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Points of fuel that it has earned so far, less what was taken back.
+    pub fuel: u64,
+    /// Answers of it that were not what other machines computed; 0 once that is so long ago that it is forgotten.
+    pub contradicted: u64,
+    /// Answers of it that were compared with anything.
+    pub settled: u64,
 }
 
 /// From a worker.
@@ -161,8 +185,8 @@ pub enum ServerMessage {
     Settled(#[serde(deserialize_with = "at_most::<LIST_MAX, _, _>")] Vec<(UnitId, Settlement)>),
     /// Still here.
     Pong,
-    /// Points of fuel that the worker has earned so far, less what was taken back. Said once in a while, where it has changed.
-    Balance(u64),
+    /// What the worker has earned, and whether it should be looked at. Said once in a while, where that has changed.
+    Balance(Balance),
 }
 
 impl ServerMessage {

@@ -50,8 +50,8 @@ impl Lottery {
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
     /// It has no answer before.
-    Decide,
-    /// It has one, and this is its record.
+    Decide(Need),
+    /// It has one, which was drawn, and this is its record.
     Verify(Box<UnitRecord>),
 }
 
@@ -67,17 +67,47 @@ pub(crate) enum Need {
     Alone,
 }
 
+/// Audits for one reason, since the scheduler began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditCount {
+    /// Units that the operator's machine was to execute. A few were settled before their turn came.
+    pub asked: u64,
+    /// Units of which it said what came out.
+    pub done: u64,
+}
+
+/// Audits by their reasons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditTally {
+    /// The run's rule asks for them.
+    pub rule: AuditCount,
+    /// Workers differed.
+    pub dispute: AuditCount,
+    /// Too few workers with a record were there.
+    pub alone: AuditCount,
+    /// Drawn among the accepted units, without any reason.
+    pub drawn: AuditCount,
+}
+
+impl AuditTally {
+    const fn decided(&mut self, need: Need) -> &mut AuditCount {
+        match need {
+            Need::Rule => &mut self.rule,
+            Need::Dispute => &mut self.dispute,
+            Need::Alone => &mut self.alone,
+        }
+    }
+}
+
 /// Audits under way and in line.
 #[derive(Default)]
 pub(crate) struct Audits {
     in_flight: BTreeMap<(UnitId, u32), Purpose>,
     /// Units without an answer go first. Each stands in line once.
-    deciding: VecDeque<(UnitId, u32)>,
+    deciding: VecDeque<(UnitId, u32, Need)>,
     in_line: BTreeSet<(UnitId, u32)>,
     verifying: VecDeque<(UnitId, u32, Box<UnitRecord>)>,
-    /// Asked for so far.
-    disputes: u64,
-    alone: u64,
+    tally: AuditTally,
     /// Units accepted so far.
     accepted: u64,
 }
@@ -88,16 +118,24 @@ impl Audits {
         self.accepted += 1;
     }
 
-    /// Whether one more unit may be decided for such a reason. Each has a budget of its own, and so have drawn audits, so that
-    /// nobody can use up one by another, or those that are drawn by disputing.
+    /// Whether one more unit may be decided for such a reason.
     pub(crate) fn is_affordable(&self, trust: &Trust, need: Need) -> bool {
+        self.left(trust, need) > 0
+    }
+
+    /// Units that may still be decided for such a reason. Each has a budget of its own, and so have drawn audits, so that
+    /// nobody can use up one by another, or those that are drawn by disputing.
+    pub(crate) fn left(&self, trust: &Trust, need: Need) -> u64 {
+        if !trust.has_audits() {
+            return 0;
+        }
         let most = trust.audit_burst as f64 + (trust.audit_share - trust.audited()) * self.accepted as f64;
         let so_far = match need {
             Need::Rule => 0,
-            Need::Dispute => self.disputes,
-            Need::Alone => self.alone,
+            Need::Dispute => self.tally.dispute.asked,
+            Need::Alone => self.tally.alone.asked,
         };
-        trust.has_audits() && (so_far as f64) < most
+        (most.ceil() as u64).saturating_sub(so_far)
     }
 
     /// Asks for a unit's answer, unless that has happened.
@@ -105,18 +143,15 @@ impl Audits {
         if self.in_flight.contains_key(&(unit, step)) || !self.in_line.insert((unit, step)) {
             return;
         }
-        self.deciding.push_back((unit, step));
-        match need {
-            Need::Rule => {}
-            Need::Dispute => self.disputes += 1,
-            Need::Alone => self.alone += 1,
-        }
+        self.deciding.push_back((unit, step, need));
+        self.tally.decided(need).asked += 1;
     }
 
     /// Asks whether a unit's answer is right.
     pub(crate) fn verify(&mut self, unit: UnitId, step: u32, record: UnitRecord) {
         if self.verifying.len() < WAITING_MAX {
             self.verifying.push_back((unit, step, Box::new(record)));
+            self.tally.drawn.asked += 1;
         }
     }
 
@@ -125,9 +160,9 @@ impl Audits {
         if self.in_flight.len() >= trust.audits_in_flight_max {
             return None;
         }
-        if let Some((unit, step)) = self.deciding.pop_front() {
+        if let Some((unit, step, need)) = self.deciding.pop_front() {
             self.in_line.remove(&(unit, step));
-            return Some((unit, step, Purpose::Decide));
+            return Some((unit, step, Purpose::Decide(need)));
         }
         self.verifying.pop_front().map(|(unit, step, record)| (unit, step, Purpose::Verify(record)))
     }
@@ -149,9 +184,20 @@ impl Audits {
         }
     }
 
-    /// One has come back; says what for.
-    pub(crate) fn done(&mut self, unit: UnitId, step: u32) -> Option<Purpose> {
-        self.in_flight.remove(&(unit, step))
+    /// One has come back, perhaps with an outcome; says what for.
+    pub(crate) fn done(&mut self, unit: UnitId, step: u32, has_outcome: bool) -> Option<Purpose> {
+        let purpose = self.in_flight.remove(&(unit, step))?;
+        let count = match &purpose {
+            Purpose::Decide(need) => self.tally.decided(*need),
+            Purpose::Verify(_) => &mut self.tally.drawn,
+        };
+        count.done += u64::from(has_outcome);
+        Some(purpose)
+    }
+
+    /// Audits by their reasons.
+    pub(crate) const fn tally(&self) -> AuditTally {
+        self.tally
     }
 
     /// Audits under way, and in line.
@@ -190,15 +236,21 @@ mod tests {
         let mut audits = Audits::default();
         audits.verify(UNIT, 0, UnitRecord::default());
         audits.decide(UNIT, 0, Need::Dispute);
-        let mut begin = || {
+        let begin = |audits: &mut Audits| {
             let (unit, step, purpose) = audits.begin(&trust).expect("one is in line");
             audits.began(unit, step, purpose)
         };
-        assert!(begin() && !begin());
-        assert!(matches!(audits.done(UNIT, 0), Some(Purpose::Decide)));
-        assert!(audits.done(UNIT, 0).is_none());
+        assert!(begin(&mut audits) && !begin(&mut audits));
+        assert!(matches!(audits.done(UNIT, 0, true), Some(Purpose::Decide(Need::Dispute))));
+        assert!(audits.done(UNIT, 0, true).is_none());
+        let (drawn, dispute) = (AuditCount { asked: 1, done: 0 }, AuditCount { asked: 1, done: 1 });
+        assert_eq!(audits.tally(), AuditTally { drawn, dispute, ..AuditTally::default() });
         // It may be asked for once more.
         audits.decide(UNIT, 0, Need::Dispute);
         assert_eq!(audits.counts(), (0, 1));
+        // Nobody could execute it.
+        assert!(begin(&mut audits));
+        audits.done(UNIT, 0, false);
+        assert_eq!(audits.tally().dispute, AuditCount { asked: 2, done: 1 });
     }
 }

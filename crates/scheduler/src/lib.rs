@@ -15,6 +15,7 @@
 pub mod auditors;
 pub mod budget;
 pub mod decoys;
+pub mod exposure;
 pub mod groups;
 pub mod reason;
 pub mod record;
@@ -33,16 +34,18 @@ mod shares;
 mod usual;
 mod weigh;
 
+pub use crate::audit::{AuditCount, AuditTally};
 pub use crate::auditors::{Audit, Auditors};
 pub use crate::budget::Budgets;
 pub use crate::decoys::{Decoys, Numbers};
+pub use crate::exposure::{Exposure, RequesterExposure};
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
-pub use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+pub use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 pub use crate::reduction::Reduction;
 pub use crate::rule::Floor;
 pub use crate::scheduler::{
-    Effect, Exposure, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, UnitSummary, WorkerSummary,
+    Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, Standings, UnitSummary, WorkerSummary,
 };
-pub use crate::trust::{Level, Rule, Standing, Trust};
+pub use crate::trust::{Judge, Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

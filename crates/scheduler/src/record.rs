@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decoys::{Decoys, Numbers};
 use crate::reduction::Reduction;
-use crate::trust::Rule;
+use crate::trust::{Judge, Rule};
 use crate::unit::{Counts, End};
 
 /// What somebody submitted. Never changes.
@@ -186,6 +186,21 @@ pub struct WorkerRecord {
     pub lapses: u8,
     /// Whether units that its word decided are being looked at again.
     pub recalling: bool,
+}
+
+/// A worker's word that was found wrong. Its signature is under it: see [`Record::Evidence`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The unit.
+    pub unit: UnitId,
+    /// How many answers there were with the unit's input.
+    pub step: u32,
+    /// What the worker said, in canonical form.
+    pub said: Outcome,
+    /// What is so instead.
+    pub answer: Outcome,
+    /// Who says so.
+    pub judge: Judge,
 }
 
 /// What those who agreed on a step of a unit get for it.

@@ -11,15 +11,16 @@ use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::audit::{Audits, Lottery};
+use crate::audit::{AuditTally, Audits, Lottery, Need};
 use crate::budget::{Budgets, Funds};
 use crate::decoys::{Tallies, Units};
-use crate::groups::{Groups, Voices};
+use crate::exposure::{Exposure, RequesterExposure, Seen};
+use crate::groups::{Group, Groups, Voices};
 use crate::history::History;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
-use crate::record::{Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
@@ -195,7 +196,7 @@ pub enum Input {
     /// A run that has ended is not kept any longer: nothing in it can be looked at again. Also the answer to
     /// [`Effect::Recall`] where that is so.
     Forgotten(RunId),
-    /// An operator overrules: the worker's faults and lapses are forgotten, and it may earn a record again.
+    /// An operator overrules: the worker's faults and lapses are forgotten, and it may earn a record, from nothing if it was banned.
     Pardoned {
         /// Who.
         worker: WorkerId,
@@ -273,8 +274,8 @@ pub enum Effect {
         /// The units.
         units: Vec<u32>,
     },
-    /// A unit that was open again has ended, with another answer than it had, or with none. Who was handed the old one
-    /// should be told.
+    /// A unit that was open again has ended, with another answer than it had, or with none. Its record is before this, in the same
+    /// drain. Who was handed the old one should be told.
     Changed {
         /// The unit.
         unit: UnitId,
@@ -283,12 +284,12 @@ pub enum Effect {
     },
     /// A unit ended, for those who wait for it.
     Ended(UnitId, End),
-    /// A worker's report contradicts the answer. The evidence is recorded.
+    /// A worker's report contradicts the answer. The evidence is recorded, and this is to be made durable as well.
     Dissent {
         /// Who.
         worker: WorkerId,
-        /// Where.
-        unit: UnitId,
+        /// What it said, and what is so.
+        fault: Fault,
         /// Whether it gets no more work.
         banned: bool,
     },
@@ -332,22 +333,17 @@ pub struct WorkerSummary {
     pub standing: Standing,
 }
 
-/// How much of a run a worker has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exposure {
-    /// An active run.
-    pub run: RunId,
-    /// Units of it that the worker was given.
-    pub units: u32,
-    /// Units that the run has.
-    pub of: u32,
-}
-
-impl Exposure {
-    /// The share of the run's units, 0 to 1; more where some were opened again.
-    pub fn share(&self) -> f64 {
-        f64::from(self.units) / f64::from(self.of.max(1))
-    }
+/// Workers by what their word is worth: those who are connected, and all who are banned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Without a record.
+    pub strangers: u64,
+    /// With one.
+    pub established: u64,
+    /// The operator's own, as far as the scheduler gives them work; those that execute audits are the shell's.
+    pub trusted: u64,
+    /// Who get no more work.
+    pub banned: u64,
 }
 
 /// What a query about a lease says.
@@ -459,9 +455,7 @@ impl Worker {
 
 /// What settling a unit showed.
 struct Settled {
-    dissenters: Vec<WorkerNo>,
-    /// Who says that they are wrong.
-    judge: Judge,
+    dissenters: Vec<(WorkerNo, Fault)>,
     /// What somebody has been told before, if it is something else.
     was: Option<Outcome>,
 }
@@ -619,6 +613,10 @@ pub struct Scheduler {
     candidates: BTreeSet<WorkerNo>,
     /// Connected workers that stay, with a record or without.
     runners: usize,
+    /// To whom the work of each requester was given lately.
+    seen: BTreeMap<Arc<str>, Seen>,
+    /// The workers of each owner, as they connected last.
+    owned: BTreeMap<Group, BTreeSet<WorkerNo>>,
     /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave or have nothing to do.
     is_rationed: bool,
     newcomers: Newcomers,
@@ -628,6 +626,8 @@ pub struct Scheduler {
     expired: u64,
     /// Leases given beside late ones so far.
     spares: u64,
+    /// Units that got an answer so far, by the least that it took; none where words need not be earned.
+    decided: BTreeMap<Option<Level>, u64>,
     effects: VecDeque<Effect>,
 }
 
@@ -668,11 +668,14 @@ impl Scheduler {
             is_alone: true,
             candidates: BTreeSet::new(),
             runners: 0,
+            seen: BTreeMap::new(),
+            owned: BTreeMap::new(),
             is_rationed: false,
             newcomers: Newcomers::default(),
             stirred: false,
             expired: 0,
             spares: 0,
+            decided: BTreeMap::new(),
             effects: VecDeque::new(),
             hasher,
         }
@@ -776,7 +779,7 @@ impl Scheduler {
         }
         run.recount();
         run.line_up(&mut self.shares);
-        self.runs.insert(id, run);
+        self.insert_run(run);
         for index in known {
             self.judge(now, UnitId { run: id, index });
         }
@@ -820,7 +823,8 @@ impl Scheduler {
                 }
                 worker.connected = true;
                 worker.wants = 0;
-                worker.origin = origin;
+                let was = core::mem::replace(&mut worker.origin, origin);
+                self.belong(no, was.owner, origin.owner);
                 self.rank(no);
             }
             Input::Disconnected { worker } => {
@@ -911,7 +915,7 @@ impl Scheduler {
         if now < self.wary_until {
             run.keep(now.after(self.policy.first_choice), now, &mut self.kept);
         }
-        self.runs.insert(run.spec.id, run);
+        self.insert_run(run);
         self.stirred = true;
     }
 
@@ -1038,6 +1042,24 @@ impl Scheduler {
         }
         self.rank(worker);
         self.stirred |= core::mem::take(&mut self.is_rationed);
+    }
+
+    /// Notes whose workers a worker is among.
+    fn belong(&mut self, worker: WorkerNo, was: Option<Group>, is: Option<Group>) {
+        if was == is {
+            return;
+        }
+        if let Some(was) = was
+            && let Some(workers) = self.owned.get_mut(&was)
+        {
+            workers.remove(&worker);
+            if workers.is_empty() {
+                self.owned.remove(&was);
+            }
+        }
+        if let Some(is) = is {
+            self.owned.entry(is).or_default().insert(worker);
+        }
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -1173,7 +1195,7 @@ impl Scheduler {
         let Some(settled) = self.settle(unit, State::Ended(end), accepted, vouched) else { return };
         if unit.is_decoy() {
             self.decoy_ended(unit.run, end);
-            return self.dissenters(now, unit, settled);
+            return self.dissenters(now, settled);
         }
         self.effects.push_back(Effect::Ended(unit, end));
         let is_changed = settled.was.is_some();
@@ -1187,7 +1209,7 @@ impl Scheduler {
             }
             self.part_ended(now, parent, end);
         }
-        self.dissenters(now, unit, settled);
+        self.dissenters(now, settled);
         self.finish_if_done(now, unit.run);
     }
 
@@ -1201,7 +1223,7 @@ impl Scheduler {
         let Some(step) = self.open_mut(unit).map(|open| open.step) else { return };
         let Some(settled) = self.settle(unit, State::Calling { step }, Some(outcome), vouched) else { return };
         self.effects.push_back(Effect::Call { unit, step, calls });
-        self.dissenters(now, unit, settled);
+        self.dissenters(now, settled);
     }
 
     /// A decoy ended. Where the job fails on what is made up and on nothing else, that would tell: no more of it is given out.
@@ -1218,9 +1240,9 @@ impl Scheduler {
         }
     }
 
-    fn dissenters(&mut self, now: Timestamp, unit: UnitId, settled: Settled) {
-        for worker in settled.dissenters {
-            self.dissent(now, worker, unit, settled.judge);
+    fn dissenters(&mut self, now: Timestamp, settled: Settled) {
+        for (worker, fault) in settled.dissenters {
+            self.dissent(now, worker, fault);
         }
     }
 
@@ -1240,15 +1262,16 @@ impl Scheduler {
             State::Fresh | State::Blocked { .. } | State::Ended(_) => Open::default(),
         };
         *run.counts.at(unit.index).of(state) += 1;
-        let dissenters: Vec<WorkerNo> = accepted
-            .iter()
-            .flat_map(|accepted| open.reports.iter().filter(move |word| word.outcome != *accepted).map(|word| word.by))
-            .collect();
+        let is_other = |word: &&Word| accepted.as_ref().is_some_and(|accepted| word.outcome != *accepted);
         if !unit.is_decoy() {
-            run.dissents += dissenters.len() as u64;
+            run.dissents += open.reports.iter().filter(is_other).count() as u64;
         }
         let module = run.spec.module;
-        let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
+        let level = match run.spec.rule {
+            Rule::Fixed(_) => None,
+            Rule::Earned { level, .. } => Some(level),
+        };
+        let is_earned = level.is_some();
         // Somebody who is cancelled has not been told anything else.
         let is_told = end.is_some_and(|end| end != End::Cancelled) && open.recalled != accepted;
         let was = open.recalled.clone().filter(|_| is_told);
@@ -1260,8 +1283,14 @@ impl Scheduler {
             true if self.is_proven(&open, accepted.as_ref()) => Judge::Operator,
             true => Judge::Peers,
         };
+        let fault = |word: &Word| {
+            let (step, said, answer) = (open.step, word.outcome.clone(), accepted.clone()?);
+            (said != answer).then_some((word.by, Fault { unit, step, said, answer, judge }))
+        };
+        let dissenters = open.reports.iter().filter_map(fault).collect();
         if let Some(accepted) = &accepted {
             self.paces.note_cost(module, accepted.fuel);
+            *self.decided.entry(level).or_default() += u64::from(end.is_some());
         }
         let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
         // Those whose unsettled words are as many as they may have, and who ask for nothing new: they would not be looked at again.
@@ -1290,7 +1319,7 @@ impl Scheduler {
         }
         open.reports.iter().for_each(|word| self.rank(word.by));
         self.stirred |= full.iter().any(|no| self.workers[*no].is_hungry && self.workers[*no].may_earn(&self.policy));
-        Some(Settled { dissenters, judge, was })
+        Some(Settled { dissenters, was })
     }
 
     /// What those are paid whose word is the answer.
@@ -1342,17 +1371,17 @@ impl Scheduler {
     }
 
     /// A worker's signature stands under a wrong answer.
-    fn dissent(&mut self, now: Timestamp, id: WorkerNo, unit: UnitId, judge: Judge) {
+    fn dissent(&mut self, now: Timestamp, id: WorkerNo, fault: Fault) {
         let worker = &mut self.workers[id];
         let was_banned = worker.record.banned;
-        let consequence = worker.record.erred(judge, &self.policy.trust);
+        let consequence = worker.record.erred(fault.judge, &self.policy.trust);
         worker.quota /= 2;
         let banned = worker.record.banned;
         if consequence != Consequence::Doubt {
             self.recall(id);
         }
         self.note_worker(id);
-        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), unit, banned });
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), fault, banned });
         if banned && !was_banned {
             self.discard(now, id);
         }
@@ -1389,6 +1418,21 @@ impl Scheduler {
         let status = if run.cancelled { RunStatus::Cancelled } else { RunStatus::Finished };
         self.effects.push_back(Effect::Record(Record::Run(Box::new(run.record(status, Some(now))))));
         self.effects.push_back(Effect::RunEnded(id));
+        self.part_with(run);
+    }
+
+    /// Takes in an active run.
+    fn insert_run(&mut self, run: Run) {
+        let seen = self.seen.entry(Arc::clone(run.share.owner())).or_insert_with(|| Seen::new(self.hasher.clone()));
+        seen.join(run.shape.units());
+        self.runs.insert(run.spec.id, run);
+    }
+
+    /// Lets a run go that was taken out of the active ones.
+    fn part_with(&mut self, run: Run) {
+        if let Some(seen) = self.seen.get_mut(run.share.owner()) {
+            seen.leave(run.shape.units());
+        }
         self.shares.leave(run.share);
     }
 
@@ -1644,8 +1688,51 @@ impl Scheduler {
         false
     }
 
+    /// Whether a worker was given so much of a run, or of its requester's work, or all workers of its owner were of the run, that the
+    /// rest is for others.
+    fn has_its_share(&self, id: WorkerNo, run: &Run) -> bool {
+        // A run that would stand still has no limit: perhaps nobody else can take what is left.
+        if matches!(run.spec.rule, Rule::Fixed(_)) || run.counts.own.running == 0 {
+            return false;
+        }
+        let trust = &self.policy.trust;
+        let at_work = || {
+            let is_at_work = |worker: &&Worker| worker.wants > 0 || !worker.leases.is_empty();
+            self.core.iter().map(|no| &self.workers[*no]).filter(is_at_work)
+        };
+        // Where few are at work, or units take many voices, each has to do more.
+        let fair = |leased: u64, heads: usize| 4 * leased / heads.max(1) as u64;
+        let is_much =
+            |seen: u64, share: f64, of: u64| seen as f64 >= (of as f64 * share).max(trust.run_units_min.into());
+
+        let (units, seen) = (u64::from(run.shape.units()), u64::from(run.seen_by(id)));
+        let leased = run.leased.max(units);
+        if is_much(seen, trust.run_share_max, units) && seen >= fair(leased, at_work().count()) {
+            return true;
+        }
+        if let Some(theirs) = self.seen.get(run.share.owner()) {
+            let (seen, leased) = (u64::from(theirs.of(id)), theirs.all());
+            if is_much(seen, trust.requester_share_max, leased) && seen >= fair(leased, at_work().count()) {
+                return true;
+            }
+        }
+        let Some(seen) = self.seen_by_owner(id, run).map(u64::from) else { return false };
+        let heads = || {
+            let owners = at_work().filter_map(|worker| worker.origin.owner).collect::<BTreeSet<_>>().len();
+            owners + at_work().filter(|worker| worker.origin.owner.is_none()).count()
+        };
+        is_much(seen, trust.owner_share_max, units) && seen >= fair(leased, heads())
+    }
+
+    /// How many units of a run all workers of a worker's owner were given, where it is known whose it is.
+    fn seen_by_owner(&self, id: WorkerNo, run: &Run) -> Option<u32> {
+        let workers = self.owned.get(&self.workers[id].origin.owner?)?;
+        Some(workers.iter().map(|no| run.seen_by(*no)).sum())
+    }
+
     fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId, reach: Reach) -> bool {
         let crowd = self.crowd();
+        let has_its_share = self.runs.get(&run_id).is_some_and(|run| self.has_its_share(id, run));
         let Some(run) = self.runs.get_mut(&run_id) else { return false };
         let Worker { pace, origin, .. } = &self.workers[id];
         if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module, run.spec.wall()) {
@@ -1659,21 +1746,9 @@ impl Scheduler {
         let (rule, workers) = (run.spec.rule, &self.workers);
         let worker = &workers[id];
         let is_fixed = matches!(rule, Rule::Fixed(_));
-        // A run that would stand still has no limit: perhaps nobody else can take what is left.
-        if !is_fixed && run.counts.own.running > 0 {
-            let most = f64::from(run.shape.units()) * self.policy.trust.run_share_max;
-            let most = most.max(f64::from(self.policy.trust.run_units_min));
-            let seen = run.seen.get(&id).copied().unwrap_or_default();
-            // Where few are at work, or units take many voices, each has to do more.
-            let fair = || {
-                let is_at_work = |no: &&WorkerNo| workers[**no].wants > 0 || !workers[**no].leases.is_empty();
-                let at_work = self.core.iter().filter(is_at_work).count() as u64;
-                4 * run.leased.max(u64::from(run.shape.units())) / at_work.max(1)
-            };
-            if f64::from(seen) >= most && u64::from(seen) >= fair() {
-                self.is_rationed = true;
-                return false;
-            }
+        if has_its_share {
+            self.is_rationed = true;
+            return false;
         }
         let reach = match reach {
             _ if is_fixed => Reach::All,
@@ -1808,6 +1883,9 @@ impl Scheduler {
             *run.seen.entry(id).or_default() += 1;
             run.leased += 1;
         }
+        if let Some(seen) = self.seen.get_mut(run.share.owner()).filter(|_| !unit.is_decoy()) {
+            seen.note(id);
+        }
         let worker = &mut self.workers[id];
         worker.leases.push(lease);
         worker.leased_at = now;
@@ -1916,13 +1994,52 @@ impl Scheduler {
         let no = self.workers.find(worker);
         self.runs.iter().filter_map(move |(id, run)| {
             let units = *run.seen.get(&no?)?;
-            Some(Exposure { run: *id, units, of: run.shape.units() })
+            Some(Exposure { run: *id, units, owner_units: self.seen_by_owner(no?, run), of: run.shape.units() })
+        })
+    }
+
+    /// How much of each requester's work a worker was given, of what was given out lately.
+    pub fn exposure_to_requesters(&self, worker: WorkerId) -> impl Iterator<Item = RequesterExposure> + '_ {
+        let no = self.workers.find(worker);
+        self.seen.iter().filter_map(move |(requester, seen)| {
+            let leases = Some(seen.of(no?)).filter(|leases| *leases > 0)?;
+            Some(RequesterExposure { requester: requester.to_string(), leases, of: seen.all() })
         })
     }
 
     /// Audits under way, and audits in line.
     pub fn audits(&self) -> (usize, usize) {
         self.audits.counts()
+    }
+
+    /// Audits by their reasons.
+    pub const fn audit_tally(&self) -> AuditTally {
+        self.audits.tally()
+    }
+
+    /// Disputes that the operator's machine may still settle.
+    pub fn disputes_left(&self) -> u64 {
+        self.audits.left(&self.policy.trust, Need::Dispute)
+    }
+
+    /// Units that got an answer since this scheduler began, under rules of a level; under fixed ones for none. One that was opened again counts again.
+    pub fn decided(&self, level: Option<Level>) -> u64 {
+        self.decided.get(&level).copied().unwrap_or_default()
+    }
+
+    /// Workers by what their word is worth.
+    pub fn standings(&self) -> Standings {
+        let mut standings = Standings::default();
+        for (_, worker) in self.workers.iter() {
+            let is_there = worker.connected;
+            match worker.standing(&self.policy.trust) {
+                _ if worker.record.banned => standings.banned += 1,
+                Standing::Stranger => standings.strangers += u64::from(is_there),
+                Standing::Established => standings.established += u64::from(is_there),
+                Standing::Trusted => standings.trusted += u64::from(is_there),
+            }
+        }
+        standings
     }
 
     /// Accepted units that rest on one worker's word, as far as is known without their records.
@@ -2105,6 +2222,11 @@ impl Run {
     fn is_for(&self, crowd: Option<Crowd>) -> bool {
         let Rule::Earned { wrong_ppb, .. } = self.spec.rule else { return false };
         self.is_for_crowds() && crowd.is_some_and(|crowd| crowd.is_enough(share(wrong_ppb)))
+    }
+
+    /// How many of its units a worker was given, where there is more than one.
+    fn seen_by(&self, worker: WorkerNo) -> u32 {
+        self.seen.get(&worker).copied().unwrap_or_default()
     }
 
     fn missing(&self, unit: u32) -> u32 {

@@ -123,7 +123,11 @@ pub struct Trust {
     pub absence: Duration,
     /// The share of one run's units that one worker may see; 0 to 1.
     pub run_share_max: f64,
-    /// Units of one run that a worker may see whatever share that is.
+    /// The share of one run's units that all workers of one owner together may see; 0 to 1.
+    pub owner_share_max: f64,
+    /// The share of one requester's leases of late that one worker may get, whatever runs they are of; 0 to 1.
+    pub requester_share_max: f64,
+    /// Units of one run, or of one requester, that a worker may see whatever share that is.
     pub run_units_min: u32,
 }
 
@@ -145,6 +149,8 @@ impl Default for Trust {
             lapses_max: 12,
             absence: Duration::from_secs(900),
             run_share_max: 0.25,
+            owner_share_max: 0.25,
+            requester_share_max: 0.25,
             run_units_min: 256,
         }
     }
@@ -191,14 +197,25 @@ impl Newcomers {
 }
 
 /// Who says that an outcome is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judge {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Judge {
     /// As many workers as a fixed rule asks for.
     Quorum,
     /// Workers with a record.
     Peers,
     /// The operator's own machine.
     Operator,
+}
+
+impl Judge {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Peers => "peers",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 /// Contradictions that nobody proved after which a worker that brings nothing else gets no more work; half as many where it has
@@ -228,6 +245,11 @@ impl WorkerRecord {
         } else {
             Standing::Stranger
         }
+    }
+
+    /// Whether it was found wrong, and has not been found right so often since that this is forgotten.
+    pub const fn is_in_doubt(&self, trust: &Trust) -> bool {
+        self.dissents > 0 && (self.faults > 0 || self.checks < trust.established_checks)
     }
 
     /// Units that its identity has cost.

@@ -160,6 +160,11 @@ impl World {
                 let prefix = (!rest.is_empty()).then_some(Group(rest.len() as u64));
                 Input::Connected { worker, origin: Groups { prefix, ..Groups::default() } }
             }
+            // Whose it is, and from where.
+            "connects-for" => {
+                let owner = Some(Group(rest.len() as u64));
+                Input::Connected { worker, origin: Groups { owner, ..Groups::default() } }
+            }
             "connects-with" => {
                 let engine = Some(Group(rest.len() as u64));
                 Input::Connected { worker, origin: Groups { engine, ..Groups::default() } }
@@ -305,9 +310,10 @@ impl World {
                 Effect::Reopened { run, units } => said.push(format!("reopened {} {units:?}", text(&run.0))),
                 Effect::Changed { unit, .. } => said.push(format!("{} changed", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
-                Effect::Dissent { worker, unit, banned } => {
+                Effect::Dissent { worker, fault, banned } => {
                     let banned = if banned { ", banned" } else { "" };
-                    said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(unit)));
+                    assert_ne!(fault.said, fault.answer, "a fault");
+                    said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(fault.unit)));
                 }
                 Effect::RunEnded(run) => said.push(format!("{} ends", text(&run.0))),
             }
@@ -908,6 +914,37 @@ fn three_contradictions_end_a_workers_part() {
          6s liar returns r/3 X  => liar refused: this worker contradicted verified answers too often; its reports do not count any more
          7s w1 returns r/3 A    => w1 recorded
          7s w2 returns r/3 A    => r/3 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn whoever_is_pardoned_works_again_and_has_no_record() {
+    check(
+        "
+         0s ann submits r: 4 inputs
+         1s liar connects
+         1s liar wants 3        => liar gets r/0; liar gets r/1; liar gets r/2
+         2s liar returns r/0 X  => liar recorded
+         2s liar returns r/1 X  => liar recorded
+         2s liar returns r/2 X  => liar recorded
+         3s w1 connects
+         3s w1 wants 3          => w1 gets r/0; w1 gets r/1; w1 gets r/2
+         4s w2 connects
+         4s w1 returns r/0 A    => w1 recorded
+         4s w1 returns r/1 A    => w1 recorded
+         4s w1 returns r/2 A    => w1 recorded
+         4s w2 wants 3          => w2 gets r/0; w2 gets r/1; w2 gets r/2
+         5s w2 returns r/0 A    => r/0 done; liar contradicts r/0; w2 recorded
+         5s w2 returns r/1 A    => r/1 done; liar contradicts r/1; w2 recorded
+         5s w2 returns r/2 A    => r/2 done; liar contradicts r/2, banned; w2 recorded
+         6s all crashes
+         7s liar connects
+         7s liar wants 1
+         8s op pardons liar     => liar gets r/3
+         9s all crashes
+        10s liar connects
+        10s liar wants 1        => liar gets r/3
         ",
     );
 }
@@ -1641,6 +1678,57 @@ fn nobody_sees_more_of_a_run_than_its_share_unless_few_are_there() {
         ",
         come.join("\n"),
         go.join("\n")
+    );
+    check_with(Policy { trust, ..sober() }, &story);
+}
+
+#[test]
+fn all_workers_of_one_owner_together_see_no_more_of_a_run_than_their_share() {
+    let trust = Trust { owner_share_max: 0.25, run_units_min: 1, ..sober().trust };
+    // They are busy elsewhere.
+    let come: Vec<String> = (3..=22)
+        .map(|number| format!("0s w{number} returns-established\n0s bob submits b{number}: 1 input, 1 of 1\n0s w{number} wants 1 => w{number} gets b{number}/0"))
+        .collect();
+    let story = |third: &str, gets: &str| {
+        format!(
+            "{}
+             0s ann submits r: 8 inputs, adaptive
+             1s w1 returns-established
+             1s w1 connects-for ann
+             1s w2 returns-established
+             1s w2 connects-for ann
+             1s w1 wants 1        => w1 gets r/1
+             2s w2 wants 1        => w2 gets r/0
+             3s w23 returns-established
+             3s w23 connects-for {third}
+             3s w23 wants 1       {gets}
+            ",
+            come.join("\n"),
+        )
+    };
+    check_with(Policy { trust, ..sober() }, &story("ann", ""));
+    check_with(Policy { trust, ..sober() }, &story("robert", "=> w23 gets r/3"));
+}
+
+#[test]
+fn nobody_sees_more_of_a_requesters_work_than_its_share_in_however_many_runs() {
+    let trust = Trust { requester_share_max: 0.25, run_units_min: 2, ..sober().trust };
+    let come: Vec<String> = (2..=17)
+        .map(|number| format!("0s w{number} returns-established\n0s bob submits b{number}: 1 input, 1 of 1\n0s w{number} wants 1 => w{number} gets b{number}/0"))
+        .collect();
+    // Nobody may see more than two of the eight; the other two runs go on without w1.
+    let story = format!(
+        "{}
+         0s w1 returns-established
+         0s w18 returns-established
+         1s ann submits r1: 4 inputs, adaptive
+         1s ann submits r2: 4 inputs, adaptive
+         2s w18 wants 2       => w18 gets r1/3; w18 gets r2/0
+         3s w1 wants 2        => w1 gets r1/2; w1 gets r2/2
+         4s w1 wants 1
+         5s cid submits s: 4 inputs, adaptive => w1 gets s/3
+        ",
+        come.join("\n"),
     );
     check_with(Policy { trust, ..sober() }, &story);
 }

@@ -350,7 +350,7 @@ fn a_block_of_the_functions_own_is_not_taken_for_one_of_the_sealers() {
 /// A digest that is written down holds on every machine.
 #[test]
 fn all_passes_write_the_same_bytes_everywhere() {
-    assert_eq!(manyhands_model::Digest::of(&sealed(false)).short(), "ca80dbebd3c3");
+    assert_eq!(manyhands_model::Digest::of(&sealed(false)).short(), "d6c8162ff44a");
 }
 
 /// Whoever counted with other prices gives credit for other work.
@@ -359,13 +359,17 @@ fn attack_1_another_cost_table_is_refused() {
     let sealed = sealed(false);
     let module = Module::read(&sealed).expect("parses");
     let table = module.export(manyhands_abi::COST_TABLE, ExternalKind::Global).expect("is exported");
-    assert_eq!(module.globals[table as usize].start, Some(1));
+    assert_eq!(module.globals[table as usize].start, Some(2));
     let (_, globals) = module.sections.iter().find(|(id, _)| *id == 6).expect("there are globals");
     // The last of them, before its `end`.
     let mut other = sealed.clone();
-    other[globals.end - 2] = 2;
+    other[globals.end - 2] = 3;
     let fault = verify(&other).expect_err("another table").to_string();
-    assert!(fault.contains("counts fuel by cost table 2, and this runtime knows table 1"), "{fault}");
+    assert!(fault.contains("counts fuel by cost table 3, and this runtime knows those up to 2"), "{fault}");
+    // It does not pay what the first table asks for.
+    other[globals.end - 2] = 1;
+    let fault = verify(&other).expect_err("another table").to_string();
+    assert!(fault.ends_with("it does what it has not paid for"), "{fault}");
     let mut none = sealed.clone();
     let name = manyhands_abi::COST_TABLE.as_bytes();
     let at = none.windows(name.len()).position(|window| window == name).expect("is named");

@@ -16,6 +16,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "attested")]
+pub mod attested;
 pub mod claim;
 #[cfg(feature = "curve")]
 pub mod curve;
@@ -25,6 +27,8 @@ pub mod proof;
 pub mod signed;
 pub mod trust;
 
+#[cfg(feature = "attested")]
+pub use crate::attested::{Attest, Attested, BadAttestation};
 pub use crate::claim::{Claim, Claims};
 #[cfg(feature = "curve")]
 pub use crate::curve::Keypair;

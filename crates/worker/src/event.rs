@@ -162,6 +162,13 @@ pub enum Event {
         /// Points of fuel.
         fuel: u64,
     },
+    /// Other machines computed something else, more often than was known before.
+    Contradicted {
+        /// So many of its answers.
+        contradicted: u64,
+        /// Of so many that were compared.
+        settled: u64,
+    },
     /// No new work is taken.
     Paused(Pause),
     /// New work is taken again.
@@ -199,6 +206,7 @@ impl Event {
             Self::Resting { .. } => "resting",
             Self::Settled { .. } => "settled",
             Self::Balance { .. } => "balance",
+            Self::Contradicted { .. } => "contradicted",
             Self::Paused(_) => "paused",
             Self::Resumed => "resumed",
             Self::Draining { .. } => "draining",
@@ -250,6 +258,11 @@ impl fmt::Display for Event {
                 }
             }
             Self::Balance { fuel } => write!(f, "earned so far: {fuel} fuel"),
+            Self::Contradicted { contradicted, settled } => write!(
+                f,
+                "{contradicted} of your {settled} answers so far were not what other machines computed: memory or overclocking is the usual \
+                 cause; test this computer; you can go on, and earn trust again"
+            ),
             Self::Paused(Pause::Asked) => f.write_str("paused; no new work is taken"),
             Self::Paused(Pause::Unwanted(reason)) => write!(f, "paused: {reason}"),
             Self::Resumed => f.write_str("resumed"),

@@ -9,8 +9,8 @@ use std::{format, vec};
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Entry, Grant, LEASES_MAX, Lease, Leases, Receipt, Release, ServerMessage,
-    Settlement, Task, Ticket, Welcome, decode, encode,
+    Balance, Body, Challenge, ClientMessage, Entry, Grant, Invitation, LEASES_MAX, Lease, Leases, Receipt, Release,
+    ServerMessage, Settlement, Task, Ticket, Welcome, decode, encode,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 use rand_chacha::ChaCha20Rng;
@@ -75,6 +75,7 @@ impl World {
             pace,
             is_watched,
             trust_version,
+            invitation: Some(Invitation("mhi_".into())),
             seed,
         });
         Self {
@@ -1009,10 +1010,42 @@ fn who_watches_learns_what_became_of_units() {
 }
 
 #[test]
-fn what_was_earned_is_heard() {
+fn what_was_earned_and_what_was_wrong_is_heard_when_it_is_news() {
     let mut world = World::joined(1);
-    let effects = world.effects(Input::Frame(ServerMessage::Balance(7)));
-    assert_eq!(effects, [Effect::Say(Event::Balance { fuel: 7 })]);
+    let mut hear = |fuel, contradicted| {
+        world.effects(Input::Frame(ServerMessage::Balance(Balance { fuel, contradicted, settled: 900 })))
+    };
+    assert_eq!(hear(7, 0), [Effect::Say(Event::Balance { fuel: 7 })]);
+    let contradicted = |contradicted| Effect::Say(Event::Contradicted { contradicted, settled: 900 });
+    assert_eq!(hear(7, 2), [contradicted(2)], "that is news, and what it earned is not");
+    assert_eq!(hear(9, 2), [Effect::Say(Event::Balance { fuel: 9 })]);
+    assert_eq!(hear(9, 0), [], "it is forgotten");
+    assert_eq!(hear(9, 1), [contradicted(1)], "and comes back");
+}
+
+#[test]
+fn an_invitation_is_shown_until_it_has_let_the_worker_in() {
+    let mut world = World::new(1);
+    world.tell(Input::Start(vec![]));
+    let shown = |world: &mut World| {
+        world.tell(Input::Connected);
+        let effects = world.effects(Input::Frame(ServerMessage::Challenge(world.challenge())));
+        let hello = effects.into_iter().find_map(|effect| match effect {
+            Effect::Send(ClientMessage::Hello(hello)) => Some(hello),
+            _ => None,
+        });
+        hello.expect("a hello").invitation.is_some()
+    };
+    let again = |world: &mut World| {
+        world.tell(Input::Disconnected("cut".into()));
+        while !world.sleep().1.contains(&"connect".to_owned()) {}
+    };
+    assert!(shown(&mut world));
+    again(&mut world);
+    assert!(shown(&mut world), "nobody has welcomed it");
+    world.hear(welcome());
+    again(&mut world);
+    assert!(!shown(&mut world));
 }
 
 #[test]

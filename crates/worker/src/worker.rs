@@ -22,8 +22,8 @@ use bytes::Bytes;
 use manyhands_model::quantity::milliseconds;
 use manyhands_model::{Digest, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, LEASES_MAX, Lease, REPORTS_BYTES_MAX, Receipt,
-    Report, Reports, ServerMessage, Welcome,
+    Balance, Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Invitation, LEASES_MAX, Lease,
+    REPORTS_BYTES_MAX, Receipt, Report, Reports, ServerMessage, Welcome,
 };
 #[cfg(feature = "curve")]
 use manyhands_signing::Keypair;
@@ -85,6 +85,8 @@ pub struct Config {
     pub is_watched: bool,
     /// The highest version of a trust list that was seen before.
     pub trust_version: u64,
+    /// What the volunteer was invited with, if that was said.
+    pub invitation: Option<Invitation>,
     /// Random bytes, for waiting times.
     pub seed: [u8; 32],
 }
@@ -374,6 +376,8 @@ pub struct Worker {
     key: Key,
     body: Body,
     is_watched: bool,
+    /// Until it has been let in with it.
+    invitation: Option<Invitation>,
     random: Random,
     /// The latest moment that it was told.
     now: Timestamp,
@@ -423,19 +427,22 @@ pub struct Worker {
     stopping: bool,
     ended: bool,
     counts: Counts,
+    /// As the volunteer was told it last.
+    balance: Balance,
     effects: VecDeque<Effect>,
 }
 
 impl Worker {
     /// A worker that has not started.
     pub fn new(config: Config) -> Self {
-        let Config { pinned, key, body, pace, is_watched, trust_version, seed } = config;
+        let Config { pinned, key, body, pace, is_watched, trust_version, invitation, seed } = config;
         let me = WorkerId::from(key.public());
         Self {
             pace,
             key,
             body,
             is_watched,
+            invitation,
             random: Random::new(seed),
             now: Timestamp::default(),
             link: Link::Down(None),
@@ -466,6 +473,7 @@ impl Worker {
             stopping: false,
             ended: false,
             counts: Counts::default(),
+            balance: Balance::default(),
             effects: VecDeque::new(),
         }
     }
@@ -719,7 +727,7 @@ impl Worker {
                     self.say(Event::Settled { unit, settlement });
                 }
             }
-            (Link::Up { .. }, ServerMessage::Balance(fuel)) => self.say(Event::Balance { fuel }),
+            (Link::Up { .. }, ServerMessage::Balance(balance)) => self.hear_balance(balance),
             (_, ServerMessage::Pong) => {}
             // What nobody says who follows the protocol, such as a welcome before the challenge.
             (_, ServerMessage::Challenge(_) | ServerMessage::Welcome(_) | ServerMessage::Grant(_))
@@ -727,6 +735,17 @@ impl Worker {
             | (_, ServerMessage::Settled(_) | ServerMessage::Balance(_)) => {
                 self.hang_up(now, "the coordinator said something out of turn".to_owned(), None);
             }
+        }
+    }
+
+    fn hear_balance(&mut self, balance: Balance) {
+        let was = core::mem::replace(&mut self.balance, balance);
+        let Balance { fuel, contradicted, settled } = balance;
+        if fuel != was.fuel {
+            self.say(Event::Balance { fuel });
+        }
+        if contradicted > was.contradicted {
+            self.say(Event::Contradicted { contradicted, settled });
         }
     }
 
@@ -768,7 +787,7 @@ impl Worker {
             Unsigned::Greeting(draft) => {
                 let greeting = draft.signed(self.key.public(), signature);
                 let (body, slots, is_watched) = (self.body.clone(), self.pace.slots.max(1), self.is_watched);
-                let hello = Hello { greeting, body, slots, is_watched };
+                let hello = Hello { greeting, body, slots, is_watched, invitation: self.invitation.clone() };
                 self.effects.push_back(Effect::Send(ClientMessage::Hello(hello)));
                 self.link = Link::Introduced(now.after(GREETING_TIME));
             }
@@ -783,6 +802,7 @@ impl Worker {
 
     fn welcomed(&mut self, now: Timestamp, welcome: &Welcome) {
         self.link = Link::up(now, welcome.heartbeat);
+        self.invitation = None;
         self.reconnect.reset();
         self.say(Event::Joined);
         let owed = core::mem::take(&mut self.owed).into_iter();

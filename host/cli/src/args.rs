@@ -10,9 +10,12 @@ use manyhands_credit::Amount;
 use manyhands_engines::Kind;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{
-    Class, Digest, IntentId, JobName, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp, Version, WorkerId,
+    Class, Codec, Digest, IntentId, JobName, Manifest, Name, Place, RunId, Sensitive, SensitiveFields, Timestamp,
+    Version, WorkerId,
 };
 use manyhands_signing::Fingerprint;
+
+use crate::fault::Fault;
 
 /// The coordinator on this machine, as it starts without any configuration.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6174";
@@ -94,7 +97,7 @@ pub enum Command {
     Runs(Runs),
     /// List published jobs
     Jobs,
-    /// List workers, show one with what it earned and how much of which run it was given, or say which are the operator's own
+    /// List workers, show one with what it earned, saw and got wrong, say which are the operator's own, or pardon one
     Workers(Workers),
     /// List the results of a run that are not what they were, since somebody was caught lying
     Changed(RunOnly),
@@ -120,6 +123,12 @@ pub enum Command {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(Token),
+    /// Export whom the coordinator has banned, signed, and let other coordinators' lists count
+    #[command(subcommand)]
+    Blocklist(Blocklist),
+    /// Create, list and revoke invitations, by which workers join
+    #[command(subcommand)]
+    Invite(Invite),
     /// Show or rotate the coordinator's keys
     #[command(subcommand)]
     Keys(Keys),
@@ -223,6 +232,19 @@ impl Declared {
     /// [`BadSensitive`].
     pub fn fields(&self) -> Result<SensitiveFields, BadSensitive> {
         SensitiveFields::try_from(self.sensitive.clone())
+    }
+
+    /// The list, if a job's inputs can have such fields.
+    ///
+    /// # Errors
+    /// It is no list, or the inputs are not JSON.
+    pub fn of(&self, manifest: &Manifest) -> Result<SensitiveFields, Fault> {
+        let own = self.fields().map_err(|why| Fault::usage(why.to_string()))?;
+        if !own.is_empty() && manifest.codec != Codec::Json {
+            let message = format!("inputs of `{}` are not JSON, so nothing in them has a place", manifest.name);
+            return Err(Fault::usage(message));
+        }
+        Ok(own)
     }
 }
 
@@ -550,6 +572,14 @@ pub enum WorkersCommand {
         /// Its id, from `manyhands-runner fingerprint`
         worker: WorkerId,
     },
+    /// Forget a worker's faults: it may work again, and earns a record from nothing if it was banned; what it signed stays listed
+    Pardon {
+        /// Its id
+        worker: WorkerId,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// From now on it is a runner like any other
     Distrust {
         /// Its id
@@ -592,6 +622,9 @@ pub struct Plan {
     /// A published job, NAME or NAME@VERSION, or a module's file, for which no coordinator is needed
     #[arg(value_name = "JOB|FILE.wasm", required = true, value_hint = ValueHint::FilePath)]
     pub of: Option<PlanOf>,
+    /// With a module's file: the same in a run with these fields.
+    #[command(flatten)]
+    pub declared: Declared,
     /// What to do but showing it.
     #[command(subcommand)]
     pub command: Option<PlanCommand>,
@@ -712,6 +745,74 @@ pub enum Token {
     /// Revoke a token
     Revoke {
         /// Its id, from `token list`
+        id: String,
+    },
+}
+
+/// `manyhands blocklist`
+#[derive(Debug, Subcommand)]
+pub enum Blocklist {
+    /// Write whom the coordinator has banned and not pardoned to a file, signed, for other coordinators
+    Export {
+        /// Where to, a line of JSON for each worker
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// For how many days it may be acted upon [default: 30]
+        #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: Option<u32>,
+        /// Show workers' signed reports as well, in which the digests of your requesters' inputs and outputs stand
+        #[arg(long)]
+        evidence: bool,
+    },
+    /// Let a list of that coordinator's count: the workers on it are refused
+    Subscribe {
+        /// Fingerprint of its root key, as it ends its join link
+        key: Fingerprint,
+        /// The list, as its `export` wrote it; it has to be later than the last; `-` is stdin
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// What those who are refused are told that it is called
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Let lists of that coordinator's count no more
+    Unsubscribe {
+        /// Fingerprint of its root key
+        key: Fingerprint,
+    },
+    /// List whose lists count
+    List,
+    /// See whether a list is what was signed; needs no coordinator
+    Verify {
+        /// The list; `-` is stdin
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Fingerprint of the coordinator's root key, as it ends the join link
+        #[arg(long, value_name = "KEY")]
+        root: Option<Fingerprint>,
+    },
+}
+
+/// `manyhands invite`
+#[derive(Debug, Subcommand)]
+pub enum Invite {
+    /// Create an invitation; it is shown this once, on stdout
+    Create {
+        /// Whose workers come with it; all workers of one owner are one voice
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+        /// How many workers may come with it
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: Option<u32>,
+        /// For how many days they may; for ever, if nothing is said
+        #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: Option<u32>,
+    },
+    /// List invitations, without their secrets
+    List,
+    /// Revoke an invitation: nobody comes with it any more, and where workers need one, those that did are sent away
+    Revoke {
+        /// Its id, from `invite list`
         id: String,
     },
 }

@@ -1,6 +1,5 @@
 //! `manyhands audit`: the coordinator's audit log as a file, and whether such a file is what was written.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use manyhands_audit::{Broken, Report, SignedHead, Verifier};
@@ -9,14 +8,12 @@ use reqwest::Method;
 use crate::args::{AuditExport, AuditHead, AuditVerify};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
-use crate::inputs::open_file;
+use crate::inputs::each_line;
 use crate::remote::{Sink, ago, now};
 use crate::screen::{Screen, grouped};
 
 /// Entries that are asked for at once.
 const PAGE: u64 = 1_000;
-/// A longer line is no line of a log.
-const LINE_BYTES_MAX: u64 = 4 << 20;
 
 /// `manyhands audit head`
 ///
@@ -36,7 +33,7 @@ pub async fn head(client: &Client, args: &AuditHead, screen: Screen) -> Result<(
 /// Any [`Client`] fault, a file that cannot be written, or a log that is not what was written; then the file is there all the same.
 pub async fn export(client: &Client, args: &AuditExport, screen: Screen) -> Result<()> {
     let (head, last) = newest(client).await?;
-    let entries = head.tail().entries;
+    let entries = head.said().tail.entries;
     let mut sink = Sink::open(Some(&args.file), screen)?;
     let mut verifier = Verifier::of(head);
     let mut broken = Ok(());
@@ -79,18 +76,7 @@ pub fn verify(args: &AuditVerify, screen: Screen) -> Result<()> {
             Verifier::of(kept.map_err(|why| Fault::usage(format!("`{}`: {why}", path.display())))?)
         }
     };
-    let mut lines = BufReader::new(open_file(&args.file)?);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let mut next = std::io::Read::take(&mut lines, LINE_BYTES_MAX);
-        next.read_until(b'\n', &mut line).map_err(|error| Fault::file("read", &args.file, &error))?;
-        if line.is_empty() {
-            break;
-        }
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        verifier.line(line).map_err(|broken| fault(&args.file, &broken))?;
-    }
+    each_line(&args.file, |line| verifier.line(line).map_err(|broken| fault(&args.file, &broken)))?;
     let report = verifier.end().map_err(|broken| fault(&args.file, &broken))?;
     tell(&report, screen)?;
     if args.root.is_none() && args.head.is_none() {

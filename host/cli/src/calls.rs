@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::args::{Calls, CallsCommand, JobRef, PlanCommand, Secret};
+use crate::args::{Calls, CallsCommand, Declared, JobRef, PlanCommand, Secret};
 use crate::client::Client;
 use crate::fault::{Exit, Fault, Result};
 use crate::inputs::open_file;
@@ -26,22 +26,31 @@ struct OfModule {
     page: String,
 }
 
-/// `manyhands plan FILE.wasm`: what an operator would be asked to approve.
+/// `manyhands plan FILE.wasm`: what an operator would be asked to approve, or what a run with more sensitive fields would show.
 ///
 /// # Errors
-/// The file cannot be read, or the sealer refuses it.
-pub fn plan_of_module(module: &Path, screen: Screen) -> Result<()> {
+/// The file cannot be read, the sealer refuses it, or the fields do not fit to the job.
+pub fn plan_of_module(module: &Path, declared: &Declared, screen: Screen) -> Result<()> {
     let source = std::fs::read(module).map_err(|error| Fault::file("read", module, &error))?;
     let sealed = manyhands_sealer::seal(&source).map_err(|refusal| Fault::refused(&refusal))?;
     let plan = Plan::of(&sealed.manifest).map_err(|error| Fault::job(error.to_string()))?;
+    let plan = plan.with(declared.of(&sealed.manifest)?).map_err(|why| Fault::usage(why.to_string()))?;
+    if !declared.sensitive.is_empty() {
+        screen.note("with the fields of a run; what an operator approves is the job's plan without them");
+    }
     screen.show(&OfModule { digest: plan.digest(), page: plan.to_string() }, |plan| page(&plan.page))
 }
 
 /// `manyhands plan JOB`
 ///
 /// # Errors
-/// Any [`Client`] fault.
-pub async fn plan(client: &Client, job: &JobRef, screen: Screen) -> Result<()> {
+/// Any [`Client`] fault, or fields of a run: the coordinator tells nobody's but its own.
+pub async fn plan(client: &Client, job: &JobRef, declared: &Declared, screen: Screen) -> Result<()> {
+    if !declared.sensitive.is_empty() {
+        let message =
+            format!("`{}` is published: its plan is what an operator approved, whatever a run declares", named(job));
+        return Err(Fault::usage(message).help("with --sensitive, name the module's file"));
+    }
     let plan = fetch(client, job).await?;
     screen.show(&plan, |plan| page(&plan.page))?;
     match plan.approved {

@@ -1,6 +1,5 @@
 //! `manyhands credit`: what workers have earned and requesters have used up, and whether an export of that is what was written.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,12 +13,9 @@ use serde_json::json;
 use crate::args::{CreditDeposit, CreditExport, CreditStatement, CreditVerify};
 use crate::client::{Client, random_key};
 use crate::fault::{Fault, Result};
-use crate::inputs::open_file;
+use crate::inputs::each_line;
 use crate::remote::{Sink, ago, now};
 use crate::screen::{Screen, grouped, printable, table};
-
-/// A longer line is no line of an export.
-const LINE_BYTES_MAX: u64 = 4 << 20;
 
 /// `manyhands credit`
 ///
@@ -162,18 +158,7 @@ pub async fn export(client: &Client, args: &CreditExport, screen: Screen) -> Res
 /// A file that cannot be read, or where the export is not what was written.
 pub fn verify(args: &CreditVerify, screen: Screen) -> Result<()> {
     let mut verifier = Verifier::new(args.root);
-    let mut lines = BufReader::new(open_file(&args.file)?);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let mut next = std::io::Read::take(&mut lines, LINE_BYTES_MAX);
-        next.read_until(b'\n', &mut line).map_err(|error| Fault::file("read", &args.file, &error))?;
-        if line.is_empty() {
-            break;
-        }
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        verifier.line(line).map_err(|broken| fault(&args.file, &broken))?;
-    }
+    each_line(&args.file, |line| verifier.line(line).map_err(|broken| fault(&args.file, &broken)))?;
     tell(&verifier.end().map_err(|broken| fault(&args.file, &broken))?, screen)?;
     if args.root.is_none() {
         screen.note("whose export it is, you have to see: compare the key with the join link, or name it with --root");

@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use crate::args::{Audit, Cli, Command, Credit, CreditCommand, Plan, PlanOf};
+use crate::args::{Audit, Blocklist, Cli, Command, Credit, CreditCommand, Plan, PlanOf};
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::profile::Access;
 use crate::screen::Screen;
-use crate::{audit, build, calls, check, credit, local, profile, remote, scaffold};
+use crate::{audit, blocklist, build, calls, check, credit, invite, local, profile, remote, scaffold};
 
 /// Does what the command line says.
 ///
@@ -19,11 +19,14 @@ pub fn dispatch(cli: &Cli) -> Result<()> {
         Command::New(args) => scaffold::new(args, screen),
         Command::Build(args) => build::build(args, screen),
         Command::Check(args) => asynchronous(check::check(args, screen)),
-        Command::Plan(Plan { of: Some(PlanOf::File(module)), .. }) => calls::plan_of_module(module, screen),
+        Command::Plan(Plan { of: Some(PlanOf::File(module)), declared, .. }) => {
+            calls::plan_of_module(module, declared, screen)
+        }
         Command::Run(args) => asynchronous(local::run(args, screen)),
         Command::Test(args) => local::guest_tests::test(args, screen),
         Command::TestRunner(args) => asynchronous(local::guest_tests::run(args, screen)),
         Command::Audit(Audit::Verify(args)) => audit::verify(args, screen),
+        Command::Blocklist(Blocklist::Verify { file, root }) => blocklist::verify(file, *root, screen),
         Command::Credit(Credit { command: Some(CreditCommand::Verify(args)) }) => credit::verify(args, screen),
         Command::Replay(args) => asynchronous(local::replay::replay(args, screen)),
         Command::Completions(args) => {
@@ -55,11 +58,15 @@ async fn with_coordinator(cli: &Cli, screen: Screen) -> Result<()> {
         Command::Forget(args) => remote::forget(&client, args, screen).await,
         Command::Sensitive(args) => remote::sensitive(&client, args, screen).await,
         Command::Invoke(args) => remote::invoke(&client, args, screen).await,
-        Command::Plan(Plan { of: Some(PlanOf::Job(job)), .. }) => calls::plan(&client, job, screen).await,
+        Command::Plan(Plan { of: Some(PlanOf::Job(job)), declared, .. }) => {
+            calls::plan(&client, job, declared, screen).await
+        }
         Command::Plan(Plan { command: Some(command), .. }) => calls::decide(&client, command, screen).await,
         Command::Secret(command) => calls::secret(&client, command, cli.global.token_file.as_deref(), screen).await,
         Command::Calls(args) => calls::calls(&client, args, screen).await,
         Command::Token(command) => remote::token(&client, command, screen).await,
+        Command::Blocklist(command) => blocklist::blocklist(&client, command, screen).await,
+        Command::Invite(command) => invite::invite(&client, command, screen).await,
         Command::Keys(command) => remote::keys(&client, command, screen).await,
         Command::Audit(Audit::Export(args)) => audit::export(&client, args, screen).await,
         Command::Audit(Audit::Head(args)) => audit::head(&client, args, screen).await,

@@ -31,6 +31,26 @@ pub fn lines(path: &Path) -> Result<impl Iterator<Item = Result<(u64, Vec<u8>)>>
     Ok(Lines { reader: BufReader::new(open_file(path)?), path: path.to_owned(), number: 0 })
 }
 
+/// Hands on the lines of a log, blank ones too, without their line breaks. One of more than 4 MiB, which no log has, comes in pieces.
+///
+/// # Errors
+/// The file cannot be read, or what `take` says.
+pub fn each_line(path: &Path, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    const LINE_BYTES_MAX: u64 = 4 << 20;
+
+    let mut lines = BufReader::new(open_file(path)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut next = Read::take(&mut lines, LINE_BYTES_MAX);
+        next.read_until(b'\n', &mut line).map_err(|error| Fault::file("read", path, &error))?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        take(line.strip_suffix(b"\n").unwrap_or(&line))?;
+    }
+}
+
 /// Opens a file, or stdin for `-`.
 ///
 /// # Errors

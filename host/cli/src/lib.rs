@@ -21,9 +21,11 @@ pub mod scaffold;
 pub mod section;
 
 pub mod audit;
+pub mod blocklist;
 pub mod calls;
 pub mod client;
 pub mod credit;
+pub mod invite;
 pub mod profile;
 pub mod publisher;
 pub mod remote;

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use manyhands_abi::parts;
 use manyhands_api::ResultLine;
+use manyhands_held::Unusable;
 use manyhands_model::{Codec, Digest, Manifest, Verdict};
 use manyhands_placeholder::Values;
 use manyhands_protocol::Entry;
@@ -29,7 +30,7 @@ mod replicas;
 mod tokens;
 
 use replicas::{Answer, Job};
-use tokens::{Canonical, Tokens};
+use tokens::{Canonical, Tokens, may_be_kept};
 
 /// Executes the job over the inputs and prints its outputs.
 ///
@@ -84,7 +85,11 @@ pub async fn run(args: &Run, screen: Screen) -> Result<()> {
             outputs.push(answer.output().map(<[u8]>::to_vec));
             values.extend(taken);
         } else {
-            printer.print(ended, answer, &taken.into_iter().collect())?;
+            let values = taken.into_iter().collect();
+            match answer.output().map(|output| may_be_kept(&manifest, tokens.as_ref(), output, &values)) {
+                Some(Err(why)) => printer.refuse(ended, &answer, &why)?,
+                Some(Ok(())) | None => printer.print(ended, answer, &values)?,
+            }
         }
         ended += 1;
     }
@@ -232,6 +237,18 @@ impl Printer {
                 inputs::write_frame(&mut std::io::stdout().lock(), output).map_err(|error| stdout(&error))
             }
         }
+    }
+
+    /// The same of a unit whose output no coordinator would hand out.
+    fn refuse(&mut self, unit: u32, answer: &Answer, why: &Unusable) -> Result<()> {
+        self.remember(unit, answer);
+        self.tally.failed += 1;
+        self.failure(unit, &why.to_string());
+        if self.form != Form::Lines {
+            return Ok(());
+        }
+        let (status, error) = ("unusable".to_owned(), Some(why.to_string()));
+        self.screen.json(&ResultLine { status, error, output: None, output_base64: None, ..self.line(unit, answer) })
     }
 
     fn line(&self, unit: u32, answer: &Answer) -> ResultLine {

@@ -9,11 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
-    AnswerView, ChangedList, ChangedView, CreatedToken, ExposureView, FRAMES, IDEMPOTENCY_HEADER, JobList, JobView,
-    KeysView, NDJSON, NewToken, PUBLICATION_HEADER, RecordAnswer, RecordRequest, Role, RunList, RunSensitive, RunState,
-    RunView, Standing, TokenList, UnitView, UnsentCall, UptimeView, VerificationView, Why, WorkerDetail, WorkerList,
+    AnswerView, ChangedList, ChangedView, CreatedToken, ExposureView, FRAMES, FaultView, IDEMPOTENCY_HEADER, JobList,
+    JobView, Judge, KeysView, NDJSON, NewPardon, NewToken, PUBLICATION_HEADER, PardonView, RecordAnswer, RecordRequest,
+    RequesterExposureView, Role, RunList, RunSensitive, RunState, RunView, Standing, TokenList, UnitView, UnsentCall,
+    UptimeView, VerificationView, Why, WorkerDetail, WorkerList,
 };
-use manyhands_model::{Digest, RunId, Timestamp};
+use manyhands_model::{Digest, RunId, Timestamp, WorkerId};
 use manyhands_protocol::Publication;
 use manyhands_signing::Signed;
 use reqwest::header::CONTENT_TYPE;
@@ -355,24 +356,51 @@ pub async fn jobs(client: &Client, screen: Screen) -> Result<()> {
 /// Any [`Client`] fault.
 pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<()> {
     if let Some(command) = &args.command {
-        let (method, worker) = match command {
-            WorkersCommand::Trust { worker } => (Method::PUT, worker),
-            WorkersCommand::Distrust { worker } => (Method::DELETE, worker),
+        let to = |method, worker: &WorkerId, what| {
+            client.request(method, &["v1", "workers", &worker.to_string(), what], &[])
         };
-        client.send(client.request(method, &["v1", "workers", &worker.to_string(), "trust"], &[])).await?;
+        let request = match command {
+            WorkersCommand::Trust { worker } => to(Method::PUT, worker, "trust"),
+            WorkersCommand::Distrust { worker } => to(Method::DELETE, worker, "trust"),
+            WorkersCommand::Pardon { worker, reason } => to(Method::POST, worker, "pardon")
+                .header(IDEMPOTENCY_HEADER, random_key()?)
+                .json(&NewPardon { reason: reason.clone() }),
+        };
+        client.send(request).await?;
         return Ok(());
     }
     if let Some(id) = args.worker {
         let detail: WorkerDetail = client.get(&["v1", "workers", &id.to_string()], &[]).await?;
-        return screen.show(&detail, |WorkerDetail { worker, balance, exposure }| {
+        return screen.show(&detail, |WorkerDetail { worker, balance, exposure, requesters, faults, pardoned }| {
             let row = |seen: &ExposureView| {
-                let share = 100.0 * f64::from(seen.units) / f64::from(seen.of.max(1));
-                [seen.run.to_string(), format!("{} of {}", seen.units, seen.of), format!("{share:.1} %")]
+                let share = |units: u32| format!("{:.1} %", 100.0 * f64::from(units) / f64::from(seen.of.max(1)));
+                let owner = seen.owner_units.map_or_else(String::new, share);
+                [seen.run.to_string(), format!("{} of {}", seen.units, seen.of), share(seen.units), owner]
             };
             let rows: Vec<_> = exposure.iter().map(row).collect();
             let present = uptime(worker.uptime.as_ref());
-            let seen = table(["SAW OF RUN", "UNITS", "SHARE"], &rows);
-            format!("{id}: earned {balance} fuel; there {present} of the time\n{seen}")
+            let seen = table(["SAW OF RUN", "UNITS", "SHARE", "ITS OWNER"], &rows);
+            let mut text = format!("{id}: earned {balance} fuel; there {present} of the time\n{seen}");
+            if let Some(owner) = &worker.owner {
+                text += &format!("\nof {}", printable(owner));
+            }
+            if !requesters.is_empty() {
+                let row = |seen: &RequesterExposureView| {
+                    let share = 100.0 * f64::from(seen.leases) / seen.of.max(1) as f64;
+                    [printable(&seen.requester), format!("{} of {}", seen.leases, seen.of), format!("{share:.1} %")]
+                };
+                let rows: Vec<_> = requesters.iter().map(row).collect();
+                text += &format!("\n{}", table(["SAW OF REQUESTER", "LEASES", "SHARE"], &rows));
+            }
+            if !faults.is_empty() {
+                let rows: Vec<_> = faults.iter().map(|fault| wrong(fault, now())).collect();
+                text += &format!("\n{}", table(["WRONG IN RUN", "UNIT", "FOUND", "BY", "SAID", "ANSWER"], &rows));
+            }
+            if let Some(PardonView { by, at, reason }) = pardoned {
+                let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", printable(reason)));
+                text += &format!("\npardoned by {} {}{why}", printable(by), ago(*at, now()));
+            }
+            text
         });
     }
     let list: WorkerList = client.get(&["v1", "workers"], &[]).await?;
@@ -402,6 +430,17 @@ pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<
         let rows: Vec<_> = list.workers.iter().map(row).collect();
         table(["WORKER", "STATE", "ENGINE", "BUSY", "AGREED", "DISSENTS", "LOST", "UPTIME", "STANDING"], &rows)
     })
+}
+
+/// A word that was found wrong, as a row.
+fn wrong(fault: &FaultView, now: Timestamp) -> [String; 6] {
+    let by = match fault.judge {
+        Judge::Quorum => "a quorum",
+        Judge::Peers => "workers with a record",
+        Judge::Operator => "the operator's machine",
+    };
+    let (unit, found) = (fault.unit.to_string(), ago(fault.at, now));
+    [fault.run.to_string(), unit, found, by.to_owned(), printable(&fault.said), printable(&fault.answer)]
 }
 
 /// `manyhands verification`

@@ -567,6 +567,77 @@ fn a_job_sees_tokens_here_as_well_and_its_author_the_values() {
     assert!(said.exit == 2 && said.err.contains("input 2: not JSON: line 1, column 2"), "{}", said.err);
 }
 
+/// Keeps the first token of `{"record":null,"input":"dtk1…"}` in the record, at this key.
+fn keeps_at(key: &str) -> String {
+    let (before, after) = (format!("{{\\22record\\22:{{\\22{key}\\22:"), "},\\22output\\22:1}");
+    let length = |text: &str| text.replace("\\22", "\"").len();
+    let (begins, ends) = (length(&before), length(after));
+    format!(
+        r#"(memory.init 0 (i32.const 0) (i32.const 0) (i32.const {begins}))
+           (call $output_write (i32.const 0) (i32.const {begins}))
+           (call $output_write (i32.const 87) (i32.const 35))
+           (memory.init 1 (i32.const 0) (i32.const 0) (i32.const {ends}))
+           (call $output_write (i32.const 0) (i32.const {ends})))
+         (data "{before}") (data "{after}")
+         (func"#
+    )
+}
+
+#[test]
+fn a_record_with_a_value_where_none_is_declared_is_refused_as_a_coordinator_does() {
+    let ada = Person::new();
+    let fields = r#"[{"at":"/input","class":"email"},{"at":"/record/mail","class":"email"}]"#;
+    let manifest = |bytes: u32| format!(r#","sensitive":{fields},"record_bytes":{bytes}"#);
+    ada.write("hides.wasm", job(&manifest(100), &keeps_at("mail")));
+    ada.write("shows.wasm", job(&manifest(100), &keeps_at("note")));
+    ada.write("long.wasm", job(&manifest(20), &keeps_at("mail")));
+    ada.write("parrot.wasm", job(&manifest(100), PARROT));
+    ada.write("inputs.jsonl", "{\"record\":null,\"input\":\"ann.lee@example.com\"}\n");
+    let said = ada.says("run hides.wasm --inputs inputs.jsonl");
+    assert_eq!(said.out, "{\"record\":{\"mail\":\"ann.lee@example.com\"},\"output\":1}\n", "{}", said.err);
+    assert_eq!(ada.says("check hides.wasm").exit, 0);
+    for (module, why) in [
+        ("shows.wasm", "a sensitive value at `/record/note`"),
+        ("long.wasm", "a record of 30 bytes; its manifest says 20"),
+        ("parrot.wasm", "the job's output is no {\"record\": …, \"output\": …}"),
+    ] {
+        let said = ada.says(&format!("run {module} --inputs inputs.jsonl"));
+        assert_eq!((said.exit, said.out.as_str()), (1, ""), "{module}: {}", said.err);
+        assert!(said.err.contains(why) && !said.err.contains("ann.lee"), "{module}: {}", said.err);
+        let said = ada.says(&format!("check {module}"));
+        assert!(
+            said.exit == 1 && said.err.contains("inputs.jsonl: ") && said.err.contains(why),
+            "{module}: {}",
+            said.err
+        );
+        assert!(!said.err.contains("ann.lee"), "{module}: {}", said.err);
+    }
+    let said = ada.says("run shows.wasm --json --inputs inputs.jsonl");
+    let line: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+    assert!(line["status"] == "unusable" && line["output"].is_null() && !said.out.contains("dtk1"), "{}", said.out);
+}
+
+#[test]
+fn a_plan_shows_the_fields_of_a_run_and_is_approved_without_them() {
+    let ada = Person::new();
+    ada.write("job.wasm", job(SENSITIVE, PARROT));
+    let plain = ada.says("plan job.wasm");
+    let said = ada.says("plan job.wasm --sensitive /name=name --sensitive $[*]=email:domain");
+    assert_eq!(said.exit, 2, "{}", said.err);
+    let said = ada.says("plan job.wasm --sensitive /name=name --sensitive /phone=phone:country");
+    assert_eq!(said.exit, 0, "{}", said.err);
+    for part in
+        ["$[*], email", "/name, name: workers see a token", "/phone, phone: workers see a token and its country"]
+    {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    assert!(said.err.contains("the job's plan without them") && !plain.err.contains("without them"), "{}", said.err);
+    let digest = |said: &str| said.lines().find(|line| line.starts_with("plan")).map(str::to_owned);
+    assert!(digest(&plain.out).is_some() && digest(&plain.out) == digest(&said.out), "{}", said.out);
+    let said = ada.says("plan teller --sensitive /name=name --server http://127.0.0.1:9");
+    assert!(said.exit == 2 && said.err.contains("name the module's file"), "{}", said.err);
+}
+
 const NO_CONTENT: (&str, &str, String) = ("204 No Content", "text/plain", String::new());
 
 fn plan_view(digest: &str) -> (&'static str, &'static str, String) {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod blocklists;
 mod calls;
 mod credit;
 mod held;
@@ -107,6 +108,8 @@ fn documented(
         .routes(routes!(admin::tokens, admin::create_token))
         .routes(routes!(admin::console_link))
         .routes(routes!(admin::rotate_keys))
+        .routes(routes!(admin::pardon))
+        .routes(routes!(admin::invitations, admin::create_invitation))
         .routes(routes!(calls::rotate_vault))
         .routes(routes!(jobs::revoke))
         .routes(routes!(credit::requester, credit::deposit))
@@ -115,7 +118,11 @@ fn documented(
         .merge(remembered(long, Size::Long))
         .merge(remembered(short, Size::Short))
         // Not remembered: what is answered would be kept for a day, and asking again is answered the same by itself.
-        .merge(sized(OpenApiRouter::new().routes(routes!(held::exchange, held::forget))))
+        .merge(sized(
+            OpenApiRouter::new()
+                .routes(routes!(held::exchange, held::forget))
+                .routes(routes!(blocklists::subscribe, blocklists::unsubscribe)),
+        ))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::module))
         .routes(routes!(calls::plan))
@@ -126,6 +133,8 @@ fn documented(
         .routes(routes!(calls::settle))
         .routes(routes!(audit::page))
         .routes(routes!(audit::head))
+        .routes(routes!(blocklists::list))
+        .routes(routes!(blocklists::export))
         .routes(routes!(credit::list))
         .routes(routes!(credit::worker))
         .routes(routes!(credit::export))
@@ -147,6 +156,7 @@ fn documented(
         .routes(routes!(admin::trust, admin::distrust))
         .routes(routes!(admin::verification))
         .routes(routes!(admin::revoke_token))
+        .routes(routes!(admin::revoke_invitation))
         .routes(routes!(admin::keys))
         .routes(routes!(upkeep::check))
         .routes(routes!(upkeep::compact))
@@ -179,6 +189,9 @@ mod tests {
             "/v1/calls/{id}",
             "/v1/audit",
             "/v1/audit/head",
+            "/v1/blocklists",
+            "/v1/blocklists/export",
+            "/v1/blocklists/{root}",
             "/v1/credit",
             "/v1/credit/export",
             "/v1/credit/requesters/{name}",
@@ -202,10 +215,13 @@ mod tests {
             "/v1/runs/{id}/unsent",
             "/v1/workers",
             "/v1/workers/{id}",
+            "/v1/workers/{id}/pardon",
             "/v1/workers/{id}/trust",
             "/v1/verification",
             "/v1/tokens",
             "/v1/tokens/{id}",
+            "/v1/invitations",
+            "/v1/invitations/{id}",
             "/v1/console-links",
             "/v1/keys",
             "/v1/keys/rotate",

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auditing::Auditing;
 use crate::auth::Tokens;
 use crate::authority::Authority;
+use crate::blocklists::Blocklists;
 use crate::calls::Calls;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -22,6 +23,7 @@ use crate::core::{Changes, Core, NoRoom, Room, Stopping};
 use crate::credit;
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
+use crate::invitations::Invitations;
 use crate::metrics::Metrics;
 use crate::numbers::Numbering;
 use crate::origins::Origins;
@@ -65,6 +67,10 @@ pub struct Inner {
     pub changes: Changes,
     /// Who may be one person behind several workers.
     pub origins: Origins,
+    /// Whom others have banned, where that counts here.
+    pub blocklists: Blocklists,
+    /// Who was invited by whom.
+    pub invitations: Invitations,
     /// The ledger of fuel.
     pub book: credit::Shared,
     /// Who knows what was asked before.

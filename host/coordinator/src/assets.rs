@@ -25,6 +25,8 @@ use serde::Deserialize;
 /// The script that other pages embed. Its name stays, so browsers ask each time whether it has changed: an old one beside
 /// the digest of a new one would not be executed.
 pub const EMBED: &str = "/embed.js";
+/// The client's side of records, which other pages import; its name stays as well.
+pub const RECORDS: &str = "/records.js";
 
 /// A file.
 #[derive(Debug)]
@@ -119,7 +121,11 @@ impl Asset {
         };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
-        let kept = if self.path == EMBED { "no-cache" } else { "public, max-age=31536000, immutable" };
+        let kept = if [EMBED, RECORDS].contains(&self.path.as_str()) {
+            "no-cache"
+        } else {
+            "public, max-age=31536000, immutable"
+        };
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.extend(HeaderValue::from_str(&tag).map(|tag| (ETAG, tag)));

@@ -3,21 +3,18 @@
 //! What the log says is in `manyhands_audit`; here is that it says so in the same commit as what it tells of, and that one line follows the
 //! other without a gap, however many want to write.
 
-use std::time::Duration;
+use std::ops::DerefMut;
 
 pub use manyhands_audit::Event;
-use manyhands_audit::{Answer as Said, Call, End, Head, SignedHead, Tail};
+use manyhands_audit::{Answer as Said, Call, End, Head, Judge as By, SignedHead, Tail};
 use manyhands_intents::{Fault, Heard, Outgoing, State};
 use manyhands_model::{Digest, IntentId, Outcome, Timestamp};
-use tracing::{info, warn};
+use manyhands_scheduler::Judge;
+use tracing::info;
 
 use crate::app::App;
-use crate::authority::Authority;
-use crate::problem::{Answer, ApiError, Kind};
+use crate::problem::Answer;
 use crate::records::{CallRecord, RecordError, Records, Writes};
-
-/// When whoever gets no head may come again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The right to write into the log. There is one, and who has it changes what the log tells of as well.
 #[derive(Default)]
@@ -38,17 +35,51 @@ impl Ledger {
         events: Vec<Event>,
         mut writes: Writes,
     ) -> Result<(), RecordError> {
-        let mut tail = match self.tail.take() {
+        let mut scribe = Scribe::begin(self, records)?;
+        events.into_iter().for_each(|event| scribe.write(now, event, &mut writes));
+        records.commit(writes)?;
+        scribe.end();
+        Ok(())
+    }
+}
+
+/// Writes lines into commits that somebody else makes. As long as it is there, nobody else writes into the log.
+pub struct Scribe<L: DerefMut<Target = Ledger>> {
+    ledger: L,
+    tail: Tail,
+}
+
+impl<L: DerefMut<Target = Ledger>> Scribe<L> {
+    /// Looks where the log ends.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn begin(mut ledger: L, records: &Records) -> Result<Self, RecordError> {
+        let tail = match ledger.tail.take() {
             Some(tail) => tail,
             None => records.audit_tail()?,
         };
-        for event in events {
-            let line = tail.append(now, event);
-            writes.audit(&tail, line);
-        }
-        records.commit(writes)?;
-        self.tail = Some(tail);
-        Ok(())
+        Ok(Self { ledger, tail })
+    }
+
+    /// Adds a line to `writes`. They are to be committed in the order in which they were given.
+    pub fn write(&mut self, now: Timestamp, event: Event, writes: &mut Writes) {
+        let line = self.tail.append(now, event);
+        writes.audit(&self.tail, line);
+    }
+
+    /// All of them are on the disk. Without this, whoever is next looks where the log ends.
+    pub fn end(mut self) {
+        self.ledger.tail = Some(self.tail);
+    }
+}
+
+/// What the log calls whoever says that a worker was wrong.
+pub const fn by(judge: Judge) -> By {
+    match judge {
+        Judge::Quorum => By::Quorum,
+        Judge::Peers => By::Peers,
+        Judge::Operator => By::Operator,
     }
 }
 
@@ -105,16 +136,7 @@ pub fn unsent(id: IntentId, call: &CallRecord, plan: Digest, outgoing: &Outgoing
 /// Problems with the disk, or the key is being replaced at this moment.
 pub async fn head(app: &App) -> Answer<SignedHead> {
     let tail = app.blocking(Records::audit_tail).await?;
-    sign(&app.authority, Head { tail, at: app.clock.now() })
-}
-
-fn sign(authority: &Authority, head: Head) -> Answer<SignedHead> {
-    let signed = authority.sign(&head);
-    SignedHead::new(authority.root(), authority.trust(), signed).map_err(|error| {
-        warn!(%error, "the audit log's head cannot be signed now");
-        let detail = "no head can be signed at this moment, as while the signing key is being replaced; try again";
-        ApiError::new(Kind::Unavailable, detail).retry_after(RETRY)
-    })
+    app.authority.attest(&Head { tail, at: app.clock.now() })
 }
 
 /// Signs where the log ends, keeps that beside it, and says it in the coordinator's own log, which may be kept elsewhere. Nothing is done if
@@ -127,7 +149,7 @@ pub async fn keep_head(app: &App) -> Answer<()> {
     if last == Some(tail.entries) || tail.entries == 0 {
         return Ok(());
     }
-    let head = sign(&app.authority, Head { tail, at: app.clock.now() })?;
+    let head = app.authority.attest(&Head { tail, at: app.clock.now() })?;
     app.blocking(move |records| {
         let mut writes = Writes::default();
         writes.audit_head(tail.entries, head.line());
@@ -148,10 +170,12 @@ mod tests {
     use manyhands_store::Blobs;
 
     use super::*;
+    use crate::authority::Authority;
     use crate::catalogue::Catalogue;
     use crate::census::Census;
     use crate::keys::{KeyStore, system_entropy};
     use crate::metrics::Metrics;
+    use crate::problem::Kind;
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -188,7 +212,7 @@ mod tests {
                 }
                 lines.extend(more);
             }
-            lines.push(sign(authority, Head { tail: self.tail(), at: NOW }).unwrap().line());
+            lines.push(authority.attest(&Head { tail: self.tail(), at: NOW }).unwrap().line());
             lines
         }
     }
@@ -250,11 +274,11 @@ mod tests {
         let world = World::new();
         let authority = world.authority();
         let head = Head { tail: Tail::default(), at: NOW };
-        sign(&authority, head).unwrap();
+        authority.attest(&head).unwrap();
         // Nobody has signed a list since.
         authority.keys().rotate().unwrap();
-        assert_eq!(sign(&authority, head).unwrap_err().kind, Kind::Unavailable);
+        assert_eq!(authority.attest(&head).unwrap_err().kind, Kind::Unavailable);
         authority.renew(NOW, BTreeMap::new()).unwrap();
-        sign(&authority, head).unwrap();
+        authority.attest(&head).unwrap();
     }
 }

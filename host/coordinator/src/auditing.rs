@@ -57,6 +57,13 @@ pub struct Standing {
     pub done: u64,
 }
 
+impl Standing {
+    /// Units that wait for a machine, and those that one has, where the scheduler has begun so many audits and has so many more in line.
+    pub fn waiting_and_running(self, (begun, in_line): (usize, usize)) -> (u64, u64) {
+        ((in_line + self.waiting) as u64, begun.saturating_sub(self.waiting) as u64)
+    }
+}
+
 /// Why a unit cannot be given to an auditor.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {

@@ -33,21 +33,25 @@ pub const TOKENS_MAX: usize = 10_000;
 /// Longest name of a token. Unit: characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// A token itself. Wiped from memory when dropped; never printed.
+/// A token itself, or an invitation. Wiped from memory when dropped; never printed.
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    fn draw() -> Result<Self, getrandom::Error> {
+    /// A new one, with `prefix` before it.
+    ///
+    /// # Errors
+    /// The operating system gives no random bytes.
+    pub fn draw(prefix: &str) -> Result<Self, getrandom::Error> {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *bytes)?;
         let mut text = Zeroizing::new(BASE32_NOPAD.encode(&*bytes));
         text.make_ascii_lowercase();
-        Ok(Self(Zeroizing::new(format!("{TOKEN_PREFIX}{}", *text))))
+        Ok(Self(Zeroizing::new(format!("{prefix}{}", *text))))
     }
 
-    /// Reads a token that somebody presents; `None` if it cannot be one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix(TOKEN_PREFIX)?;
+    /// Reads one that somebody presents, with `prefix` before it; `None` if it cannot be one.
+    pub fn parse(prefix: &str, text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(prefix)?;
         let is_base32 = rest.len() == 52 && rest.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
         is_base32.then(|| Self(Zeroizing::new(text.to_owned())))
     }
@@ -57,7 +61,8 @@ impl Secret {
         &self.0
     }
 
-    fn digest(&self) -> Digest {
+    /// What is kept of it.
+    pub fn digest(&self) -> Digest {
         Digest::of(self.0.as_bytes())
     }
 }
@@ -179,7 +184,7 @@ impl Tokens {
         if self.read(|known| known.values().any(|kept| kept.role == Role::Operator)) {
             return Ok(false);
         }
-        let secret = Secret::draw()?;
+        let secret = Secret::draw(TOKEN_PREFIX)?;
         let kept = Kept { id: id_of(&secret), name: "operator".into(), role: Role::Operator, created_at: now };
         // The file first: a crash in between leaves a token that does not count yet, and the next start
         // replaces it. The other way round, the coordinator could have an operator whom nobody can be.
@@ -195,11 +200,7 @@ impl Tokens {
     /// # Errors
     /// [`Kind::Invalid`] for a bad name, [`Kind::Conflict`] when there are too many, or what the store says.
     pub async fn create(&self, new: NewToken, now: Timestamp) -> Answer<CreatedToken> {
-        let length = new.name.chars().count();
-        if !(1..=NAME_CHARS_MAX).contains(&length)
-            || new.name.chars().any(char::is_control)
-            || new.name.trim() != new.name
-        {
+        if !is_name(&new.name) {
             let detail =
                 format!("`name` has to be 1 to {NAME_CHARS_MAX} printable characters without space at its ends");
             return Err(ApiError::new(Kind::Invalid, detail));
@@ -210,7 +211,7 @@ impl Tokens {
                 return Err(ApiError::new(Kind::Conflict, detail));
             }
             let NewToken { name, role } = new;
-            let secret = Secret::draw().map_err(|error| ApiError::internal(&error))?;
+            let secret = Secret::draw(TOKEN_PREFIX).map_err(|error| ApiError::internal(&error))?;
             let id = id_of(&secret);
             let kept = Kept { id: id.clone(), name: name.clone(), role, created_at: now };
             tokens.0.store.commit(put(&secret, &kept))?;
@@ -277,7 +278,7 @@ impl Tokens {
         let presented = value.to_str().ok().and_then(|text| text.split_once(' '));
         let secret = presented
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .and_then(|(_, token)| Secret::parse(token.trim()))
+            .and_then(|(_, token)| Secret::parse(TOKEN_PREFIX, token.trim()))
             .ok_or_else(|| {
                 refuse("the header `authorization` has to be `Bearer mht_…`, with the 52 characters of a token")
             })?;
@@ -317,6 +318,11 @@ impl From<&Kept> for Caller {
     fn from(kept: &Kept) -> Self {
         Self { token: kept.id.clone(), name: kept.name.clone(), role: kept.role }
     }
+}
+
+/// Whether a text can name somebody.
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control) && text.trim() == text
 }
 
 /// Names a token by 80 bits of its digest, of which nobody can guess the 256-bit token.
@@ -387,7 +393,7 @@ mod tests {
             let stored = [key, record.value].concat();
             assert!(!stored.windows(20).any(|window| secret.as_bytes().starts_with(window)));
         }
-        assert_eq!(format!("{:?}", Secret::parse(&created.token).unwrap()), "Secret(..)");
+        assert_eq!(format!("{:?}", Secret::parse(TOKEN_PREFIX, &created.token).unwrap()), "Secret(..)");
         let caller = tokens.caller(&bearing(&created.token)).unwrap();
         assert!(!format!("{tokens:?} {caller:?} {:?}", tokens.list()).contains(&secret[..20]));
     }

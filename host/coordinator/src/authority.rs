@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use manyhands_model::{Digest, JobName, LeaseId, RunId, Timestamp, WorkerId};
 use manyhands_protocol::{Lease, Release, Task, Ticket, encode};
-use manyhands_signing::{Fingerprint, MacKey, PublicKey, Signed, Statement, TrustList, Validity};
+use manyhands_signing::{Attest, Attested, Fingerprint, MacKey, PublicKey, Signed, Statement, TrustList, Validity};
+use tracing::warn;
 
 use crate::catalogue::Catalogue;
 use crate::keys::{KeyStore, KeysError};
+use crate::problem::{Answer, ApiError, Kind};
 use crate::records::RecordError;
 
 /// How long a release has force; it is signed anew long before.
 const RELEASE_VALID: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// When whoever came while the key was being replaced may try again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The coordinator's signature.
 pub struct Authority {
@@ -86,6 +91,18 @@ impl Authority {
     /// Signs a statement with today's key.
     pub fn sign<T: Statement>(&self, statement: &T) -> Signed<T> {
         Signed::new(&self.keys.signing(), statement)
+    }
+
+    /// Signs a statement for people to keep, with all that it takes to believe it.
+    ///
+    /// # Errors
+    /// The key is being replaced at this moment.
+    pub fn attest<T: Attest>(&self, statement: &T) -> Answer<Attested<T>> {
+        Attested::new(self.root(), self.trust(), self.sign(statement)).map_err(|error| {
+            warn!(%error, what = T::NAME, "it cannot be signed now");
+            let detail = format!("no {} can be signed while the signing key is being replaced; try again", T::NAME);
+            ApiError::new(Kind::Unavailable, detail).retry_after(RETRY)
+        })
     }
 
     /// The signed release of a job that runs execute.

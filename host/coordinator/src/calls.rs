@@ -26,7 +26,6 @@ use manyhands_intents::{
     Day, Event, Exhausted, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Own, Plan, State, admit, fill,
     give_back, hear, reserve,
 };
-use manyhands_model::template::Origin as Target;
 use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
@@ -38,7 +37,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::audit::{self, Ledger};
+use crate::audit::{self, Ledger, Scribe};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
@@ -377,13 +376,12 @@ impl Calls {
         Ok(())
     }
 
-    /// Writes what happened.
+    /// The right to write into the audit log, for somebody who makes commits of their own. Waits on this thread until nobody else has it.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub async fn write_down(&self, events: Vec<audit::Event>) -> Result<(), RecordError> {
-        let _alone = self.write(self.alone().await, Vec::new(), Writes::default(), events).await?;
-        Ok(())
+    pub fn scribe(&self) -> Result<Scribe<Alone>, RecordError> {
+        Scribe::begin(Arc::clone(&self.0.changing).blocking_lock_owned(), self.records())
     }
 
     /// Keeps the values of a run that is to be active again, until the disk says that it is. None if they are forgotten already.
@@ -743,7 +741,7 @@ impl Calls {
             return Ok(Err("its plan is not approved".to_owned()));
         }
         let key = self.0.parts.vault.calls()?.of(&id, &known.template.origin);
-        let secret = |origin: &Target, name: &Name| values.secret(origin, name);
+        let secret = |origin: &Origin, name: &Name| values.secret(origin, name);
         Ok(fill(known, &call.intent, &values.values, secret, &key).map_err(|why| why.to_string()))
     }
 
@@ -948,9 +946,8 @@ impl Ended {
 
 /// The request as it goes out.
 fn request(outgoing: Outgoing) -> Option<Request> {
-    let origin: Origin = outgoing.origin.as_str().parse().ok()?;
     let method = Method::from_bytes(outgoing.method.word().as_bytes()).ok()?;
-    let mut request = Request::new(method, origin, &outgoing.target).ok()?;
+    let mut request = Request::new(method, outgoing.origin.clone(), &outgoing.target).ok()?;
     for (name, value) in &outgoing.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         request = request.header(name, HeaderValue::from_str(value).ok()?).ok()?;
@@ -1051,8 +1048,8 @@ impl UnitValues {
     }
 
     /// The operator's secret of this name, if it is bound to this origin.
-    fn secret(&self, origin: &Target, name: &Name) -> Option<Zeroizing<String>> {
+    fn secret(&self, origin: &Origin, name: &Name) -> Option<Zeroizing<String>> {
         let (bound, secret) = self.secrets.get(name)?;
-        (bound == origin.as_str()).then(|| secret.clone())
+        (*bound == origin.to_string()).then(|| secret.clone())
     }
 }

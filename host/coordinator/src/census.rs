@@ -3,13 +3,16 @@
 use manyhands_audit::{Entry, Tail};
 use manyhands_credit::{Attendance, Balanced, Hour, Line, Presence};
 use manyhands_held::Life;
-use manyhands_model::Digest;
+use manyhands_model::{Digest, WorkerId};
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
 use manyhands_state::{Key, Problem, ReadError, StateStore, Table};
 use serde::de::DeserializeOwned;
 
 use crate::console::history;
-use crate::records::{self, AnswersRecord, BalanceRecord, ChangedRecord, Content, JobRecord, SubmitRecord};
+use crate::records::{
+    self, AnswersRecord, BalanceRecord, BlocklistRecord, ChangedRecord, Content, FaultRecord, InvitationRecord,
+    JobRecord, Listed, PardonRecord, SubmitRecord,
+};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -177,6 +180,24 @@ impl Census {
                 if hour < self.present {
                     self.balanced.note(hour, subject, line.amount);
                 }
+            }
+            Table::Meta if key.starts_with(records::FAULT) => {
+                read::<FaultRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::PARDON) => {
+                read::<PardonRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::BLOCKLIST) => {
+                read::<BlocklistRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::BLOCKED) => {
+                read::<Vec<(WorkerId, Listed)>>(value)?;
+            }
+            Table::Meta if key.starts_with(records::INVITATION) => {
+                read::<InvitationRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::INVITED) => {
+                read::<Digest>(value)?;
             }
             Table::Meta if key.starts_with(history::KEY) => {
                 read::<history::Stored>(value)?;

@@ -11,6 +11,7 @@
 //! restart begins from what is on disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::DerefMut;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,10 +19,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
 use manyhands_credit::{Account, Postings};
-use manyhands_model::{Digest, LeaseId, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
 use manyhands_scheduler::{
-    Effect, Input, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
+    Effect, Fault, Input, Judge, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord,
+    WorkerRecord,
 };
 use manyhands_signing::Validity;
 use manyhands_state::{Commit, CommitError};
@@ -29,7 +31,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::audit;
+use crate::audit::{self, Ledger, Scribe};
 use crate::auditing::Auditing;
 use crate::authority::Authority;
 use crate::calls::Calls;
@@ -39,7 +41,7 @@ use crate::console::Monitor;
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
-use crate::records::{ChangedRecord, Content, Pack, RecordError, Records, Writes};
+use crate::records::{ChangedRecord, Content, FaultRecord, Pack, RecordError, Records, Writes};
 use crate::secrets::{Secrets, SecretsError};
 
 /// Events that the mind takes before it hands on a batch.
@@ -52,6 +54,8 @@ const BATCHES: usize = 16;
 const COMMIT_BYTES: usize = manyhands_state::commit::COMMIT_BYTES_MAX / 2;
 /// Units that share a commit, in bytes, but for the last: what was paid for them and who was has to fit in as well.
 const PAID_BYTES: usize = COMMIT_BYTES / 4;
+/// A line of the audit log about an answer, and where the log ends, at most.
+const AUDIT_BYTES: usize = 1 << 10;
 /// Inputs that go out in one frame, in bytes, but for the last.
 const GRANT_BYTES: usize = 256 << 10;
 /// Packs of inputs that are kept at hand: replicas of a unit go out one soon after the other.
@@ -434,13 +438,15 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 /// What has to be on disk for these batches, in order: of what changed more than once, only the last. A unit's record, which says
-/// that it was paid for, and what was paid are in one commit.
-fn commits(
+/// that it was paid for, what was paid, and what the audit log says of a new answer are in one commit; and so are a worker's record
+/// and what the log says of it. Whoever writes into the log is asked for if there is something to be written.
+fn commits<L: DerefMut<Target = Ledger>>(
     batches: &[Batch],
     sequence: &mut u64,
     outputs: &Recent<Digest, ()>,
     (book, now): (&mut Book, Timestamp),
-) -> Result<Vec<Commit>, RecordError> {
+    scribe: impl FnOnce() -> Result<Scribe<L>, RecordError>,
+) -> Result<(Vec<Commit>, Option<Scribe<L>>), RecordError> {
     let mut next = || {
         *sequence += 1;
         *sequence
@@ -452,6 +458,9 @@ fn commits(
     let mut ended: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
     let mut written: BTreeSet<Digest> = BTreeSet::new();
     let mut payments: BTreeMap<UnitId, Vec<&Paid>> = BTreeMap::new();
+    let mut changes: BTreeMap<UnitId, Vec<Change<'_>>> = BTreeMap::new();
+    let mut caught: Vec<audit::Event> = Vec::new();
+    let mut faults: Vec<(WorkerId, &Fault, bool)> = Vec::new();
     for batch in batches {
         for Invoked { run, input, question } in &batch.invoked {
             writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
@@ -473,8 +482,19 @@ fn commits(
             let record = match effect {
                 Effect::Record(record) => record,
                 Effect::Changed { unit, was } => {
-                    let changed = ChangedRecord { index: unit.index, at: now, was: was.clone() };
-                    writes.changed(unit.run, next(), &changed);
+                    // What it is now was said right before.
+                    let is = units.get(unit).and_then(|record| record.accepted.as_ref());
+                    changes.entry(*unit).or_default().push(Change { was: was.as_ref(), is });
+                    continue;
+                }
+                Effect::Dissent { worker, fault, banned } => {
+                    let Fault { unit, judge, .. } = fault;
+                    // Under a fixed rule, somebody who is outvoted now and then goes on.
+                    if *banned || *judge != Judge::Quorum {
+                        let (worker, unit, by, banned) = (*worker, *unit, audit::by(*judge), *banned);
+                        caught.push(audit::Event::WorkerCaught { worker, unit, by, banned });
+                    }
+                    faults.push((*worker, fault, *banned));
                     continue;
                 }
                 _ => continue,
@@ -499,10 +519,19 @@ fn commits(
         commits = std::mem::take(&mut writes).split(COMMIT_BYTES);
     }
     let hour = book.hour(now)?;
+    let mut scribe = if changes.is_empty() && caught.is_empty() { None } else { Some(scribe()?) };
     let (mut postings, mut bytes) = (Postings::default(), 0);
     for (id, unit) in units {
         writes.unit(id, unit);
         bytes += writes.last_bytes();
+        for Change { was, is } in changes.remove(&id).unwrap_or_default() {
+            writes.changed(id.run, next(), &ChangedRecord { index: id.index, at: now, was: was.cloned() });
+            bytes += writes.last_bytes() + AUDIT_BYTES;
+            let (was, is) = (was.map(audit::answer), is.map(audit::answer));
+            if let Some(scribe) = &mut scribe {
+                scribe.write(now, audit::Event::ResultChanged { unit: id, was, is }, &mut writes);
+            }
+        }
         let paid = payments.remove(&id).unwrap_or_default();
         paid.into_iter().for_each(|paid| credit::pay(&mut postings, hour, id.run, paid));
         if bytes > PAID_BYTES {
@@ -516,12 +545,27 @@ fn commits(
         indices.chunks(ENDED_TOGETHER).for_each(|some| writes.ended(run, some, next()));
     }
     workers.into_iter().for_each(|(id, worker)| writes.worker(id, worker));
+    for (worker, fault, banned) in faults {
+        writes.fault(worker, next(), &FaultRecord { at: now, fault: fault.clone() });
+        if banned {
+            writes.no_pardon(worker);
+        }
+    }
+    if let Some(scribe) = &mut scribe {
+        caught.into_iter().for_each(|event| scribe.write(now, event, &mut writes));
+    }
     // Last: a run that has ended has all its units.
     runs.into_values().for_each(|run| writes.run(run));
     if !writes.0.ops.is_empty() {
         commits.push(writes.0);
     }
-    Ok(commits)
+    Ok((commits, scribe))
+}
+
+/// An answer that is not what it was.
+struct Change<'a> {
+    was: Option<&'a Outcome>,
+    is: Option<&'a Outcome>,
 }
 
 /// The last few things of a kind, the oldest of which is forgotten first.
@@ -557,8 +601,6 @@ struct After {
     is_watched: bool,
     settled: BTreeMap<WorkerId, Vec<(UnitId, Settlement)>>,
     changed: BTreeSet<RunId>,
-    /// For the audit log.
-    logged: Vec<audit::Event>,
 }
 
 impl After {
@@ -607,10 +649,7 @@ impl Hand {
             for effect in batches.into_iter().flat_map(|batch| batch.effects) {
                 self.perform(effect, &mut after)?;
             }
-            let Clerk { hub, calls, runtime, .. } = &self.clerk;
-            if !after.logged.is_empty() {
-                runtime.block_on(calls.write_down(std::mem::take(&mut after.logged)))?;
-            }
+            let hub = &self.clerk.hub;
             // Whoever waits for an answer is told first.
             after.send_receipts(hub);
             after.withdrawn.into_iter().for_each(|(worker, leases)| hub.cancel(worker, &leases));
@@ -622,11 +661,12 @@ impl Hand {
 
     /// Makes the records of all batches durable with one wait for the disk; waits for room on a full one.
     fn record(&mut self, batches: &[Batch]) -> Result<(), RecordError> {
-        let Clerk { records, metrics, core, clock, .. } = &self.clerk;
+        let Clerk { records, metrics, core, clock, calls, .. } = &self.clerk;
         loop {
             // Nobody else posts before this is on the disk.
             let mut book = self.book.blocking_lock();
-            let commits = commits(batches, &mut self.sequence, &self.outputs, (&mut book, clock.now()))?;
+            let ledgers = (&mut *book, clock.now());
+            let (commits, scribe) = commits(batches, &mut self.sequence, &self.outputs, ledgers, || calls.scribe())?;
             if commits.is_empty() {
                 return Ok(());
             }
@@ -634,8 +674,9 @@ impl Hand {
             let done = records.store().commit_all(commits);
             let is_partly_written = done.iter().any(Result::is_ok);
             let failed = done.into_iter().find_map(Result::err);
-            if failed.is_some() {
-                book.forget();
+            match (&failed, scribe) {
+                (Some(_), _) => book.forget(),
+                (None, scribe) => scribe.into_iter().for_each(Scribe::end),
             }
             drop(book);
             metrics.commit(started.elapsed());
@@ -745,17 +786,15 @@ impl Hand {
                 after.changed.insert(run);
                 self.clerk.core.reopened.notify_one();
             }
-            Effect::Changed { unit, was } => {
+            Effect::Changed { unit, .. } => {
                 warn!(%unit, "a unit has another result than it had");
                 after.changed.insert(unit.run);
+                metrics.result_changed();
                 self.clerk.changes.note(unit.run);
-                let is = self.clerk.records.unit(unit)?.and_then(|record| record.accepted);
-                let (was, is) = (was.as_ref().map(audit::answer), is.as_ref().map(audit::answer));
-                after.logged.push(audit::Event::ResultChanged { unit, was, is });
             }
-            Effect::Dissent { worker, unit, banned } => {
-                metrics.report(ReportResult::Dissent);
-                warn!(%worker, %unit, banned, "a worker's signed report contradicts the verified answer");
+            Effect::Dissent { worker, fault: Fault { unit, judge, .. }, banned } => {
+                metrics.dissent(judge);
+                warn!(%worker, %unit, by = judge.word(), banned, "a worker's signed report contradicts the verified answer");
                 if banned {
                     metrics.worker_banned();
                     hub.ban(worker);
@@ -1068,8 +1107,12 @@ pub fn accepted_output(unit: Option<&UnitRecord>) -> Option<Digest> {
 /// # Errors
 /// Any [`RecordError`].
 pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> Result<usize, RecordError> {
-    for (id, worker) in records.workers()? {
-        scheduler.restore_worker(id, worker);
+    let mut pardoned = Vec::new();
+    for (worker, record) in records.workers()? {
+        scheduler.restore_worker(worker, record);
+        if record.banned && records.pardon(worker)?.is_some() {
+            pardoned.push(worker);
+        }
     }
     let mut key: Option<Vec<u8>> = None;
     loop {
@@ -1085,7 +1128,7 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
     let (mut restored, mut after) = (0, None);
     loop {
         let page = records.runs(after, 100)?;
-        let Some(last) = page.last() else { return Ok(restored) };
+        let Some(last) = page.last() else { break };
         after = Some(last.spec.id);
         for run in page {
             if run.status == manyhands_scheduler::RunStatus::Active {
@@ -1098,6 +1141,9 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
             }
         }
     }
+    // A crash came between the operator's word and what follows from it.
+    pardoned.into_iter().for_each(|worker| scheduler.handle(now, Input::Pardoned { worker }));
+    Ok(restored)
 }
 
 /// The reduce steps of a run whose inputs are on disk.
@@ -1117,7 +1163,111 @@ pub fn ready_inputs(records: &Records, spec: &RunSpec) -> Result<BTreeSet<u32>, 
 
 #[cfg(test)]
 mod tests {
+    use manyhands_audit::{Entry, Event};
+    use manyhands_model::Fuel;
+    use manyhands_scheduler::End;
+    use manyhands_state::MemoryStore;
+    use manyhands_store::Blobs;
+
     use super::*;
+    use crate::records::PardonRecord;
+
+    #[test]
+    fn whom_the_operator_pardoned_is_not_banned_whatever_crashed_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        let (pardoned, banned) = (WorkerId([1; 32]), WorkerId([2; 32]));
+        let mut writes = Writes::default();
+        for worker in [pardoned, banned] {
+            writes.worker(worker, &WorkerRecord { banned: true, faults: 3, ..WorkerRecord::default() });
+        }
+        let pardon = PardonRecord { by: "ann".into(), at: Timestamp(7), reason: None };
+        writes.pardon(pardoned, &pardon);
+        records.commit(writes).unwrap();
+        let mut scheduler = Scheduler::new(manyhands_scheduler::Policy::default(), [1; 32]);
+        restore(&mut scheduler, &records, Timestamp(9)).unwrap();
+        assert_eq!([pardoned, banned].map(|worker| scheduler.is_banned(worker)), [false, true]);
+
+        // The next proven lie ends the pardon, in the same commit as what tells of it.
+        let outcome = |fuel| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
+        let unit = UnitId { run: RunId([1; 16]), index: 0 };
+        let fault = Fault { unit, step: 0, said: outcome(1), answer: outcome(2), judge: Judge::Operator };
+        let effects = vec![Effect::Dissent { worker: pardoned, fault: fault.clone(), banned: true }];
+        let batch = Batch { effects, ..Batch::default() };
+        let (mut book, mut ledger) = (Book::new(records.clone()), Ledger::default());
+        let (log, from) = (&mut ledger, &records);
+        let begin = move || Scribe::begin(log, from);
+        let (commits, _) = commits(&[batch], &mut 0, &Recent::new(1), (&mut book, Timestamp(11)), begin).unwrap();
+        records.store().commit_all(commits).into_iter().for_each(|done| drop(done.unwrap()));
+        assert_eq!(records.pardon(pardoned).unwrap(), None);
+        assert_eq!(records.faults(pardoned, 9).unwrap(), [FaultRecord { at: Timestamp(11), fault }]);
+    }
+
+    #[test]
+    fn wherever_a_crash_comes_answers_and_workers_are_what_the_audit_log_says() {
+        // So many that they take several commits.
+        const UNITS: u32 = 2_000;
+        const NOW: Timestamp = Timestamp(1_000_000);
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        let (run, liar) = (RunId([7; 16]), WorkerId([3; 32]));
+        let outcome = |output: &[u8]| {
+            let verdict = Verdict::Ok { output: Digest::of(output), output_bytes: output.len() as u64 };
+            Some(Outcome { verdict, fuel: Fuel(1) })
+        };
+        let mut batch = Batch::default();
+        for index in 0..UNITS {
+            let unit = UnitId { run, index };
+            for output in [b"wrong", b"right"] {
+                let record = UnitRecord { end: Some(End::Done), accepted: outcome(output), ..UnitRecord::default() };
+                batch.effects.push(Effect::Record(Record::Unit(unit, record)));
+            }
+            batch.effects.push(Effect::Changed { unit, was: outcome(b"wrong") });
+        }
+        batch.effects.push(Effect::Record(Record::Worker(liar, WorkerRecord::default())));
+        for (index, judge, banned) in [(0, Judge::Quorum, false), (1, Judge::Peers, false), (2, Judge::Operator, true)]
+        {
+            let (said, answer) = (outcome(b"wrong").unwrap(), outcome(b"right").unwrap());
+            let fault = Fault { unit: UnitId { run, index }, step: 0, said, answer, judge };
+            batch.effects.push(Effect::Dissent { worker: liar, fault, banned });
+        }
+        let (mut book, mut ledger) = (Book::new(records.clone()), Ledger::default());
+        let (log, from) = (&mut ledger, &records);
+        let begin = move || Scribe::begin(log, from);
+        let (commits, scribe) = commits(&[batch], &mut 0, &Recent::new(1), (&mut book, NOW), begin).unwrap();
+        assert!(commits.len() > 2, "{}", commits.len());
+        for commit in commits {
+            records.store().commit(commit).unwrap();
+            let lines = records.audit(0, usize::MAX).unwrap();
+            let (mut tail, mut changed, mut caught) = (manyhands_audit::Tail::default(), 0, Vec::new());
+            for line in &lines {
+                let entry: Entry = serde_json::from_slice(line).unwrap();
+                match &entry.event {
+                    Event::ResultChanged { was, is, .. } => {
+                        let said = [was, is].map(|answer| answer.as_ref().and_then(|answer| answer.output));
+                        assert_eq!(said, [b"wrong", b"right"].map(|output| Some(Digest::of(output))));
+                        changed += 1;
+                    }
+                    Event::WorkerCaught { unit, by, banned, .. } => caught.push((unit.index, *by, *banned)),
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!(tail.append(NOW, entry.event), *line, "they follow one another");
+            }
+            assert_eq!(records.audit_tail().unwrap(), tail);
+            let ended = records.units(run).unwrap().len();
+            let known = records.changes().unwrap().get(&run).copied().unwrap_or_default();
+            assert_eq!((changed, known), (ended, ended as u64));
+            let is_known = records.worker(liar).unwrap().is_some();
+            let proven = vec![(1, audit::by(Judge::Peers), false), (2, audit::by(Judge::Operator), true)];
+            assert_eq!(caught, if is_known { proven } else { Vec::new() });
+        }
+        assert_eq!(records.changes().unwrap().get(&run), Some(&u64::from(UNITS)));
+        scribe.expect("it was needed").end();
+        ledger
+            .commit(&records, NOW, vec![Event::VaultRotated { key: 1, by: "ann".into() }], Writes::default())
+            .unwrap();
+        assert_eq!(records.audit_tail().unwrap().entries, u64::from(UNITS) + 3);
+    }
 
     #[test]
     fn who_waits_is_not_busy_however_long() {

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use manyhands_credit::{Account, Amount, Entry, Hour, Line, Place, Postings, Seal, Sealer, SignedSeal, Subject};
+use manyhands_credit::{Account, Amount, Entry, Hour, Line, Place, Postings, Sealer, Subject};
 use manyhands_model::{RunId, Timestamp};
+use manyhands_protocol::Balance;
 use manyhands_scheduler::{Input, Paid};
 use manyhands_state::commit::IdempotencyKey;
 use tokio::sync::Mutex;
 
 use crate::app::App;
 use crate::audit::Event;
-use crate::authority::Authority;
-use crate::problem::{Answer, ApiError, Kind};
+use crate::problem::{Answer, ApiError};
 use crate::records::{BalanceRecord, RecordError, Records, Writes};
 
 /// Lines and balances that are kept at hand; more are read again.
@@ -135,54 +135,46 @@ pub async fn deposit(
     by: String,
     key: Option<IdempotencyKey>,
 ) -> Answer<Amount> {
-    let task = app.clone();
+    let app = app.clone();
     // Whoever hangs up meanwhile has deposited it all the same, and the scheduler hears of it.
-    let done = tokio::spawn(async move { deposit_once(&task, requester, amount, by, key).await });
-    done.await.map_err(|error| ApiError::internal(&error))?
-}
-
-async fn deposit_once(
-    app: &App,
-    requester: String,
-    amount: Amount,
-    by: String,
-    key: Option<IdempotencyKey>,
-) -> Answer<Amount> {
-    let mut book = Arc::clone(&app.book).lock_owned().await;
-    let (now, account) = (app.clock.now(), Account::Requester(requester.clone()));
-    let (known, mut writes) = (key.clone(), Writes::default());
-    let (mut book, staged) = app
-        .blocking(move |records| {
-            if let Some(key) = &known
-                && records.has_happened(key)?
-            {
-                return Ok((book, None));
-            }
-            let mut postings = Postings::default();
-            let line = Line { amount, replicas: 0 };
-            postings.transfer(book.hour(now)?, Subject::Deposit, Account::Operator, account, line);
-            if let Err(error) = book.post(postings, &mut writes) {
+    let done = tokio::spawn(async move {
+        let mut book = Arc::clone(&app.book).lock_owned().await;
+        let (now, account) = (app.clock.now(), Account::Requester(requester.clone()));
+        let (known, mut writes) = (key.clone(), Writes::default());
+        let (mut book, staged) = app
+            .blocking(move |records| {
+                if let Some(key) = &known
+                    && records.has_happened(key)?
+                {
+                    return Ok((book, None));
+                }
+                let mut postings = Postings::default();
+                let line = Line { amount, replicas: 0 };
+                postings.transfer(book.hour(now)?, Subject::Deposit, Account::Operator, account, line);
+                if let Err(error) = book.post(postings, &mut writes) {
+                    book.forget();
+                    return Err(error);
+                }
+                Ok((book, Some(writes)))
+            })
+            .await?;
+        if let Some(mut staged) = staged {
+            staged.0.idempotency = key;
+            let event = Event::Deposited { requester: requester.clone(), amount: amount.to_string(), by };
+            if let Err(error) = app.calls.decide(event, move |writes| *writes = staged).await {
                 book.forget();
-                return Err(error);
+                return Err(error.into());
             }
-            Ok((book, Some(writes)))
-        })
-        .await?;
-    if let Some(mut staged) = staged {
-        staged.0.idempotency = key;
-        let event = Event::Deposited { requester: requester.clone(), amount: amount.to_string(), by };
-        if let Err(error) = app.calls.decide(event, move |writes| *writes = staged).await {
-            book.forget();
-            return Err(error.into());
+            tracing::info!(%requester, %amount, "a budget was changed");
+            // Whoever waits for the mind must not be waited for by the hand, which needs the book.
+            drop(book);
+            app.core.tell(Input::Deposited { owner: requester.clone(), amount }).await?;
         }
-        tracing::info!(%requester, %amount, "a budget was changed");
-        // Whoever waits for the mind must not be waited for by the hand, which needs the book.
-        drop(book);
-        app.core.tell(Input::Deposited { owner: requester.clone(), amount }).await?;
-    }
-    let account = Account::Requester(requester);
-    let balance = app.blocking(move |records| records.balance(&account)).await?;
-    Ok(balance.map_or(Amount::ZERO, |balance| balance.balance))
+        let account = Account::Requester(requester);
+        let balance = app.blocking(move |records| records.balance(&account)).await?;
+        Ok(balance.map_or(Amount::ZERO, |balance| balance.balance))
+    });
+    done.await.map_err(|error| ApiError::internal(&error))?
 }
 
 /// Closes the hours before the present one, and says which that is.
@@ -239,19 +231,7 @@ pub fn export(
     Ok(write(text).then_some(sealer))
 }
 
-/// The line that ends an export.
-///
-/// # Errors
-/// The signing key is being replaced at this moment.
-pub fn seal(authority: &Authority, seal: &Seal) -> Answer<Vec<u8>> {
-    let sealed = SignedSeal::new(authority.root(), authority.trust(), authority.sign(seal));
-    sealed.map(|seal| seal.line()).map_err(|error| {
-        tracing::warn!(%error, "an export cannot be sealed now");
-        ApiError::new(Kind::Unavailable, "no export can be sealed while the signing key is being replaced; try again")
-    })
-}
-
-/// Tells workers what they have earned: those that somebody watches soon, others once in a while.
+/// Tells workers what they have earned, and those that were found wrong how often: those that somebody watches soon, others once in a while.
 pub async fn tell_workers(app: App) {
     let mut every = tokio::time::interval(TELL);
     for turn in 0_u64.. {
@@ -265,10 +245,14 @@ pub async fn tell_workers(app: App) {
         if sessions.is_empty() {
             continue;
         }
+        let trust = app.settings.verification.trust();
         let told = app.blocking(move |records| {
             for (id, session) in sessions {
-                let balance = records.balance(&Account::Worker(id))?.map_or(0, |record| record.balance.0.max(0));
-                session.tell_balance(u64::try_from(balance).unwrap_or(u64::MAX));
+                let earned = records.balance(&Account::Worker(id))?.map_or(0, |record| record.balance.0.max(0));
+                let fuel = u64::try_from(earned).unwrap_or(u64::MAX);
+                let record = records.worker(id)?.unwrap_or_default();
+                let contradicted = if record.is_in_doubt(&trust) { record.dissents } else { 0 };
+                session.tell_balance(Balance { fuel, contradicted, settled: record.agreed + record.dissents });
             }
             Ok(())
         });

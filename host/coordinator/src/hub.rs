@@ -1,13 +1,12 @@
 //! Who listens: connected workers, and people who follow a run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use manyhands_model::{Digest, LeaseId, RunId, UnitId, WorkerId};
 use manyhands_protocol::message::LIST_MAX;
-use manyhands_protocol::{Body, Hello, ServerMessage, Settlement};
+use manyhands_protocol::{Balance, Body, Hello, ServerMessage, Settlement};
 use manyhands_scheduler::UnitRecord;
 use manyhands_signing::{Signed, TrustList};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,8 +40,8 @@ pub struct Session {
     pub slots: u16,
     /// Whether somebody watches it, who wants to know what became of its units.
     is_watched: bool,
-    /// What it was told that it has earned.
-    balance: AtomicU64,
+    /// As it was told it last.
+    balance: Mutex<Balance>,
     /// Releases that it was sent.
     releases: Mutex<BTreeSet<Digest>>,
 }
@@ -80,10 +79,11 @@ impl Session {
         self.is_watched
     }
 
-    /// Tells the worker what it has earned, unless it was told so last time.
-    pub fn tell_balance(&self, fuel: u64) {
-        if self.balance.swap(fuel, Ordering::Relaxed) != fuel {
-            self.send(ServerMessage::Balance(fuel));
+    /// Tells the worker what it has earned and whether it should be looked at, unless it was told so last time.
+    pub fn tell_balance(&self, balance: Balance) {
+        let was = std::mem::replace(&mut *lock(&self.balance), balance);
+        if (was.fuel, was.contradicted) != (balance.fuel, balance.contradicted) {
+            self.send(ServerMessage::Balance(balance));
         }
     }
 
@@ -195,7 +195,7 @@ impl Hub {
         queue: usize,
         most: usize,
     ) -> Result<(Arc<Session>, Outbox), Full> {
-        let Hello { greeting: _, body, slots, is_watched } = hello;
+        let Hello { greeting: _, body, slots, is_watched, invitation: _ } = hello;
         let mut workers = lock(&self.0.workers);
         workers.room_for(worker, most)?;
         let (sender, messages) = mpsc::channel(queue);
@@ -403,7 +403,8 @@ mod tests {
     fn hello(is_watched: bool) -> Hello {
         let key = Keypair::from_seed(&[1; 32]);
         let greeting = Signed::new(&key, &Greeting { nonce: [0; 32], coordinator: key.public() });
-        Hello { greeting, body: Body { engine: String::new(), runtime: String::new() }, slots: 1, is_watched }
+        let body = Body { engine: String::new(), runtime: String::new() };
+        Hello { greeting, body, slots: 1, is_watched, invitation: None }
     }
 
     #[tokio::test]
@@ -427,9 +428,11 @@ mod tests {
     async fn what_was_earned_is_told_when_it_has_changed() {
         let hub = Hub::default();
         let (session, mut outbox) = join(&hub, 1, 9).unwrap();
-        [0, 7, 7, 5].into_iter().for_each(|fuel| session.tell_balance(fuel));
-        for fuel in [7, 5] {
-            assert_eq!(outbox.next().await, Some(ServerMessage::Balance(fuel)));
+        let balance = |(fuel, contradicted, settled)| Balance { fuel, contradicted, settled };
+        let told = [(0, 0, 1), (7, 0, 2), (7, 0, 3), (7, 1, 4), (5, 1, 5)].map(balance);
+        told.into_iter().for_each(|balance| session.tell_balance(balance));
+        for at in [1, 3, 4] {
+            assert_eq!(outbox.next().await, Some(ServerMessage::Balance(told[at])));
         }
         assert!(poll!(Box::pin(outbox.next())).is_pending());
     }

@@ -18,6 +18,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
+use manyhands_scheduler::{AuditCount, Judge};
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -117,6 +118,10 @@ label! {
         Greeting = "greeting",
         /// It is banned.
         Banned = "banned",
+        /// It is on a block list.
+        Blocked = "blocked",
+        /// It showed no invitation that holds, where it needs one or showed one.
+        Uninvited = "uninvited",
     }
 }
 
@@ -169,6 +174,70 @@ label! {
         Failed = "failed",
         /// Cancelled.
         Cancelled = "cancelled",
+    }
+}
+
+label! {
+    /// Who said that a worker was wrong.
+    DissentFrom as "by" {
+        /// As many others as a fixed rule asks for.
+        Quorum = "quorum",
+        /// Others with a record.
+        Peers = "peers",
+        /// The operator's own machine.
+        Operator = "operator",
+    }
+}
+
+label! {
+    /// By which kind of rule a unit was decided.
+    Decided as "rule" {
+        /// So many equal outcomes.
+        Fixed = "fixed",
+        /// One with a record may do.
+        Adaptive = "adaptive",
+        /// At least two.
+        Full = "full",
+        /// The operator's own machine.
+        Audited = "audited",
+    }
+}
+
+label! {
+    /// What workers' words are worth.
+    StandingOf as "standing" {
+        /// Without a record.
+        Stranger = "stranger",
+        /// With one.
+        Established = "established",
+        /// The operator's own.
+        Trusted = "trusted",
+        /// Who get no more work.
+        Banned = "banned",
+    }
+}
+
+label! {
+    /// Where audits are.
+    AuditState as "state" {
+        /// No machine has them.
+        Waiting = "waiting",
+        /// One has.
+        Running = "running",
+    }
+}
+
+label! {
+    /// Why the operator's own machine executes a unit.
+    AuditReason as "reason" {
+        /// The run's rule asks for it.
+        Rule = "rule",
+        /// Workers differed.
+        Dispute = "dispute",
+        /// Too few workers with a record were there.
+        Alone = "alone",
+        /// It was drawn.
+        Drawn = "drawn",
     }
 }
 
@@ -255,7 +324,14 @@ struct Numbers {
     units: Family<UnitState, Gauge>,
     runs: Gauge,
     backlog_seconds: Fraction,
-    dissents: Counter,
+    dissents: Family<DissentFrom, Counter>,
+    decided: Family<Decided, Counter>,
+    results_changed: Counter,
+    standings: Family<StandingOf, Gauge>,
+    audits: Family<AuditState, Gauge>,
+    audits_asked: Family<AuditReason, Counter>,
+    audits_done: Family<AuditReason, Counter>,
+    disputes_left: Gauge,
     events_waiting: Gauge,
     batches_waiting: Gauge,
     commit_seconds: Histogram,
@@ -322,6 +398,12 @@ impl Metrics {
         let repeats = "Invocations that an earlier result answered";
         let joined = "Connections of workers that proved who they are";
         let backlog = "Age of the oldest active run that has a unit waiting for a worker; 0 without one";
+        let decided = "Units that got an answer, by the kind of rule";
+        let changed = "Answers that are not what they were, since somebody was caught";
+        let standings = "Connected workers by what their word is worth, and all that are banned";
+        let asked = "Units that the operator's own machine was to execute, by the reason";
+        let audited = "Units that the operator's own machine executed, by the reason";
+        let disputes = "Disputes that the operator's own machine may still settle";
         let events = "Events that wait for the scheduler";
         let batches = "Batches of effects that wait to be made durable";
         let start = "Time from the start of the program until it served";
@@ -351,7 +433,14 @@ impl Metrics {
             units: family(r, "units", "Units of active runs", UnitState::ALL),
             runs: number(r, "runs_active", "Active runs"),
             backlog_seconds: seconds(r, "backlog_age", backlog),
-            dissents: number(r, "dissents", "Reports that contradicted an answer"),
+            dissents: family(r, "dissents", "Reports that contradicted an answer, by who says so", DissentFrom::ALL),
+            decided: family(r, "units_decided", decided, Decided::ALL),
+            results_changed: number(r, "results_changed", changed),
+            standings: family(r, "workers", standings, StandingOf::ALL),
+            audits: family(r, "audits", "Units for the operator's own machine", AuditState::ALL),
+            audits_asked: family(r, "audits_asked", asked, AuditReason::ALL),
+            audits_done: family(r, "audits_done", audited, AuditReason::ALL),
+            disputes_left: number(r, "disputes_left", disputes),
             events_waiting: number(r, "core_events_waiting", events),
             batches_waiting: number(r, "core_batches_waiting", batches),
             commit_seconds,
@@ -451,12 +540,12 @@ impl Metrics {
 
     /// So many leases ran out since the start.
     pub fn leases_expired(&self, leases: u64) {
-        self.0.leases_expired.inc_by(leases.saturating_sub(self.0.leases_expired.get()));
+        count_to(&self.0.leases_expired, leases);
     }
 
     /// So many leases were given since the start because others were late.
     pub fn leases_spare(&self, leases: u64) {
-        self.0.leases_spare.inc_by(leases.saturating_sub(self.0.leases_spare.get()));
+        count_to(&self.0.leases_spare, leases);
     }
 
     /// A unit could not be given out.
@@ -464,12 +553,51 @@ impl Metrics {
         self.0.leases_failed.inc();
     }
 
-    /// A worker reported. A dissent is counted once more on its own, since operators watch it.
+    /// A worker reported.
     pub fn report(&self, result: ReportResult) {
         self.0.reports.get_or_create(&result).inc();
-        if result == ReportResult::Dissent {
-            self.0.dissents.inc();
-        }
+    }
+
+    /// A worker's report contradicts an answer. It is counted once more on its own, since operators watch it.
+    pub fn dissent(&self, judge: Judge) {
+        self.report(ReportResult::Dissent);
+        let from = match judge {
+            Judge::Quorum => DissentFrom::Quorum,
+            Judge::Peers => DissentFrom::Peers,
+            Judge::Operator => DissentFrom::Operator,
+        };
+        self.0.dissents.get_or_create(&from).inc();
+    }
+
+    /// An answer is not what it was.
+    pub fn result_changed(&self) {
+        self.0.results_changed.inc();
+    }
+
+    /// So many units were decided under such rules since the start.
+    pub fn decided(&self, rule: Decided, units: u64) {
+        count_to(&self.0.decided.get_or_create(&rule), units);
+    }
+
+    /// So many workers' words are worth that now.
+    pub fn standing(&self, standing: StandingOf, workers: u64) {
+        self.0.standings.get_or_create(&standing).set(whole(workers));
+    }
+
+    /// So many audits are there now.
+    pub fn audits(&self, state: AuditState, units: u64) {
+        self.0.audits.get_or_create(&state).set(whole(units));
+    }
+
+    /// So many audits were asked for since the start, and done.
+    pub fn audits_for(&self, reason: AuditReason, AuditCount { asked, done }: AuditCount) {
+        count_to(&self.0.audits_asked.get_or_create(&reason), asked);
+        count_to(&self.0.audits_done.get_or_create(&reason), done);
+    }
+
+    /// So many disputes may still be settled.
+    pub fn disputes_left(&self, units: u64) {
+        self.0.disputes_left.set(whole(units));
     }
 
     /// So many units are in that state now.
@@ -546,6 +674,11 @@ fn since_epoch(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
+/// Lets a number that somebody else counts stand where they are.
+fn count_to(counter: &Counter, counted: u64) {
+    counter.inc_by(counted.saturating_sub(counter.get()));
+}
+
 fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -583,7 +716,14 @@ mod tests {
         metrics.leases_expired(1);
         metrics.leases_spare(2);
         metrics.leases_spare(3);
-        metrics.report(ReportResult::Dissent);
+        metrics.dissent(Judge::Operator);
+        metrics.decided(Decided::Adaptive, 3);
+        metrics.decided(Decided::Adaptive, 5);
+        metrics.result_changed();
+        metrics.standing(StandingOf::Established, 2);
+        metrics.audits(AuditState::Waiting, 6);
+        metrics.audits_for(AuditReason::Drawn, AuditCount { asked: 9, done: 8 });
+        metrics.disputes_left(2_000);
         metrics.units(UnitState::Waiting, 7);
         metrics.commit(Duration::from_millis(5));
         metrics.worker_joined();
@@ -616,7 +756,18 @@ mod tests {
             "manyhands_leases_spare_total 3",
             r#"manyhands_reports_total{result="dissent"} 1"#,
             r#"manyhands_units{state="waiting"} 7"#,
-            "manyhands_dissents_total 1",
+            r#"manyhands_dissents_total{by="operator"} 1"#,
+            r#"manyhands_dissents_total{by="peers"} 0"#,
+            r#"manyhands_units_decided_total{rule="adaptive"} 5"#,
+            r#"manyhands_units_decided_total{rule="fixed"} 0"#,
+            "manyhands_results_changed_total 1",
+            r#"manyhands_workers{standing="established"} 2"#,
+            r#"manyhands_workers{standing="banned"} 0"#,
+            r#"manyhands_audits{state="waiting"} 6"#,
+            r#"manyhands_audits_asked_total{reason="drawn"} 9"#,
+            r#"manyhands_audits_done_total{reason="drawn"} 8"#,
+            r#"manyhands_audits_done_total{reason="rule"} 0"#,
+            "manyhands_disputes_left 2000",
             "manyhands_commit_duration_seconds_count 1",
             r#"manyhands_build_info{version=""#,
             "manyhands_accept_failures_total 1",

@@ -1,4 +1,4 @@
-//! Where workers come from, for those who count voices: who shares a stretch of the address space is one voice.
+//! Where workers come from, for those who count voices: who shares a stretch of the address space, an invitation or an owner is one voice.
 //!
 //! Nothing of an address is kept but a keyed hash of its beginning, in memory, under a key that ends with the process.
 
@@ -10,6 +10,7 @@ use manyhands_protocol::Body;
 use manyhands_scheduler::groups::{Group, Groups, Kind};
 
 use crate::console;
+use crate::invitations::Membership;
 use crate::settings::Verification;
 
 /// Longest list of addresses that is looked at. Unit: bytes.
@@ -47,10 +48,17 @@ impl Origins {
         address
     }
 
-    /// What a worker there shares with others.
-    pub fn of(&self, address: IpAddr, body: &Body) -> Groups {
+    /// What a worker there shares with others, and with those who came with the same invitation, or one for the same owner.
+    pub fn of(&self, address: IpAddr, body: &Body, membership: Option<&Membership>) -> Groups {
         let kind = if console::Kind::of(body) == console::Kind::Browser { Kind::Visitor } else { Kind::Runner };
-        Groups { prefix: self.prefix(address), engine: self.engine(&body.engine), kind, ..Groups::default() }
+        Groups {
+            owner: membership.and_then(|it| self.group(&[b"owner", it.owner.as_ref()?.as_bytes()])),
+            prefix: self.prefix(address),
+            token: membership.and_then(|it| self.group(&[b"invitation", it.invitation.as_bytes()])),
+            engine: self.engine(&body.engine),
+            kind,
+            trusted: false,
+        }
     }
 
     /// The family: its name without its version. A worker may lie; then its replicas are mixed less well, and that is all.
@@ -106,6 +114,31 @@ mod tests {
         assert_ne!(prefix("192.0.2.1"), Origins { key: [2; 32], ..origins }.prefix("192.0.2.1".parse().unwrap()));
         let silent = Origins { ipv4_bits: 0, ..self::origins(&[]) };
         assert_eq!(silent.prefix("192.0.2.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn whoever_shares_an_invitation_or_an_owner_is_one_voice_wherever_it_is() {
+        let origins = origins(&[]);
+        let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-runner".into() };
+        let from = |last: u8, invited: Option<(u8, Option<&str>)>| {
+            let membership = invited.map(|(number, owner)| Membership {
+                invitation: Digest([number; 32]),
+                id: String::new(),
+                owner: owner.map(str::to_owned),
+            });
+            origins.of(IpAddr::from([192, 0, last, 1]), &body, membership.as_ref())
+        };
+        let (ann, bob) = (Some("ann"), Some("bob"));
+        for (one, other, same) in [
+            (None, None, false),
+            (Some((1, None)), Some((1, None)), true),
+            (Some((1, None)), Some((2, None)), false),
+            (Some((1, ann)), Some((2, ann)), true),
+            (Some((1, ann)), Some((2, bob)), false),
+            (Some((1, ann)), None, false),
+        ] {
+            assert_eq!(from(1, one).is_one_voice_with(&from(2, other)), same, "{one:?} and {other:?}");
+        }
     }
 
     #[test]

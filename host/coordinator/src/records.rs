@@ -35,6 +35,13 @@
 //! | meta | `vault-age` | how old the data is; see `vault.rs` |
 //! | meta | `forgotten`, run id | when its values were removed for good |
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
+//! | meta | `fault`, worker id, sequence, inverted | [`FaultRecord`]: a word of the worker's that was found wrong, the newest first |
+//! | meta | `pardon`, worker id | [`PardonRecord`]: an operator overruled; beside a record that says banned, that is still to be done |
+//! | meta | `blocked`, fingerprint of a key, number | workers on the block list of that key, a thousand a record: each with its [`Listed`] |
+//! | meta | `blocklist`, fingerprint of a key | [`BlocklistRecord`]: the list of that key which counts here |
+//! | meta | `blocklist-serial` | the serial of the last block list that was exported |
+//! | meta | `invitation`, digest | [`InvitationRecord`]: for whom it is |
+//! | meta | `invited`, worker id | the digest of the invitation with which the worker came |
 //! | meta | `trusted`, worker id | nothing: it is the operator's own |
 //! | meta | `starts` | how often the coordinator has started making calls |
 //! | meta | `owner`, digest of an owner's name, run id, inverted | nothing: the owner's runs, the newest first |
@@ -57,8 +64,8 @@ use manyhands_model::{
 };
 use manyhands_placeholder::Token;
 use manyhands_protocol::Publication;
-use manyhands_scheduler::{RunRecord, UnitRecord, WorkerRecord};
-use manyhands_signing::{PublicKey, Signed};
+use manyhands_scheduler::{Fault, RunRecord, UnitRecord, WorkerRecord};
+use manyhands_signing::{Fingerprint, PublicKey, Signed, Validity};
 use manyhands_state::commit::{Expect, INLINE_BYTES_MAX, IdempotencyKey, Op, VALUE_BYTES_MAX};
 use manyhands_state::{Commit, CommitError, Key, ReadError, Revision, StateStore, Table};
 use manyhands_store::{BlobError, Blobs};
@@ -98,6 +105,22 @@ pub(crate) const HOUR: &[u8] = b"credit-hour";
 pub(crate) const UPTIME: &[u8] = b"uptime";
 /// How long workers were.
 pub(crate) const UPTIME_OF: &[u8] = b"uptime-of";
+/// Words that were found wrong.
+pub(crate) const FAULT: &[u8] = b"fault";
+/// Whom operators pardoned.
+pub(crate) const PARDON: &[u8] = b"pardon";
+/// Block lists that count, with the fingerprint of their key.
+pub(crate) const BLOCKLIST: &[u8] = b"blocklist\0";
+/// Who is on them.
+pub(crate) const BLOCKED: &[u8] = b"blocked\0";
+/// Workers on a block list that share a record.
+const BLOCKED_PACK: usize = 1_000;
+/// The last one that was exported.
+const BLOCKLIST_SERIAL: &[u8] = b"blocklist-serial";
+/// Invitations.
+pub(crate) const INVITATION: &[u8] = b"invitation";
+/// Who came with one.
+pub(crate) const INVITED: &[u8] = b"invited";
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -268,6 +291,63 @@ pub struct ChangedRecord {
     pub at: Timestamp,
     /// What it was; none for a step of a reduction, whose parts changed.
     pub was: Option<Outcome>,
+}
+
+/// A worker's word that was found wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// When that was found.
+    pub at: Timestamp,
+    /// What.
+    pub fault: Fault,
+}
+
+/// An operator overruled what a worker's faults had led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PardonRecord {
+    /// Name of the operator's token.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// A block list that counts here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlocklistRecord {
+    /// What workers that are refused are told that it is called.
+    pub name: String,
+    /// Which of its issuer's lists it is.
+    pub serial: u64,
+    /// When it was made, and until when it counts.
+    pub validity: Validity,
+    /// Records that hold its workers.
+    pub packs: u32,
+}
+
+/// What is known of a worker that is on a block list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Words of it that the list says were wrong.
+    pub charges: u32,
+    /// Whether its own signature is under one of them.
+    pub is_proven: bool,
+}
+
+/// An invitation. Its secret is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationRecord {
+    /// Whose workers come with it, if that was said.
+    pub owner: Option<String>,
+    /// How many may.
+    pub uses: u32,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// From when on no other may.
+    pub expires_at: Option<Timestamp>,
+    /// When it was taken back.
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// The answers to a request for calls.
@@ -443,6 +523,29 @@ fn secret_key(name: &Name) -> Vec<u8> {
 
 fn trusted_key(worker: WorkerId) -> Vec<u8> {
     [&b"trusted"[..], worker.as_bytes()].concat()
+}
+
+fn fault_key(worker: WorkerId) -> Vec<u8> {
+    [FAULT, worker.as_bytes()].concat()
+}
+
+fn pardon_key(worker: WorkerId) -> Vec<u8> {
+    [PARDON, worker.as_bytes()].concat()
+}
+
+fn blocklist_key(root: Fingerprint) -> Vec<u8> {
+    [BLOCKLIST, root.to_string().as_bytes()].concat()
+}
+
+/// Where a thousand workers on a list stand; none for all of them.
+fn blocked_key(root: Fingerprint, pack: Option<u32>) -> Vec<u8> {
+    let mut key = [BLOCKED, root.to_string().as_bytes()].concat();
+    key.extend(pack.into_iter().flat_map(u32::to_be_bytes));
+    key
+}
+
+fn invitation_key(invitation: Digest) -> Vec<u8> {
+    [INVITATION, invitation.as_bytes()].concat()
 }
 
 fn life_key(place: &held::Place) -> Vec<u8> {
@@ -644,6 +747,11 @@ impl Writes {
         self.put(Table::Meta, &[UPTIME_OF, worker.as_bytes()].concat(), encode(presence));
     }
 
+    /// Forgets how long a worker was there.
+    pub fn no_presence(&mut self, worker: WorkerId) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &[UPTIME_OF, worker.as_bytes()].concat())));
+    }
+
     /// Writes that a run was asked this.
     pub fn asked(&mut self, question: Digest, run: RunId) {
         self.put(Table::Meta, &asked_key(question), encode(&run));
@@ -657,6 +765,72 @@ impl Writes {
     /// Writes that it is not, or no more.
     pub fn not_trusted(&mut self, worker: WorkerId) {
         self.0.ops.push(Op::Delete(Key::new(Table::Meta, &trusted_key(worker))));
+    }
+
+    /// Writes a worker's word that was found wrong; `sequence` orders such records.
+    pub fn fault(&mut self, worker: WorkerId, sequence: u64, fault: &FaultRecord) {
+        let key = [&fault_key(worker)[..], &(!sequence).to_be_bytes()].concat();
+        self.put(Table::Meta, &key, encode(fault));
+    }
+
+    /// Writes that an operator pardoned a worker.
+    pub fn pardon(&mut self, worker: WorkerId, pardon: &PardonRecord) {
+        self.put(Table::Meta, &pardon_key(worker), encode(pardon));
+    }
+
+    /// Writes that no pardon holds any more.
+    pub fn no_pardon(&mut self, worker: WorkerId) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &pardon_key(worker))));
+    }
+
+    /// Writes a block list in the place of what it was, and returns its record with the number of those that hold its workers.
+    pub fn blocklist(
+        &mut self,
+        root: Fingerprint,
+        record: BlocklistRecord,
+        was: Option<&BlocklistRecord>,
+        workers: &BTreeMap<WorkerId, Listed>,
+    ) -> BlocklistRecord {
+        let all: Vec<(&WorkerId, &Listed)> = workers.iter().collect();
+        let mut packs = 0;
+        for pack in all.chunks(BLOCKED_PACK) {
+            self.put(Table::Meta, &blocked_key(root, Some(packs)), encode(&pack));
+            packs += 1;
+        }
+        for beyond in packs..was.map_or(0, |was| was.packs) {
+            self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocked_key(root, Some(beyond)))));
+        }
+        let record = BlocklistRecord { packs, ..record };
+        self.put(Table::Meta, &blocklist_key(root), encode(&record));
+        record
+    }
+
+    /// Removes a block list.
+    pub fn no_blocklist(&mut self, root: Fingerprint, was: &BlocklistRecord) {
+        for pack in 0..was.packs {
+            self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocked_key(root, Some(pack)))));
+        }
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocklist_key(root))));
+    }
+
+    /// Writes the serial of the last block list that was exported.
+    pub fn blocklist_serial(&mut self, serial: u64) {
+        self.put(Table::Meta, BLOCKLIST_SERIAL, encode(&serial));
+    }
+
+    /// Writes an invitation.
+    pub fn invitation(&mut self, invitation: Digest, record: &InvitationRecord) {
+        self.put(Table::Meta, &invitation_key(invitation), encode(record));
+    }
+
+    /// Removes one that nobody came with.
+    pub fn no_invitation(&mut self, invitation: Digest) {
+        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &invitation_key(invitation))));
+    }
+
+    /// Writes with which invitation a worker came.
+    pub fn invited(&mut self, worker: WorkerId, invitation: Digest) {
+        self.put(Table::Meta, &[INVITED, worker.as_bytes()].concat(), encode(&invitation));
     }
 
     /// Writes which record of a client counts, if that is still what was read under this version.
@@ -1412,8 +1586,98 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub fn statements(&self, run: RunId, worker: WorkerId) -> Result<usize, RecordError> {
+        Ok(self.evidence(run, worker)?.len())
+    }
+
+    /// Up to `limit` words of a worker's that were found wrong, the newest first.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn faults(&self, worker: WorkerId, limit: usize) -> Result<Vec<FaultRecord>, RecordError> {
+        let page = self.store.scan(Table::Meta, &fault_key(worker), None, limit)?;
+        page.into_iter().map(|(_, record)| decode(Table::Meta, &record.value)).collect()
+    }
+
+    /// By whom and why a worker was pardoned, if it was.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn pardon(&self, worker: WorkerId) -> Result<Option<PardonRecord>, RecordError> {
+        self.get(Table::Meta, &pardon_key(worker))
+    }
+
+    /// The block lists that count here.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklists(&self) -> Result<Vec<(Fingerprint, BlocklistRecord)>, RecordError> {
+        let page = self.store.scan(Table::Meta, BLOCKLIST, None, usize::MAX)?;
+        let entry = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let root = key.get(BLOCKLIST.len()..).and_then(|root| core::str::from_utf8(root).ok()?.parse().ok());
+            Ok((root.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(entry).collect()
+    }
+
+    /// The block list of a key.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklist(&self, root: Fingerprint) -> Result<Option<BlocklistRecord>, RecordError> {
+        self.get(Table::Meta, &blocklist_key(root))
+    }
+
+    /// Who is on the block list of a key.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocked(&self, root: Fingerprint) -> Result<Vec<(WorkerId, Listed)>, RecordError> {
+        let page = self.store.scan(Table::Meta, &blocked_key(root, None), None, usize::MAX)?;
+        let packs = page.into_iter().map(|(_, record)| decode::<Vec<_>>(Table::Meta, &record.value));
+        Ok(packs.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The serial of the last block list that was exported; 0 if none was.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklist_serial(&self) -> Result<u64, RecordError> {
+        Ok(self.get(Table::Meta, BLOCKLIST_SERIAL)?.unwrap_or_default())
+    }
+
+    /// Signed reports of a worker's about a run, up to a thousand or so.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn evidence(&self, run: RunId, worker: WorkerId) -> Result<Vec<Vec<u8>>, RecordError> {
         let prefix = [&b"e"[..], run.as_bytes(), worker.as_bytes()].concat();
-        Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.len())
+        Ok(self.store.scan(Table::Results, &prefix, None, PAGE)?.into_iter().map(|(_, record)| record.value).collect())
+    }
+
+    /// All invitations.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn invitations(&self) -> Result<Vec<(Digest, InvitationRecord)>, RecordError> {
+        Ok(self.named(INVITATION)?.into_iter().map(|(digest, record)| (Digest(digest), record)).collect())
+    }
+
+    /// With which invitation each worker came that came with one.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn invited(&self) -> Result<Vec<(WorkerId, Digest)>, RecordError> {
+        Ok(self.named(INVITED)?.into_iter().map(|(worker, invitation)| (WorkerId(worker), invitation)).collect())
+    }
+
+    /// All records under this word, each with the 32 bytes behind it.
+    fn named<T: DeserializeOwned>(&self, word: &[u8]) -> Result<Vec<([u8; 32], T)>, RecordError> {
+        let page = self.store.scan(Table::Meta, word, None, usize::MAX)?;
+        let entry = |(key, record): (Vec<u8>, manyhands_state::Record)| {
+            let name = key.get(word.len()..).and_then(|name| name.try_into().ok());
+            Ok((name.ok_or(RecordError::Foreign(Table::Meta))?, decode(Table::Meta, &record.value)?))
+        };
+        page.into_iter().map(entry).collect()
     }
 
     /// All published jobs: name, record.

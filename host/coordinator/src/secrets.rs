@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_decoys::Pool;
+use manyhands_held::Unusable;
+use manyhands_held::written::hides;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, SensitiveFields, UnitId, Verdict, WorkerId};
-use manyhands_placeholder::{
-    Exposed, Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, stays_hidden, tokenise,
-};
+use manyhands_placeholder::{Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
 use manyhands_scheduler::RunSpec;
 use manyhands_state::commit::COMMIT_BYTES_MAX;
 
@@ -310,20 +310,19 @@ impl Secrets {
         Ok(self.in_inputs(spec.id, spec.module)? && self.0.records.fields(spec.id)?.iter().any(|field| field.surrogate))
     }
 
-    /// Whether what a unit wrote, in canonical form and with the shape of an input, has values only where they are taken out of it when it
-    /// comes in again.
+    /// Whether the record that a unit wrote, in canonical form, has values only where they are taken out of it when it comes in again.
     ///
     /// # Errors
     /// [`SecretsError`].
-    pub async fn stays_hidden(
+    pub async fn hides(
         &self,
         spec: &RunSpec,
         index: u32,
         canonical: &[u8],
-    ) -> Result<Result<(), Exposed>, SecretsError> {
+    ) -> Result<Result<(), Unusable>, SecretsError> {
         let values = self.values(spec, index).await?;
         let places = self.known(spec.module).places.unwrap_or_else(|| Arc::new(Places::new(&[])));
-        Ok(stays_hidden(canonical, &values, &places))
+        Ok(hides(canonical, &values, &places))
     }
 
     /// The values that an output may hold.

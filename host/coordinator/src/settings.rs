@@ -667,6 +667,39 @@ impl Value for Proxies {
     }
 }
 
+/// Who may join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Whoever shows an invitation.
+    Invited,
+}
+
+impl Value for Join {
+    type Rule = ();
+
+    fn parse(raw: &Raw<'_>, (): &()) -> Option<Self> {
+        match raw.text()? {
+            "open" => Some(Self::Open),
+            "invited" => Some(Self::Invited),
+            _ => None,
+        }
+    }
+
+    fn expected((): &()) -> String {
+        "open or invited".into()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Open => "open".into(),
+            Self::Invited => "invited".into(),
+        }
+    }
+}
+
 /// Who executes units in the operator's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Auditor {
@@ -1028,7 +1061,11 @@ settings! {
         lease_ms: u64 = 60_000, 100..=86_400_000;
         /// The largest share of one run's units that one worker is given, in thousandths, where answers are earned: so nobody sees much of it. More where few workers are at work.
         run_share_permille: u16 = 250, 1..=1000;
-        /// Units of one run that a worker is given whatever share that is, where answers are earned.
+        /// The largest share of one run's units that all workers of one owner together are given, in thousandths, where answers are earned.
+        owner_share_permille: u16 = 250, 1..=1000;
+        /// The largest share of what is given out of one requester's units that one worker gets, in thousandths, where answers are earned, whatever runs they are of.
+        requester_share_permille: u16 = 250, 1..=1000;
+        /// Units of one run, or of one requester, that a worker is given whatever share that is, where answers are earned.
         run_units_min: u32 = 256, 0..=1_000_000;
         /// Whose accepted results answer the same invocation of a pure job again: nobody's (`off`), the requester's own (`own`) or everybody's (`all`).
         repeats: Repeats = Repeats::Own, ();
@@ -1088,6 +1125,12 @@ settings! {
         keep_daily: u32 = 7, 0..=10_000;
         /// Weeks of which the last backup is kept.
         keep_weekly: u32 = 4, 0..=10_000;
+    }
+
+    /// Whose computers may help.
+    workers: Workers {
+        /// Who may join: everybody (`open`), or workers that show an invitation, which `manyhands invite create` makes (`invited`).
+        join: Join = Join::Open, ();
     }
 
     /// What visitors of the page `/volunteer` read.

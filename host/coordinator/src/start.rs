@@ -23,6 +23,7 @@ use crate::auditing::{Auditing, Own, keep_one};
 use crate::auth::{OPERATOR_FILE, Tokens, TokensError};
 use crate::authority::Authority;
 use crate::backup;
+use crate::blocklists::Blocklists;
 use crate::calls::{self, CALLS_OF_ONE_AT_ONCE, Calls};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ use crate::core::{self, Changes, Parts};
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
+use crate::invitations::Invitations;
 use crate::keys::{KeyStore, KeysError, system_entropy};
 use crate::metrics::{Metrics, Repaired, Room};
 use crate::numbers::Numbering;
@@ -167,8 +169,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let (opened, settings) = blocking(move || Ok((open(&settings, counted)?, settings))).await?;
-    let Opened { clock, store, records, catalogue, vault, keys, tokens, scheduler, hub, monitor, uptimes, repairs } =
-        opened;
+    let Opened { clock, store, records, catalogue, vault, keys, tokens, invitations, blocklists, .. } = opened;
+    let Opened { scheduler, hub, monitor, uptimes, repairs, .. } = opened;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| StartError::Listen { address: settings.listen, error })?;
@@ -246,6 +248,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         auditing: auditing.clone(),
         changes,
         origins,
+        blocklists,
+        invitations,
         book,
         questions,
         authority,
@@ -380,6 +384,8 @@ struct Opened {
     vault: Arc<Vault>,
     keys: KeyStore,
     tokens: Tokens,
+    invitations: Invitations,
+    blocklists: Blocklists,
     scheduler: Scheduler,
     hub: Hub,
     monitor: Monitor,
@@ -425,6 +431,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
     let catalogue = Arc::new(Catalogue::load(&records)?);
     let trust = Trust {
         run_share_max: f64::from(settings.scheduling.run_share_permille) / 1000.0,
+        owner_share_max: f64::from(settings.scheduling.owner_share_permille) / 1000.0,
+        requester_share_max: f64::from(settings.scheduling.requester_share_permille) / 1000.0,
         run_units_min: settings.scheduling.run_units_min,
         ..settings.verification.trust()
     };
@@ -446,6 +454,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         info!(runs = restored, "runs go on where they were");
     }
     let uptimes = Uptimes::load(&records)?;
+    let invitations = Invitations::load(&records)?;
+    let blocklists = Blocklists::load(&records)?;
     let hub = Hub::default();
     let monitor = Monitor::open(&*store, hub.clone()).map_err(RecordError::from)?;
     Ok(Opened {
@@ -456,6 +466,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
         vault,
         keys,
         tokens,
+        invitations,
+        blocklists,
         scheduler,
         hub,
         monitor,

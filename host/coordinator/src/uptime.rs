@@ -15,18 +15,38 @@ use crate::records::{RecordError, Records, Writes};
 
 /// How often somebody looks who is there.
 const LOOK: Duration = Duration::from_secs(5);
+/// Workers that are away and remembered: beyond, those are forgotten first that were there for the shortest time. An identity costs nothing.
+const REMEMBERED: usize = 100_000;
 /// After so many looks what was seen is written down.
 const LOOKS: u32 = 12;
 
 /// Who was there for how long.
 pub struct Uptimes(Mutex<Seen>);
 
-#[derive(Default)]
 struct Seen {
     counted: Attendance,
+    /// See [`REMEMBERED`].
+    most: usize,
     workers: BTreeMap<WorkerId, Presence>,
-    /// Of whom the disk does not know all yet.
+    /// Of whom the disk does not know all yet, or knows more than is remembered.
     unwritten: BTreeSet<WorkerId>,
+}
+
+impl Seen {
+    /// Forgets some of those who are away, once there are an eighth more than may be; so each is looked at a few times at most.
+    fn forget(&mut self, there: &BTreeSet<WorkerId>) {
+        if self.workers.len() <= there.len() + self.most + self.most / 8 {
+            return;
+        }
+        let away = self.workers.iter().filter(|(worker, _)| !there.contains(worker));
+        let mut away: Vec<_> = away.map(|(worker, presence)| (presence.weight(), *worker)).collect();
+        let Some(beyond) = away.len().checked_sub(self.most).filter(|beyond| *beyond > 0) else { return };
+        away.select_nth_unstable(beyond - 1);
+        for (_, worker) in away.into_iter().take(beyond) {
+            self.workers.remove(&worker);
+            self.unwritten.insert(worker);
+        }
+    }
 }
 
 /// How long one of them was.
@@ -46,8 +66,12 @@ impl Uptimes {
     /// # Errors
     /// Any [`RecordError`].
     pub fn load(records: &Records) -> Result<Self, RecordError> {
+        Self::load_most(records, REMEMBERED)
+    }
+
+    fn load_most(records: &Records, most: usize) -> Result<Self, RecordError> {
         let (counted, workers) = (records.attendance()?, records.presences()?);
-        let seen = Seen { counted, workers: workers.into_iter().collect(), unwritten: BTreeSet::new() };
+        let seen = Seen { counted, most, workers: workers.into_iter().collect(), unwritten: BTreeSet::new() };
         Ok(Self(Mutex::new(seen)))
     }
 
@@ -62,15 +86,17 @@ impl Uptimes {
     /// These were there at `now`, so long after somebody looked last.
     fn look(&self, now: Timestamp, passed: Duration, there: impl IntoIterator<Item = WorkerId>) {
         let mut seen = self.seen();
-        let Seen { counted, workers, unwritten } = &mut *seen;
+        let there: BTreeSet<WorkerId> = there.into_iter().collect();
+        let Seen { counted, workers, unwritten, .. } = &mut *seen;
         // Longer than that, this process was not carried out and saw nobody.
         let passed = u32::try_from(passed.min(2 * LOOK).as_millis()).unwrap_or(u32::MAX);
         let before = counted.clone();
         counted.add(now, passed);
-        for worker in there {
-            workers.entry(worker).or_insert_with(|| Presence::new(now, &before)).add(now, passed);
-            unwritten.insert(worker);
+        for worker in &there {
+            workers.entry(*worker).or_insert_with(|| Presence::new(now, &before)).add(now, passed);
+            unwritten.insert(*worker);
         }
+        seen.forget(&there);
     }
 
     fn write(&self) -> (Writes, BTreeSet<WorkerId>) {
@@ -78,8 +104,11 @@ impl Uptimes {
         let unwritten = std::mem::take(&mut seen.unwritten);
         let mut writes = Writes::default();
         writes.attendance(&seen.counted);
-        for (worker, presence) in unwritten.iter().filter_map(|worker| Some((worker, seen.workers.get(worker)?))) {
-            writes.presence(*worker, presence);
+        for worker in &unwritten {
+            match seen.workers.get(worker) {
+                Some(presence) => writes.presence(*worker, presence),
+                None => writes.no_presence(*worker),
+            }
         }
         (writes, unwritten)
     }
@@ -122,6 +151,38 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+
+    #[test]
+    fn a_flood_of_identities_takes_no_room_and_nobodys_place_who_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
+        let uptimes = Uptimes::load_most(&records, 16).unwrap();
+        let identity = |number: u64| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            WorkerId(id)
+        };
+        let (steady, seldom) = (identity(u64::MAX), identity(u64::MAX - 1));
+        let at = |look: u64| Timestamp(5_000 * look);
+        for look in 1..=1_000 {
+            let others = [Some(steady), Some(seldom).filter(|_| look % 100 < 5)].into_iter().flatten();
+            uptimes.look(at(look), LOOK, others.chain([identity(look)]));
+            assert!(uptimes.seen().workers.len() <= 16 + 2 + 3, "at {look}");
+            if look % 12 == 0 {
+                records.commit(uptimes.write().0).unwrap();
+            }
+        }
+        records.commit(uptimes.write().0).unwrap();
+        let known = records.presences().unwrap();
+        assert_eq!(known.len(), uptimes.seen().workers.len(), "the disk forgets as well");
+        let of = |uptimes: &Uptimes, worker| uptimes.of(worker, at(1_000)).and_then(|it| it.ever);
+        let again = Uptimes::load_most(&records, 16).unwrap();
+        for uptimes in [&uptimes, &again] {
+            assert_eq!(of(uptimes, steady), Some(Uptime(1_000_000)));
+            assert_eq!(of(uptimes, seldom), Some(Uptime(50_000)), "of all the time that was counted since it came");
+            assert_eq!(of(uptimes, identity(1)), None);
+        }
+    }
 
     #[test]
     fn what_was_seen_is_known_after_a_restart_and_the_time_between_counts_for_nobody() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use manyhands_model::{Digest, LeaseId, RunId, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, Fuel, LeaseId, Limits, RunId, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
@@ -18,11 +18,14 @@ use tracing::{debug, info};
 
 use crate::app::App;
 use crate::auditing::Said;
+use crate::blocklists::Blocked;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
+use crate::invitations::{Membership, NotAdmitted};
 use crate::metrics::{Delayed, ReportResult, WorkerLeft, WorkerRefused};
 use crate::records::RecordError;
 use crate::secrets::SecretsError;
+use crate::settings::Join;
 
 /// Time for a worker to prove who it is.
 const HELLO_TIME: Duration = Duration::from_secs(10);
@@ -63,8 +66,23 @@ fn protocol(reason: impl Into<String>) -> Leave {
     Leave::Refused(WorkerLeft::Protocol, reason.into(), Some(HELLO_TIME))
 }
 
-const BANNED: &str = "this worker contradicted verified answers too often and gets no more work; check the computer's memory, \
-                      and ask the operator";
+/// What a volunteer is told whose worker gets no more work.
+fn banned(app: &App, worker: WorkerId) -> Leave {
+    let operator = operator(app);
+    let reason = format!(
+        "this worker's answers contradicted verified ones too often, so it gets no more work. Test the computer's memory, and end any \
+         overclocking; then ask {operator} to pardon the worker {worker}, and start it again"
+    );
+    Leave::Refused(WorkerLeft::Protocol, reason, None)
+}
+
+/// Whom volunteers may ask.
+fn operator(app: &App) -> &str {
+    match app.settings.volunteers.contact.as_str() {
+        "" => "whoever gave you the coordinator's link",
+        contact => contact,
+    }
+}
 
 /// What a worker is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +95,7 @@ enum Desk {
 
 /// Talks to one worker until it leaves.
 pub async fn serve(app: App, mut socket: WebSocket, address: IpAddr) {
-    let (id, hello) = match greet(&app, &mut socket).await {
+    let (id, hello, membership) = match greet(&app, &mut socket).await {
         Ok(greeted) => greeted,
         Err((why, leave)) => {
             app.metrics.worker_refused(why);
@@ -95,7 +113,7 @@ pub async fn serve(app: App, mut socket: WebSocket, address: IpAddr) {
     app.metrics.worker_joined();
     let desk = if app.auditing.is_trusted(id) { Desk::Audits } else { Desk::Work };
     debug!(worker = %id, ?desk, engine = %session.body.engine, slots = session.slots, "worker connected");
-    let leave = match talk(&app, &mut socket, (id, desk, address), &session, outbox).await {
+    let leave = match talk(&app, &mut socket, (id, desk, address), (&session, membership), outbox).await {
         Ok(()) => Leave::Quietly(WorkerLeft::Closed),
         Err(leave) => leave,
     };
@@ -126,7 +144,10 @@ async fn part(app: &App, mut socket: WebSocket, leave: Leave) {
     let _gone = timeout(SEND_TIME, socket.send(Message::Close(None::<CloseFrame>))).await;
 }
 
-async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (WorkerRefused, Leave)> {
+async fn greet(
+    app: &App,
+    socket: &mut WebSocket,
+) -> Result<(WorkerId, Hello, Option<Membership>), (WorkerRefused, Leave)> {
     let badly = |leave| (WorkerRefused::Greeting, leave);
     let (nonce, hello) = introduce(app, socket).await.map_err(badly)?;
     // Before anything that costs: whoever claims to be somebody else is found out below.
@@ -142,10 +163,66 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<(WorkerId, Hello), (
         return Err((WorkerRefused::Throttled, Leave::Refused(WorkerLeft::Protocol, reason, Some(wait))));
     }
     match app.core.ask(move |scheduler, _| scheduler.is_banned(worker)).await {
-        Ok(false) => Ok((worker, hello)),
-        Ok(true) => Err((WorkerRefused::Banned, Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None))),
-        Err(stopping) => Err((WorkerRefused::Full, stopping.into())),
+        Ok(false) => {}
+        Ok(true) => return Err((WorkerRefused::Banned, banned(app, worker))),
+        Err(stopping) => return Err((WorkerRefused::Full, stopping.into())),
     }
+    unless_blocked(app, worker).await?;
+    let membership = admit(app, worker, &hello).await?;
+    Ok((worker, hello, membership))
+}
+
+/// Refuses whom a block list names that counts here, unless an operator has pardoned it.
+async fn unless_blocked(app: &App, worker: WorkerId) -> Result<(), (WorkerRefused, Leave)> {
+    let Some(Blocked { name, root, listed }) = app.blocklists.of(worker, app.clock.now()) else { return Ok(()) };
+    if app.auditing.is_trusted(worker) {
+        return Ok(());
+    }
+    match app.records.blocking(move |records| records.pardon(worker)).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) => return Err((WorkerRefused::Full, cannot_keep("whom an operator pardoned", &error))),
+    }
+    // A list that names itself by its key says it once.
+    let of = if name == root.to_string() { String::new() } else { format!(" of {root}") };
+    let proof = if listed.is_proven { ", one of them with its signature under it" } else { "" };
+    let reason = format!(
+        "this worker is on the block list {name}{of}, for {} wrong answers there{proof}. Test the computer's memory, and end any overclocking; \
+         then ask {} to pardon the worker {worker}, and start it again",
+        listed.charges,
+        operator(app)
+    );
+    Err((WorkerRefused::Blocked, Leave::Refused(WorkerLeft::Protocol, reason, None)))
+}
+
+/// Looks with which invitation a worker comes, and whether it needs one.
+async fn admit(app: &App, worker: WorkerId, hello: &Hello) -> Result<Option<Membership>, (WorkerRefused, Leave)> {
+    if app.auditing.is_trusted(worker) {
+        return Ok(None);
+    }
+    let (asked, shown, now) = (app.clone(), hello.invitation.clone(), app.clock.now());
+    let is_needed = app.settings.workers.join == Join::Invited;
+    let admit = move || asked.invitations.admit(worker, shown.as_ref(), is_needed, now);
+    // Only what is shown may have to be written down.
+    let admitted = if hello.invitation.is_some() { tokio::task::spawn_blocking(admit).await } else { Ok(admit()) };
+    match admitted {
+        Ok(Ok(membership)) => Ok(membership),
+        Ok(Err(NotAdmitted::Uninvited(why))) => {
+            let reason = format!(
+                "{why}. Ask {} for an invitation, and start the runner with `--invitation FILE`",
+                operator(app)
+            );
+            Err((WorkerRefused::Uninvited, Leave::Refused(WorkerLeft::Protocol, reason, None)))
+        }
+        Ok(Err(NotAdmitted::Record(error))) => Err((WorkerRefused::Full, cannot_keep("an invitation", &error))),
+        Err(error) => Err((WorkerRefused::Full, cannot_keep("an invitation", &error))),
+    }
+}
+
+/// It is the coordinator's fault, and may be over soon.
+fn cannot_keep(what: &str, error: &dyn std::fmt::Display) -> Leave {
+    tracing::error!(%error, "{what} cannot be kept");
+    Leave::Refused(WorkerLeft::Coordinator, format!("the coordinator cannot keep {what} now"), Some(RETRY))
 }
 
 /// How many workers there may be for this one to be let in: no flood keeps the operator's own machine out.
@@ -186,7 +263,7 @@ async fn talk(
     app: &App,
     socket: &mut WebSocket,
     (worker, desk, address): (WorkerId, Desk, IpAddr),
-    session: &Arc<Session>,
+    (session, membership): (&Arc<Session>, Option<Membership>),
     mut outbox: Outbox,
 ) -> Result<(), Leave> {
     let heartbeat = app.settings.limits.heartbeat();
@@ -194,7 +271,7 @@ async fn talk(
         // It may have been at the other desk before, and taken over that connection.
         Desk::Work => {
             app.auditing.hear(worker, Said::Gone);
-            let origin = app.origins.of(address, &session.body);
+            let origin = app.origins.of(address, &session.body, membership.as_ref());
             app.core.tell(Input::Connected { worker, origin }).await?;
         }
         Desk::Audits => {
@@ -214,9 +291,7 @@ async fn talk(
                 let reason = "another connection of this worker took over".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Replaced, reason, None));
             }
-            () = session.banned.cancelled() => {
-                return Err(Leave::Refused(WorkerLeft::Protocol, BANNED.into(), None));
-            }
+            () = session.banned.cancelled() => return Err(banned(app, worker)),
             () = session.reassigned.cancelled() => {
                 let reason = "the operator has changed what this worker is for; it may come again".to_owned();
                 return Err(Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY_SOON)));
@@ -317,16 +392,11 @@ async fn reported(
         return Err(protocol("reports and outputs do not fit together"));
     }
     let tickets = app.authority.tickets();
-    let output_bytes_max = app.catalogue.module(said.module).map_or(0, |job| job.manifest.limits.output_bytes);
+    let limits = app.catalogue.module(said.module).map(|job| job.manifest.limits);
     let (mut reports, mut contents, mut refused) = (Vec::with_capacity(outputs.len()), Vec::new(), Vec::new());
-    let cannot_keep = |error: &dyn std::fmt::Display| {
-        tracing::error!(%error, "an output cannot be kept");
-        let reason = "the coordinator cannot keep outputs now".to_owned();
-        Leave::Refused(WorkerLeft::Coordinator, reason, Some(RETRY))
-    };
     for (report, output) in said.reports.into_iter().zip(outputs) {
         let known = tickets.know(worker, (said.run, said.module), &report.lease);
-        let checked = if known { check(&report, &output, output_bytes_max) } else { Err(UNKNOWN_LEASE.to_owned()) };
+        let checked = if known { check(&report, &output, limits) } else { Err(UNKNOWN_LEASE.to_owned()) };
         if let Err(reason) = checked {
             refused.push((report.lease.id, reason));
             continue;
@@ -339,11 +409,11 @@ async fn reported(
                 refused.push((lease, UNKNOWN_UNIT.to_owned()));
                 continue;
             }
-            Err(error) => return Err(cannot_keep(&error)),
+            Err(error) => return Err(cannot_keep("an output", &error)),
         };
         let mut content = None;
         if report.outcome.verdict.content().is_some() {
-            content = Some(app.records.content(output).await.map_err(|error| cannot_keep(&error))?);
+            content = Some(app.records.content(output).await.map_err(|error| cannot_keep("an output", &error))?);
         }
         if desk == Desk::Audits && !app.auditing.is_trusted(worker) {
             refused.push((report.lease.id, "the operator does not trust this machine any more".to_owned()));
@@ -408,10 +478,16 @@ async fn refuse(
     send(socket, &ServerMessage::Receipts(receipts.collect())).await
 }
 
-/// Checks what can be known of a report without any memory: that the output is the one that was signed.
-fn check(report: &Report, output: &[u8], output_bytes_max: u64) -> Result<(), String> {
+/// Checks what can be known of a report without any memory: that the output is the one that was signed, and that no execution of the
+/// job could have gone beyond what it says.
+fn check(report: &Report, output: &[u8], limits: Option<Limits>) -> Result<(), String> {
     if !report.outcome.is_of(output) {
         return Err("the output is not the one that was signed".into());
+    }
+    let (output_bytes_max, fuel_max) = limits.map_or((0, Fuel(0)), |limits| (limits.output_bytes, limits.fuel));
+    // Whoever agrees is paid for it.
+    if report.outcome.fuel > fuel_max {
+        return Err(format!("it says that it burnt more than the {} fuel that the job may", fuel_max.0));
     }
     match &report.outcome.verdict {
         Verdict::Ok { output_bytes, .. } if *output_bytes > output_bytes_max => {

@@ -1,14 +1,15 @@
 //! `manyhands-runner`: see `--help`.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use manyhands_model::WorkerId;
-use manyhands_protocol::Body;
+use manyhands_protocol::{Body, Invitation};
 use manyhands_runner::cache::Cache;
 use manyhands_runner::engine;
 use manyhands_runner::identity::{DataDir, DataDirError};
@@ -19,6 +20,8 @@ use manyhands_runner::session::{Command, End, Session};
 use manyhands_worker::{Config, Event, Key, Pace, Worker};
 use tokio::sync::mpsc;
 
+/// Longest file that can be an invitation.
+const INVITATION_BYTES_MAX: u64 = 1 << 10;
 /// How often the results so far are told.
 const SUMMARY: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,10 @@ struct Arguments {
     /// [default: $XDG_DATA_HOME/manyhands-runner]
     #[arg(long, value_name = "DIR", env = "MANYHANDS_RUNNER_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
+    /// A file with the invitation that the operator gave you, if the coordinator takes invited workers only, or your workers are to be
+    /// known as yours; else $MANYHANDS_RUNNER_INVITATION is it. It is needed once
+    #[arg(long, value_name = "FILE")]
+    invitation: Option<PathBuf>,
     /// Leave at once when standard input ends: for a program that starts a runner of its own, and may end in any way
     #[arg(long)]
     attached: bool,
@@ -95,13 +102,36 @@ async fn run(arguments: Arguments) -> ExitCode {
         leave_with_standard_input();
     }
     let slots = arguments.slots.unwrap_or_else(half_of_the_processors);
-    match prepare(link, &dir, slots, arguments.json).await {
+    let invitation = match invitation(arguments.invitation.as_deref()) {
+        Ok(invitation) => invitation,
+        Err(error) => return fail(2, &format!("{error:#}")),
+    };
+    match prepare(link, &dir, slots, invitation, arguments.json).await {
         Ok((session, left)) => match session.run(commands(), left).await {
             End::Drained => ExitCode::SUCCESS,
             End::Fatal(reason) => fail(77, &reason),
         },
         Err(error) => fail(69, &format!("{error:#}")),
     }
+}
+
+/// What the volunteer was invited with: the file's only line, or the variable.
+fn invitation(file: Option<&Path>) -> anyhow::Result<Option<Invitation>> {
+    let text = match file {
+        Some(file) => {
+            let mut text = String::new();
+            let read =
+                std::fs::File::open(file).and_then(|file| file.take(INVITATION_BYTES_MAX).read_to_string(&mut text));
+            read.with_context(|| format!("the invitation in {} cannot be read", file.display()))?;
+            text
+        }
+        None => std::env::var("MANYHANDS_RUNNER_INVITATION").unwrap_or_default(),
+    };
+    let text = text.trim();
+    if text.is_empty() && file.is_some() {
+        anyhow::bail!("the file of the invitation is empty");
+    }
+    Ok((!text.is_empty()).then(|| Invitation(text.to_owned())))
 }
 
 /// Also while the runner runs.
@@ -117,6 +147,7 @@ async fn prepare(
     link: JoinLink,
     dir: &Path,
     slots: u16,
+    invitation: Option<Invitation>,
     json: bool,
 ) -> anyhow::Result<(Session, Vec<manyhands_worker::Parcel>)> {
     let data = DataDir::open(dir)?;
@@ -150,6 +181,7 @@ async fn prepare(
         pace: Pace::full(slots),
         is_watched: false,
         trust_version: data.trust_version(&coordinator)?,
+        invitation,
         seed,
     });
     let session =
@@ -174,6 +206,7 @@ fn narrator(json: bool) -> impl FnMut(&Event) + Send {
             | Event::Draining { .. }
             | Event::Left { .. } => tracing::info!(kind, "{event}"),
             Event::Lost { .. }
+            | Event::Contradicted { .. }
             | Event::ClockDiffers { .. }
             | Event::Refused(_)
             | Event::MachineFailed { .. }

@@ -7,8 +7,8 @@ use manyhands_model::{
     Digest, Fuel, JobName, LeaseId, Limits, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId,
 };
 use manyhands_protocol::{
-    Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Lease, Leases, Publication, Receipt, Release,
-    Report, Reports, ServerMessage, Settlement, Task, Ticket, Welcome,
+    Balance, Body, Challenge, ClientMessage, Done, Entry, Grant, Greeting, Hello, Invitation, Lease, Leases,
+    Publication, Receipt, Release, Report, Reports, ServerMessage, Settlement, Task, Ticket, Welcome,
 };
 use manyhands_signing::{Keypair, Signed, TrustList, TrustedKey, Validity};
 
@@ -105,8 +105,9 @@ pub(crate) fn trust() -> TrustList {
 pub(crate) fn client_messages() -> Vec<ClientMessage> {
     let lease = LeaseId([3; 16]);
     let body = Body { engine: "wasmtime 48".into(), runtime: "manyhands-runner 0.1.0".into() };
+    let invitation = Some(Invitation("mhi_7777".into()));
     vec![
-        ClientMessage::Hello(Hello { greeting: signed(&greeting()), body, slots: 4, is_watched: true }),
+        ClientMessage::Hello(Hello { greeting: signed(&greeting()), body, slots: 4, is_watched: true, invitation }),
         ClientMessage::Want(1_000),
         ClientMessage::Done(done()),
         ClientMessage::Failed { lease, reason: "no memory".into() },
@@ -139,6 +140,6 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Trust(signed(&trust())),
         ServerMessage::Settled(vec![(unit, Settlement::Agreed { others: 1 }), (unit, Settlement::Contradicted)]),
         ServerMessage::Pong,
-        ServerMessage::Balance(1_000_000),
+        ServerMessage::Balance(Balance { fuel: 1_000_000, contradicted: 2, settled: 1_000 }),
     ]
 }

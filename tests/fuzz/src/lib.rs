@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a target reports a broken promise by its panic, as a test does")]
 
 pub mod authorization;
+pub mod blocklist;
 pub mod calls;
 pub mod client_message;
 pub mod form;
@@ -55,7 +56,7 @@ macro_rules! targets {
     };
 }
 targets! {
-    authorization calls client_message form join_link manifest module outbox parts sandbox sealing server_message settings
+    authorization blocklist calls client_message form join_link manifest module outbox parts sandbox sealing server_message settings
     statement store_log store_snapshot submission tokenise verifier
 }
 

@@ -166,7 +166,8 @@ pub(crate) async fn introduce(stream: &mut TcpStream) -> Result<ServerMessage, S
     };
     let greeting = Greeting { nonce: challenge.nonce, coordinator: challenge.root };
     let body = Body { engine: "none".into(), runtime: "besieger".into() };
-    let hello = Hello { greeting: Signed::new(&Worker::new_key(), &greeting), body, slots: 64, is_watched: true };
+    let greeting = Signed::new(&Worker::new_key(), &greeting);
+    let hello = Hello { greeting, body, slots: 64, is_watched: true, invitation: None };
     let sent = stream.write_all(&message(&ClientMessage::Hello(hello))).await;
     sent.map_err(|error| format!("lost: {}", error.kind()))?;
     hear_all(stream).await

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use manyhands_model::{LeaseId, Outcome, Timestamp, UnitId, WorkerId};
 use manyhands_protocol::{Entry, Receipt};
-use manyhands_scheduler::{Effect, End, Input, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
+use manyhands_scheduler::{Effect, End, Fault, Input, Judge, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
 
 use crate::random::Random;
 use crate::rule::Coordinator;
@@ -272,7 +272,7 @@ impl Baseline {
                     host.passed += 1;
                 }
             } else {
-                self.blacklist(worker, held.unit);
+                self.blacklist(worker, held.unit, outcome);
             }
             return Receipt::Recorded;
         }
@@ -341,9 +341,10 @@ impl Baseline {
             if Some(&vote.outcome) == accepted.as_ref() {
                 // One that stayed alone counts for nothing.
                 host.valid += u32::from(unit.target > 1);
-            } else if accepted.is_some() {
+            } else if let Some(answer) = accepted.clone() {
                 host.valid = 0;
-                self.effects.push_back(Effect::Dissent { worker: vote.worker, unit: id, banned: false });
+                let fault = Fault { unit: id, step: 0, said: vote.outcome.clone(), answer, judge: Judge::Quorum };
+                self.effects.push_back(Effect::Dissent { worker: vote.worker, fault, banned: false });
             }
         }
         let record = UnitRecord { end: Some(end), accepted, replicas: unit.votes.clone(), ..UnitRecord::default() };
@@ -351,11 +352,12 @@ impl Baseline {
     }
 
     /// Whoever failed a quiz has said nothing.
-    fn blacklist(&mut self, worker: WorkerId, quiz: UnitId) {
+    fn blacklist(&mut self, worker: WorkerId, quiz: UnitId, said: Outcome) {
         let Some(host) = self.hosts.get_mut(&worker) else { return };
         host.is_banned = true;
         let voted = core::mem::take(&mut host.voted);
-        self.effects.push_back(Effect::Dissent { worker, unit: quiz, banned: true });
+        let fault = Fault { unit: quiz, step: 0, said, answer: truth(quiz), judge: Judge::Operator };
+        self.effects.push_back(Effect::Dissent { worker, fault, banned: true });
         for id in voted {
             let Some(unit) = self.units.get_mut(&id) else { continue };
             unit.votes.retain(|vote| vote.worker != worker);

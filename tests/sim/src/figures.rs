@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use manyhands_model::Timestamp;
+use manyhands_model::{Fuel, Timestamp};
+use manyhands_scheduler::Paid;
 use serde::Serialize;
 
 use crate::scene::Scene;
@@ -47,6 +48,8 @@ pub struct Figures {
     pub hostile_banned: u64,
     /// Honest workers that were banned.
     pub honest_banned: u64,
+    /// Of the fuel that was paid and not taken back within three hours, the part that nobody burnt for the answer.
+    pub overpaid: f64,
 }
 
 impl Figures {
@@ -88,6 +91,9 @@ pub(crate) struct Tally {
     pub(crate) in_vain_max: u32,
     pub(crate) hostile_banned: u64,
     pub(crate) honest_banned: u64,
+    /// Fuel that was paid, less what was taken back; and of it what is more than the units cost.
+    paid: i128,
+    overpaid: i128,
     /// What the report took that is being told.
     pub(crate) reporting: Duration,
     donated: Duration,
@@ -116,6 +122,8 @@ impl Tally {
             in_vain_max: 0,
             hostile_banned: 0,
             honest_banned: 0,
+            paid: 0,
+            overpaid: 0,
             reporting: Duration::ZERO,
             donated: Duration::ZERO,
             counted: Duration::ZERO,
@@ -185,6 +193,20 @@ impl Tally {
             in_vain_max: self.in_vain_max,
             hostile_banned: self.hostile_banned,
             honest_banned: self.honest_banned,
+            overpaid: self.overpaid(),
         }
+    }
+
+    /// So much was paid for a unit that cost less, or was taken back.
+    pub(crate) fn pay(&mut self, paid: &Paid, cost: Fuel) {
+        let sign = if paid.is_taken_back { -1 } else { 1 };
+        for (_, amount) in &paid.to {
+            self.paid += sign * amount.0;
+            self.overpaid += sign * (amount.0 - i128::from(cost.0)).max(0);
+        }
+    }
+
+    pub(crate) fn overpaid(&self) -> f64 {
+        self.overpaid as f64 / self.paid.max(1) as f64
     }
 }

@@ -302,6 +302,7 @@ impl<'a> World<'a> {
         let mut figures = self.tally.figures(self.now);
         self.go_on(self.now.after(SETTLE), &|_| ());
         figures.wrong_settled = self.tally.wrong;
+        figures.overpaid = self.tally.overpaid();
         figures
     }
 
@@ -671,10 +672,9 @@ impl<'a> World<'a> {
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
             Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
             Effect::Record(Record::Worker(worker, record)) => drop(self.workers.insert(worker, record)),
-            Effect::Record(Record::Evidence(..) | Record::Paid(..))
-            | Effect::Changed { .. }
-            | Effect::Ended(..)
-            | Effect::RunEnded(_) => {}
+            Effect::Record(Record::Paid(unit, paid)) => self.tally.pay(&paid, truth(unit).fuel),
+            Effect::Record(Record::Evidence(..)) | Effect::Changed { .. } | Effect::Ended(..) | Effect::RunEnded(_) => {
+            }
             Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),
         }
     }

@@ -225,3 +225,17 @@ fn a_scene_is_written_as_the_command_that_shows_it_again() {
     assert!(more.ends_with("--assumed 30 --long-runs 2 --restarts 3"), "{more}");
     assert_eq!("sleeper:10".parse(), Ok(Adversary::Sleeper { honest: 10 }));
 }
+
+/// Who says that a unit cost ten times what it did, and whose accomplices say so too, is paid that. Where answers are earned that is a wrong answer
+/// like any other, so it is as seldom, and what was paid for it is taken back when one of them is caught. A fixed quorum never looks again.
+#[test]
+fn fuel_that_nobody_burnt_is_paid_as_seldom_as_answers_are_wrong() {
+    let fixed = play(&scene(Rule::Fixed, 30, "inflator:10:1000"));
+    assert!(fixed.overpaid > 0.2, "the control: {fixed:?}");
+    for rule in [ADAPTIVE, FULL] {
+        let figures = play(&scene(rule, 30, "inflator:10:1000"));
+        // Ten times the share that may be wrong.
+        assert!(figures.overpaid <= 1e-2, "{figures:?}");
+        assert_eq!(figures.honest_banned, 0);
+    }
+}

@@ -1,6 +1,6 @@
 //! A worker that lies: it signs answers that look right and are not.
 //!
-//! `liar JOIN_LINK [--after K] [--permille N] [--from ADDRESS]`. It speaks the real protocol with a real key, so whoever catches it has its
+//! `liar JOIN_LINK [--after K] [--permille N] [--wants N] [--from ADDRESS]`. It speaks the real protocol with a real key, so whoever catches it has its
 //! signature under the lie. Alone, it takes leases and executes nothing. With `--after` or `--permille` it executes honestly, but for
 //! N of a thousand units (all, if nothing is said) once K were reported. `--from` is where it says that it is, for coordinators that take it for a
 //! proxy. It ends when the coordinator will not have it any more.
@@ -17,8 +17,6 @@ use manyhands_runner::engine::{Execution, Prepared, Wasm};
 use manyhands_signing::{Keypair, Signed};
 use manyhands_tests::{Lost, Unit, Worker};
 
-/// How many units it asks for at a time.
-const APPETITE: u16 = 2;
 /// Says that it is there when it has nothing else to say.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -29,6 +27,9 @@ struct Arguments {
     after: Option<u64>,
     #[arg(long)]
     permille: Option<u64>,
+    /// How many units it asks for at a time.
+    #[arg(long, default_value_t = 2)]
+    wants: u16,
     #[arg(long)]
     from: Option<String>,
 }
@@ -96,12 +97,13 @@ impl Liar {
     }
 
     async fn talk(&mut self, worker: &mut Worker) -> Result<std::convert::Infallible, Lost> {
-        worker.send(&ClientMessage::Want(APPETITE)).await?;
+        let wants = ClientMessage::Want(self.arguments.wants);
+        worker.send(&wants).await?;
         loop {
             match tokio::time::timeout(HEARTBEAT, worker.receive()).await {
                 Ok(Ok(ServerMessage::Grant(grant))) => {
                     self.answer(worker, &grant).await?;
-                    worker.send(&ClientMessage::Want(APPETITE)).await?;
+                    worker.send(&wants).await?;
                 }
                 Ok(message) => drop(message?),
                 Err(_) => worker.send(&ClientMessage::Ping).await?,

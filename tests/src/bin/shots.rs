@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use manyhands_api::Standing;
 use manyhands_model::RunId;
 use manyhands_tests::browser::{Browser, ELEMENT, Kind, Volunteer};
-use manyhands_tests::{Coordinator, jobs, until, workspace};
+use manyhands_tests::{Coordinator, Liar, jobs, until, workspace};
 use serde_json::{Value, json};
 
 const SIZES: [(&str, u32, u32); 2] = [("small", 390, 844), ("large", 1440, 900)];
@@ -40,14 +41,57 @@ async fn main() -> ExitCode {
         under_way = Some(volunteer(&browser, &coordinator, language).await);
     }
     operator(&browser, &coordinator).await;
+    caught(&browser).await;
     ExitCode::SUCCESS
 }
 
-async fn operator(browser: &Browser, coordinator: &Coordinator) {
+async fn sign_in(browser: &Browser, coordinator: &Coordinator) {
     let link: Value = coordinator.post("/v1/console-links", "").await.expect("a link");
     browser.open(link["link"].as_str().expect("a link")).await;
     let entered = async || browser.run::<bool>("return location.pathname === '/operator'").await.then_some(());
     until("the link lets the operator in", entered).await;
+}
+
+/// What an operator sees once somebody was trusted who lied, and was caught by the operator's own machine.
+async fn caught(browser: &Browser) {
+    let settings = [
+        "verification.record_checks=10",
+        "verification.records_min=2",
+        "verification.audits_permille=400",
+        "verification.ipv4_bits=0",
+    ];
+    let coordinator = Coordinator::start_with(&settings).await;
+    let job = jobs::hasher();
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    // Alone with the operator's machine, it earns a record.
+    let _liar = Liar::start_with(&coordinator.join(), &["--after", "60"]);
+    let rule = "hasher&verify=adaptive:1e-1";
+    let early = coordinator.submit(rule, &jobs::texts(50)).await.expect("submitted");
+    coordinator.done(early.id, 50).await;
+    let run = coordinator.submit(rule, &jobs::texts(100)).await.expect("submitted").id;
+    let lied = async || coordinator.workers().await.iter().any(|worker| worker.dissents > 0).then_some(());
+    until("the liar is caught", lied).await;
+    let _runners = coordinator.runners(2).await;
+    let changed = async || (coordinator.run(run).await.changed > 0).then_some(());
+    until("an answer changes", changed).await;
+    coordinator.done(run, 100).await;
+    let workers = coordinator.workers().await;
+    let own = workers.iter().find(|worker| worker.standing == Standing::Trusted).expect("the coordinator's own").id;
+    sign_in(browser, &coordinator).await;
+    for (name, path) in [
+        ("overview", "/operator"),
+        ("runs", "/operator/runs"),
+        ("run", &format!("/operator/runs/{run}")),
+        ("workers", "/operator/workers"),
+        ("worker", &format!("/operator/workers/{own}")),
+    ] {
+        browser.open(&coordinator.url(path)).await;
+        take(browser, &format!("operator-caught-{name}")).await;
+    }
+}
+
+async fn operator(browser: &Browser, coordinator: &Coordinator) {
+    sign_in(browser, coordinator).await;
     // The first of a list, by the links of its page.
     let first = async |path: &str| {
         browser.open(&coordinator.url(path)).await;

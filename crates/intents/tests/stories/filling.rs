@@ -42,7 +42,7 @@ fn header<'a>(outgoing: &'a Outgoing, wanted: &str) -> &'a str {
 #[test]
 fn values_stand_where_the_verb_says() {
     let outgoing = lookup("Ann-1", "ann+x@example.com").expect("fits");
-    assert_eq!(outgoing.origin.as_str(), "https://crm.example.com");
+    assert_eq!(outgoing.origin.to_string(), "https://crm.example.com");
     assert_eq!(outgoing.target.as_str(), "/v1/customers/Ann-1/orders?email=ann%2Bx%40example.com&fixed=a+b%26c&page=3");
     assert_eq!(header(&outgoing, "authorization"), "Bearer crm-s3cret");
     assert_eq!(header(&outgoing, "x-kind"), "rich text");

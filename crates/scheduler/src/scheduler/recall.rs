@@ -229,7 +229,7 @@ impl Scheduler {
         let had_ended = !self.runs.contains_key(&id);
         if had_ended {
             let run = Run::ended(record, &mut self.shares, self.hasher.clone());
-            self.runs.insert(id, run);
+            self.insert_run(run);
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
         let (mut reopened, mut unpaid) = (Vec::new(), Vec::new());
@@ -289,7 +289,7 @@ impl Scheduler {
     /// Lets a run go again that was taken back for nothing.
     fn finish_if_empty(&mut self, id: RunId, had_ended: bool) {
         if had_ended && let Some(run) = self.runs.remove(&id) {
-            self.shares.leave(run.share);
+            self.part_with(run);
         }
     }
 
@@ -362,7 +362,12 @@ impl Scheduler {
     pub(super) fn pardon(&mut self, id: WorkerNo) {
         let worker = &mut self.workers[id];
         let record = &mut worker.record;
-        (record.banned, record.faults, record.lapses) = (false, 0, 0);
+        if core::mem::take(&mut record.banned) {
+            // What was found right meanwhile, it had said before.
+            (record.checks, record.decided) = (0, 0);
+            worker.quota = 0;
+        }
+        (record.faults, record.lapses) = (0, 0);
         record.recalling = worker.recalls > 0;
         self.note_worker(id);
         self.look_at_wants(id);

@@ -5,7 +5,7 @@ use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
-use crate::record::{Replica, UnitRecord};
+use crate::record::{Fault, Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
 use crate::trust::{Judge, Level, Rule, Standing, share};
 use crate::unit::{End, Open, Word};
@@ -293,7 +293,7 @@ impl Scheduler {
     pub(super) fn begin_audits(&mut self) {
         while let Some((unit, step, purpose)) = self.audits.begin(&self.policy.trust) {
             let is_needed = match purpose {
-                Purpose::Decide => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
+                Purpose::Decide(_) => self.open(unit).is_some_and(|open| open.step == step && open.audited.is_none()),
                 Purpose::Verify(_) => true,
             };
             if is_needed && self.audits.began(unit, step, purpose) {
@@ -303,7 +303,7 @@ impl Scheduler {
     }
 
     pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
-        let Some(purpose) = self.audits.done(unit, step) else { return };
+        let Some(purpose) = self.audits.done(unit, step, outcome.is_some()) else { return };
         // One that was to be verified may have been opened again meanwhile, and wait for this.
         let waits = |open: &&mut Open| open.step == step && open.audited.is_none();
         let open = self.open_mut(unit).filter(waits).map(|open| {
@@ -330,12 +330,13 @@ impl Scheduler {
                 let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
             }
-        } else {
+        } else if let Some(said) = record.accepted {
+            let fault = Fault { unit, step, said, answer: truth.clone(), judge: Judge::Operator };
             if open.is_none() {
                 self.refute(unit, step, truth);
             }
             for no in agreeing {
-                self.dissent(now, no, unit, Judge::Operator);
+                self.dissent(now, no, fault.clone());
             }
         }
     }

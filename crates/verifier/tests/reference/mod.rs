@@ -27,6 +27,8 @@ pub(crate) fn features() -> WasmFeatures {
 #[derive(Default)]
 pub(crate) struct Code {
     pub(crate) tokens: Vec<Token>,
+    /// What each costs by table 1, and by table 2.
+    pub(crate) units: Vec<[u64; 2]>,
     pub(crate) names: Vec<&'static str>,
     pub(crate) tables: Vec<Vec<u32>>,
     /// Where what cannot be read begins, or what jobs must not use.
@@ -77,7 +79,11 @@ fn read(body: &FunctionBody<'_>, code: &mut Code) -> Result<(), BinaryReaderErro
             code.tables.push([others?, vec![targets.default()]].concat());
         }
         code.names.push(name);
-        code.tokens.push(Token { kind, offset: offset as u32, cost: cost(&operator) as u16, takes, gives });
+        let mut bytes = BinaryReader::new(&body.as_bytes()[offset - body.range().start..], offset);
+        let first = u16::from(bytes.read_u8()?);
+        let opcode = if first < 0xfc { first } else { first << 8 | bytes.read_var_u32()? as u16 };
+        code.tokens.push(Token { kind, offset: offset as u32, opcode, takes, gives });
+        code.units.push([one(&operator), two(&operator)]);
     }
     Ok(())
 }
@@ -186,7 +192,7 @@ fn kind(operator: &Operator<'_>, is_vector: bool) -> Kind {
 }
 
 /// Table 1, by name.
-fn cost(operator: &Operator<'_>) -> u64 {
+fn one(operator: &Operator<'_>) -> u64 {
     use Operator as O;
     match operator {
         // Engines give these no machine code, or fold them into others.
@@ -222,6 +228,83 @@ fn cost(operator: &Operator<'_>) -> u64 {
         O::F64x2Abs | O::F64x2Neg | O::F64x2Ceil | O::F64x2Floor | O::F64x2Trunc | O::F64x2Nearest => 3,
         O::F32x4Eq | O::F32x4Ne | O::F32x4Lt | O::F32x4Gt | O::F32x4Le | O::F32x4Ge => 3,
         O::F64x2Eq | O::F64x2Ne | O::F64x2Lt | O::F64x2Gt | O::F64x2Le | O::F64x2Ge => 3,
+        _ => 1,
+    }
+}
+
+/// Table 2, by name.
+fn two(operator: &Operator<'_>) -> u64 {
+    use Operator as O;
+    match operator {
+        O::Nop | O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Drop | O::Unreachable => 0,
+        O::LocalGet { .. } | O::LocalSet { .. } | O::LocalTee { .. } => 0,
+        O::I32Const { .. } | O::I64Const { .. } | O::F32Const { .. } | O::F64Const { .. } | O::V128Const { .. } => 0,
+        O::If { .. } => 8,
+        O::Br { .. } | O::Return => 3,
+        O::BrIf { .. } => 6,
+        O::BrTable { .. } => 12,
+        O::Call { .. } => 25,
+        O::CallIndirect { .. } => 40,
+        O::Select | O::GlobalGet { .. } | O::GlobalSet { .. } => 2,
+        O::I32Load { .. } => 12,
+        O::I32Load8S { .. } | O::I32Load8U { .. } | O::I32Load16S { .. } | O::I32Load16U { .. } => 2,
+        O::I64Load { .. } | O::I64Load8S { .. } | O::I64Load8U { .. } | O::I64Load16S { .. } => 2,
+        O::I64Load16U { .. } | O::I64Load32S { .. } | O::I64Load32U { .. } => 2,
+        O::I32Store { .. } | O::I32Store8 { .. } | O::I32Store16 { .. } => 4,
+        O::MemoryGrow { .. } => 10_000,
+        _ if has_length(operator) => 100,
+        O::I32Eqz | O::I32Eq | O::I32Ne | O::I32LtS | O::I32LtU | O::I32GtS | O::I32GtU => 4,
+        O::I32LeS | O::I32LeU | O::I32GeS | O::I32GeU => 4,
+        O::I64Eqz | O::I64Eq | O::I64Ne | O::I64LtS | O::I64LtU | O::I64GtS | O::I64GtU => 15,
+        O::I64LeS | O::I64LeU | O::I64GeS | O::I64GeU => 15,
+        O::F32Eq | O::F32Ne | O::F32Lt | O::F32Gt | O::F32Le => 13,
+        O::F64Eq | O::F64Ne | O::F64Lt | O::F64Gt | O::F64Le => 13,
+        O::I32Mul | O::I64Mul => 4,
+        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU => 45,
+        O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => 50,
+        O::I64And | O::I64Or | O::I64Xor | O::I64Shl | O::I64ShrS | O::I64ShrU | O::I64Rotl | O::I64Rotr => 3,
+        O::I64Clz | O::I64Ctz | O::I64Popcnt => 3,
+        O::F32Div | O::F64Div | O::F32x4Div | O::F64x2Div => 14,
+        O::F32Sqrt | O::F64Sqrt | O::F32x4Sqrt | O::F64x2Sqrt => 20,
+        O::F32Add | O::F32Sub | O::F32Mul | O::F32Min | O::F32Max | O::F32Abs | O::F32Neg | O::F32Copysign => 2,
+        O::F64Add | O::F64Sub | O::F64Mul | O::F64Min | O::F64Max | O::F64Abs | O::F64Neg | O::F64Copysign => 2,
+        O::F32Ceil | O::F32Floor | O::F32Trunc | O::F32Nearest => 2,
+        O::F64Ceil | O::F64Floor | O::F64Trunc | O::F64Nearest => 2,
+        O::I32TruncF32S | O::I32TruncF32U | O::I32TruncF64S | O::I32TruncF64U => 4,
+        O::I64TruncF32S | O::I64TruncF32U | O::I64TruncF64S | O::I64TruncF64U => 4,
+        O::I32TruncSatF32S | O::I32TruncSatF32U | O::I32TruncSatF64S | O::I32TruncSatF64U => 4,
+        O::I64TruncSatF32S | O::I64TruncSatF32U | O::I64TruncSatF64S | O::I64TruncSatF64U => 4,
+        O::F32ConvertI32S | O::F32ConvertI32U | O::F32ConvertI64S | O::F32ConvertI64U | O::F32DemoteF64 => 4,
+        O::F64ConvertI32S | O::F64ConvertI32U | O::F64ConvertI64S | O::F64ConvertI64U | O::F64PromoteF32 => 4,
+        O::F32x4DemoteF64x2Zero | O::F64x2PromoteLowF32x4 | O::F32x4ConvertI32x4S => 4,
+        O::F64x2ConvertLowI32x4S | O::F64x2ConvertLowI32x4U => 4,
+        O::F32x4Min | O::F32x4Max | O::F64x2Min | O::F64x2Max | O::I64x2Mul | O::I8x16Popcnt => 8,
+        O::I32x4TruncSatF32x4S | O::I32x4TruncSatF32x4U | O::F32x4ConvertI32x4U => 8,
+        O::I32x4TruncSatF64x2SZero | O::I32x4TruncSatF64x2UZero => 8,
+        O::I8x16Shl | O::I8x16ShrS | O::I8x16ShrU | O::I64x2ShrS => 5,
+        O::V128AnyTrue | O::I8x16AllTrue | O::I16x8AllTrue | O::I32x4AllTrue | O::I64x2AllTrue => 4,
+        O::I8x16Bitmask | O::I16x8Bitmask | O::I32x4Bitmask | O::I64x2Bitmask => 4,
+        O::I16x8ExtAddPairwiseI8x16S | O::I16x8ExtAddPairwiseI8x16U => 4,
+        O::I32x4ExtAddPairwiseI16x8S | O::I32x4ExtAddPairwiseI16x8U | O::I16x8Q15MulrSatS => 4,
+        O::I8x16Shuffle { .. } | O::I8x16Swizzle => 3,
+        O::I8x16Splat | O::I16x8Splat | O::I32x4Splat | O::I64x2Splat | O::F32x4Splat | O::F64x2Splat => 3,
+        O::I8x16ExtractLaneS { .. } | O::I8x16ExtractLaneU { .. } | O::I8x16ReplaceLane { .. } => 3,
+        O::I16x8ExtractLaneS { .. } | O::I16x8ExtractLaneU { .. } | O::I16x8ReplaceLane { .. } => 3,
+        O::I32x4ExtractLane { .. } | O::I32x4ReplaceLane { .. } | O::I64x2ExtractLane { .. } => 3,
+        O::I64x2ReplaceLane { .. } | O::F32x4ExtractLane { .. } | O::F32x4ReplaceLane { .. } => 3,
+        O::F64x2ExtractLane { .. } | O::F64x2ReplaceLane { .. } => 3,
+        O::V128Load8Lane { .. } | O::V128Load16Lane { .. } | O::V128Load32Lane { .. } | O::V128Load64Lane { .. } => 3,
+        O::V128Store8Lane { .. } | O::V128Store16Lane { .. } | O::V128Store32Lane { .. } => 3,
+        O::V128Store64Lane { .. } | O::I16x8Mul | O::I32x4Mul | O::I32x4DotI16x8S => 3,
+        O::I16x8ExtMulLowI8x16S | O::I16x8ExtMulHighI8x16S | O::I16x8ExtMulLowI8x16U => 3,
+        O::I16x8ExtMulHighI8x16U | O::I32x4ExtMulLowI16x8S | O::I32x4ExtMulHighI16x8S => 3,
+        O::I32x4ExtMulLowI16x8U | O::I32x4ExtMulHighI16x8U | O::I64x2ExtMulLowI32x4S => 3,
+        O::I64x2ExtMulHighI32x4S | O::I64x2ExtMulLowI32x4U | O::I64x2ExtMulHighI32x4U => 3,
+        O::V128Load { .. } | O::V128Load8x8S { .. } | O::V128Load8x8U { .. } | O::V128Load16x4S { .. } => 1,
+        O::V128Load16x4U { .. } | O::V128Load32x2S { .. } | O::V128Load32x2U { .. } => 1,
+        O::V128Load8Splat { .. } | O::V128Load16Splat { .. } | O::V128Load32Splat { .. } => 1,
+        O::V128Load64Splat { .. } | O::V128Load32Zero { .. } | O::V128Load64Zero { .. } => 1,
+        _ if known(operator).2 => 2,
         _ => 1,
     }
 }

@@ -16,7 +16,7 @@ use manyhands_sealer::Sealed;
 use serde_json::Value;
 
 use super::replicas::{Answer, Job};
-use super::tokens::{Tokens, in_canonical_form};
+use super::tokens::{Canonical, Tokens, in_canonical_form, may_be_kept};
 use super::unit_seed;
 use crate::args::Declared;
 use crate::fault::{Exit, Fault, Result};
@@ -37,7 +37,8 @@ pub(crate) async fn check(sealed: &Sealed, samples: &[Sample], screen: Screen) -
     let (mut executed, mut outputs) = (0, Vec::new());
     for (index, sample) in (0..).zip(samples) {
         let taken = stand.tokens.take_out(index, &sample.input);
-        let canonical = taken.map_err(|error| Fault::usage(format!("{}: {error}", sample.place())))?.text;
+        let Canonical { text: canonical, taken } =
+            taken.map_err(|error| Fault::usage(format!("{}: {error}", sample.place())))?;
         let Said { verdict, output } = match stand.execute(Entry::Run, index, canonical).await? {
             Compared::Same(said) => said,
             Compared::NoTokens => continue,
@@ -45,7 +46,12 @@ pub(crate) async fn check(sealed: &Sealed, samples: &[Sample], screen: Screen) -
         };
         executed += 1;
         match verdict {
-            Verdict::Ok { .. } => outputs.push(output),
+            Verdict::Ok { .. } => {
+                let values = taken.into_iter().collect();
+                may_be_kept(&sealed.manifest, Some(&stand.tokens), &output, &values)
+                    .map_err(|why| Fault::job(format!("{}: {why}", sample.place())))?;
+                outputs.push(output);
+            }
             Verdict::Called { .. } => {}
             failed => screen.note(format_args!(
                 "warning: {}: with tokens in it, it ends so: {}; if the job checks what it gets, let the field have a `surrogate`",

@@ -1,8 +1,9 @@
 //! Tokens in the place of sensitive values, as a coordinator gives them to workers: what a job would not see there, it does not see here.
 
 use manyhands_abi::INPUT_BYTES_MAX;
-use manyhands_model::sensitive::BadSensitive;
-use manyhands_model::{Codec, Digest, JobName, Manifest, RunId, UnitId, Verdict, WorkerId};
+use manyhands_held::written::hides;
+use manyhands_held::{Unusable, Written};
+use manyhands_model::{Digest, JobName, Manifest, RunId, UnitId, Verdict, WorkerId};
 use manyhands_placeholder::token::find;
 use manyhands_placeholder::{
     Back, Form, Places, Scope, Source, Taken, Token, TokenKey, UnitTokens, Untokenisable, Values, restore, tokenise,
@@ -41,13 +42,7 @@ impl Tokens {
     /// # Errors
     /// The fields do not fit to each other, to the job, or to its manifest's.
     pub(super) fn of(manifest: &Manifest, module: &Digest, declared: &Declared) -> Result<Option<Self>> {
-        let misfit = |why: BadSensitive| Fault::usage(why.to_string());
-        let own = declared.fields().map_err(misfit)?;
-        if !own.is_empty() && manifest.codec != Codec::Json {
-            let message = format!("inputs of `{}` are not JSON, so nothing in them has a place", manifest.name);
-            return Err(Fault::usage(message));
-        }
-        let fields = own.before(&manifest.sensitive).map_err(misfit)?;
+        let fields = declared.of(manifest)?.before(&manifest.sensitive).map_err(|why| Fault::usage(why.to_string()))?;
         let key = TokenKey::derive(&Digest::of_parts([&b"manyhands local tokens\0"[..], module.as_bytes()]).0, 0);
         let tokens = || Self { key, job: manifest.name.clone(), places: Places::new(&fields) };
         Ok((!fields.is_empty()).then(tokens))
@@ -138,6 +133,25 @@ pub(super) fn in_canonical_form(mut executed: Executed, back: &Back) -> Executed
         Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap => {}
     }
     executed
+}
+
+/// Goes on if a coordinator would hand out what a job that uses records of its clients wrote, in canonical form: not if workers would see one of
+/// these values when the record comes in again.
+///
+/// # Errors
+/// [`Unusable`].
+pub(super) fn may_be_kept(
+    manifest: &Manifest,
+    tokens: Option<&Tokens>,
+    canonical: &[u8],
+    values: &Values,
+) -> Result<(), Unusable> {
+    if manifest.record_bytes == 0 {
+        return Ok(());
+    }
+    let none = Places::new(&[]);
+    hides(canonical, values, tokens.map_or(&none, |tokens| &tokens.places))?;
+    Written::restored(&restored(canonical, values), manifest.record_bytes).map(drop)
 }
 
 /// What a requester would get of an output in canonical form.

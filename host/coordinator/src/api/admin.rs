@@ -10,14 +10,15 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{
-    ConsoleLink, CreatedToken, ExposureView, KeysView, NewToken, Role, Standing, TokenList, UptimeView,
+    ConsoleLink, CreatedInvitation, CreatedToken, ExposureView, FaultView, InvitationList, Judge, KeysView,
+    NewInvitation, NewPardon, NewToken, PardonView, RequesterExposureView, Role, Standing, TokenList, UptimeView,
     VerificationView, WorkerDetail, WorkerList, WorkerView,
 };
 use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
-use manyhands_model::{Timestamp, WorkerId};
+use manyhands_model::{Outcome, Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
-use manyhands_scheduler::{Exposure, WorkerSummary};
+use manyhands_scheduler::{AuditTally, Exposure, Fault, Input, Level, RequesterExposure, Standings, WorkerSummary};
 
 use crate::app::App;
 use crate::auditing;
@@ -25,13 +26,19 @@ use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
 use crate::hub::Session;
 use crate::idempotency::ShownOnce;
-use crate::metrics::UnitState;
+use crate::invitations;
+use crate::metrics::{AuditReason, AuditState, Decided, StandingOf, UnitState};
 use crate::problem::{Answer, ApiError, Json, Kind, Path};
-use crate::settings::Auditor;
+use crate::records::{FaultRecord, PardonRecord};
+use crate::settings::{Auditor, Join};
 use crate::uptime::Attended;
 
 /// A scheduler that is busy with one batch for longer does not get on: it takes milliseconds.
 const BUSY_MAX: Duration = Duration::from_secs(10);
+/// Faults of a worker that are shown.
+const FAULTS_SHOWN: usize = 100;
+/// Longest reason for a pardon. Unit: characters.
+const REASON_CHARS_MAX: usize = 200;
 /// What is read from a worker at once.
 const READ_BUFFER_BYTES: usize = 8 << 10;
 
@@ -55,15 +62,16 @@ pub(super) async fn workers(State(app): State<App>, caller: Caller) -> Answer<Js
     responses((status = 200, body = VerificationView)))]
 pub(super) async fn verification(State(app): State<App>, caller: Caller) -> Answer<Json<VerificationView>> {
     caller.need(Role::Operator)?;
-    let (under_way, in_line) = app.core.ask(|scheduler, _| scheduler.audits()).await?;
+    let audits = app.core.ask(|scheduler, _| scheduler.audits()).await?;
     let standing = app.auditing.standing();
+    let (audits_in_line, audits_under_way) = standing.waiting_and_running(audits);
     let usual = manyhands_scheduler::Rule::Fixed(app.settings.scheduling.quorum());
     Ok(Json(VerificationView {
         rule: app.settings.verification.rule.0.unwrap_or(usual).to_string(),
         auditor: app.auditing.mode().word().to_owned(),
         auditors: standing.machines as u64,
-        audits_under_way: under_way.saturating_sub(standing.waiting) as u64,
-        audits_in_line: (in_line + standing.waiting) as u64,
+        audits_under_way,
+        audits_in_line,
         audits_done: standing.done,
         notice: auditing::notice(app.auditing.mode(), standing).map(str::to_owned),
     }))
@@ -105,11 +113,42 @@ fn set_trusted(app: &App, worker: WorkerId, is_trusted: bool) {
     }
 }
 
+/// Overrules what a worker's faults led to: it may work again and earn a record, from nothing if it was banned. What it said and signed stays listed.
+#[utoipa::path(post, path = "/v1/workers/{id}/pardon", tag = "operators", security(("bearer" = [])),
+    params(("id" = String, Path), ("idempotency-key" = Option<String>, Header)), request_body = NewPardon,
+    responses((status = 204), (status = 404, body = manyhands_api::Problem), (status = 422, body = manyhands_api::Problem)))]
+pub(super) async fn pardon(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(NewPardon { reason }): Json<NewPardon>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let worker = worker_of(&id)?;
+    if let Some(reason) = &reason
+        && (reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control))
+    {
+        let detail = format!("`reason` has to be 1 to {REASON_CHARS_MAX} printable characters, or absent");
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    let is_listed = app.blocklists.of(worker, app.clock.now()).is_some();
+    if !is_listed && app.core.ask(move |scheduler, _| scheduler.worker(worker).is_none()).await? {
+        return Err(ApiError::not_found("worker", worker));
+    }
+    let pardon = PardonRecord { by: caller.name.clone(), at: app.clock.now(), reason: reason.clone() };
+    let event = Event::WorkerPardoned { worker, reason, by: caller.name };
+    app.calls.decide(event, |writes| writes.pardon(worker, &pardon)).await?;
+    tracing::info!(%worker, "the operator pardoned a worker");
+    app.core.tell(Input::Pardoned { worker }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn worker_of(id: &str) -> Answer<WorkerId> {
     id.parse().map_err(|error| ApiError::new(Kind::Invalid, format!("{error}")))
 }
 
 fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timestamp) -> WorkerView {
+    let membership = app.invitations.of(worker.id);
     WorkerView {
         id: worker.id,
         connected: worker.connected,
@@ -127,6 +166,8 @@ fn view(app: &App, worker: WorkerSummary, session: Option<&Session>, now: Timest
             manyhands_scheduler::Standing::Trusted => Standing::Trusted,
         },
         checks: worker.record.checks,
+        invitation: membership.as_ref().map(|it| it.id.clone()),
+        owner: membership.and_then(|it| it.owner),
     }
 }
 
@@ -145,6 +186,8 @@ fn own(app: &App, id: WorkerId, session: Option<&Session>, now: Timestamp) -> Wo
         uptime: attended(app, id, now),
         standing: Standing::Trusted,
         checks: 0,
+        invitation: None,
+        owner: None,
     }
 }
 
@@ -166,14 +209,19 @@ pub(super) async fn worker(
     let id = worker_of(&id)?;
     if app.auditing.is_trusted(id) {
         let worker = own(&app, id, app.hub.session(id).as_deref(), app.clock.now());
-        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure: Vec::new() }));
+        let (exposure, requesters, faults) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure, requesters, faults, pardoned: None }));
     }
     let known = app.core.ask(move |scheduler, _| {
-        scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>()))
+        let requesters = scheduler.exposure_to_requesters(id).collect::<Vec<_>>();
+        scheduler.worker(id).map(|worker| (worker, scheduler.exposure(id).collect::<Vec<_>>(), requesters))
     });
-    let (worker, exposure) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
-    let balance = app.blocking(move |records| records.balance(&Account::Worker(id))).await?;
-    let view = |Exposure { run, units, of }: Exposure| ExposureView { run, units, of };
+    let (worker, exposure, requesters) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
+    let read = app.blocking(move |records| {
+        Ok((records.balance(&Account::Worker(id))?, records.faults(id, FAULTS_SHOWN)?, records.pardon(id)?))
+    });
+    let (balance, faults, pardon) = read.await?;
+    let view = |Exposure { run, units, owner_units, of }: Exposure| ExposureView { run, units, owner_units, of };
     let mut exposure: Vec<ExposureView> = exposure.into_iter().map(view).collect();
     exposure.sort_by_key(|one| Reverse((u64::from(one.units) * 1_000_000 / u64::from(one.of.max(1)), one.run)));
     let session = app.hub.session(id);
@@ -181,7 +229,25 @@ pub(super) async fn worker(
         worker: self::view(&app, worker, session.as_deref(), app.clock.now()),
         balance: balance.map_or(Amount::ZERO, |balance| balance.balance),
         exposure,
+        requesters: requesters.into_iter().map(requester).collect(),
+        faults: faults.into_iter().map(fault).collect(),
+        pardoned: pardon.map(|PardonRecord { by, at, reason }| PardonView { by, at, reason }),
     }))
+}
+
+fn requester(RequesterExposure { requester, leases, of }: RequesterExposure) -> RequesterExposureView {
+    RequesterExposureView { requester, leases, of }
+}
+
+fn fault(FaultRecord { at, fault }: FaultRecord) -> FaultView {
+    let Fault { unit, step, said, answer, judge } = fault;
+    let judge = match judge {
+        manyhands_scheduler::Judge::Quorum => Judge::Quorum,
+        manyhands_scheduler::Judge::Peers => Judge::Peers,
+        manyhands_scheduler::Judge::Operator => Judge::Operator,
+    };
+    let shown = |outcome: Outcome| format!("{}, {} fuel", outcome.verdict, outcome.fuel.0);
+    FaultView { run: unit.run, unit: unit.index, step, at, said: shown(said), answer: shown(answer), judge }
 }
 
 /// All tokens, without their secrets.
@@ -211,6 +277,46 @@ pub(super) async fn create_token(
 pub(super) async fn revoke_token(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
     app.tokens.revoke(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// All invitations, without their secrets.
+#[utoipa::path(get, path = "/v1/invitations", tag = "operators", security(("bearer" = [])),
+    responses((status = 200, body = InvitationList)))]
+pub(super) async fn invitations(State(app): State<App>, caller: Caller) -> Answer<Json<InvitationList>> {
+    caller.need(Role::Operator)?;
+    Ok(Json(app.invitations.list()))
+}
+
+/// Creates an invitation, by which workers join. Its secret is shown this once.
+#[utoipa::path(post, path = "/v1/invitations", tag = "operators", security(("bearer" = [])),
+    params(("idempotency-key" = Option<String>, Header)), request_body = NewInvitation,
+    responses((status = 201, body = CreatedInvitation), (status = 422, body = manyhands_api::Problem)))]
+pub(super) async fn create_invitation(
+    State(app): State<App>,
+    caller: Caller,
+    Json(new): Json<NewInvitation>,
+) -> Answer<(StatusCode, Extension<ShownOnce>, Json<CreatedInvitation>)> {
+    caller.need(Role::Operator)?;
+    let now = app.clock.now();
+    let created = invitations::change(&app, move |invitations| invitations.create(new, now)).await?;
+    Ok((StatusCode::CREATED, Extension(ShownOnce), Json(created)))
+}
+
+/// Takes an invitation back: nobody comes with it any more, and where workers need one, those that came with it are sent away.
+#[utoipa::path(delete, path = "/v1/invitations/{id}", tag = "operators", security(("bearer" = [])), params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = manyhands_api::Problem)))]
+pub(super) async fn revoke_invitation(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    caller.need(Role::Operator)?;
+    let now = app.clock.now();
+    let workers = invitations::change(&app, move |invitations| invitations.revoke(&id, now)).await?;
+    if app.settings.workers.join == Join::Invited {
+        workers.into_iter().for_each(|worker| app.hub.reassign(worker));
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -273,10 +379,16 @@ pub(super) async fn readyz(State(app): State<App>) -> Answer<&'static str> {
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let look = |scheduler: &manyhands_scheduler::Scheduler, now: manyhands_model::Timestamp| {
         let age = scheduler.waiting_since().map(|since| now.since(since));
-        (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired(), scheduler.spares())
+        let counts = (scheduler.counts(), scheduler.active_runs(), age, scheduler.expired(), scheduler.spares());
+        let audits = (scheduler.audits(), scheduler.audit_tally(), scheduler.disputes_left());
+        let decided = DECIDED.map(|(level, rule)| (rule, scheduler.decided(level)));
+        (counts, audits, decided, scheduler.standings())
     };
     // One that is stopping shows the last counts.
-    if let Ok((counts, runs, age, expired, spares)) = app.core.ask(look).await {
+    if let Ok((counts, audits, decided, standings)) = app.core.ask(look).await {
+        verification_metrics(&app, audits, standings);
+        decided.into_iter().for_each(|(rule, units)| app.metrics.decided(rule, units));
+        let (counts, runs, age, expired, spares) = counts;
         app.metrics.units(UnitState::Waiting, counts.waiting.into());
         app.metrics.units(UnitState::Running, counts.running.into());
         app.metrics.units(UnitState::Done, counts.done.into());
@@ -290,6 +402,34 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     let (events, batches) = app.core.queues();
     app.metrics.core_queues(events, batches);
     ([(header::CONTENT_TYPE, crate::metrics::OPENMETRICS)], app.metrics.text()).into_response()
+}
+
+/// Levels of rules, and what the metrics call them.
+const DECIDED: [(Option<Level>, Decided); 4] = [
+    (None, Decided::Fixed),
+    (Some(Level::Adaptive), Decided::Adaptive),
+    (Some(Level::Full), Decided::Full),
+    (Some(Level::Audited), Decided::Audited),
+];
+
+fn verification_metrics(
+    app: &App,
+    (audits, tally, disputes_left): ((usize, usize), AuditTally, u64),
+    standings: Standings,
+) {
+    let (metrics, standing) = (&app.metrics, app.auditing.standing());
+    let (waiting, running) = standing.waiting_and_running(audits);
+    metrics.audits(AuditState::Waiting, waiting);
+    metrics.audits(AuditState::Running, running);
+    metrics.audits_for(AuditReason::Rule, tally.rule);
+    metrics.audits_for(AuditReason::Dispute, tally.dispute);
+    metrics.audits_for(AuditReason::Alone, tally.alone);
+    metrics.audits_for(AuditReason::Drawn, tally.drawn);
+    metrics.disputes_left(disputes_left);
+    metrics.standing(StandingOf::Stranger, standings.strangers);
+    metrics.standing(StandingOf::Established, standings.established);
+    metrics.standing(StandingOf::Trusted, standings.trusted + standing.machines as u64);
+    metrics.standing(StandingOf::Banned, standings.banned);
 }
 
 /// For a person who opens the join link in a browser.

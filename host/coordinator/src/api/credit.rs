@@ -215,7 +215,7 @@ pub(super) async fn export(
         let write = |part: Vec<u8>| sender.blocking_send(Ok(part.into())).is_ok();
         let end = match credit::export(&app.records, (from, to), write) {
             Ok(None) => return,
-            Ok(Some(sealer)) => credit::seal(&app.authority, &sealer.seal(from, to, app.clock.now())),
+            Ok(Some(sealer)) => app.authority.attest(&sealer.seal(from, to, app.clock.now())).map(|seal| seal.line()),
             Err(error) => Err(error.into()),
         };
         // An error breaks the response off visibly.

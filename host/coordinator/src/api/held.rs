@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use manyhands_api::{RecordAnswer, RecordRequest};
 use manyhands_held::seal::NONCE_BYTES;
-use manyhands_held::{Became, ClientName, Exchange, Life, NotOpened, Place, RecordKey, Refused, Step};
+use manyhands_held::{Became, ClientName, Exchange, Life, NotOpened, Place, RecordKey, Refused, Step, Written};
 use manyhands_model::{RunId, UnitId, Version};
 use manyhands_scheduler::{RunRecord, RunStatus};
 use serde::Deserialize;
@@ -215,21 +215,6 @@ struct Answered {
     replicas: usize,
 }
 
-/// A job's output, as it has to be.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    record: Box<RawValue>,
-    output: Box<RawValue>,
-}
-
-impl Written {
-    fn read(output: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(output)
-            .map_err(|error| format!("the job's output is no {{\"record\": …, \"output\": …}}: {error}"))
-    }
-}
-
 impl Outcome {
     const fn became(&self) -> Became {
         match self {
@@ -331,27 +316,14 @@ impl<'a> Client<'a> {
     /// Goes on if workers would see nothing of the record that they did not see before, or says why it is no answer.
     async fn hides(&self, agreed: &Agreed) -> Answer<Result<(), String>> {
         let Agreed { spec, canonical, .. } = agreed;
-        let written = match Written::read(canonical) {
-            Ok(written) => written,
-            Err(why) => return Ok(Err(why)),
-        };
-        let input = format!("{{\"record\":{},\"input\":null}}", written.record.get());
-        let hidden = self.app.secrets.stays_hidden(spec, 0, input.as_bytes()).await?;
-        Ok(hidden.map_err(|why| format!("the job wrote a record that cannot be handed in again: {why}")))
+        Ok(self.app.secrets.hides(spec, 0, canonical).await?.map_err(|why| why.to_string()))
     }
 
     /// What a job wrote, or why it is no answer.
     fn read(&self, agreed: &Agreed) -> Result<Answered, String> {
-        if manyhands_placeholder::token::find(&agreed.output).next().is_some() {
-            return Err("the job wrote a token that stands for none of its values".to_owned());
-        }
-        let Written { record, output } = Written::read(&agreed.output)?;
         let job = self.app.catalogue.module(agreed.spec.module);
-        let most = job.map_or(0, |job| job.manifest.record_bytes) as usize;
-        let bytes = record.get().len();
-        if bytes > most {
-            return Err(format!("the job wrote a record of {bytes} bytes; its manifest says {most} (`record_bytes`)"));
-        }
+        let most = job.map_or(0, |job| job.manifest.record_bytes);
+        let Written { record, output } = Written::restored(&agreed.output, most).map_err(|why| why.to_string())?;
         // It has to go into an input again.
         if depth(record.get().as_bytes()) >= JSON_DEPTH_MAX {
             return Err(format!("the job wrote a record that is nested deeper than {} levels", JSON_DEPTH_MAX - 1));

@@ -295,7 +295,8 @@ pub(super) async fn changed(
     Ok(Json(ChangedList { changed: app.blocking(read).await? }))
 }
 
-fn answer(outcome: &Outcome) -> AnswerView {
+/// An answer, without what came out.
+pub(crate) fn answer(outcome: &Outcome) -> AnswerView {
     let output = outcome.verdict.content().map(|(digest, _)| digest);
     AnswerView { ended: outcome.verdict.word().to_owned(), output }
 }

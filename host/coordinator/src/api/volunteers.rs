@@ -20,7 +20,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; 
                       connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn routes() -> Router<App> {
-    Router::new().route("/volunteer", get(page)).route(assets::EMBED, get(asset)).route("/assets/{name}", get(asset))
+    Router::new()
+        .route("/volunteer", get(page))
+        .route(assets::EMBED, get(asset))
+        .route(assets::RECORDS, get(asset))
+        .route("/assets/{name}", get(asset))
 }
 
 /// What visitors read before they lend a hand.

@@ -12,9 +12,9 @@ use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use manyhands_api::ReasonCount;
+use manyhands_api::{AnswerView, ReasonCount};
 use manyhands_credit::Uptime;
-use manyhands_model::{RunId, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Outcome, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_scheduler::{
     End, Exposure, Replica, RunRecord, RunStatus, Scheduler, UnitRecord, WorkerRecord, WorkerSummary,
 };
@@ -26,10 +26,12 @@ use super::door::Operator;
 use super::history::{Period, Tally};
 use super::samples::Sample;
 use super::web::{self, Links};
-use crate::api::runs::{current, explain};
+use crate::api::runs::{answer, current, explain};
 use crate::app::App;
+use crate::auditing;
 use crate::hub::Session;
 use crate::problem::{ApiError, Kind as Problem, Path, Query};
+use crate::records::{ChangedRecord, RecordError, Records};
 
 /// Runs on a page.
 const RUNS: usize = 50;
@@ -246,6 +248,7 @@ pub(super) async fn overview(State(app): State<App>, who: SignedIn, Query(query)
             (scheduler.counts(), scheduler.active_runs(), banned)
         })
         .await?;
+    let audits = app.auditing.standing();
     let mut day = Tally::default();
     monitor.sums(Period::Minute, now, 60, 24).iter().filter_map(|(_, sum)| sum.as_ref()).for_each(|sum| day.add(sum));
     let (native, browser, other) = monitor.connected();
@@ -259,6 +262,7 @@ pub(super) async fn overview(State(app): State<App>, who: SignedIn, Query(query)
         ("workers", count((native + browser + other).into()), kinds.collect::<Vec<_>>().join(", ")),
         ("units accepted", count(day.accepted), of_day()),
         ("disagreements", count(day.disagreements), of_day()),
+        ("audits", count(audits.done), "since the start".to_owned()),
         ("leases lost", count(day.failures), of_day()),
         ("fuel", short(day.fuel as f64), of_day()),
     ];
@@ -270,6 +274,9 @@ pub(super) async fn overview(State(app): State<App>, who: SignedIn, Query(query)
         let what =
             if banned == 1 { "One worker is banned.".to_owned() } else { format!("{banned} workers are banned.") };
         warnings.push((what, "Signed reports contradicted answers; see Workers."));
+    }
+    if let Some(notice) = auditing::notice(app.auditing.mode(), audits) {
+        warnings.push((format!("{} units wait to be audited.", count(audits.waiting as u64)), notice));
     }
     if day.undecided > 0 {
         let what = format!("{} units ended undecided in a day.", count(day.undecided));
@@ -325,12 +332,13 @@ struct RunLine {
     share: String,
     failed: String,
     dissents: String,
+    changed: String,
     age: String,
     why: String,
 }
 
 impl RunLine {
-    fn new(record: &RunRecord, now: Timestamp, why: String) -> Self {
+    fn new(app: &App, record: &RunRecord, now: Timestamp, why: String) -> Self {
         let (spec, counts) = (&record.spec, &record.counts);
         let total = spec.reduction().units();
         let ended = counts.done + counts.failed + counts.cancelled;
@@ -352,6 +360,7 @@ impl RunLine {
             share: format!("{} of {}", count(ended.into()), count(total.into())),
             failed: count(counts.failed.into()),
             dissents: count(record.dissents),
+            changed: count(app.changes.of(spec.id)),
             age: format!("{} ago", span(now.since(spec.submitted_at))),
             why,
         }
@@ -385,8 +394,8 @@ pub(super) async fn runs(State(app): State<App>, who: SignedIn, Query(query): Qu
     };
     let active = app.core.ask(look).await?;
     let line = |record: &RunRecord| match active.get(&record.spec.id) {
-        Some((fresh, why)) => RunLine::new(fresh, now, why.as_ref().map(ToString::to_string).unwrap_or_default()),
-        None => RunLine::new(record, now, String::new()),
+        Some((fresh, why)) => RunLine::new(&app, fresh, now, why.as_ref().map(ToString::to_string).unwrap_or_default()),
+        None => RunLine::new(&app, record, now, String::new()),
     };
     let runs = found.iter().map(line).collect();
     who.draw(&RunsPage { frame: who.frame("runs"), runs, older: query.after.is_some(), next })
@@ -407,6 +416,8 @@ struct Vote {
 struct UnitVotes {
     unit: u32,
     state: &'static str,
+    /// Whether the operator's own machine executed it as well.
+    is_audited: bool,
     votes: Vec<Vote>,
 }
 
@@ -450,6 +461,9 @@ struct RunPage {
     /// What is said where there is no reason.
     settled: &'static str,
     votes: Vec<UnitVotes>,
+    /// The first answers that are not what they were, and whether there are more.
+    changed: Vec<ChangedLine>,
+    changed_cut: bool,
     from: u32,
     next: Option<u32>,
     histograms: Vec<Histogram>,
@@ -500,19 +514,22 @@ pub(super) async fn run(
     let votes = units.iter().map(|(unit, record)| UnitVotes {
         unit: *unit,
         state: end_word(record.end),
+        is_audited: record.audited.is_some(),
         votes: votes_of(record),
     });
+    let (changed, changed_cut) = app.blocking(move |records| changes(records, id)).await?;
     let (spec, counts) = (&record.spec, &record.counts);
+    let line = RunLine::new(&app, &record, now, String::new());
     let ended = record.finished_at.map(|at| span(at.since(spec.submitted_at)));
     let mut facts = vec![
-        ("state", RunLine::new(&record, now, String::new()).state),
+        ("state", line.state.clone()),
         ("waiting", count(counts.waiting.into())),
         ("running", count(counts.running.into())),
         ("done", count(counts.done.into())),
         ("failed", count(counts.failed.into())),
         ("cancelled", count(counts.cancelled.into())),
         ("disagreements", count(record.dissents)),
-        ("changed", count(app.changes.of(spec.id))),
+        ("changed", line.changed.clone()),
         ("verification", spec.rule.to_string()),
         ("owner", spec.owner.clone()),
         ("submitted", format!("{} UTC", moment(spec.submitted_at))),
@@ -520,19 +537,47 @@ pub(super) async fn run(
     facts.extend(ended.map(|took| ("took", took)));
     let page = RunPage {
         frame: who.frame("runs"),
-        run: RunLine::new(&record, now, String::new()),
+        run: line,
         facts,
         reasons_cut: reasons.iter().map(|reason| reason.units).sum::<u64>() >= REASONS as u64,
         reasons_most: REASONS,
         reasons,
         settled,
         votes: votes.collect(),
+        changed,
+        changed_cut,
         from,
         next,
         histograms: histograms(&app.monitor.samples(&spec.module)),
         active: record.status == RunStatus::Active,
     };
     who.draw(&page)
+}
+
+/// An answer that is not what it was.
+struct ChangedLine {
+    unit: u32,
+    at: String,
+    was: String,
+    is: String,
+}
+
+/// The first changes of a run, and whether there are more.
+fn changes(records: &Records, run: RunId) -> Result<(Vec<ChangedLine>, bool), RecordError> {
+    let mut found = records.changed(run, VOTES + 1)?;
+    let is_cut = found.len() > VOTES;
+    found.truncate(VOTES);
+    let said = |outcome: Option<&Outcome>| match outcome.map(answer) {
+        Some(AnswerView { ended, output: Some(output) }) => format!("{ended} {}", output.short()),
+        Some(AnswerView { ended, output: None }) => ended,
+        None => "–".to_owned(),
+    };
+    let line = |ChangedRecord { index, at, was }: ChangedRecord| {
+        let is = records.unit(UnitId { run, index })?.and_then(|unit| unit.accepted);
+        let at = format!("{} UTC", moment(at));
+        Ok(ChangedLine { unit: index, at, was: said(was.as_ref()), is: said(is.as_ref()) })
+    };
+    Ok((found.into_iter().map(line).collect::<Result<_, RecordError>>()?, is_cut))
 }
 
 // ── Workers ──
@@ -588,6 +633,23 @@ impl WorkerLine {
             saw: saw.map_or_else(none, |saw| format!("{:.1} % of {}", 100.0 * saw.share(), saw.run.short())),
         }
     }
+
+    pub(super) fn has_dissents(&self) -> bool {
+        !matches!(&*self.dissents, "0" | "–")
+    }
+
+    /// One of the operator's own, which audits and of which the scheduler knows nothing.
+    pub(super) fn own(app: &App, id: WorkerId, now: Timestamp) -> Self {
+        let none = || "–".to_owned();
+        let session = app.hub.session(id);
+        let (leases, connected) = (app.auditing.given(id), session.is_some());
+        let standing = manyhands_scheduler::Standing::Trusted;
+        let summary = WorkerSummary { id, connected, leases, record: WorkerRecord::default(), standing };
+        let uptime = app.uptimes.of(id, now).and_then(|uptime| uptime.lately);
+        let line = Self::new(&summary, session.as_deref(), uptime, None);
+        // Nothing that it says is held against what others say.
+        Self { trust: "trusted", trust_class: "good", agreed: none(), dissents: none(), lost: none(), ..line }
+    }
 }
 
 /// The words on the pages of workers.
@@ -600,6 +662,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
         "a report with its signature contradicted an answer; three, if they are a quarter of what it said, ban it",
     ),
     ("banned", "it contradicted too often: it gets no more work, and its reports do not count"),
+    ("trusted", "it is the operator's own: it executes what is audited and nothing else, and what it says is so"),
     ("lost", "leases that ran out, or on which its machine failed"),
     ("uptime", "how much of the last thirty days it was connected, in nines: two are 99 %"),
     ("saw most of", "the active run of more than one unit of which it was given the largest share"),
@@ -645,6 +708,8 @@ pub(super) async fn workers(
     Query(WorkersQuery { from }): Query<WorkersQuery>,
 ) -> Page {
     let mut all = app.core.ask(|scheduler, _| scheduler.workers().collect::<Vec<_>>()).await?;
+    let trusted = app.auditing.trusted();
+    all.retain(|worker| !trusted.contains(&worker.id));
     let sessions = app.hub.workers();
     let kind = |worker: &WorkerSummary| sessions.get(&worker.id).map_or(Kind::Other, |session| Kind::of(&session.body));
     all.sort_by_key(|worker| {
@@ -652,7 +717,9 @@ pub(super) async fn workers(
     });
     let connected = all.iter().filter(|worker| worker.connected).count();
     let banned = all.iter().filter(|worker| worker.record.banned).count();
-    let summary = format!("{} known, {connected} connected, {banned} banned.", count(all.len() as u64));
+    let known = count(all.len() as u64);
+    let own = if trusted.is_empty() { String::new() } else { format!(", and {} of your own", trusted.len()) };
+    let summary = format!("{known} known, {connected} connected, {banned} banned{own}.");
     let ids: Vec<WorkerId> = all.iter().skip(from).take(WORKERS).map(|worker| worker.id).collect();
     let most = move |scheduler: &Scheduler, _| -> BTreeMap<WorkerId, Exposure> {
         let most = |id: &WorkerId| scheduler.exposure(*id).max_by(|a, b| a.share().total_cmp(&b.share()));
@@ -666,6 +733,9 @@ pub(super) async fn workers(
     };
     let shown: Vec<WorkerLine> = all.iter().skip(from).take(WORKERS).map(line).collect();
     let next = (from + shown.len() < all.len()).then_some(from + WORKERS);
+    // They are few, and stand at the top of the first page.
+    let own = trusted.iter().filter(|_| from == 0).map(|id| WorkerLine::own(&app, *id, now));
+    let shown = own.chain(shown).collect();
     let page = WorkersPage {
         frame: who.frame("workers"),
         summary,
@@ -732,7 +802,7 @@ pub(super) async fn units(State(app): State<App>, who: SignedIn) -> Page {
     };
     let (shown, running) = app.core.ask(look).await?;
     let asked = shown.clone();
-    let read = move |records: &crate::records::Records| asked.into_iter().map(|unit| records.unit(unit)).collect();
+    let read = move |records: &Records| asked.into_iter().map(|unit| records.unit(unit)).collect();
     let records: Vec<Option<UnitRecord>> = app.blocking(read).await?;
     // Each worker's cell of each unit: what is worst of what is known.
     let mut cells: BTreeMap<(UnitId, WorkerId), (&str, &str, &str)> = BTreeMap::new();
@@ -815,6 +885,7 @@ mod tests {
                 share: evil.into(),
                 failed: evil.into(),
                 dissents: evil.into(),
+                changed: evil.into(),
                 age: evil.into(),
                 why: evil.into(),
             },
@@ -826,6 +897,7 @@ mod tests {
             votes: vec![UnitVotes {
                 unit: 1,
                 state: end_word(record.end),
+                is_audited: true,
                 votes: vec![Vote {
                     sign: "●",
                     class: "agrees",
@@ -835,6 +907,8 @@ mod tests {
                     fuel: evil.into(),
                 }],
             }],
+            changed: vec![ChangedLine { unit: 1, at: evil.into(), was: evil.into(), is: evil.into() }],
+            changed_cut: true,
             from: 0,
             next: None,
             histograms: Vec::new(),

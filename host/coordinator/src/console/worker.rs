@@ -58,6 +58,9 @@ struct WorkerPage {
     /// What its trust means, in words.
     meaning: &'static str,
     facts: Vec<(&'static str, String)>,
+    /// Whether it is the operator's own, and how audits stand then.
+    is_own: bool,
+    audits: Vec<(&'static str, String)>,
     units: Vec<UnitLine>,
     evidence: Vec<Evidence>,
 }
@@ -65,6 +68,9 @@ struct WorkerPage {
 /// One worker.
 pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path<String>) -> Page {
     let id: WorkerId = id.parse().map_err(|_| ApiError::not_found("worker", &id))?;
+    if app.auditing.is_trusted(id) {
+        return own(&app, &who, id).await;
+    }
     let now = app.clock.now();
     let look = move |scheduler: &manyhands_scheduler::Scheduler, _| {
         let held = scheduler.leases().filter(|lease| lease.worker == id).take(SHOWN);
@@ -129,7 +135,36 @@ pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path
         ("saw most of", worker.saw.clone()),
         ("fuel earned", short(balance.0 as f64)),
     ];
-    let meaning = WORDS.iter().find(|(word, _)| *word == worker.trust).map_or("", |(_, meaning)| meaning);
-    let evidence = evidence.collect();
-    who.draw(&WorkerPage { frame: who.frame("workers"), worker, meaning, facts, units, evidence })
+    let (frame, meaning, evidence) = (who.frame("workers"), meaning(&worker), evidence.collect());
+    let (is_own, audits) = (false, Vec::new());
+    who.draw(&WorkerPage { frame, worker, meaning, facts, is_own, audits, units, evidence })
+}
+
+/// One of the operator's own.
+async fn own(app: &App, who: &SignedIn, id: WorkerId) -> Page {
+    let look = |scheduler: &manyhands_scheduler::Scheduler, _| (scheduler.audits(), scheduler.disputes_left());
+    let (audits, disputes_left) = app.core.ask(look).await?;
+    let standing = app.auditing.standing();
+    let (waiting, running) = standing.waiting_and_running(audits);
+    let audits = vec![
+        ("waiting", count(waiting)),
+        ("under way", count(running)),
+        ("done since the start", count(standing.done)),
+        ("disputes left", count(disputes_left)),
+    ];
+    let worker = WorkerLine::own(app, id, app.clock.now());
+    let facts = vec![
+        ("state", worker.state.to_owned()),
+        ("kind", worker.kind.to_owned()),
+        ("slots", worker.slots.clone()),
+        ("audits", worker.leases.clone()),
+        ("uptime", worker.uptime.clone()),
+    ];
+    let (frame, meaning, is_own) = (who.frame("workers"), meaning(&worker), true);
+    let (units, evidence) = Default::default();
+    who.draw(&WorkerPage { frame, worker, meaning, facts, is_own, audits, units, evidence })
+}
+
+fn meaning(worker: &WorkerLine) -> &'static str {
+    WORDS.iter().find(|(word, _)| *word == worker.trust).map_or("", |(_, meaning)| meaning)
 }
