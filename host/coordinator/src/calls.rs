@@ -276,13 +276,11 @@ impl Calls {
     /// Makes the calls of a request once there is a place for it among those of its requester.
     async fn make_in_turn(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
         let Parts { turns, stop, .. } = &self.0.parts;
-        let owner = {
-            let run = self.records().blocking(move |records| records.run(unit.run)).await?;
-            let run = run.ok_or(CallsError::Missing("the run"))?;
-            if run.status != RunStatus::Active {
-                return Ok(Made::Unwanted);
-            }
-            run.spec.owner
+        // Who waits keeps no more of the run than that.
+        let read = move |records: &Records| Ok(records.run(unit.run)?.map(|run| (run.status, run.spec.owner)));
+        let run = self.records().blocking(read).await?;
+        let (RunStatus::Active, owner) = run.ok_or(CallsError::Missing("the run"))? else {
+            return Ok(Made::Unwanted);
         };
         let Some(_place) = stop.run_until_cancelled(turns.enter(&owner)).await.flatten() else {
             return Ok(Made::Unwanted);
@@ -589,8 +587,8 @@ impl Calls {
 
     /// Whether a run still wants anything.
     async fn is_wanted(&self, run: RunId) -> Result<bool, RecordError> {
-        let run = self.records().blocking(move |records| records.run(run)).await?;
-        Ok(run.is_some_and(|run| run.status == RunStatus::Active))
+        let read = move |records: &Records| Ok(records.run(run)?.map(|run| run.status));
+        Ok(self.records().blocking(read).await? == Some(RunStatus::Active))
     }
 
     /// Whether something is to be done about an intent now.
