@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 use manyhands_abi::{CAUSE_FUEL, CAUSE_STACK, COST_TABLE, METER, METER_STACK_BITS};
 use manyhands_verifier::calls::{Calls, Through};
-use manyhands_verifier::cost::{self, Table};
+use manyhands_verifier::cost;
 use manyhands_verifier::frame::{self, Operands};
 use manyhands_verifier::module::Module;
 use manyhands_verifier::token::{Kind, Token, takes_meter};
@@ -289,7 +289,7 @@ impl Planner<'_> {
     }
 
     fn cost(&self, token: &Token, traits: &mut Traits) -> u64 {
-        let units = Table::NEWEST.of(token.opcode);
+        let units = u64::from(token.cost);
         match token.kind {
             Kind::Loop(_) => traits.loops = true,
             Kind::CallIndirect(ty) => {
@@ -352,7 +352,7 @@ fn write(
     });
     additions.globals.add(|out| {
         GlobalType { val_type: ValType::I32, mutable: false, shared: false }.encode(out);
-        ConstExpr::i32_const(Table::NEWEST.number).encode(out);
+        ConstExpr::i32_const(cost::TABLE as i32).encode(out);
     });
     for (name, global) in [(METER, meter), (COST_TABLE, meter + 1)] {
         additions.exports.add(|out| {

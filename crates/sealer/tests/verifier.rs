@@ -365,11 +365,7 @@ fn attack_1_another_cost_table_is_refused() {
     let mut other = sealed.clone();
     other[globals.end - 2] = 3;
     let fault = verify(&other).expect_err("another table").to_string();
-    assert!(fault.contains("counts fuel by cost table 3, and this runtime knows those up to 2"), "{fault}");
-    // It does not pay what the first table asks for.
-    other[globals.end - 2] = 1;
-    let fault = verify(&other).expect_err("another table").to_string();
-    assert!(fault.ends_with("it does what it has not paid for"), "{fault}");
+    assert!(fault.contains("counts fuel by cost table 3, and this runtime knows table 2"), "{fault}");
     let mut none = sealed.clone();
     let name = manyhands_abi::COST_TABLE.as_bytes();
     let at = none.windows(name.len()).position(|window| window == name).expect("is named");

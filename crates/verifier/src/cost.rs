@@ -1,56 +1,13 @@
-//! What work costs.
+//! What work costs: table 2.
 //!
 //! Weights are whole numbers and belong to instructions alone, whatever an engine makes of them. The
 //! same module sealed with another table is another module, so the table is part of what a signature
-//! covers, and what was sealed with an older one goes on as it is. `docs/sealing.md` says how the weights were found.
+//! covers. `docs/sealing.md` says how the weights were found.
 //!
 //! An opcode of two bytes is one number here, prefix first, as in `0xfc0a` for `memory.copy`.
 
-/// A table of weights.
-#[derive(Debug)]
-pub struct Table {
-    /// The number by which a module names it.
-    pub number: i32,
-    /// By the second byte, for opcodes of one byte and for those that begin with `0xfc` and with `0xfd`.
-    units: [[u16; 256]; 3],
-}
-
-static ONE: Table = Table::new(1);
-static TWO: Table = Table::new(2);
-
-impl Table {
-    /// The one that modules are sealed with.
-    pub const NEWEST: &'static Self = &TWO;
-
-    /// The table with this number, if there is one.
-    pub fn numbered(number: i64) -> Option<&'static Self> {
-        [&ONE, &TWO].into_iter().find(|table| i64::from(table.number) == number)
-    }
-
-    /// Units for one instruction that is executed, without what depends on a length. Of opcodes that jobs must not use nothing is said.
-    pub fn of(&self, opcode: u16) -> u64 {
-        let [low, high] = opcode.to_le_bytes();
-        let units = self.units.get(usize::from(high.saturating_sub(0xfb)));
-        units.map_or(0, |units| units[usize::from(low)].into())
-    }
-
-    const fn new(number: i32) -> Self {
-        let mut table = Self { number, units: [[0; 256]; 3] };
-        let mut low = 0;
-        while low < 256 {
-            let at = low as usize;
-            (table.units[0][at], table.units[1][at]) = (units(number, low), units(number, 0xfc00 | low));
-            table.units[2][at] = units(number, 0xfd00 | low);
-            low += 1;
-        }
-        table
-    }
-}
-
-/// A branch costs something always: that is why whoever goes round a loop pays.
-const fn units(number: i32, opcode: u16) -> u16 {
-    if number == 1 { one(opcode) } else { two(opcode) }
-}
+/// Which table this is.
+pub const TABLE: u32 = 2;
 
 /// Units for calling a host function.
 pub const HOST_CALL: u64 = 200;
@@ -72,55 +29,12 @@ pub const CHARGED_MAX: u64 = 1 << 36;
 /// calls it may do so often before it looks itself.
 pub const UNSEEN_MAX: u64 = 1 << 22;
 
-/// Table 1.
-const fn one(opcode: u16) -> u16 {
-    match opcode {
-        // unreachable, nop, block, loop, else, end, drop: engines give these no machine code, or fold them into others.
-        0x00..=0x03 | 0x05 | 0x0b | 0x1a => 0,
-        // local.get, local.set, local.tee
-        0x20..=0x22 => 0,
-        // i32.const, i64.const, f32.const, f64.const, v128.const
-        0x41..=0x44 | 0xfd0c => 0,
-        // if
-        0x04 => 4,
-        // br_if
-        0x0d => 12,
-        // br_table
-        0x0e => 8,
-        // call
-        0x10 => 28,
-        // call_indirect
-        0x11 => 56,
-        // Divisions and remainders of i32, of i64
-        0x6d..=0x70 | 0x7f..=0x82 => 40,
-        // memory.grow
-        0x40 => 10_000,
-        // memory.init, memory.copy, memory.fill, table.init, table.copy
-        0xfc08 | 0xfc0a | 0xfc0b | 0xfc0c | 0xfc0e => 28,
-        // and, or, xor, shl, shr_s, shr_u, rotl, rotr of i32, of i64: additions are often part of an address or of a branch, these
-        // hardly ever are.
-        0x71..=0x78 | 0x83..=0x8a => 2,
-        // clz, ctz, popcnt of i32, of i64
-        0x67..=0x69 | 0x79..=0x7b => 2,
-        // i32.mul, i64.mul, select
-        0x6c | 0x7e | 0x1b => 2,
-        // div, sqrt of f32, of f64
-        0x95 | 0x91 | 0xa3 | 0x9f => 4,
-        // div, sqrt of f32x4, of f64x2
-        0xfde7 | 0xfde3 | 0xfdf3 | 0xfdef => 4,
-        // abs to nearest of f32, of f64; add to copysign of f32, of f64; comparisons of both
-        0x8b..=0x90 | 0x99..=0x9e | 0x92..=0x98 | 0xa0..=0xa6 | 0x5b..=0x66 => 2,
-        // abs, neg, add to pmax of f32x4, of f64x2
-        0xfde0 | 0xfde1 | 0xfde4..=0xfdeb | 0xfdec | 0xfded | 0xfdf0..=0xfdf7 => 3,
-        // ceil, floor, trunc, nearest of f32x4, of f64x2; comparisons of both
-        0xfd67..=0xfd6a | 0xfd74 | 0xfd75 | 0xfd7a | 0xfd94 | 0xfd41..=0xfd4c => 3,
-        _ => 1,
-    }
-}
-
-/// Table 2. In a memory of 32-bit addresses, what has 32 bits is mostly an address or a count, and what has 64 is data: so the one is dear to
-/// load, since others wait for it, and the other to compare, since nobody can predict how that comes out.
-const fn two(opcode: u16) -> u16 {
+/// Units for one instruction that is executed, without what depends on a length.
+///
+/// A branch costs something always: that is why whoever goes round a loop pays. In a memory of 32-bit addresses, what has 32 bits is mostly an
+/// address or a count, and what has 64 is data: so the one is dear to load, since others wait for it, and the other to compare, since nobody
+/// can predict how that comes out.
+pub const fn of(opcode: u16) -> u16 {
     match opcode {
         // unreachable, nop, block, loop, else, end, drop: engines give these no machine code, or fold them into others.
         0x00..=0x03 | 0x05 | 0x0b | 0x1a => 0,

