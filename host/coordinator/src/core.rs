@@ -1198,7 +1198,9 @@ mod tests {
         let (log, from) = (&mut ledger, &records);
         let begin = move || Scribe::begin(log, from);
         let (commits, _) = commits(&[batch], &mut 0, &Recent::new(1), (&mut book, Timestamp(11)), begin).unwrap();
-        records.store().commit_all(commits).into_iter().for_each(|done| drop(done.unwrap()));
+        for done in records.store().commit_all(commits) {
+            done.unwrap();
+        }
         assert_eq!(records.pardon(pardoned).unwrap(), None);
         assert_eq!(records.faults(pardoned, 9).unwrap(), [FaultRecord { at: Timestamp(11), fault }]);
     }
