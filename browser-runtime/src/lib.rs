@@ -353,7 +353,8 @@ fn tell(event: &Event) {
             Settlement::Contradicted => tell(&unit.to_string(), "contradicted", 0.0),
         },
         Event::Balance { fuel } => tell("", "", *fuel as f64),
-        Event::Contradicted { contradicted, settled } => tell("", &settled.to_string(), *contradicted as f64),
+        // It says so of each unit.
+        Event::Contradicted { .. } => {}
         Event::Paused(why) => {
             let why = match why {
                 Pause::Asked => "asked",

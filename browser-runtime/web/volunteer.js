@@ -480,7 +480,6 @@ export class ManyhandsVolunteer extends (globalThis.HTMLElement ?? Object) {
       this.#notices.set("e_clock", { time: this.#tongue.time(Math.abs(number) / 1000) });
     }
     if (word === "refused" || word === "machine_failed") this.#notices.set(`e_${word}`, { detail: text });
-    if (word === "contradicted") this.#notices.set("e_contradicted", { n: number, of: text });
     if (word === "resting") this.#restsUntil = Date.now() + number;
     if (word === "paused" || word === "resumed") {
       this.#pause = word === "paused" ? text : null;
