@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-decoys",
         "manyhands-audit",
         "manyhands-held",
+        "manyhands-blocklist",
         "manyhands-credit",
         "manyhands-detectors",
     ],

@@ -231,7 +231,8 @@ impl Calls {
         let calls = self.clone();
         let task = async move {
             if let Some(input) = calls.answer(unit, step, request).await {
-                tell(input).await;
+                // In a box, as below.
+                Box::pin(tell(input)).await;
             }
         };
         debug_assert!(
