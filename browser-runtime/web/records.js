@@ -57,11 +57,10 @@ export class Records {
   }
 
   // What a job says to `input`; the next record is kept before. `send` takes the body to the service and comes back with its Response. `name`
-  // tells records apart where this browser has several of one job.
+  // tells records apart where this browser has several of one job, as where several people use it: then it is the client's.
   ask(job, input, send, name = "record") {
     const exchange = (input) => this.#exchange(job, input, send, name);
-    // Tabs share records, and only one can go on from each.
-    return navigator.locks.request(`manyhands-${this.#place}-${job}/${name}`, async () => {
+    return this.#alone(job, name, async () => {
       try {
         return await exchange(input);
       } catch (error) {
@@ -79,7 +78,12 @@ export class Records {
 
   // Without its record a client can only begin anew, once the service has it deleted.
   delete(job, name = "record") {
-    return this.#held.delete(job, name);
+    return this.#alone(job, name, () => this.#held.delete(job, name));
+  }
+
+  // Tabs share records, and only one can go on from each.
+  #alone(job, name, work) {
+    return navigator.locks.request(`manyhands-${this.#place}-${job}/${name}`, work);
   }
 
   async #exchange(job, input, send, name) {

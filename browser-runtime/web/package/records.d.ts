@@ -23,7 +23,7 @@ export class Records {
   /**
    * What a job says to an input. The next record is kept first; an answer that was lost is fetched first. One request at a time, over all tabs.
    * @param send takes the body, in JSON, to a service of yours, which passes it on to `/v1/jobs/JOB/clients/CLIENT` with its token.
-   * @param name tells records apart where this browser has several of one job; `record` if nothing is said.
+   * @param name tells records apart where this browser has several of one job, as where several people use it; `record` if nothing is said.
    */
   ask(job: string, input: unknown, send: (body: string) => Promise<Response>, name?: string): Promise<unknown>;
 

@@ -81,7 +81,8 @@ impl Seen {
 
     /// How many there are: were given out lately, or are to be.
     pub(crate) fn all(&self) -> u64 {
-        self.leases.max(self.units)
+        // No more than is remembered, or beside a large run nobody would ever have a share of the small ones.
+        self.leases.max(self.units.min(WINDOW))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The scheduler itself.
 
+use core::cell::OnceCell;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -290,7 +291,7 @@ pub enum Effect {
         worker: WorkerId,
         /// What it said, and what is so.
         fault: Fault,
-        /// Whether it gets no more work.
+        /// Whether that was its end: it gets no more work.
         banned: bool,
     },
     /// A run ended.
@@ -366,6 +367,13 @@ pub struct UnitSummary {
     pub reason: Reason,
 }
 
+/// Workers with a record that hold leases or want some.
+struct AtWork {
+    workers: usize,
+    /// All of one owner count as one.
+    heads: usize,
+}
+
 struct Run {
     spec: RunSpec,
     shape: Reduction,
@@ -381,6 +389,8 @@ struct Run {
     share: Share,
     /// How many units each worker was given, where there is more than one.
     seen: Table<WorkerNo, u32>,
+    /// The same of all workers of an owner.
+    seen_by_owner: BTreeMap<Group, u32>,
     /// How many leases were given out of all of its units, where there is more than one.
     leased: u64,
 }
@@ -615,8 +625,8 @@ pub struct Scheduler {
     runners: usize,
     /// To whom the work of each requester was given lately.
     seen: BTreeMap<Arc<str>, Seen>,
-    /// The workers of each owner, as they connected last.
-    owned: BTreeMap<Group, BTreeSet<WorkerNo>>,
+    /// Counted when it is first asked for in a dispatch.
+    at_work: OnceCell<AtWork>,
     /// Whether somebody got nothing of a run, of which it had its share: that grows when others leave or have nothing to do.
     is_rationed: bool,
     newcomers: Newcomers,
@@ -669,7 +679,7 @@ impl Scheduler {
             candidates: BTreeSet::new(),
             runners: 0,
             seen: BTreeMap::new(),
-            owned: BTreeMap::new(),
+            at_work: OnceCell::new(),
             is_rationed: false,
             newcomers: Newcomers::default(),
             stirred: false,
@@ -1049,16 +1059,14 @@ impl Scheduler {
         if was == is {
             return;
         }
-        if let Some(was) = was
-            && let Some(workers) = self.owned.get_mut(&was)
-        {
-            workers.remove(&worker);
-            if workers.is_empty() {
-                self.owned.remove(&was);
+        for run in self.runs.values_mut() {
+            let seen = run.seen_by(worker);
+            if let Some(by) = was.and_then(|was| run.seen_by_owner.get_mut(&was)) {
+                *by = by.saturating_sub(seen);
             }
-        }
-        if let Some(is) = is {
-            self.owned.entry(is).or_default().insert(worker);
+            if let Some(is) = is.filter(|_| seen > 0) {
+                *run.seen_by_owner.entry(is).or_default() += seen;
+            }
         }
     }
 
@@ -1381,8 +1389,9 @@ impl Scheduler {
             self.recall(id);
         }
         self.note_worker(id);
+        let banned = banned && !was_banned;
         self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), fault, banned });
-        if banned && !was_banned {
+        if banned {
             self.discard(now, id);
         }
         self.rank(id);
@@ -1628,6 +1637,7 @@ impl Scheduler {
         if !core::mem::take(&mut self.stirred) {
             return;
         }
+        self.at_work.take();
         self.serve(Class::Proven, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
         let grant = |this: &mut Self, worker| this.grant(now, worker, Reach::Started);
         self.serve(Class::Proven, |this| this.shares.is_awaited(), grant);
@@ -1696,10 +1706,7 @@ impl Scheduler {
             return false;
         }
         let trust = &self.policy.trust;
-        let at_work = || {
-            let is_at_work = |worker: &&Worker| worker.wants > 0 || !worker.leases.is_empty();
-            self.core.iter().map(|no| &self.workers[*no]).filter(is_at_work)
-        };
+        let at_work = || self.at_work.get_or_init(|| self.count_at_work());
         // Where few are at work, or units take many voices, each has to do more.
         let fair = |leased: u64, heads: usize| 4 * leased / heads.max(1) as u64;
         let is_much =
@@ -1707,33 +1714,41 @@ impl Scheduler {
 
         let (units, seen) = (u64::from(run.shape.units()), u64::from(run.seen_by(id)));
         let leased = run.leased.max(units);
-        if is_much(seen, trust.run_share_max, units) && seen >= fair(leased, at_work().count()) {
+        if is_much(seen, trust.run_share_max, units) && seen >= fair(leased, at_work().workers) {
             return true;
         }
         if let Some(theirs) = self.seen.get(run.share.owner()) {
             let (seen, leased) = (u64::from(theirs.of(id)), theirs.all());
-            if is_much(seen, trust.requester_share_max, leased) && seen >= fair(leased, at_work().count()) {
+            if is_much(seen, trust.requester_share_max, leased) && seen >= fair(leased, at_work().workers) {
                 return true;
             }
         }
         let Some(seen) = self.seen_by_owner(id, run).map(u64::from) else { return false };
-        let heads = || {
-            let owners = at_work().filter_map(|worker| worker.origin.owner).collect::<BTreeSet<_>>().len();
-            owners + at_work().filter(|worker| worker.origin.owner.is_none()).count()
-        };
-        is_much(seen, trust.owner_share_max, units) && seen >= fair(leased, heads())
+        is_much(seen, trust.owner_share_max, units) && seen >= fair(leased, at_work().heads)
+    }
+
+    /// How many with a record are at work.
+    fn count_at_work(&self) -> AtWork {
+        let is_at_work = |worker: &&Worker| worker.wants > 0 || !worker.leases.is_empty();
+        let (mut workers, mut ownerless, mut owners) = (0, 0, BTreeSet::new());
+        for worker in self.core.iter().map(|no| &self.workers[*no]).filter(is_at_work) {
+            workers += 1;
+            match worker.origin.owner {
+                Some(owner) => drop(owners.insert(owner)),
+                None => ownerless += 1,
+            }
+        }
+        AtWork { workers, heads: ownerless + owners.len() }
     }
 
     /// How many units of a run all workers of a worker's owner were given, where it is known whose it is.
     fn seen_by_owner(&self, id: WorkerNo, run: &Run) -> Option<u32> {
-        let workers = self.owned.get(&self.workers[id].origin.owner?)?;
-        Some(workers.iter().map(|no| run.seen_by(*no)).sum())
+        Some(run.seen_by_owner.get(&self.workers[id].origin.owner?).copied().unwrap_or_default())
     }
 
     fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId, reach: Reach) -> bool {
         let crowd = self.crowd();
-        let has_its_share = self.runs.get(&run_id).is_some_and(|run| self.has_its_share(id, run));
-        let Some(run) = self.runs.get_mut(&run_id) else { return false };
+        let Some(run) = self.runs.get(&run_id) else { return false };
         let Worker { pace, origin, .. } = &self.workers[id];
         if let Some(from) = self.paces.not_before(now, pace, origin.kind, &run.spec.module, run.spec.wall()) {
             self.to_rest.push((from, id));
@@ -1743,13 +1758,14 @@ impl Scheduler {
         if run.spec.is_awaited() && now < kept_until && !self.workers[id].is_proven() {
             return false;
         }
-        let (rule, workers) = (run.spec.rule, &self.workers);
-        let worker = &workers[id];
-        let is_fixed = matches!(rule, Rule::Fixed(_));
-        if has_its_share {
+        if self.has_its_share(id, run) {
             self.is_rationed = true;
             return false;
         }
+        let Some(run) = self.runs.get_mut(&run_id) else { return false };
+        let (rule, workers) = (run.spec.rule, &self.workers);
+        let worker = &workers[id];
+        let is_fixed = matches!(rule, Rule::Fixed(_));
         let reach = match reach {
             _ if is_fixed => Reach::All,
             // It begins nothing before some of what it has said is settled, but may well settle others' units: if all waited for
@@ -1881,6 +1897,9 @@ impl Scheduler {
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 && !unit.is_decoy() {
             *run.seen.entry(id).or_default() += 1;
+            if let Some(owner) = self.workers[id].origin.owner {
+                *run.seen_by_owner.entry(owner).or_default() += 1;
+            }
             run.leased += 1;
         }
         if let Some(seen) = self.seen.get_mut(run.share.owner()).filter(|_| !unit.is_decoy()) {
@@ -2171,6 +2190,7 @@ impl Run {
             in_line_since: Timestamp::default(),
             share,
             seen: Table::with_hasher(hasher),
+            seen_by_owner: BTreeMap::new(),
             leased: 0,
         };
         run.recount();

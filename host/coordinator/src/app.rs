@@ -27,7 +27,7 @@ use crate::invitations::Invitations;
 use crate::metrics::Metrics;
 use crate::numbers::Numbering;
 use crate::origins::Origins;
-use crate::problem::{ApiError, Kind};
+use crate::problem::{Answer, ApiError, Kind};
 use crate::records::{RecordError, Records};
 use crate::repeats::Questions;
 use crate::secrets::Secrets;
@@ -259,6 +259,14 @@ impl axum::extract::FromRef<App> for Tokens {
     fn from_ref(app: &App) -> Self {
         app.tokens.clone()
     }
+}
+
+/// Goes on to its end even when the client hangs up, so that what is in memory follows what is on the disk.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Answer<T>> + Send + 'static) -> Answer<T> {
+    tokio::spawn(work).await.map_err(|error| ApiError::internal(&error))?
 }
 
 #[cfg(test)]

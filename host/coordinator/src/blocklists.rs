@@ -24,6 +24,8 @@ const CHARGES_MAX: usize = 3;
 /// How far the issuer's clock may be ahead of this one's.
 const SKEW_MAX: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+/// The longest term of a list; whoever got hold of an issuer's key could make one that never ends.
+const VALIDITY_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Lists that count here.
 pub struct Blocklists {
@@ -57,7 +59,7 @@ impl Blocklists {
     pub fn load(records: &Records) -> Result<Self, RecordError> {
         let mut known = BTreeMap::new();
         for (root, record) in records.blocklists()? {
-            let workers = records.blocked(root)?.into_iter().collect();
+            let workers = records.blocked(root, record.packs)?.into_iter().collect();
             known.insert(root, Subscription { record, workers });
         }
         Ok(Self { known: RwLock::new(known), changing: tokio::sync::Mutex::default() })
@@ -134,6 +136,14 @@ pub async fn subscribe(
     match app.blocklists.serial(root) {
         Some(last) if serial < last => {
             return stale(format!("this is list {serial} of that key, and a later one counts here already: {last}"));
+        }
+        _ if Timestamp(serial) > now.after(SKEW_MAX)
+            || validity.expires_at.since(validity.issued_at) > VALIDITY_MAX =>
+        {
+            return Err(ApiError::new(
+                Kind::Invalid,
+                "no coordinator makes such a list: its serial or its term is too long",
+            ));
         }
         _ if validity.expires_at <= now => return stale("the list has expired; ask its issuer for another".to_owned()),
         _ if validity.issued_at > now.after(SKEW_MAX) => {

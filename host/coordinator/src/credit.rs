@@ -14,9 +14,9 @@ use manyhands_scheduler::{Input, Paid};
 use manyhands_state::commit::IdempotencyKey;
 use tokio::sync::Mutex;
 
-use crate::app::App;
+use crate::app::{App, to_its_end};
 use crate::audit::Event;
-use crate::problem::{Answer, ApiError};
+use crate::problem::Answer;
 use crate::records::{BalanceRecord, RecordError, Records, Writes};
 
 /// Lines and balances that are kept at hand; more are read again.
@@ -136,8 +136,7 @@ pub async fn deposit(
     key: Option<IdempotencyKey>,
 ) -> Answer<Amount> {
     let app = app.clone();
-    // Whoever hangs up meanwhile has deposited it all the same, and the scheduler hears of it.
-    let done = tokio::spawn(async move {
+    to_its_end(async move {
         let mut book = Arc::clone(&app.book).lock_owned().await;
         let (now, account) = (app.clock.now(), Account::Requester(requester.clone()));
         let (known, mut writes) = (key.clone(), Writes::default());
@@ -173,8 +172,8 @@ pub async fn deposit(
         let account = Account::Requester(requester);
         let balance = app.blocking(move |records| records.balance(&account)).await?;
         Ok(balance.map_or(Amount::ZERO, |balance| balance.balance))
-    });
-    done.await.map_err(|error| ApiError::internal(&error))?
+    })
+    .await
 }
 
 /// Closes the hours before the present one, and says which that is.

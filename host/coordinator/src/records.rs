@@ -1627,12 +1627,12 @@ impl Records {
         self.get(Table::Meta, &blocklist_key(root))
     }
 
-    /// Who is on the block list of a key.
+    /// Who is on the block list of a key, which is kept in so many packs.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn blocked(&self, root: Fingerprint) -> Result<Vec<(WorkerId, Listed)>, RecordError> {
-        let page = self.store.scan(Table::Meta, &blocked_key(root, None), None, usize::MAX)?;
+    pub fn blocked(&self, root: Fingerprint, packs: u32) -> Result<Vec<(WorkerId, Listed)>, RecordError> {
+        let page = self.store.scan(Table::Meta, &blocked_key(root, None), None, packs as usize)?;
         let packs = page.into_iter().map(|(_, record)| decode::<Vec<_>>(Table::Meta, &record.value));
         Ok(packs.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }

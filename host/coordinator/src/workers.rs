@@ -21,7 +21,7 @@ use crate::auditing::Said;
 use crate::blocklists::Blocked;
 use crate::core::{Event, Stopping};
 use crate::hub::{Full, Outbox, Session};
-use crate::invitations::{Membership, NotAdmitted};
+use crate::invitations::{Membership, NotAdmitted, Uninvited};
 use crate::metrics::{Delayed, ReportResult, WorkerLeft, WorkerRefused};
 use crate::records::RecordError;
 use crate::secrets::SecretsError;
@@ -111,11 +111,16 @@ pub async fn serve(app: App, mut socket: WebSocket, address: IpAddr) {
         }
     };
     app.metrics.worker_joined();
+    // Whoever was listed or uninvited since could not be sent away before it was in the hub.
+    let leave = look_again(&app, id).await.err();
     let desk = if app.auditing.is_trusted(id) { Desk::Audits } else { Desk::Work };
     debug!(worker = %id, ?desk, engine = %session.body.engine, slots = session.slots, "worker connected");
-    let leave = match talk(&app, &mut socket, (id, desk, address), (&session, membership), outbox).await {
-        Ok(()) => Leave::Quietly(WorkerLeft::Closed),
-        Err(leave) => leave,
+    let leave = match leave {
+        Some((_, leave)) => leave,
+        None => match talk(&app, &mut socket, (id, desk, address), (&session, membership), outbox).await {
+            Ok(()) => Leave::Quietly(WorkerLeft::Closed),
+            Err(leave) => leave,
+        },
     };
     // A newer connection of the same worker may have taken over; then it is still there.
     let (Leave::Quietly(why) | Leave::Refused(why, ..)) = &leave;
@@ -172,6 +177,24 @@ async fn greet(
     Ok((worker, hello, membership))
 }
 
+/// Refuses whom has become unwelcome since it was let in.
+async fn look_again(app: &App, worker: WorkerId) -> Result<(), (WorkerRefused, Leave)> {
+    unless_blocked(app, worker).await?;
+    if app.settings.workers.join == Join::Invited && !app.auditing.is_trusted(worker) {
+        app.invitations.admit(worker, None, true, app.clock.now()).map_err(|why| match why {
+            NotAdmitted::Uninvited(why) => uninvited(app, &why),
+            NotAdmitted::Record(error) => (WorkerRefused::Full, cannot_keep("an invitation", &error)),
+        })?;
+    }
+    Ok(())
+}
+
+fn uninvited(app: &App, why: &Uninvited) -> (WorkerRefused, Leave) {
+    let operator = operator(app);
+    let reason = format!("{why}. Ask {operator} for an invitation, and start the runner with `--invitation FILE`");
+    (WorkerRefused::Uninvited, Leave::Refused(WorkerLeft::Protocol, reason, None))
+}
+
 /// Refuses whom a block list names that counts here, unless an operator has pardoned it.
 async fn unless_blocked(app: &App, worker: WorkerId) -> Result<(), (WorkerRefused, Leave)> {
     let Some(Blocked { name, root, listed }) = app.blocklists.of(worker, app.clock.now()) else { return Ok(()) };
@@ -207,13 +230,7 @@ async fn admit(app: &App, worker: WorkerId, hello: &Hello) -> Result<Option<Memb
     let admitted = if hello.invitation.is_some() { tokio::task::spawn_blocking(admit).await } else { Ok(admit()) };
     match admitted {
         Ok(Ok(membership)) => Ok(membership),
-        Ok(Err(NotAdmitted::Uninvited(why))) => {
-            let reason = format!(
-                "{why}. Ask {} for an invitation, and start the runner with `--invitation FILE`",
-                operator(app)
-            );
-            Err((WorkerRefused::Uninvited, Leave::Refused(WorkerLeft::Protocol, reason, None)))
-        }
+        Ok(Err(NotAdmitted::Uninvited(why))) => Err(uninvited(app, &why)),
         Ok(Err(NotAdmitted::Record(error))) => Err((WorkerRefused::Full, cannot_keep("an invitation", &error))),
         Err(error) => Err((WorkerRefused::Full, cannot_keep("an invitation", &error))),
     }

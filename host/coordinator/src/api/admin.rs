@@ -20,7 +20,7 @@ use manyhands_model::{Outcome, Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
 use manyhands_scheduler::{AuditTally, Exposure, Fault, Input, Level, RequesterExposure, Standings, WorkerSummary};
 
-use crate::app::App;
+use crate::app::{App, to_its_end};
 use crate::auditing;
 use crate::auth::Caller;
 use crate::console::door::CODE_TIME;
@@ -137,10 +137,13 @@ pub(super) async fn pardon(
     }
     let pardon = PardonRecord { by: caller.name.clone(), at: app.clock.now(), reason: reason.clone() };
     let event = Event::WorkerPardoned { worker, reason, by: caller.name };
-    app.calls.decide(event, |writes| writes.pardon(worker, &pardon)).await?;
-    tracing::info!(%worker, "the operator pardoned a worker");
-    app.core.tell(Input::Pardoned { worker }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    to_its_end(async move {
+        app.calls.decide(event, move |writes| writes.pardon(worker, &pardon)).await?;
+        tracing::info!(%worker, "the operator pardoned a worker");
+        app.core.tell(Input::Pardoned { worker }).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 fn worker_of(id: &str) -> Answer<WorkerId> {
@@ -312,12 +315,15 @@ pub(super) async fn revoke_invitation(
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
-    let now = app.clock.now();
-    let workers = invitations::change(&app, move |invitations| invitations.revoke(&id, now)).await?;
-    if app.settings.workers.join == Join::Invited {
-        workers.into_iter().for_each(|worker| app.hub.reassign(worker));
-    }
-    Ok(StatusCode::NO_CONTENT)
+    to_its_end(async move {
+        let now = app.clock.now();
+        let workers = invitations::change(&app, move |invitations| invitations.revoke(&id, now)).await?;
+        if app.settings.workers.join == Join::Invited {
+            workers.into_iter().for_each(|worker| app.hub.reassign(worker));
+        }
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Makes a link that opens the operator's pages in a browser, once and within ten minutes.

@@ -11,7 +11,7 @@ use manyhands_signing::Fingerprint;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::app::App;
+use crate::app::{App, to_its_end};
 use crate::auth::Caller;
 use crate::blocklists;
 use crate::problem::{Answer, ApiError, Json, Kind, Path, Query};
@@ -76,7 +76,9 @@ pub(super) async fn subscribe(
     text: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<BlocklistView>> {
     caller.need(Role::Operator)?;
-    Ok(Json(blocklists::subscribe(&app, root_of(&root)?, query.name, text?, caller.name).await?))
+    let (root, text) = (root_of(&root)?, text?);
+    let subscribed = async move { blocklists::subscribe(&app, root, query.name, text, caller.name).await };
+    to_its_end(subscribed).await.map(Json)
 }
 
 /// Lets the list of that coordinator's count no more.
@@ -88,7 +90,8 @@ pub(super) async fn unsubscribe(
     Path(root): Path<String>,
 ) -> Answer<StatusCode> {
     caller.need(Role::Operator)?;
-    blocklists::unsubscribe(&app, root_of(&root)?, caller.name).await?;
+    let root = root_of(&root)?;
+    to_its_end(async move { blocklists::unsubscribe(&app, root, caller.name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
