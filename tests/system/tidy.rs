@@ -18,11 +18,10 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-decoys",
         "manyhands-audit",
         "manyhands-held",
-        "manyhands-blocklist",
         "manyhands-credit",
         "manyhands-detectors",
     ],
-    &["manyhands-api", "manyhands-scheduler", "manyhands-worker", "manyhands-javascript"],
+    &["manyhands-api", "manyhands-scheduler", "manyhands-worker", "manyhands-javascript", "manyhands-blocklist"],
 ];
 
 /// Crates that read clocks, open sockets, touch files or start threads. None of them is below `crates/`.
