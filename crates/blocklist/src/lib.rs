@@ -11,4 +11,4 @@ mod entry;
 mod list;
 
 pub use crate::entry::{Charge, Entry, Forged, Judge};
-pub use crate::list::{Broken, Draft, List, Seal, WORKERS_MAX, read};
+pub use crate::list::{Broken, Draft, LINES_BYTES_MAX, List, Seal, WORKERS_MAX, read};

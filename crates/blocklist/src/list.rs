@@ -1,5 +1,7 @@
 //! The list, and what is signed of it.
 
+use std::collections::BTreeMap;
+
 use manyhands_model::Digest;
 use manyhands_signing::{Attest, Attested, BadAttestation, Dated, Fingerprint, Statement, Validity};
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use crate::entry::{Entry, Forged};
 
 /// Workers on a list, at most.
 pub const WORKERS_MAX: usize = 100_000;
+/// Bytes of their lines, at most: what one request may hold, less the seal.
+pub const LINES_BYTES_MAX: usize = (16 << 20) - (64 << 10);
 
 /// What is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +51,24 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Of these workers, in any order; the first [`WORKERS_MAX`] of them.
-    pub fn new(mut entries: Vec<Entry>) -> Self {
-        entries.sort_by_key(|entry| entry.worker);
-        entries.dedup_by_key(|entry| entry.worker);
-        entries.truncate(WORKERS_MAX);
-        let lines = entries.iter().flat_map(|entry| entry.line().into_iter().chain(*b"\n"));
-        Self { text: lines.collect(), workers: entries.len() as u64 }
+    /// Of these workers, each once; the first of them, the most important first, that find room in [`WORKERS_MAX`] and [`LINES_BYTES_MAX`].
+    pub fn new(entries: Vec<Entry>) -> Self {
+        let (mut lines, mut bytes) = (BTreeMap::new(), 0);
+        for entry in entries {
+            let line = entry.line();
+            if lines.len() == WORKERS_MAX || bytes + line.len() >= LINES_BYTES_MAX {
+                break;
+            }
+            bytes += line.len() + 1;
+            lines.entry(entry.worker).or_insert(line);
+        }
+        let workers = lines.len() as u64;
+        Self { text: lines.into_values().flat_map(|line| line.into_iter().chain(*b"\n")).collect(), workers }
+    }
+
+    /// How many workers are on it.
+    pub const fn workers(&self) -> u64 {
+        self.workers
     }
 
     /// What is to be signed.

@@ -3,6 +3,7 @@
 //! Nobody is believed unasked: an operator names the key whose lists count, and brings each list. A later list of the same key takes the
 //! place of the one before, never an earlier one, and none counts beyond its time. Whom an operator here has pardoned comes in all the same.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -209,12 +210,18 @@ pub async fn export(app: &App, days: u32, with_evidence: bool) -> Answer<Vec<u8>
                     entries.push(Entry { worker, charges: charges.collect::<Result<_, _>>()? });
                 }
             }
+            // The last first: where they are too many, it is of those who were banned long ago that nothing is said.
+            entries.sort_by_key(|entry: &Entry| Reverse(entry.charges.first().map(|charge| charge.found_at)));
             // A copy of the data that was put back does not make it smaller: time has passed since.
             let serial = records.blocklist_serial()?.max(now.0) + 1;
             let mut writes = Writes::default();
             writes.blocklist_serial(serial);
             records.commit(writes)?;
-            Ok((Draft::new(entries), serial))
+            let (banned, draft) = (entries.len() as u64, Draft::new(entries));
+            if draft.workers() < banned {
+                tracing::warn!(banned, workers = draft.workers(), "not all banned workers find room in the block list");
+            }
+            Ok((draft, serial))
         })
         .await?;
     let seal = draft.seal(serial, Validity { issued_at: now, expires_at: now.after(DAY.saturating_mul(days)) });

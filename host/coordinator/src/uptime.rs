@@ -17,6 +17,8 @@ use crate::records::{RecordError, Records, Writes};
 const LOOK: Duration = Duration::from_secs(5);
 /// Workers that are away and remembered: beyond, those are forgotten first that were there for the shortest time. An identity costs nothing.
 const REMEMBERED: usize = 100_000;
+/// Workers in one commit: some 300 bytes each, far less than it may have.
+const COMMIT: usize = 10_000;
 /// After so many looks what was seen is written down.
 const LOOKS: u32 = 12;
 
@@ -99,18 +101,25 @@ impl Uptimes {
         seen.forget(&there);
     }
 
-    fn write(&self) -> (Writes, BTreeSet<WorkerId>) {
+    /// What is not on the disk yet, in as many commits as it takes, and of whom each tells. Whoever is in a later one that a crash takes away has
+    /// been away for a minute.
+    fn write(&self) -> Vec<(Writes, Vec<WorkerId>)> {
         let mut seen = self.seen();
-        let unwritten = std::mem::take(&mut seen.unwritten);
-        let mut writes = Writes::default();
-        writes.attendance(&seen.counted);
-        for worker in &unwritten {
-            match seen.workers.get(worker) {
-                Some(presence) => writes.presence(*worker, presence),
-                None => writes.no_presence(*worker),
+        let unwritten: Vec<WorkerId> = std::mem::take(&mut seen.unwritten).into_iter().collect();
+        // Time passes also where nobody is.
+        let nobody = unwritten.is_empty().then_some(&[][..]);
+        let commits = unwritten.chunks(COMMIT).chain(nobody).map(|workers| {
+            let mut writes = Writes::default();
+            writes.attendance(&seen.counted);
+            for worker in workers {
+                match seen.workers.get(worker) {
+                    Some(presence) => writes.presence(*worker, presence),
+                    None => writes.no_presence(*worker),
+                }
             }
-        }
-        (writes, unwritten)
+            (writes, workers.to_vec())
+        });
+        commits.collect()
     }
 
     /// Nothing panics while it is held, and nothing awaits.
@@ -130,10 +139,11 @@ pub async fn keep(app: App) {
         looks += 1;
         if looks >= LOOKS || is_stopping {
             looks = 0;
-            let (writes, unwritten) = app.uptimes.write();
-            if let Err(error) = app.blocking(move |records| records.commit(writes)).await {
-                warn!(%error, "how long workers were there is not written down; trying again in a minute");
-                app.uptimes.seen().unwritten.extend(unwritten);
+            for (writes, unwritten) in app.uptimes.write() {
+                if let Err(error) = app.blocking(move |records| records.commit(writes)).await {
+                    warn!(%error, "how long workers were there is not written down; trying again in a minute");
+                    app.uptimes.seen().unwritten.extend(unwritten);
+                }
             }
         }
         if is_stopping {
@@ -169,10 +179,10 @@ mod tests {
             uptimes.look(at(look), LOOK, others.chain([identity(look)]));
             assert!(uptimes.seen().workers.len() <= 16 + 2 + 3, "at {look}");
             if look % 12 == 0 {
-                records.commit(uptimes.write().0).unwrap();
+                uptimes.write().into_iter().for_each(|(writes, _)| records.commit(writes).unwrap());
             }
         }
-        records.commit(uptimes.write().0).unwrap();
+        uptimes.write().into_iter().for_each(|(writes, _)| records.commit(writes).unwrap());
         let known = records.presences().unwrap();
         assert_eq!(known.len(), uptimes.seen().workers.len(), "the disk forgets as well");
         let of = |uptimes: &Uptimes, worker| uptimes.of(worker, at(1_000)).and_then(|it| it.ever);
@@ -195,7 +205,7 @@ mod tests {
             let there = [Some(steady), Some(flighty).filter(|_| look == 1)];
             uptimes.look(at(5 * look), LOOK, there.into_iter().flatten());
         }
-        records.commit(uptimes.write().0).unwrap();
+        uptimes.write().into_iter().for_each(|(writes, _)| records.commit(writes).unwrap());
         // This is seen and not written, for nobody.
         uptimes.look(at(25), LOOK, [flighty]);
 
