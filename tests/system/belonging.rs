@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use manyhands_api::{CreatedInvitation, Judge, NewInvitation, NewPardon, UnitView, WorkerDetail};
-use manyhands_model::{RunId, WorkerId};
+use manyhands_api::{CreatedInvitation, NewInvitation, NewPardon, UnitView, WorkerDetail};
+use manyhands_model::{Judge, RunId, WorkerId};
 use manyhands_protocol::{Balance, Body, ClientMessage, Greeting, Hello, Invitation, Receipt, ServerMessage};
 use manyhands_signing::{Keypair, Signed};
 use manyhands_tests::{Coordinator, Lost, Runner, Unit, Worker, jobs, run, until};

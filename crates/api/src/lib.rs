@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use manyhands_credit::{Account, Amount, Hour, Uptime};
-use manyhands_model::{Codec, Digest, JobName, Limits, RunId, SensitiveFields, Timestamp, Verdict, Version, WorkerId};
+use manyhands_model::{
+    Codec, Digest, JobName, Judge, Limits, RunId, SensitiveFields, Timestamp, Verdict, Version, WorkerId,
+};
 use manyhands_signing::Fingerprint;
 
 macro_rules! schema {
@@ -419,19 +421,8 @@ schema! {
         /// What is so instead.
         pub answer: String,
         /// Who says so.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         pub judge: Judge,
-    }
-
-    /// Who says that a worker's word is wrong.
-    #[derive(Copy, PartialEq, Eq)]
-    #[serde(rename_all = "snake_case")]
-    pub enum Judge {
-        /// As many workers as a fixed rule asks for.
-        Quorum,
-        /// Workers with a record, which bans nobody.
-        Peers,
-        /// The operator's own machine.
-        Operator,
     }
 
     /// A pardon, please.

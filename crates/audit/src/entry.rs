@@ -1,6 +1,6 @@
 //! What the log says, and how its lines hang together.
 
-use manyhands_model::{Digest, IntentId, Name, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Digest, IntentId, Judge, Name, Timestamp, UnitId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Before the first line stands this, whose digest the first line holds.
@@ -183,18 +183,6 @@ pub enum Event {
         /// Its body would have been so many bytes long.
         body_bytes: u64,
     },
-}
-
-/// Who says that a worker was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Judge {
-    /// As many others as a fixed rule asks for.
-    Quorum,
-    /// Others with a record.
-    Peers,
-    /// The operator's own machine, which executed the unit as well.
-    Operator,
 }
 
 /// An answer that was accepted.

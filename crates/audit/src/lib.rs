@@ -13,6 +13,6 @@ pub mod entry;
 pub mod head;
 pub mod verify;
 
-pub use crate::entry::{Answer, Call, End, Entry, Event, Found, Judge, Tail};
+pub use crate::entry::{Answer, Call, End, Entry, Event, Found, Tail};
 pub use crate::head::{Head, SignedHead};
 pub use crate::verify::{Broken, Report, Verifier};

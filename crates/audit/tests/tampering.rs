@@ -1,7 +1,7 @@
 //! Whatever is done to a log is found, and where.
 
-use manyhands_audit::{Answer, Broken, Call, End, Event, Found, Head, Judge, Report, SignedHead, Tail, Verifier};
-use manyhands_model::{Digest, IntentId, RunId, Timestamp, UnitId, WorkerId};
+use manyhands_audit::{Answer, Broken, Call, End, Event, Found, Head, Report, SignedHead, Tail, Verifier};
+use manyhands_model::{Digest, IntentId, Judge, RunId, Timestamp, UnitId, WorkerId};
 use manyhands_signing::{BadAttestation, Keypair, Signed, TrustList, TrustedKey, Untrusted, Validity};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);

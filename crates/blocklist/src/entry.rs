@@ -1,7 +1,7 @@
 //! A worker that was banned, and for what.
 
 use data_encoding::BASE64;
-use manyhands_model::{Outcome, RunId, Timestamp, WorkerId};
+use manyhands_model::{Judge, Outcome, RunId, Timestamp, WorkerId};
 use manyhands_protocol::Reports;
 use manyhands_signing::Signed;
 use serde::{Deserialize, Serialize};
@@ -38,18 +38,6 @@ pub struct Charge {
     /// where what was signed stands for other values at each worker.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evidence: Option<String>,
-}
-
-/// Who says that a word was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Judge {
-    /// As many workers as a fixed rule asks for.
-    Quorum,
-    /// Workers with a record.
-    Peers,
-    /// The operator's own machine.
-    Operator,
 }
 
 /// The evidence is none: the worker's signature is not under what it is said to have said, or that is no fault.

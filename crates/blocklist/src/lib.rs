@@ -10,5 +10,5 @@
 mod entry;
 mod list;
 
-pub use crate::entry::{Charge, Entry, Forged, Judge};
+pub use crate::entry::{Charge, Entry, Forged};
 pub use crate::list::{Broken, Draft, LINES_BYTES_MAX, List, Seal, WORKERS_MAX, read};

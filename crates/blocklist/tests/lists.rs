@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-use manyhands_blocklist::{Broken, Charge, Draft, Entry, Forged, Judge, List, Seal, read};
-use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, Verdict, WorkerId};
+use manyhands_blocklist::{Broken, Charge, Draft, Entry, Forged, List, Seal, read};
+use manyhands_model::{Digest, Fuel, Judge, LeaseId, Outcome, RunId, Timestamp, Verdict, WorkerId};
 use manyhands_protocol::{Entry as Function, Lease, Report, Reports, Task, Ticket, encode};
 use manyhands_signing::{Attested, BadAttestation, Keypair, Signed, TrustList, TrustedKey, Validity};
 

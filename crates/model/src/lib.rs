@@ -18,6 +18,7 @@ pub mod array;
 pub mod digest;
 pub mod digits;
 pub mod id;
+pub mod judge;
 pub mod manifest;
 pub mod outcome;
 pub mod quantity;
@@ -30,6 +31,7 @@ pub mod verb;
 
 pub use crate::digest::Digest;
 pub use crate::id::{IntentId, LeaseId, RunId, UnitId, WorkerId};
+pub use crate::judge::Judge;
 #[cfg(feature = "manifest")]
 pub use crate::manifest::Manifest;
 pub use crate::manifest::{Codec, JobName, Limits, Version};

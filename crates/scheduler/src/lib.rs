@@ -47,5 +47,5 @@ pub use crate::rule::Floor;
 pub use crate::scheduler::{
     Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, Standings, UnitSummary, WorkerSummary,
 };
-pub use crate::trust::{Judge, Level, Rule, Standing, Trust};
+pub use crate::trust::{Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_credit::Amount;
-use manyhands_model::{Digest, JobName, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId};
+use manyhands_model::{Digest, JobName, Judge, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId};
 use manyhands_protocol::Settlement;
 use serde::{Deserialize, Serialize};
 
 use crate::decoys::{Decoys, Numbers};
 use crate::reduction::Reduction;
-use crate::trust::{Judge, Rule};
+use crate::trust::Rule;
 use crate::unit::{Counts, End};
 
 /// What somebody submitted. Never changes.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_credit::{Amount, Shares as Pay};
-use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, Judge, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Receipt, Report};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -25,7 +25,7 @@ use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus,
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
-use crate::trust::{Consequence, Crowd, Judge, Level, Newcomers, Rule, Standing, Trust, share};
+use crate::trust::{Consequence, Crowd, Level, Newcomers, Rule, Standing, Trust, share};
 use crate::unit::{Counts, End, Open, State, Tally, Word};
 use crate::usual::Usual;
 use crate::weigh::Ask;

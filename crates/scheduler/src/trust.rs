@@ -44,6 +44,7 @@
 //!   the operator's own machine ([`Level::Audited`]).
 
 use core::time::Duration;
+use manyhands_model::Judge;
 
 use serde::{Deserialize, Serialize};
 
@@ -193,28 +194,6 @@ impl Newcomers {
     /// The share of the voices after an anchor that may be theirs.
     pub(crate) fn heard(self) -> f64 {
         STRANGERS * self.good.max(0.1)
-    }
-}
-
-/// Who says that an outcome is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Judge {
-    /// As many workers as a fixed rule asks for.
-    Quorum,
-    /// Workers with a record.
-    Peers,
-    /// The operator's own machine.
-    Operator,
-}
-
-impl Judge {
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Quorum => "quorum",
-            Self::Peers => "peers",
-            Self::Operator => "operator",
-        }
     }
 }
 

@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use manyhands_api::{
     AnswerView, ChangedList, ChangedView, CreatedToken, ExposureView, FRAMES, FaultView, IDEMPOTENCY_HEADER, JobList,
-    JobView, Judge, KeysView, NDJSON, NewPardon, NewToken, PUBLICATION_HEADER, PardonView, RecordAnswer, RecordRequest,
+    JobView, KeysView, NDJSON, NewPardon, NewToken, PUBLICATION_HEADER, PardonView, RecordAnswer, RecordRequest,
     RequesterExposureView, Role, RunList, RunSensitive, RunState, RunView, Standing, TokenList, UnitView, UnsentCall,
     UptimeView, VerificationView, Why, WorkerDetail, WorkerList,
 };
-use manyhands_model::{Digest, RunId, Timestamp, WorkerId};
+use manyhands_model::{Digest, Judge, RunId, Timestamp, WorkerId};
 use manyhands_protocol::Publication;
 use manyhands_signing::Signed;
 use reqwest::header::CONTENT_TYPE;

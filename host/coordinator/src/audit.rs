@@ -6,10 +6,9 @@
 use std::ops::DerefMut;
 
 pub use manyhands_audit::Event;
-use manyhands_audit::{Answer as Said, Call, End, Head, Judge as By, SignedHead, Tail};
+use manyhands_audit::{Answer as Said, Call, End, Head, SignedHead, Tail};
 use manyhands_intents::{Fault, Heard, Outgoing, State};
 use manyhands_model::{Digest, IntentId, Outcome, Timestamp};
-use manyhands_scheduler::Judge;
 use tracing::info;
 
 use crate::app::App;
@@ -71,15 +70,6 @@ impl<L: DerefMut<Target = Ledger>> Scribe<L> {
     /// All of them are on the disk. Without this, whoever is next looks where the log ends.
     pub fn end(mut self) {
         self.ledger.tail = Some(self.tail);
-    }
-}
-
-/// What the log calls whoever says that a worker was wrong.
-pub const fn by(judge: Judge) -> By {
-    match judge {
-        Judge::Quorum => By::Quorum,
-        Judge::Peers => By::Peers,
-        Judge::Operator => By::Operator,
     }
 }
 

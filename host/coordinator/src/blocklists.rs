@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use manyhands_api::{BlocklistList, BlocklistView};
 use manyhands_audit::Event;
-use manyhands_blocklist::{Charge, Draft, Entry, Judge, List, Seal, read};
+use manyhands_blocklist::{Charge, Draft, Entry, List, Seal, read};
 use manyhands_model::{Timestamp, WorkerId};
 use manyhands_scheduler::Fault;
 use manyhands_signing::{Fingerprint, Validity};
@@ -235,11 +235,6 @@ fn charge(
     with_evidence: bool,
 ) -> Result<Charge, RecordError> {
     let Fault { unit, step, said, answer, judge } = fault;
-    let judge = match judge {
-        manyhands_scheduler::Judge::Quorum => Judge::Quorum,
-        manyhands_scheduler::Judge::Peers => Judge::Peers,
-        manyhands_scheduler::Judge::Operator => Judge::Operator,
-    };
     // The number that its worker was told, and signed.
     let told = records.run(unit.run)?.map_or(unit.index, |run| run.spec.numbers().told(unit.index));
     let mut charge = Charge { run: unit.run, unit: told, step, found_at: at, said, answer, judge, evidence: None };

@@ -19,11 +19,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
 use manyhands_credit::{Account, Postings};
-use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, Judge, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
 use manyhands_scheduler::{
-    Effect, Fault, Input, Judge, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord,
-    WorkerRecord,
+    Effect, Fault, Input, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
 };
 use manyhands_signing::Validity;
 use manyhands_state::{Commit, CommitError};
@@ -491,7 +490,7 @@ fn commits<L: DerefMut<Target = Ledger>>(
                     let Fault { unit, judge, .. } = fault;
                     // Under a fixed rule, somebody who is outvoted now and then goes on.
                     if *banned || *judge != Judge::Quorum {
-                        let (worker, unit, by, banned) = (*worker, *unit, audit::by(*judge), *banned);
+                        let (worker, unit, by, banned) = (*worker, *unit, *judge, *banned);
                         caught.push(audit::Event::WorkerCaught { worker, unit, by, banned });
                     }
                     faults.push((*worker, fault, *banned));
@@ -1260,7 +1259,7 @@ mod tests {
             let known = records.changes().unwrap().get(&run).copied().unwrap_or_default();
             assert_eq!((changed, known), (ended, ended as u64));
             let is_known = records.worker(liar).unwrap().is_some();
-            let proven = vec![(1, audit::by(Judge::Peers), false), (2, audit::by(Judge::Operator), true)];
+            let proven = vec![(1, Judge::Peers, false), (2, Judge::Operator, true)];
             assert_eq!(caught, if is_known { proven } else { Vec::new() });
         }
         assert_eq!(records.changes().unwrap().get(&run), Some(&u64::from(UNITS)));

@@ -3,8 +3,8 @@
 //! `how | bytes`. With an even `how` the bytes are a whole list. With an odd one they are lines, which get a seal that fits, because a fuzzer
 //! finds everything but that.
 
-use manyhands_blocklist::{Charge, Draft, Entry, Judge, List, Seal, read};
-use manyhands_model::{Digest, Fuel, Outcome, Timestamp, Verdict};
+use manyhands_blocklist::{Charge, Draft, Entry, List, Seal, read};
+use manyhands_model::{Digest, Fuel, Judge, Outcome, Timestamp, Verdict};
 use manyhands_protocol::encode;
 use manyhands_signing::{Attested, Signed, Validity};
 

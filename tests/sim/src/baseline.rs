@@ -6,9 +6,9 @@ use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use manyhands_model::{LeaseId, Outcome, Timestamp, UnitId, WorkerId};
+use manyhands_model::{Judge, LeaseId, Outcome, Timestamp, UnitId, WorkerId};
 use manyhands_protocol::{Entry, Receipt};
-use manyhands_scheduler::{Effect, End, Fault, Input, Judge, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
+use manyhands_scheduler::{Effect, End, Fault, Input, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
 
 use crate::random::Random;
 use crate::rule::Coordinator;

@@ -1,13 +1,13 @@
 //! Answers that have to be earned: who may begin, what words amount to, and what the operator's machine says.
 
-use manyhands_model::{Outcome, Timestamp, UnitId, Verdict};
+use manyhands_model::{Judge, Outcome, Timestamp, UnitId, Verdict};
 
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
 use crate::record::{Fault, Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
-use crate::trust::{Judge, Level, Rule, Standing, share};
+use crate::trust::{Level, Rule, Standing, share};
 use crate::unit::{End, Open, Word};
 use crate::weigh::{Ask, Court, Finding, Voice};
 

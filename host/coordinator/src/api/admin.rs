@@ -10,9 +10,9 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manyhands_api::{
-    ConsoleLink, CreatedInvitation, CreatedToken, ExposureView, FaultView, InvitationList, Judge, KeysView,
-    NewInvitation, NewPardon, NewToken, PardonView, RequesterExposureView, Role, Standing, TokenList, UptimeView,
-    VerificationView, WorkerDetail, WorkerList, WorkerView,
+    ConsoleLink, CreatedInvitation, CreatedToken, ExposureView, FaultView, InvitationList, KeysView, NewInvitation,
+    NewPardon, NewToken, PardonView, RequesterExposureView, Role, Standing, TokenList, UptimeView, VerificationView,
+    WorkerDetail, WorkerList, WorkerView,
 };
 use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
@@ -244,11 +244,6 @@ fn requester(RequesterExposure { requester, leases, of }: RequesterExposure) -> 
 
 fn fault(FaultRecord { at, fault }: FaultRecord) -> FaultView {
     let Fault { unit, step, said, answer, judge } = fault;
-    let judge = match judge {
-        manyhands_scheduler::Judge::Quorum => Judge::Quorum,
-        manyhands_scheduler::Judge::Peers => Judge::Peers,
-        manyhands_scheduler::Judge::Operator => Judge::Operator,
-    };
     let shown = |outcome: Outcome| format!("{}, {} fuel", outcome.verdict, outcome.fuel.0);
     FaultView { run: unit.run, unit: unit.index, step, at, said: shown(said), answer: shown(answer), judge }
 }
