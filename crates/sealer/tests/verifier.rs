@@ -127,14 +127,14 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
         let text = format!(
             r#"(module (memory (export "memory") 1)
                  (global (export "manyhands_cause") (mut i32) (i32.const 0))
-                 (global (export "manyhands_cost_table") i32 (i32.const 1))
+                 (global (export "manyhands_cost_table") i32 (i32.const 2))
                  (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
                  (func (export "manyhands_run") (local $m i64)
                    (block $dry
                      (block $body
                        (local.set $m (i64.sub (global.get $meter) (i64.const 0)))
                        (loop $next
-                         (br_if $dry (i64.lt_s (local.tee $m (i64.sub (local.get $m) (i64.const 65536))) (i64.const 0)))
+                         (br_if $dry (i64.lt_s (local.tee $m (i64.sub (local.get $m) (i64.const 196608))) (i64.const 0)))
                          {charges}
                          (br $next)))
                      (global.set $meter (local.get $m))
@@ -165,7 +165,7 @@ fn attack_1_whoever_is_called_through_a_table_is_paid_for() {
             r#"(module (memory (export "memory") 1)
                  (type $long (func (param i64) (result i64)))
                  (global (export "manyhands_cause") (mut i32) (i32.const 0))
-                 (global (export "manyhands_cost_table") i32 (i32.const 1))
+                 (global (export "manyhands_cost_table") i32 (i32.const 2))
                  (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
                  (table 2 funcref)
                  (elem (i32.const 0) $cheap $leaf)
@@ -181,19 +181,19 @@ fn attack_1_whoever_is_called_through_a_table_is_paid_for() {
     let refused = |module: &[u8]| verify(module).expect_err("it pays too little").to_string();
     // The call, two multiplications and a division.
     let dear = "(i64.div_s (i64.mul (local.get 0) (i64.mul (local.get 0) (local.get 0))) (i64.const 3))";
-    verify(&module(100, dear, "")).expect("who pays for the dearest is accepted");
-    assert!(refused(&module(99, dear, "")).ends_with("it does what it has not paid for"));
+    verify(&module(98, dear, "")).expect("who pays for the dearest is accepted");
+    assert!(refused(&module(97, dear, "")).ends_with("it does what it has not paid for"));
     // What a leaf calls would be nobody's.
     let fault = refused(&module(999, "(call $cheap (local.get 0))", ""));
     assert!(fault.contains("called through a table, calls others"), "{fault}");
     let fault = refused(&module(999, "(call_indirect (type $long) (local.get 0) (i32.const 1))", ""));
     assert!(fault.contains("called through a table, calls others"), "{fault}");
     // Nor does anybody pay for it who calls from outside.
-    let fault = refused(&module(100, dear, r#"(export "manyhands_reduce" (func $leaf))"#));
+    let fault = refused(&module(98, dear, r#"(export "manyhands_reduce" (func $leaf))"#));
     assert!(fault.contains("called from outside"), "{fault}");
     // And one that pays for itself is told the meter.
     let pays =
-        r"(global.set $meter (i64.sub (global.get $meter) (i64.const 131072))) (i64.mul (local.get 0) (local.get 0))";
+        r"(global.set $meter (i64.sub (global.get $meter) (i64.const 262144))) (i64.mul (local.get 0) (local.get 0))";
     assert!(refused(&module(999, pays, "")).contains("did not look whether anything is left"));
 }
 
@@ -208,7 +208,7 @@ fn attack_1_whatever_comes_into_a_table_is_known() {
                  (table $table 1 funcref)
                  (memory (export "memory") 1)
                  (global (export "manyhands_cause") (mut i32) (i32.const 0))
-                 (global (export "manyhands_cost_table") i32 (i32.const 1))
+                 (global (export "manyhands_cost_table") i32 (i32.const 2))
                  (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
                  (func $doubles (type $long)
                    (if (result i64) (i64.eqz (local.get 0))
@@ -268,7 +268,7 @@ fn attack_1_a_loop_that_goes_round_more_often_than_it_counted_is_refused() {
         let text = format!(
             r#"(module (memory (export "memory") 1)
                  (global (export "manyhands_cause") (mut i32) (i32.const 0))
-                 (global (export "manyhands_cost_table") i32 (i32.const 1))
+                 (global (export "manyhands_cost_table") i32 (i32.const 2))
                  (global $meter (export "manyhands_meter") (mut i64) (i64.const 100))
                  (func (export "manyhands_run") (local $m i64) (local $i i32) (local $n i32) (local $x i32)
                    (block $dry

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use http::StatusCode;
-use manyhands_addresses::{Class, Origin, classify};
+use manyhands_addresses::{Class, Origin, OriginError, classify};
 use manyhands_egress::{Egress, EgressError, Fault, Limits, Phase, Sent, Settings, Why};
 use socket2::{Domain, Socket, Type};
 use support::{Script, Server, call, egress, get, runtime};
@@ -34,7 +34,14 @@ fn attack_22_no_special_address_is_reached_by_literal() {
     for text in battery() {
         let address = text.parse::<std::net::IpAddr>().unwrap();
         let host = if address.is_ipv4() { address.to_string() } else { format!("[{address}]") };
-        let error = refused(&egress, origin(&format!("https://{host}")));
+        // IPv4 within IPv6 is no origin as it stands, and no way around as what it means.
+        let (address, origin) = match format!("https://{host}").parse() {
+            Ok(origin) => (address, origin),
+            Err(OriginError::Spelling(_)) if classify(address.to_canonical()) == Class::Public => continue,
+            Err(OriginError::Spelling(origin)) => (address.to_canonical(), origin),
+            Err(error) => panic!("{text}: {error}"),
+        };
+        let error = refused(&egress, origin);
         let Why::Special { address: refused, row } = error.why else { panic!("{text}: {error}") };
         assert_eq!((refused, Class::Special(row)), (address, classify(address)));
     }

@@ -417,7 +417,7 @@ async fn attack_1_a_module_that_does_not_pay_is_not_compiled_whoever_signed_it()
     let text = format!(
         r#"(module {IMPORTS} (memory (export "memory") 1)
              (global (export "manyhands_cause") (mut i32) (i32.const 0))
-             (global (export "manyhands_cost_table") i32 (i32.const 1))
+             (global (export "manyhands_cost_table") i32 (i32.const 2))
              (global (export "manyhands_meter") (mut i64) (i64.const 1000))
              (func (export "manyhands_run") (loop (br 0))))"#
     );
