@@ -1,7 +1,10 @@
 //! Who has seen how much of whose work.
 
+use std::collections::BTreeMap;
+
 use manyhands_model::RunId;
 
+use crate::groups::Group;
 use crate::roster::{Keyed, Table, WorkerNo};
 
 /// Leases of one requester after which half of what was counted is forgotten: it is about what was given out lately.
@@ -36,6 +39,54 @@ pub struct RequesterExposure {
     pub leases: u32,
     /// Leases of their units that anybody was given lately, or the units of their active runs, whichever is more.
     pub of: u64,
+}
+
+/// To whom the units of one run were given, where it has more than one.
+pub(crate) struct Given {
+    by: Table<WorkerNo, u32>,
+    by_owner: BTreeMap<Group, u32>,
+    leases: u64,
+}
+
+impl Given {
+    pub(crate) fn new(hasher: Keyed) -> Self {
+        Self { by: Table::with_hasher(hasher), by_owner: BTreeMap::new(), leases: 0 }
+    }
+
+    /// A worker was given one more, of whose owner that is known.
+    pub(crate) fn note(&mut self, worker: WorkerNo, owner: Option<Group>) {
+        self.leases += 1;
+        *self.by.entry(worker).or_default() += 1;
+        if let Some(owner) = owner {
+            *self.by_owner.entry(owner).or_default() += 1;
+        }
+    }
+
+    /// A worker is another owner's now, and so is what it was given.
+    pub(crate) fn pass(&mut self, worker: WorkerNo, was: Option<Group>, is: Option<Group>) {
+        let Some(given) = self.of(worker) else { return };
+        if let Some(theirs) = was.and_then(|was| self.by_owner.get_mut(&was)) {
+            *theirs = theirs.saturating_sub(given);
+        }
+        if let Some(is) = is {
+            *self.by_owner.entry(is).or_default() += given;
+        }
+    }
+
+    /// How many a worker was given, if it was given any.
+    pub(crate) fn of(&self, worker: WorkerNo) -> Option<u32> {
+        self.by.get(&worker).copied()
+    }
+
+    /// How many all workers of an owner were given.
+    pub(crate) fn of_owner(&self, owner: Group) -> u32 {
+        self.by_owner.get(&owner).copied().unwrap_or_default()
+    }
+
+    /// How many were given out.
+    pub(crate) const fn leases(&self) -> u64 {
+        self.leases
+    }
 }
 
 /// To whom the work of one requester was given lately.

@@ -15,7 +15,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use crate::audit::{AuditTally, Audits, Lottery, Need};
 use crate::budget::{Budgets, Funds};
 use crate::decoys::{Tallies, Units};
-use crate::exposure::{Exposure, RequesterExposure, Seen};
+use crate::exposure::{Exposure, Given, RequesterExposure, Seen};
 use crate::groups::{Group, Groups, Voices};
 use crate::history::History;
 use crate::pace::{Pace, Paces};
@@ -387,12 +387,8 @@ struct Run {
     in_line_since: Timestamp,
     /// Its place among all runs.
     share: Share,
-    /// How many units each worker was given, where there is more than one.
-    seen: Table<WorkerNo, u32>,
-    /// The same of all workers of an owner.
-    seen_by_owner: BTreeMap<Group, u32>,
-    /// How many leases were given out of all of its units, where there is more than one.
-    leased: u64,
+    /// To whom its units were given.
+    given: Given,
 }
 
 #[derive(Default)]
@@ -744,8 +740,8 @@ impl Scheduler {
             let Some(state) = run.units.get_mut(index) else { continue };
             if run.shape.units() > 1 && !(UnitId { run: id, index }).is_decoy() {
                 for replica in &unit.replicas {
-                    *run.seen.entry(self.workers.enrol(replica.worker)).or_default() += 1;
-                    run.leased += 1;
+                    let worker = self.workers.enrol(replica.worker);
+                    run.given.note(worker, self.workers[worker].origin.owner);
                 }
             }
             if is_news && unit.accepted.is_some() {
@@ -1059,15 +1055,7 @@ impl Scheduler {
         if was == is {
             return;
         }
-        for run in self.runs.values_mut() {
-            let seen = run.seen_by(worker);
-            if let Some(by) = was.and_then(|was| run.seen_by_owner.get_mut(&was)) {
-                *by = by.saturating_sub(seen);
-            }
-            if let Some(is) = is.filter(|_| seen > 0) {
-                *run.seen_by_owner.entry(is).or_default() += seen;
-            }
-        }
+        self.runs.values_mut().for_each(|run| run.given.pass(worker, was, is));
     }
 
     fn holds(&self, worker: WorkerId, lease: LeaseId) -> bool {
@@ -1712,8 +1700,8 @@ impl Scheduler {
         let is_much =
             |seen: u64, share: f64, of: u64| seen as f64 >= (of as f64 * share).max(trust.run_units_min.into());
 
-        let (units, seen) = (u64::from(run.shape.units()), u64::from(run.seen_by(id)));
-        let leased = run.leased.max(units);
+        let (units, seen) = (u64::from(run.shape.units()), u64::from(run.given.of(id).unwrap_or_default()));
+        let leased = run.given.leases().max(units);
         if is_much(seen, trust.run_share_max, units) && seen >= fair(leased, at_work().workers) {
             return true;
         }
@@ -1743,7 +1731,7 @@ impl Scheduler {
 
     /// How many units of a run all workers of a worker's owner were given, where it is known whose it is.
     fn seen_by_owner(&self, id: WorkerNo, run: &Run) -> Option<u32> {
-        Some(run.seen_by_owner.get(&self.workers[id].origin.owner?).copied().unwrap_or_default())
+        Some(run.given.of_owner(self.workers[id].origin.owner?))
     }
 
     fn grant_from(&mut self, now: Timestamp, id: WorkerNo, run_id: RunId, reach: Reach) -> bool {
@@ -1896,11 +1884,7 @@ impl Scheduler {
         );
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 && !unit.is_decoy() {
-            *run.seen.entry(id).or_default() += 1;
-            if let Some(owner) = self.workers[id].origin.owner {
-                *run.seen_by_owner.entry(owner).or_default() += 1;
-            }
-            run.leased += 1;
+            run.given.note(id, self.workers[id].origin.owner);
         }
         if let Some(seen) = self.seen.get_mut(run.share.owner()).filter(|_| !unit.is_decoy()) {
             seen.note(id);
@@ -2012,7 +1996,7 @@ impl Scheduler {
     pub fn exposure(&self, worker: WorkerId) -> impl Iterator<Item = Exposure> + '_ {
         let no = self.workers.find(worker);
         self.runs.iter().filter_map(move |(id, run)| {
-            let units = *run.seen.get(&no?)?;
+            let units = run.given.of(no?)?;
             Some(Exposure { run: *id, units, owner_units: self.seen_by_owner(no?, run), of: run.shape.units() })
         })
     }
@@ -2189,9 +2173,7 @@ impl Run {
             cancelled: false,
             in_line_since: Timestamp::default(),
             share,
-            seen: Table::with_hasher(hasher),
-            seen_by_owner: BTreeMap::new(),
-            leased: 0,
+            given: Given::new(hasher),
         };
         run.recount();
         run
@@ -2242,11 +2224,6 @@ impl Run {
     fn is_for(&self, crowd: Option<Crowd>) -> bool {
         let Rule::Earned { wrong_ppb, .. } = self.spec.rule else { return false };
         self.is_for_crowds() && crowd.is_some_and(|crowd| crowd.is_enough(share(wrong_ppb)))
-    }
-
-    /// How many of its units a worker was given, where there is more than one.
-    fn seen_by(&self, worker: WorkerNo) -> u32 {
-        self.seen.get(&worker).copied().unwrap_or_default()
     }
 
     fn missing(&self, unit: u32) -> u32 {

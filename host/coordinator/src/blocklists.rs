@@ -26,7 +26,7 @@ const CHARGES_MAX: usize = 3;
 const SKEW_MAX: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// The longest term of a list; whoever got hold of an issuer's key could make one that never ends.
-const VALIDITY_MAX: Duration = Duration::from_secs(366 * 86_400);
+const VALIDITY_MAX: Duration = DAY.saturating_mul(366);
 
 /// Lists that count here.
 pub struct Blocklists {
