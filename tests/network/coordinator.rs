@@ -54,6 +54,7 @@ pub(crate) struct Disk {
 }
 
 /// One write of a commit.
+#[expect(clippy::large_enum_variant, reason = "most are records, and none lives long")]
 pub(crate) enum Write {
     Record(Record),
     Output(Bytes),
@@ -370,7 +371,7 @@ impl Coordinator {
             if report.outcome.verdict.is_ok() {
                 kept.push(output);
             }
-            reports.push(report);
+            reports.push(report.into());
         }
         if !refused.is_empty() {
             process.inbox.push_back((Input::GaveBack { worker, leases: refused.clone() }, Vec::new()));

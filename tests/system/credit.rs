@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use manyhands_api::{AccountView, CreditList, NewDeposit, ResultLine, Statement, WorkerDetail, WorkerView};
 use manyhands_credit::{Account, Amount};
-use manyhands_model::{RunId, WorkerId};
+use manyhands_model::{Manifest, RunId, WorkerId};
 use manyhands_protocol::Receipt;
 use manyhands_tests::{Coordinator, Liar, Worker, jobs, run, until};
 use reqwest::Method;
@@ -251,6 +251,33 @@ async fn workers_that_stay_have_all_the_time_that_the_coordinator_was_there() {
     let back = until("the other is back", async || uptimes(&coordinator).await.pop()).await.0;
     let known = before.iter().find(|(worker, _)| worker.id == back.id).expect("it was there before");
     assert_eq!(known.0.uptime.map(|it| it.since), back.uptime.map(|it| it.since));
+}
+
+#[tokio::test]
+async fn units_with_tokens_are_paid_by_the_least_that_is_claimed_also_after_a_crash() {
+    let mut coordinator = Coordinator::start().await;
+    let parrot = jobs::parrot();
+    let sensitive = serde_json::from_value(json!([{ "at": "/email", "class": "email" }])).expect("fields");
+    let discreet = jobs::parrot_of(Manifest { sensitive, ..parrot.manifest });
+    coordinator.publish(&discreet.module, &discreet.manifest).await.expect("published");
+    let input = json!({ "email": "ann.lee@example.com" }).to_string().into_bytes();
+    let run = coordinator.submit("parrot&replicas=2", &[input]).await.expect("submitted");
+    let mut workers = Vec::new();
+    for fuel in [70_000, 90_000] {
+        let mut worker = Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("connected");
+        let unit = worker.units(1).await.expect("granted").remove(0);
+        let answer = unit.input.clone();
+        assert_eq!(worker.report(&unit, &answer, fuel).await.expect("a receipt"), Receipt::Recorded);
+        workers.push(Account::Worker(worker.id()));
+        coordinator.kill();
+        coordinator.restart().await;
+    }
+    let balances = balances(&coordinator).await;
+    assert!(workers.iter().all(|worker| balances[worker] == Amount(70_000)), "{balances:?}");
+    assert_eq!(balances[&Account::Requester("operator".into())], Amount(-140_000));
+    // What each claimed is there to be seen.
+    let unit: Value = coordinator.get(&format!("/v1/runs/{}/units/0", run.id)).await.expect("a unit");
+    assert_eq!([&unit["replicas"][0]["fuel"], &unit["replicas"][1]["fuel"]], [&json!(70_000), &json!(90_000)]);
 }
 
 #[tokio::test]

@@ -28,10 +28,10 @@ pub(crate) struct Options {
     #[arg(long)]
     rule: Vec<String>,
     /// Computers in each world
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 120)]
     workers: u32,
     /// Units in each world
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 60_000)]
     units: u32,
     /// How many of a hundred honest computers are visitors' browsers
     #[arg(long, default_value_t = 0)]
@@ -46,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 0)]
     restarts: u32,
     /// Of a thousand inputs, how many are made up besides, where words have to be earned
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 20)]
     decoys: u32,
     /// Train a classifier to tell leases that are checks from others, and decoys from real inputs, instead
     #[arg(long)]

@@ -266,7 +266,7 @@ schema! {
         /// Why it failed, in a sentence.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         pub error: Option<String>,
-        /// Fuel used by one replica.
+        /// Fuel that one replica used; where tokens made replicas use different amounts, what each is paid for.
         pub fuel: u64,
         /// How many workers agreed.
         pub replicas: u32,
@@ -322,7 +322,7 @@ schema! {
         /// What came out.
         #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         pub verdict: Verdict,
-        /// Fuel used.
+        /// Fuel that it says it used.
         pub fuel: u64,
         /// Whether it is what the quorum accepted; absent while there is no answer.
         #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -15,9 +15,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, Verdict, WorkerId};
-use manyhands_protocol::{Lease, Report, Task, Ticket};
+use manyhands_protocol::{Lease, Task, Ticket};
 use manyhands_scheduler::{
-    Decoys, Effect, Groups, Input, LeaseDraft, Level, Policy, Quorum, Rule, RunSpec, Scheduler, WorkerRecord,
+    Decoys, Effect, Groups, Input, LeaseDraft, Level, Policy, Quorum, Rule, RunSpec, Scheduler, Statement, WorkerRecord,
 };
 
 fn spec(rule: Rule, inputs: u32) -> RunSpec {
@@ -44,7 +44,7 @@ fn report(draft: &LeaseDraft, module: Digest) -> Input {
     let verdict = Verdict::Ok { output: Digest([unit.index as u8; 32]), output_bytes: 4 };
     let outcome = Outcome { verdict, fuel: Fuel(u64::from(unit.index)) };
     let task = Task { index: unit.index, step, entry, input: Digest([0; 32]), seed };
-    let reports = vec![Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome }];
+    let reports = vec![Statement { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome, claims: None }];
     Input::Reported { worker, run: unit.run, module, reports, evidence: Bytes::new() }
 }
 

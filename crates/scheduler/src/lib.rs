@@ -41,7 +41,9 @@ pub use crate::decoys::{Decoys, Numbers};
 pub use crate::exposure::{Exposure, RequesterExposure};
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
-pub use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+pub use crate::record::{
+    Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Statement, UnitRecord, WorkerRecord,
+};
 pub use crate::reduction::Reduction;
 pub use crate::rule::Floor;
 pub use crate::scheduler::{

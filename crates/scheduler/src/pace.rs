@@ -110,14 +110,15 @@ impl Paces {
 
     /// A unit of this job has an answer, which cost so much.
     pub(crate) fn note_cost(&mut self, job: Digest, fuel: Fuel) {
-        // Of units that hold tokens nobody knows: their outcomes say 0.
-        if fuel.0 == 0 {
-            return;
-        }
         if self.costs.len() >= JOBS_MAX && !self.costs.contains_key(&job) {
             self.costs.clear();
         }
         self.costs.entry(job).or_default().note(fuel.0 as f64);
+    }
+
+    /// What a unit of this job costs of late; nothing if that is not known.
+    pub(crate) fn cost(&self, job: &Digest) -> Fuel {
+        Fuel(self.costs.get(job).and_then(|cost| cost.0).unwrap_or(0.0) as u64)
     }
 
     /// A worker brought something that counted, so long after it was given to it. What it says that this cost is not asked.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_credit::Amount;
-use manyhands_model::{Digest, JobName, Judge, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId};
-use manyhands_protocol::Settlement;
+use manyhands_model::{Digest, Fuel, JobName, Judge, Outcome, RunId, Timestamp, UnitId, Verdict, Version, WorkerId};
+use manyhands_protocol::{Lease, Report, Settlement};
 use serde::{Deserialize, Serialize};
 
 use crate::decoys::{Decoys, Numbers};
@@ -109,6 +109,26 @@ pub struct Replica {
     pub worker: WorkerId,
     /// What came out.
     pub outcome: Outcome,
+    /// What it says that this took, where outcomes do not say it: see [`Statement::claims`].
+    pub claims: Option<Fuel>,
+}
+
+/// What a worker says came of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The lease, of the unit that is meant.
+    pub lease: Lease,
+    /// What came out, in canonical form.
+    pub outcome: Outcome,
+    /// What it says that this took, where that is not part of the outcome: replicas that hold other tokens burn other amounts.
+    pub claims: Option<Fuel>,
+}
+
+impl From<Report> for Statement {
+    /// A report in which everything is compared.
+    fn from(Report { lease, outcome }: Report) -> Self {
+        Self { lease, outcome, claims: None }
+    }
 }
 
 /// A unit of which something is known. A unit without a record has no report yet.
@@ -129,6 +149,8 @@ pub struct UnitRecord {
     pub vouched: Option<u8>,
     /// The answer that it had before it was opened again, while it has no other.
     pub recalled: Option<Outcome>,
+    /// What each of those is paid for whose word was accepted, where that outcome does not say it: see [`Self::paid_for`].
+    pub worth: Option<Fuel>,
 }
 
 impl UnitRecord {
@@ -138,6 +160,11 @@ impl UnitRecord {
             Verdict::Called { calls, .. } => Some(calls),
             _ => None,
         }
+    }
+
+    /// What each of those is paid for who said what was accepted; nothing before that.
+    pub fn paid_for(&self) -> Fuel {
+        self.worth.or(self.accepted.as_ref().map(|accepted| accepted.fuel)).unwrap_or_default()
     }
 
     /// Who said what was accepted.

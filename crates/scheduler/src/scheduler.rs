@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use manyhands_credit::{Amount, Shares as Pay};
-use manyhands_model::{Digest, Judge, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Entry, Receipt, Report};
+use manyhands_model::{Digest, Fuel, Judge, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_protocol::{Entry, Receipt};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -21,7 +21,7 @@ use crate::history::History;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
-use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
+use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Statement, UnitRecord, WorkerRecord};
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
@@ -151,7 +151,7 @@ pub enum Input {
         /// The module that it executed.
         module: Digest,
         /// What came out.
-        reports: Vec<Report>,
+        reports: Vec<Statement>,
         /// The signed reports.
         evidence: Bytes,
     },
@@ -1069,20 +1069,20 @@ impl Scheduler {
         now: Timestamp,
         worker: WorkerId,
         (run, module): (RunId, Digest),
-        reports: Vec<Report>,
+        reports: Vec<Statement>,
         evidence: Bytes,
     ) {
         let Some(no) = self.workers.find(worker) else {
             let refused =
-                |report: Report| (report.lease.id, Receipt::Refused("this worker never connected".to_owned()));
+                |statement: Statement| (statement.lease.id, Receipt::Refused("this worker never connected".to_owned()));
             let receipts = reports.into_iter().map(refused).collect();
             return self.effects.push_back(Effect::Receipts { worker, receipts });
         };
         let mut receipts = Vec::with_capacity(reports.len());
         let mut evidence = Some(evidence);
-        for Report { lease, outcome } in reports {
+        for Statement { lease, outcome, claims } in reports {
             let unit = UnitId { run, index: lease.task.index };
-            let counted = self.count(no, unit, (module, lease.task.step), lease.id, outcome);
+            let counted = self.count(no, unit, (module, lease.task.step), lease.id, (outcome, claims));
             if counted.is_ok() {
                 self.note_time(now, no, lease.id, module);
             }
@@ -1118,7 +1118,7 @@ impl Scheduler {
         unit: UnitId,
         (module, step): (Digest, u32),
         lease: LeaseId,
-        outcome: Outcome,
+        (outcome, claims): (Outcome, Option<Fuel>),
     ) -> Result<(), Receipt> {
         let is_due = self.leases.get(&lease).is_some_and(|held| held.worker == id && held.unit == unit);
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
@@ -1150,7 +1150,7 @@ impl Scheduler {
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, run.counts.at(unit.index));
-                open.reports.push(Word { by: id, outcome });
+                open.reports.push(Word { by: id, outcome, claims });
                 worker.open_reports.insert(unit);
                 Ok(())
             }
@@ -1272,8 +1272,15 @@ impl Scheduler {
         let is_told = end.is_some_and(|end| end != End::Cancelled) && open.recalled != accepted;
         let was = open.recalled.clone().filter(|_| is_told);
 
-        let record =
-            UnitRecord { end, accepted: accepted.clone(), vouched, recalled: None, ..open.record(&self.workers) };
+        let worth = accepted.as_ref().and_then(|accepted| self.worth(module, accepted, &open.reports, is_earned));
+        let record = UnitRecord {
+            end,
+            accepted: accepted.clone(),
+            vouched,
+            recalled: None,
+            worth,
+            ..open.record(&self.workers)
+        };
         let judge = match is_earned {
             false => Judge::Quorum,
             true if self.is_proven(&open, accepted.as_ref()) => Judge::Operator,
@@ -1284,8 +1291,7 @@ impl Scheduler {
             (said != answer).then_some((word.by, Fault { unit, step, said, answer, judge }))
         };
         let dissenters = open.reports.iter().filter_map(fault).collect();
-        if let Some(accepted) = &accepted {
-            self.paces.note_cost(module, accepted.fuel);
+        if accepted.is_some() {
             *self.decided.entry(level).or_default() += u64::from(end.is_some());
         }
         let anchor = vouched.and_then(|at| open.reports.get(usize::from(at))).map(|word| word.by);
@@ -1318,10 +1324,22 @@ impl Scheduler {
         Some(Settled { dissenters, was })
     }
 
+    /// Takes note of what a unit of the job cost, and says what each of those is paid for whose word is the answer, where that does not say
+    /// it: the least that any of them claims. Who has a record and is believed alone gets no more than what units of the job cost of late
+    /// where several agreed, and so nothing while that is not known.
+    fn worth(&mut self, module: Digest, accepted: &Outcome, words: &[Word], is_earned: bool) -> Option<Fuel> {
+        let claims = words.iter().filter(|word| word.outcome == *accepted).filter_map(|word| word.claims);
+        let (least, count) = (claims.clone().min(), claims.count());
+        if is_earned && count == 1 {
+            return least.map(|claim| claim.min(self.paces.cost(&module)));
+        }
+        self.paces.note_cost(module, least.unwrap_or(accepted.fuel));
+        least
+    }
+
     /// What those are paid whose word is the answer.
     fn due(&self, record: &UnitRecord) -> Vec<(WorkerId, Amount)> {
-        let Some(accepted) = &record.accepted else { return Vec::new() };
-        let paid = |(nth, worker)| (worker, self.policy.pay.paid(nth, accepted.fuel));
+        let paid = |(nth, worker)| (worker, self.policy.pay.paid(nth, record.paid_for()));
         record.agreeing().enumerate().map(paid).collect()
     }
 
@@ -1788,6 +1806,7 @@ impl Scheduler {
             State::Open(open) if open.knows(id) => Look::NotThisWorker,
             State::Open(open) if !is_fixed && open.hears(worker, workers) => Look::NotThisWorker,
             State::Open(open) if others && open.failed_last == Some(id) => Look::Later,
+            State::Open(open) if open.is_too_grave_for(worker, rule) => Look::Later,
             State::Open(open) if open.knows_engine(worker, workers) => Look::Worse,
             State::Open(_) => Look::Fits,
             State::Blocked { .. } | State::Calling { .. } | State::Ended(_) => Look::Gone,
@@ -1820,6 +1839,7 @@ impl Scheduler {
                     Look::Gone
                 }
                 Some(State::Open(open)) if open.knows(id) || open.failed_last == Some(id) => Look::NotThisWorker,
+                Some(State::Open(open)) if open.is_too_grave_for(worker, run.spec.rule) => Look::Later,
                 Some(State::Open(_))
                     if paces
                         .not_before(now, &worker.pace, worker.origin.kind, &run.spec.module, run.spec.wall())
@@ -2102,7 +2122,8 @@ impl Scheduler {
         let is_earned = matches!(run.spec.rule, Rule::Earned { .. });
         let needs_record = is_earned && open.ask == Ask::Established;
         let may_begin = |no: WorkerNo, worker: &Worker| {
-            !needs_record || worker.is_in_core || worker.in_line == Some(Class::First) || self.candidates.contains(&no)
+            let is_tried = worker.in_line == Some(Class::First) || self.candidates.contains(&no);
+            !needs_record || worker.is_in_core || is_tried && !open.is_too_grave_for(worker, run.spec.rule)
         };
         let is_another_voice = |worker: &Worker| !is_earned || !open.hears(worker, &self.workers);
         let more = open.wanted(run.spec.rule);
@@ -2135,7 +2156,8 @@ impl Scheduler {
 
 /// What a record says that was said.
 fn heard(workers: &mut Roster<Worker>, replicas: Vec<Replica>) -> Vec<Word> {
-    replicas.into_iter().map(|Replica { worker, outcome }| Word { by: workers.enrol(worker), outcome }).collect()
+    let word = |Replica { worker, outcome, claims }| Word { by: workers.enrol(worker), outcome, claims };
+    replicas.into_iter().map(word).collect()
 }
 
 /// The open unit behind `state`; a fresh one becomes open. Both count as waiting.

@@ -23,7 +23,7 @@
 //! | Ended(Done) | – | refused: has its answer | – | – | – | – | – |
 //! | Ended(other) | – | refused: has ended | – | – | – | – | Open or Blocked |
 
-use manyhands_model::{LeaseId, Outcome};
+use manyhands_model::{Fuel, LeaseId, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::queue::Place;
@@ -93,6 +93,8 @@ pub(crate) struct Word {
     pub(crate) by: WorkerNo,
     /// What came out.
     pub(crate) outcome: Outcome,
+    /// What it says that this took, where the outcome does not.
+    pub(crate) claims: Option<Fuel>,
 }
 
 /// A unit that has not ended.
@@ -218,14 +220,14 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manyhands_model::{Fuel, Verdict};
+    use manyhands_model::Verdict;
 
     fn votes(letters: &str) -> Vec<Word> {
         let outcome = |letter: u8| Outcome { verdict: Verdict::Trap, fuel: Fuel(u64::from(letter)) };
         letters
             .bytes()
             .enumerate()
-            .map(|(i, letter)| Word { by: WorkerNo::new(i as u32), outcome: outcome(letter) })
+            .map(|(i, letter)| Word { by: WorkerNo::new(i as u32), outcome: outcome(letter), claims: None })
             .collect()
     }
 

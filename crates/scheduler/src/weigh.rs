@@ -104,7 +104,8 @@ impl Court<'_> {
         if contradictions > 0 && self.can_audit && self.may_settle {
             return Finding::Audit(Need::Dispute);
         }
-        let after = voices.iter().skip(by + 1).filter(with).count();
+        let counts = |voice: &&Voice<'_>| with(voice) && self.hears(voice.standing);
+        let after = voices.iter().skip(by + 1).filter(counts).count();
         let needed = if self.level == Level::Audited {
             // Nobody knows who spoke first among so many.
             self.trust.voices_alone(Standing::Established, self.wrong) - 1
@@ -126,14 +127,21 @@ impl Court<'_> {
             return Finding::Audit(Need::Alone);
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
-        let with_record = !agreed
-            || self.level == Level::Audited
-            || draw(Draw::Stranger(number), anchor.outcome) >= self.newcomers.heard();
-        Finding::Wanted(if with_record && !self.is_thin { Ask::Established } else { Ask::Anybody })
+        let with_record = !agreed || draw(Draw::Stranger(number), anchor.outcome) >= self.newcomers.heard();
+        let with_record = with_record && !self.is_thin || !self.hears(Standing::Stranger);
+        Finding::Wanted(if with_record { Ask::Established } else { Ask::Anybody })
+    }
+
+    /// Whether the word of such a worker counts: those who have no record do not speak in the place of the operator's machine.
+    fn hears(&self, standing: Standing) -> bool {
+        self.level != Level::Audited || standing >= Standing::Established
     }
 
     /// Nobody with a record has said anything.
     fn strangers(&self, voices: &[Voice<'_>], agreed: bool, draw: impl Fn(Draw, &Outcome) -> f64) -> Finding {
+        if !self.hears(Standing::Stranger) {
+            return Finding::Wanted(Ask::Established);
+        }
         if let Some(crowd) = self.crowd.filter(|_| voices.len() < CROWD_MAX) {
             let with = |voice: &Voice<'_>| voices.iter().filter(|other| other.outcome == voice.outcome).count();
             let most = voices.iter().map(with).max().unwrap_or(0);

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Lease, Report, Task, Ticket};
+use manyhands_protocol::{Lease, Task, Ticket};
 use manyhands_scheduler::{
     Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Policy, Quorum, Record, Rule, RunRecord, RunSpec,
-    RunStatus, Scheduler, UnitRecord, WorkerRecord,
+    RunStatus, Scheduler, Statement, UnitRecord, WorkerRecord,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -277,12 +277,12 @@ impl World {
                     let at = self.below(self.reports.len() as u32) as usize;
                     let (draft, outcome) = self.reports.swap_remove(at);
                     let worker = draft.worker;
-                    let mut reports = vec![Report { lease: lease(&draft), outcome }];
+                    let mut reports = vec![Statement { lease: lease(&draft), outcome, claims: None }];
                     // Some come together, in any order.
                     while self.below(2) == 0 {
                         let Some(at) = self.reports.iter().position(|(draft, _)| draft.worker == worker) else { break };
                         let (draft, outcome) = self.reports.swap_remove(at);
-                        reports.push(Report { lease: lease(&draft), outcome });
+                        reports.push(Statement { lease: lease(&draft), outcome, claims: None });
                     }
                     // The shell knows every worker that reports: it is connected.
                     self.tell(Input::Connected { worker, origin: Groups::default() });
@@ -444,7 +444,8 @@ impl Counter {
     fn report(&mut self) {
         while let Some(at) = self.held.iter().position(|(_, due)| due.is_some_and(|due| due <= self.now)) {
             let (draft, _) = self.held.swap_remove(at);
-            let reports = vec![Report { lease: lease(&draft), outcome: truth(draft.unit, draft.step) }];
+            let reports =
+                vec![Statement { lease: lease(&draft), outcome: truth(draft.unit, draft.step), claims: None }];
             let (worker, run, module) = (draft.worker, draft.unit.run, Digest::of(b"module"));
             self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
         }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Entry, Lease, Receipt, Report, Task, Ticket};
+use manyhands_protocol::{Entry, Lease, Receipt, Task, Ticket};
 use manyhands_scheduler::{
     Budgets, Decoys, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec,
-    RunStatus, Scheduler, Trust, UnitRecord, WorkerRecord,
+    RunStatus, Scheduler, Statement, Trust, UnitRecord, WorkerRecord,
 };
 
 fn policy() -> Policy {
@@ -221,10 +221,12 @@ impl World {
             }
             "passes" => Input::TimePassed,
             "returns" => {
+                let (rest, claims) = rest.split_once(" for ").map_or((rest, None), |(rest, fuel)| (rest, Some(fuel)));
+                let claims = claims.map(|fuel| Fuel(fuel.parse().expect("fuel")));
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
                 let forgotten = || lease(LeaseId([9; 16]), (unit(what).index, 0), Entry::Run, [0; 32]);
                 let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(forgotten);
-                let reports = vec![Report { lease, outcome: outcome(letter) }];
+                let reports = vec![Statement { lease, outcome: outcome(letter), claims }];
                 let (run, module) = (unit(what).run, module(unit(what).run));
                 Input::Reported { worker, run, module, reports, evidence: Bytes::new() }
             }
@@ -1505,6 +1507,35 @@ fn what_cannot_be_taken_back_waits_for_the_operators_machine() {
 }
 
 #[test]
+fn attack_33_strangers_do_not_stand_for_an_operators_machine_that_is_off() {
+    // However many agree, and few as those with a record are: three of those are one in a thousand.
+    check_with(
+        crowd(),
+        "
+         0s p1 connects
+         0s p2 connects
+         0s p3 connects
+         0s p4 connects
+         0s w1 returns-established
+         1s ann submits r: 1 input, audited
+         1s w1 wants 1          => w1 gets r/0
+         2s w1 returns r/0 ?A   => w1 recorded
+         3s p1 wants 1
+         3s p2 wants 1
+         3s p3 wants 1
+         3s p4 wants 1
+         4s why r/0             => waits for a worker with a record who has not answered yet and shares neither owner nor address with those who have; 5 connected
+         5s w2 returns-established
+         5s w2 wants 1          => w2 gets r/0
+         6s w2 returns r/0 ?A   => w2 recorded
+         7s w3 returns-established
+         7s w3 wants 1          => w3 gets r/0
+         8s w3 returns r/0 ?A   => call for r/0 at 0: 559a; w3 recorded
+        ",
+    );
+}
+
+#[test]
 fn while_nobody_has_a_record_the_operators_machine_decides() {
     check_with(
         sober(),
@@ -1582,6 +1613,72 @@ fn a_failure_that_was_agreed_on_is_work_and_stays_paid_when_it_is_tried_again() 
          4s w1 wants 1        => w1 gets r/0
          5s w1 returns r/0 e  => r/0 failed; r ends; w1 recorded
          5s balance w1        => 2
+        ",
+    );
+}
+
+#[test]
+fn where_tokens_make_replicas_burn_other_amounts_each_gets_the_least_that_is_claimed() {
+    check(
+        "
+         0s ann submits r: 1 input, 2 of 3
+         1s w1 connects
+         1s w1 wants 1               => w1 gets r/0
+         1s greedy connects
+         1s greedy wants 1           => greedy gets r/0
+         2s greedy returns r/0 A for 900 => greedy recorded
+         3s it crashes
+         4s w1 connects
+         4s w1 returns r/0 A for 70  => r/0 done; r ends; w1 recorded
+         4s balance w1               => 70
+         4s balance greedy           => 70
+         4s balance ann              => -140
+        ",
+    );
+    // Only those who give the answer say what it cost.
+    check(
+        "
+         0s ann submits r: 1 input, 2 of 3
+         1s w1 connects
+         1s w1 wants 1               => w1 gets r/0
+         1s liar connects
+         1s liar wants 1             => liar gets r/0
+         2s w3 connects
+         2s w3 wants 1
+         3s liar returns r/0 X for 1 => liar recorded
+         4s w1 returns r/0 A for 70  => w1 recorded; w3 gets r/0
+         5s w3 returns r/0 A for 80  => r/0 done; liar contradicts r/0; r ends; w3 recorded
+         5s balance w1               => 70
+         5s balance w3               => 70
+        ",
+    );
+}
+
+#[test]
+fn who_is_believed_alone_gets_no_more_for_units_with_tokens_than_others_agreed_on() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s ann submits one: 1 input, adaptive
+         1s w1 wants 1                 => w1 gets one/0
+         2s w1 returns one/0 A for 900 => one/0 done; one ends; w1 recorded
+         2s balance w1                 => 0
+         3s ann submits two: 1 input, full
+         3s w2 wants 1                 => w2 gets two/0
+         4s w1 wants 1
+         4s w2 returns two/0 A for 60  => w2 recorded; w1 gets two/0
+         5s w1 returns two/0 A for 900 => two/0 done; two ends; w1 recorded
+         5s balance w1                 => 60
+         6s ann submits three: 1 input, adaptive
+         6s w1 wants 1                 => w1 gets three/0
+         7s w1 returns three/0 A for 900 => three/0 done; three ends; w1 recorded
+         7s balance w1                 => 120
+         8s ann submits four: 1 input, adaptive
+         8s w1 wants 1                 => w1 gets four/0
+         9s w1 returns four/0 A for 50 => four/0 done; four ends; w1 recorded
+         9s balance w1                 => 170
         ",
     );
 }

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use bytes::Bytes;
 use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
-use manyhands_protocol::{Lease, Report, Task, Ticket};
+use manyhands_protocol::{Lease, Task, Ticket};
 use manyhands_scheduler::{
     Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord, RunSpec, RunStatus,
-    Scheduler, Standing, Trust, UnitRecord,
+    Scheduler, Standing, Statement, Trust, UnitRecord,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -334,7 +334,8 @@ impl World {
                 let outcome = self.say(body, draft.unit.index);
                 let LeaseDraft { id, unit, step, entry, seed, worker, .. } = draft;
                 let task = Task { index: unit.index, step, entry, input: Digest::of(b""), seed };
-                let reports = vec![Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome }];
+                let reports =
+                    vec![Statement { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome, claims: None }];
                 let (run, module) = (RUN, Digest::of(b"module"));
                 self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
             }

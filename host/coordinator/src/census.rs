@@ -233,6 +233,7 @@ mod tests {
         let replica = |(worker, bytes): (usize, &&[u8])| Replica {
             worker: WorkerId([worker as u8; 32]),
             outcome: outcome(bytes),
+            claims: None,
         };
         UnitRecord {
             step: 0,

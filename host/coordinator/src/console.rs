@@ -140,7 +140,7 @@ impl Monitor {
                 let held = |id: LeaseId| scheduler.lease_of(id).filter(|held| held.worker == *worker);
                 let samples = reports.iter().filter_map(|report| {
                     let took = now.since(held(report.lease.id)?.issued_at);
-                    Some(Sample { kind, fuel: report.outcome.fuel, took })
+                    Some(Sample { kind, fuel: report.claims.unwrap_or(report.outcome.fuel), took })
                 });
                 let samples: Vec<Sample> = samples.collect();
                 let mut notes = lock(&self.0.notes);

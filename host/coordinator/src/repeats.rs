@@ -188,7 +188,7 @@ mod tests {
 
     /// A unit on which the first three workers agree, and the fourth does not.
     fn unit(end: Option<End>) -> UnitRecord {
-        let replica = |(worker, text)| Replica { worker: WorkerId([worker; 32]), outcome: outcome(text) };
+        let replica = |(worker, text)| Replica { worker: WorkerId([worker; 32]), outcome: outcome(text), claims: None };
         let replicas = [(1, "a"), (2, "a"), (3, "a"), (4, "b")].map(replica).to_vec();
         UnitRecord { end, accepted: end.map(|_| outcome("a")), replicas, ..UnitRecord::default() }
     }

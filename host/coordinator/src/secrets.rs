@@ -12,7 +12,8 @@ use manyhands_held::written::hides;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, SensitiveFields, UnitId, Verdict, WorkerId};
 use manyhands_placeholder::{Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
-use manyhands_scheduler::RunSpec;
+use manyhands_protocol::Report;
+use manyhands_scheduler::{RunSpec, Statement};
 use manyhands_state::commit::COMMIT_BYTES_MAX;
 
 use crate::catalogue::Catalogue;
@@ -247,7 +248,7 @@ impl Secrets {
         Ok(Form::new(self.0.vault.tokens()?, unit, worker).worker(canonical.to_vec()).into())
     }
 
-    /// An outcome in canonical form, with what came out. Where the unit has tokens fuel does not count: to
+    /// What a worker said in canonical form, with what came out. Where the unit has tokens fuel is no part of the outcome: to
     /// compare other tokens may take another number of steps.
     ///
     /// # Errors
@@ -257,19 +258,21 @@ impl Secrets {
         module: Digest,
         (unit, step): (UnitId, u32),
         worker: WorkerId,
-        outcome: Outcome,
+        Report { lease, outcome }: Report,
         output: Bytes,
-    ) -> Result<(Outcome, Bytes), SecretsError> {
+    ) -> Result<(Statement, Bytes), SecretsError> {
         let may_hold = self.in_inputs(unit.run, module)? || (step > 0 && self.known(module).calls);
+        let as_it_is = Statement { lease, outcome, claims: None };
         if !may_hold {
-            return Ok((outcome, output));
+            return Ok((as_it_is, output));
         }
         let input = self.0.records.blocking(move |records| records.input(unit)).await?;
         let material = self.0.records.material(unit, step, &input).await?;
         let tokens = UnitTokens::of([&material[..]]);
         if tokens.is_empty() {
-            return Ok((outcome, output));
+            return Ok((as_it_is, output));
         }
+        let Statement { lease, outcome, .. } = as_it_is;
         let back = Form::new(self.0.vault.tokens()?, unit, worker).back(&tokens);
         // What holds a token of somebody else's is left as it is: nobody agrees with it who has none of those.
         let output = back.canonical(output.to_vec()).map_or(output, Bytes::from);
@@ -284,7 +287,8 @@ impl Secrets {
             }
             verdict @ (Verdict::OutOfFuel | Verdict::OutOfStack | Verdict::Trap) => verdict,
         };
-        Ok((Outcome { verdict, fuel: Fuel(0) }, output))
+        let claims = Some(outcome.fuel);
+        Ok((Statement { lease, outcome: Outcome { verdict, fuel: Fuel(0) }, claims }, output))
     }
 
     /// What the requester gets of an output in canonical form. What no value is known for stays a token.

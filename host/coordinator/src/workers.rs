@@ -11,7 +11,7 @@ use manyhands_protocol::{
     Challenge, ClientMessage, Done, FRAME_BYTES_MAX, Greeting, Hello, LEASES_MAX, REPORTS_BYTES_MAX, Receipt, Report,
     ServerMessage, Welcome, decode, encode,
 };
-use manyhands_scheduler::Input;
+use manyhands_scheduler::{Input, Statement};
 use manyhands_signing::Untrusted;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -419,7 +419,7 @@ async fn reported(
             continue;
         }
         let lease = report.lease.id;
-        let (report, output) = match canonical(app, (said.run, said.module), worker, report, output).await {
+        let (statement, output) = match canonical(app, (said.run, said.module), worker, report, output).await {
             Ok(canonical) => canonical,
             // A restore may have taken back what the worker was given.
             Err(SecretsError::Records(RecordError::Missing(_))) => {
@@ -429,24 +429,24 @@ async fn reported(
             Err(error) => return Err(cannot_keep("an output", &error)),
         };
         let mut content = None;
-        if report.outcome.verdict.content().is_some() {
+        if statement.outcome.verdict.content().is_some() {
             content = Some(app.records.content(output).await.map_err(|error| cannot_keep("an output", &error))?);
         }
         if desk == Desk::Audits && !app.auditing.is_trusted(worker) {
-            refused.push((report.lease.id, "the operator does not trust this machine any more".to_owned()));
+            refused.push((lease, "the operator does not trust this machine any more".to_owned()));
             continue;
         }
         if desk == Desk::Audits {
             let input = app.auditing.done(
-                UnitId { run: said.run, index: report.lease.task.index },
-                report.lease.task.step,
-                report.outcome,
+                UnitId { run: said.run, index: statement.lease.task.index },
+                statement.lease.task.step,
+                statement.outcome,
             );
-            app.core.send(Event::Audited { lease: (worker, report.lease.id), input, output: content }).await?;
+            app.core.send(Event::Audited { lease: (worker, lease), input, output: content }).await?;
             continue;
         }
         contents.extend(content);
-        reports.push(report);
+        reports.push(statement);
     }
     if !refused.is_empty() {
         refuse(app, socket, (worker, desk), refused).await?;
@@ -464,14 +464,13 @@ async fn canonical(
     app: &App,
     (run, module): (RunId, Digest),
     worker: WorkerId,
-    Report { mut lease, outcome }: Report,
+    mut report: Report,
     output: Bytes,
-) -> Result<(Report, Bytes), SecretsError> {
-    let unit = app.numbering.meant(run, lease.task.index)?;
-    lease.task.index = unit.index;
-    let place = (unit, lease.task.step);
-    let (outcome, output) = app.secrets.canonical(module, place, worker, outcome, output).await?;
-    Ok((Report { lease, outcome }, output))
+) -> Result<(Statement, Bytes), SecretsError> {
+    let unit = app.numbering.meant(run, report.lease.task.index)?;
+    report.lease.task.index = unit.index;
+    let place = (unit, report.lease.task.step);
+    app.secrets.canonical(module, place, worker, report, output).await
 }
 
 const UNKNOWN_UNIT: &str =

@@ -277,7 +277,7 @@ impl Baseline {
             return Receipt::Recorded;
         }
         let Some(unit) = self.units.get_mut(&held.unit).filter(|unit| !unit.has_ended) else { return refused() };
-        unit.votes.push(Replica { worker, outcome });
+        unit.votes.push(Replica { worker, outcome, claims: None });
         if let (Kind::Credibility { .. }, Some(host)) = (self.kind, self.hosts.get_mut(&worker)) {
             host.voted.push(held.unit);
         }

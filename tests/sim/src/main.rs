@@ -28,10 +28,10 @@ struct Options {
     #[arg(long)]
     rule: Vec<Rule>,
     /// Computers in each world
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     workers: u32,
     /// Units in each world
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     units: u32,
     /// How many of a hundred honest computers are visitors' browsers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
@@ -46,7 +46,7 @@ struct Options {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     restarts: u32,
     /// Of a thousand inputs, how many are made up besides, where words have to be earned
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     decoys: u32,
     /// Train a classifier to tell leases that are checks from others, and decoys from real inputs, instead
     #[arg(long)]

@@ -98,7 +98,7 @@ pub enum Rule {
 pub struct Promise {
     /// The share of units whose answer may be wrong when all have one.
     pub wrong_share_max: f64,
-    /// Reports and own runs for each unit.
+    /// Reports and own runs for each unit, once computers have had the time to earn their records.
     pub replicas_max: f64,
 }
 
@@ -125,6 +125,7 @@ impl Rule {
     /// What it promises with so many of a hundred workers hostile, if it promises anything.
     pub fn promise(self, hostile_percent: u32) -> Option<Promise> {
         let replicas_max = match (self, hostile_percent) {
+            (Self::Earned(Level::Adaptive, _), 0) => 1.25,
             (Self::Earned(..), 0) => f64::INFINITY,
             (ADAPTIVE_4E4, ..=10) => 1.40,
             (FULL_1E5, ..=10) => 2.15,

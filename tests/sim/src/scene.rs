@@ -71,9 +71,6 @@ impl fmt::Display for Scene {
         if *restarts > 0 {
             write!(f, " --restarts {restarts}")?;
         }
-        if *decoys_permille > 0 {
-            write!(f, " --decoys {decoys_permille}")?;
-        }
-        Ok(())
+        write!(f, " --decoys {decoys_permille}")
     }
 }

@@ -629,7 +629,13 @@ impl<'a> World<'a> {
         self.tally.reports += 1;
         self.tally.reporting = took;
         let module = module(unit.run);
-        self.tell(Input::Reported { worker, run: unit.run, module, reports: vec![report], evidence: Bytes::new() });
+        self.tell(Input::Reported {
+            worker,
+            run: unit.run,
+            module,
+            reports: vec![report.into()],
+            evidence: Bytes::new(),
+        });
         self.ask(index);
     }
 

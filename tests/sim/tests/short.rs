@@ -109,11 +109,13 @@ fn with_decoys_answers_are_as_right_as_without() {
     }
 }
 
-/// Three in ten are hostile. Those who are worst for the others get one answer in a thousand wrong at most; more cannot be seen in a world of
-/// ten thousand. Nobody who is honest is banned for it.
+/// Three in ten are hostile. Those who are worst for the others, and those who are worst for this, get one answer in a thousand wrong at most; more cannot be seen in
+/// a world of ten thousand. Nobody who is honest is banned for it.
 #[test]
 fn earned_answers_hold_against_those_who_break_the_rules_of_others() {
-    for adversary in ["gang:0:1000", "gang:10:1000", "sleeper:100", "hunter:100", "together:2:100"] {
+    for adversary in
+        ["gang:0:1000", "gang:10:1000", "sleeper:100", "hunter:100", "together:2:100", "runaway:110:1", "ghost:110:1"]
+    {
         for rule in [ADAPTIVE, FULL] {
             let figures = play(&scene(rule, 30, adversary));
             assert!(figures.wrong <= 10, "{adversary}: {figures:?}");

@@ -23,9 +23,16 @@ impl Open {
         engine.is_some() && self.workers().all(|other| workers[other].origin.engine == engine)
     }
 
+    /// Whether the operator's machine should say more about it, those with a record speak in its place, and this worker has none.
+    pub(super) fn is_too_grave_for(&self, worker: &Worker, rule: Rule) -> bool {
+        let is_audited = matches!(rule, Rule::Earned { level: Level::Audited, .. });
+        is_audited && self.ask == Ask::Established && !self.reports.is_empty() && !worker.is_in_core
+    }
+
     /// What is known of it, without an end.
     pub(super) fn record(&self, workers: &Roster<Worker>) -> UnitRecord {
-        let replica = |word: &Word| Replica { worker: workers.id(word.by), outcome: word.outcome.clone() };
+        let replica =
+            |word: &Word| Replica { worker: workers.id(word.by), outcome: word.outcome.clone(), claims: word.claims };
         UnitRecord {
             step: self.step,
             end: None,
@@ -34,6 +41,7 @@ impl Open {
             audited: self.audited.clone(),
             vouched: None,
             recalled: self.recalled.clone(),
+            worth: None,
         }
     }
 }

@@ -293,7 +293,7 @@ fn line(index: u32, record: &UnitRecord, output: Option<&Bytes>) -> ResultLine {
             Some(accepted) => Some(accepted.verdict.to_string()),
             None => Some(end.to_string()),
         },
-        fuel: accepted.map_or(0, |accepted| accepted.fuel.0),
+        fuel: record.paid_for().0,
         replicas: u32::try_from(agreed).unwrap_or(u32::MAX),
     }
 }

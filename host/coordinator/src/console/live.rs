@@ -672,7 +672,8 @@ mod tests {
 
     fn record(outcomes: &[(u8, u64)], accepted: Option<u64>) -> UnitRecord {
         let outcome = |fuel: u64| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
-        let replica = |&(index, fuel): &(u8, u64)| Replica { worker: worker(index), outcome: outcome(fuel) };
+        let replica =
+            |&(index, fuel): &(u8, u64)| Replica { worker: worker(index), outcome: outcome(fuel), claims: None };
         UnitRecord {
             step: 0,
             end: Some(End::Done),
