@@ -224,7 +224,7 @@ fn a_scene_is_written_as_the_command_that_shows_it_again() {
         "cargo xtask sim --seed 1 --adversary sleeper:10 --hostile 10 --rule boinc --workers 100 --units 10000 --visitors 0 --assumed 30 --decoys 0"
     );
     let more = Scene { long_runs: 2, restarts: 3, ..scene(Rule::Fixed, 10, "mute") }.to_string();
-    assert!(more.ends_with("--assumed 30 --long-runs 2 --restarts 3"), "{more}");
+    assert!(more.ends_with("--assumed 30 --long-runs 2 --restarts 3 --decoys 0"), "{more}");
     assert_eq!("sleeper:10".parse(), Ok(Adversary::Sleeper { honest: 10 }));
 }
 
