@@ -125,7 +125,7 @@ impl Rule {
     /// What it promises with so many of a hundred workers hostile, if it promises anything.
     pub fn promise(self, hostile_percent: u32) -> Option<Promise> {
         let replicas_max = match (self, hostile_percent) {
-            (Self::Earned(Level::Adaptive, _), 0) => 1.25,
+            (ADAPTIVE_4E4 | ADAPTIVE_1E3, 0) => 1.25,
             (Self::Earned(..), 0) => f64::INFINITY,
             (ADAPTIVE_4E4, ..=10) => 1.40,
             (FULL_1E5, ..=10) => 2.15,
