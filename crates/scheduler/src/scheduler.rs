@@ -41,12 +41,10 @@ const LATE_TIMES: u32 = 4;
 /// How long a worker that is there for too short a time for all that there is waits before it is looked at again.
 const REST: Duration = Duration::from_secs(1);
 
-/// Unsettled reports after which a worker that never was right waits between leases, and how long, twice as long with each further one: it may
-/// be a liar whom nobody has found out so far. It is not told to wait for its reports, or all of a crowd might wait for each other.
+/// Unsettled reports after which a worker that never was right waits between leases, and how long: it may be a liar whom nobody has
+/// found out so far. It is not told to wait for its reports, or all of a crowd might wait for each other.
 const UNSETTLED_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_secs(60);
-/// How often that doubles.
-const PAUSE_DOUBLES_MAX: usize = 6;
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug)]
@@ -453,12 +451,6 @@ impl Worker {
     /// for the others, all would wait for ever.
     fn may_join(&self, policy: &Policy) -> bool {
         self.leases.len() < self.quota(policy) && self.record.lapses < policy.trust.lapses_max
-    }
-
-    /// How long it waits after a lease, if it may be a liar whom nobody has found out so far.
-    fn pause(&self) -> Option<Duration> {
-        let beyond = self.open_reports.len().checked_sub(UNSETTLED_MAX).filter(|_| self.record.agreed == 0)?;
-        Some(PAUSE * (1 << beyond.min(PAUSE_DOUBLES_MAX)))
     }
 
     fn quota(&self, policy: &Policy) -> usize {
@@ -1791,12 +1783,11 @@ impl Scheduler {
             _ => Reach::Started,
         };
         if !is_fixed {
-            if let Some(pause) = worker.pause() {
-                let until = worker.leased_at.after(pause);
-                if now < until {
-                    self.to_rest.push((until, id));
-                    return false;
-                }
+            let is_suspect = worker.record.agreed == 0 && worker.open_reports.len() >= UNSETTLED_MAX;
+            let until = worker.leased_at.after(PAUSE);
+            if is_suspect && now < until {
+                self.to_rest.push((until, id));
+                return false;
             }
             if !worker.may_join(&self.policy) {
                 return false;
