@@ -398,9 +398,9 @@ schema! {
         /// Words of it that were found wrong, the newest first, at most a hundred. Its signature is under each.
         #[serde(default)]
         pub faults: Vec<FaultView>,
-        /// Who overruled what those led to, if somebody did and it was not banned again since.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        pub pardoned: Option<PardonView>,
+        /// Who overruled what those led to, the newest first.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        pub pardons: Vec<PardonView>,
     }
 
     /// A worker's word that was found wrong.
@@ -423,6 +423,8 @@ schema! {
         /// Who says so.
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         pub judge: Judge,
+        /// Whether it was said before the last pardon, so that it does not count.
+        pub pardoned: bool,
     }
 
     /// A pardon, please.

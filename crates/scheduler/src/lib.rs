@@ -42,12 +42,12 @@ pub use crate::exposure::{Exposure, RequesterExposure};
 pub use crate::groups::{Group, Groups, Kind};
 pub use crate::reason::Reason;
 pub use crate::record::{
-    Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Statement, UnitRecord, WorkerRecord,
+    Era, Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Statement, UnitRecord, WorkerRecord,
 };
 pub use crate::reduction::Reduction;
 pub use crate::rule::Floor;
 pub use crate::scheduler::{
     Effect, Input, LeaseDraft, LeaseSummary, Policy, Scheduler, Standings, UnitSummary, WorkerSummary,
 };
-pub use crate::trust::{Level, Rule, Standing, Trust};
+pub use crate::trust::{Consequence, Level, Rule, Standing, Trust};
 pub use crate::unit::{Counts, End, Quorum};

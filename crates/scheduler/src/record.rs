@@ -102,11 +102,26 @@ pub struct RunRecord {
     pub finished_at: Option<Timestamp>,
 }
 
+/// How often an operator had pardoned a worker when it did something. What it did in an earlier era than today's neither speaks for it nor
+/// counts against it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Era(pub u32);
+
+impl Era {
+    /// The one that begins with the next pardon.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// One worker's word about a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// Who.
     pub worker: WorkerId,
+    /// In which era of its own it was given the unit.
+    pub era: Era,
     /// What came out.
     pub outcome: Outcome,
     /// What it says that this took, where outcomes do not say it: see [`Statement::claims`].
@@ -167,15 +182,14 @@ impl UnitRecord {
         self.worth.or(self.accepted.as_ref().map(|accepted| accepted.fuel)).unwrap_or_default()
     }
 
-    /// Who said what was accepted.
-    pub(crate) fn agreeing(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        let agrees = |replica: &&Replica| self.accepted.as_ref() == Some(&replica.outcome);
-        self.replicas.iter().filter(agrees).map(|replica| replica.worker)
+    /// Those who said what was accepted.
+    pub(crate) fn agreeing(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter().filter(|replica| self.accepted.as_ref() == Some(&replica.outcome))
     }
 
     /// Whose word it rests on, as long as nobody whom it could not fool has looked.
-    pub fn vouched_by(&self) -> Option<WorkerId> {
-        Some(self.replicas.get(usize::from(self.vouched?))?.worker)
+    pub fn vouched_by(&self) -> Option<&Replica> {
+        self.replicas.get(usize::from(self.vouched?))
     }
 
     /// What the answer says of each replica, once there is one.
@@ -191,7 +205,7 @@ impl UnitRecord {
     }
 }
 
-/// What is known of a worker beyond its connection.
+/// What is known of a worker beyond its connection, since it was last pardoned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// Reports that were part of a quorum.
@@ -211,8 +225,17 @@ pub struct WorkerRecord {
     pub faults: u32,
     /// Leases that it let run out, less what it brought: see [`Trust::lapses_max`](crate::Trust::lapses_max).
     pub lapses: u8,
-    /// Whether units that its word decided are being looked at again.
-    pub recalling: bool,
+    /// Units that its word decided up to this era are being looked at again.
+    pub recalling: Option<Era>,
+    /// In which era it is.
+    pub era: Era,
+}
+
+impl WorkerRecord {
+    /// Whether what it said in an era is being looked at again.
+    pub(crate) fn is_recalled(&self, era: Era) -> bool {
+        self.recalling.is_some_and(|until| era <= until)
+    }
 }
 
 /// A worker's word that was found wrong. Its signature is under it: see [`Record::Evidence`].
@@ -228,6 +251,8 @@ pub struct Fault {
     pub answer: Outcome,
     /// Who says so.
     pub judge: Judge,
+    /// In which of its eras the worker said it.
+    pub era: Era,
 }
 
 /// What those who agreed on a step of a unit get for it.

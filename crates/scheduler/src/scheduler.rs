@@ -21,7 +21,9 @@ use crate::history::History;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
-use crate::record::{Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Statement, UnitRecord, WorkerRecord};
+use crate::record::{
+    Era, Fault, Paid, Record, Replica, RunRecord, RunSpec, RunStatus, Statement, UnitRecord, WorkerRecord,
+};
 use crate::reduction::Reduction;
 use crate::roster::{Keyed, Roster, Table, WorkerNo};
 use crate::shares::{Offers, Share, Shares};
@@ -197,7 +199,8 @@ pub enum Input {
     /// A run that has ended is not kept any longer: nothing in it can be looked at again. Also the answer to
     /// [`Effect::Recall`] where that is so.
     Forgotten(RunId),
-    /// An operator overrules: the worker's faults and lapses are forgotten, and it may earn a record, from nothing if it was banned.
+    /// An operator overrules: nothing that the worker did up to now counts against it any more, whenever that comes out. It keeps what it has
+    /// earned, unless it was banned. What its word decided is still taken back when that turns out to be wrong.
     Pardoned {
         /// Who.
         worker: WorkerId,
@@ -291,8 +294,8 @@ pub enum Effect {
         worker: WorkerId,
         /// What it said, and what is so.
         fault: Fault,
-        /// Whether that was its end: it gets no more work.
-        banned: bool,
+        /// What follows from it.
+        consequence: Consequence,
     },
     /// A run ended.
     RunEnded(RunId),
@@ -437,6 +440,11 @@ impl Worker {
         if self.origin.trusted && !self.record.banned { Standing::Trusted } else { self.record.standing(trust) }
     }
 
+    /// What a word is worth that it said in this era: whose it is, and how many units its identity has cost. With a pardon everybody begins anew.
+    fn worth(&self, era: Era, trust: &Trust) -> (Standing, u32) {
+        if era == self.record.era { (self.standing(trust), self.record.credit(trust)) } else { (Standing::Stranger, 0) }
+    }
+
     fn summary(&self, id: WorkerId, trust: &Trust) -> WorkerSummary {
         let (connected, leases, record) = (self.connected, self.leases.len(), self.record);
         WorkerSummary { id, connected, leases, record, standing: self.standing(trust) }
@@ -469,6 +477,8 @@ struct Settled {
 struct Held {
     unit: UnitId,
     worker: WorkerNo,
+    /// In which of its worker's eras it was given.
+    era: Era,
     issued_at: Timestamp,
     expires_at: Timestamp,
     patience: Patience,
@@ -700,7 +710,7 @@ impl Scheduler {
         let worker = &mut self.workers[no];
         worker.quota = u16::try_from(record.agreed).unwrap_or(u16::MAX);
         worker.record = record;
-        if record.decided > 0 || record.recalling {
+        if record.decided > 0 || record.recalling.is_some() {
             self.restored.push(no);
         }
     }
@@ -808,8 +818,8 @@ impl Scheduler {
             let worker = &mut self.workers[no];
             worker.counted_at = now;
             // All that was to be taken back had been, or is kept no longer.
-            if worker.record.recalling && worker.recalls == 0 {
-                worker.record.recalling = false;
+            if worker.record.recalling.is_some() && worker.recalls == 0 {
+                worker.record.recalling = None;
                 self.note_worker(no);
             }
             self.watch(no);
@@ -1120,7 +1130,8 @@ impl Scheduler {
         lease: LeaseId,
         (outcome, claims): (Outcome, Option<Fuel>),
     ) -> Result<(), Receipt> {
-        let is_due = self.leases.get(&lease).is_some_and(|held| held.worker == id && held.unit == unit);
+        let held = self.leases.get(&lease).filter(|held| held.worker == id && held.unit == unit);
+        let (is_due, era) = (held.is_some(), held.map_or(Era::default(), |held| held.era));
         let refuse = |reason: &str| Err(Receipt::Refused(reason.to_owned()));
         let worker = &mut self.workers[id];
         if worker.record.banned {
@@ -1141,6 +1152,10 @@ impl Scheduler {
             Some(State::Open(open)) if open.step != step => refuse("the unit is at another step by now"),
             Some(State::Fresh) if step != 0 => refuse("the unit began anew"),
             Some(State::Open(open)) if open.reports.iter().any(|word| word.by == id) => Err(Receipt::AlreadyRecorded),
+            // A lease that is known no more may be from before its worker was pardoned, and so may be what it says.
+            Some(_) if !is_due && worker.record.era != Era::default() => {
+                refuse("the lease ran out, or is from before this worker was pardoned")
+            }
             // Whoever takes its time may have seen who came after it.
             Some(State::Open(open))
                 if !is_due && !open.reports.is_empty() && matches!(run.spec.rule, Rule::Earned { .. }) =>
@@ -1150,7 +1165,7 @@ impl Scheduler {
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, run.counts.at(unit.index));
-                open.reports.push(Word { by: id, outcome, claims });
+                open.reports.push(Word { by: id, era, outcome, claims });
                 worker.open_reports.insert(unit);
                 Ok(())
             }
@@ -1287,8 +1302,8 @@ impl Scheduler {
             true => Judge::Peers,
         };
         let fault = |word: &Word| {
-            let (step, said, answer) = (open.step, word.outcome.clone(), accepted.clone()?);
-            (said != answer).then_some((word.by, Fault { unit, step, said, answer, judge }))
+            let (step, said, answer, era) = (open.step, word.outcome.clone(), accepted.clone()?, word.era);
+            (said != answer).then_some((word.by, Fault { unit, step, said, answer, judge, era }))
         };
         let dissenters = open.reports.iter().filter_map(fault).collect();
         if accepted.is_some() {
@@ -1300,7 +1315,7 @@ impl Scheduler {
         let full: Vec<WorkerNo> = open.reports.iter().filter(full).map(|word| word.by).collect();
         self.credit(&open, accepted.as_ref(), is_earned, anchor);
         if is_earned && accepted.is_some() {
-            self.accepted(unit, &record, judge, anchor);
+            self.accepted(unit, &record, judge);
         }
         let due = self.due(&record);
         self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
@@ -1308,7 +1323,7 @@ impl Scheduler {
         for word in &open.reports {
             let worker = &mut self.workers[word.by];
             worker.open_reports.remove(&unit);
-            if accepted.as_ref() == Some(&word.outcome) {
+            if accepted.as_ref() == Some(&word.outcome) && word.era == worker.record.era {
                 worker.record.agreed += 1;
                 worker.kept_waiting = false;
                 self.hungry.rank(word.by, worker);
@@ -1339,7 +1354,7 @@ impl Scheduler {
 
     /// What those are paid whose word is the answer.
     fn due(&self, record: &UnitRecord) -> Vec<(WorkerId, Amount)> {
-        let paid = |(nth, worker)| (worker, self.policy.pay.paid(nth, record.paid_for()));
+        let paid = |(nth, word): (usize, &Replica)| (word.worker, self.policy.pay.paid(nth, record.paid_for()));
         record.agreeing().enumerate().map(paid).collect()
     }
 
@@ -1388,16 +1403,28 @@ impl Scheduler {
     fn dissent(&mut self, now: Timestamp, id: WorkerNo, fault: Fault) {
         let worker = &mut self.workers[id];
         let was_banned = worker.record.banned;
-        let consequence = worker.record.erred(fault.judge, &self.policy.trust);
-        worker.quota /= 2;
-        let banned = worker.record.banned;
-        if consequence != Consequence::Doubt {
-            self.recall(id);
+        let consequence = if fault.era < worker.record.era {
+            Consequence::Pardoned
+        } else {
+            worker.quota /= 2;
+            match worker.record.erred(fault.judge, &self.policy.trust) {
+                Consequence::Banned if was_banned && fault.judge == Judge::Quorum => Consequence::Doubt,
+                Consequence::Banned if was_banned => Consequence::Caught,
+                consequence => consequence,
+            }
+        };
+        let is_word_worthless = match consequence {
+            // Nothing rests on one word alone where so many have to be equal.
+            Consequence::Pardoned => fault.judge != Judge::Quorum,
+            Consequence::Doubt => false,
+            Consequence::Caught | Consequence::Banned => true,
+        };
+        if is_word_worthless {
+            self.recall(id, fault.era);
         }
         self.note_worker(id);
-        let banned = banned && !was_banned;
-        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), fault, banned });
-        if banned {
+        self.effects.push_back(Effect::Dissent { worker: self.workers.id(id), fault, consequence });
+        if consequence == Consequence::Banned {
             self.discard(now, id);
         }
         self.rank(id);
@@ -1475,14 +1502,16 @@ impl Scheduler {
         let Some(held) = self.leases.get(&lease) else { return };
         let (unit, id) = (held.unit, held.worker);
         let worker = &mut self.workers[id];
-        worker.record.lost += 1;
-        let is_lapse = machine || !held.was_left || core::mem::take(&mut worker.answers_for_leaving);
-        worker.record.lapses = worker.record.lapses.saturating_add(u8::from(is_lapse));
-        if worker.standing(&self.policy.trust) == Standing::Stranger {
-            self.newcomers.note(false);
+        if held.era == worker.record.era {
+            worker.record.lost += 1;
+            let is_lapse = machine || !held.was_left || core::mem::take(&mut worker.answers_for_leaving);
+            worker.record.lapses = worker.record.lapses.saturating_add(u8::from(is_lapse));
+            if worker.standing(&self.policy.trust) == Standing::Stranger {
+                self.newcomers.note(false);
+            }
+            worker.quota /= 2;
+            self.hungry.rank(id, worker);
         }
-        worker.quota /= 2;
-        self.hungry.rank(id, worker);
         self.release(lease);
         let most = self.policy.machine_failures_max;
         if let (true, Some(open)) = (machine, self.open_mut(unit)) {
@@ -1601,7 +1630,7 @@ impl Scheduler {
             if !worker.is_proven() {
                 self.wary_until = now.after(self.policy.wary);
             }
-            worker.kept_waiting = true;
+            worker.kept_waiting |= held.era == worker.record.era;
             self.hungry.rank(id, worker);
             if let Some(open) = self.open_mut(unit) {
                 open.late += 1;
@@ -1888,6 +1917,7 @@ impl Scheduler {
             patience = Patience::Until(until);
         }
 
+        let era = self.workers[id].record.era;
         let state = &mut run.units[index];
         let counts = run.counts.at(index);
         let open = open(state, counts);
@@ -1900,7 +1930,7 @@ impl Scheduler {
         }
         self.leases.insert(
             lease,
-            Held { unit, worker: id, issued_at: now, expires_at, patience, permille: 0, was_left: false },
+            Held { unit, worker: id, era, issued_at: now, expires_at, patience, permille: 0, was_left: false },
         );
         self.deadlines.insert((expires_at, lease));
         if run.shape.units() > 1 && !unit.is_decoy() {
@@ -2156,7 +2186,7 @@ impl Scheduler {
 
 /// What a record says that was said.
 fn heard(workers: &mut Roster<Worker>, replicas: Vec<Replica>) -> Vec<Word> {
-    let word = |Replica { worker, outcome, claims }| Word { by: workers.enrol(worker), outcome, claims };
+    let word = |Replica { worker, era, outcome, claims }| Word { by: workers.enrol(worker), era, outcome, claims };
     replicas.into_iter().map(word).collect()
 }
 

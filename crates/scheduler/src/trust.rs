@@ -203,12 +203,14 @@ const DOUBTS_MAX: u8 = 4;
 
 /// What follows from a wrong outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Consequence {
+pub enum Consequence {
+    /// Nothing for whoever said it: an operator has pardoned it since. What its word of that time decided is taken back all the same.
+    Pardoned,
     /// It is noted.
     Doubt,
     /// It has to earn everything again, and what it decided is taken back.
     Caught,
-    /// The same, and it gets no more work.
+    /// The same, and from now on it gets no more work.
     Banned,
 }
 
@@ -218,8 +220,8 @@ const OUTVOTED_BY_CHANCE: u64 = 3;
 
 impl WorkerRecord {
     /// Whose word this is, unless it is the operator's.
-    pub(crate) const fn standing(&self, trust: &Trust) -> Standing {
-        if self.checks >= trust.established_checks && !self.recalling && !self.banned {
+    pub(crate) fn standing(&self, trust: &Trust) -> Standing {
+        if self.checks >= trust.established_checks && !self.is_recalled(self.era) && !self.banned {
             Standing::Established
         } else {
             Standing::Stranger

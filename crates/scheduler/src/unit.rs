@@ -27,6 +27,7 @@ use manyhands_model::{Fuel, LeaseId, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::queue::Place;
+use crate::record::Era;
 use crate::roster::WorkerNo;
 use crate::trust::Rule;
 use crate::weigh::Ask;
@@ -91,6 +92,8 @@ impl Quorum {
 pub(crate) struct Word {
     /// Who.
     pub(crate) by: WorkerNo,
+    /// In which era of its own it was given the unit.
+    pub(crate) era: Era,
     /// What came out.
     pub(crate) outcome: Outcome,
     /// What it says that this took, where the outcome does not.
@@ -227,7 +230,10 @@ mod tests {
         letters
             .bytes()
             .enumerate()
-            .map(|(i, letter)| Word { by: WorkerNo::new(i as u32), outcome: outcome(letter), claims: None })
+            .map(|(i, letter)| {
+                let (by, era) = (WorkerNo::new(i as u32), Era::default());
+                Word { by, era, outcome: outcome(letter), claims: None }
+            })
             .collect()
     }
 

@@ -12,8 +12,8 @@ use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Entry, Lease, Receipt, Task, Ticket};
 use manyhands_scheduler::{
-    Budgets, Decoys, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord, RunSpec,
-    RunStatus, Scheduler, Statement, Trust, UnitRecord, WorkerRecord,
+    Budgets, Consequence, Decoys, Effect, Group, Groups, Input, Kind, Level, Policy, Quorum, Record, Rule, RunRecord,
+    RunSpec, RunStatus, Scheduler, Statement, Trust, UnitRecord, WorkerRecord,
 };
 
 fn policy() -> Policy {
@@ -312,10 +312,14 @@ impl World {
                 Effect::Reopened { run, units } => said.push(format!("reopened {} {units:?}", text(&run.0))),
                 Effect::Changed { unit, .. } => said.push(format!("{} changed", show(unit))),
                 Effect::Ended(unit, end) => said.push(format!("{} {}", show(unit), format!("{end:?}").to_lowercase())),
-                Effect::Dissent { worker, fault, banned } => {
-                    let banned = if banned { ", banned" } else { "" };
+                Effect::Dissent { worker, fault, consequence } => {
+                    let what = match consequence {
+                        Consequence::Banned => ", banned",
+                        Consequence::Pardoned => ", pardoned",
+                        Consequence::Doubt | Consequence::Caught => "",
+                    };
                     assert_ne!(fault.said, fault.answer, "a fault");
-                    said.push(format!("{} contradicts {}{banned}", text(&worker.0), show(fault.unit)));
+                    said.push(format!("{} contradicts {}{what}", text(&worker.0), show(fault.unit)));
                 }
                 Effect::RunEnded(run) => said.push(format!("{} ends", text(&run.0))),
             }
@@ -344,6 +348,12 @@ fn check_with(policy: Policy, story: &str) {
         }
         if let Some(name) = action.strip_prefix("balance ") {
             assert_eq!(world.balances.get(name).copied().unwrap_or_default().to_string(), expected, "in `{line}`");
+            continue;
+        }
+        if let Some(who) = action.strip_prefix("worker ") {
+            let WorkerRecord { faults, lapses, lost, .. } =
+                world.scheduler.worker(WorkerId(name(who))).expect("a worker").record;
+            assert_eq!(format!("{faults} faults, {lapses} lapses, {lost} lost"), expected, "in `{line}`");
             continue;
         }
         if let Some(question) = action.strip_prefix("why ") {
@@ -947,6 +957,97 @@ fn whoever_is_pardoned_works_again_and_has_no_record() {
          9s all crashes
         10s liar connects
         10s liar wants 1        => liar gets r/3
+        ",
+    );
+}
+
+#[test]
+fn what_was_said_before_a_pardon_is_no_fault_and_what_is_said_after_it_is() {
+    check(
+        "
+         0s ann submits r: 7 inputs
+         1s odd connects
+         1s odd wants 4         => odd gets r/0; odd gets r/1; odd gets r/2; odd gets r/3
+         2s odd returns r/0 X   => odd recorded
+         2s odd returns r/1 X   => odd recorded
+         2s odd returns r/2 X   => odd recorded
+         3s op pardons odd
+         4s odd returns r/3 X   => odd recorded
+         5s w1 connects
+         5s w1 wants 4          => w1 gets r/0; w1 gets r/1; w1 gets r/2; w1 gets r/3
+         6s w1 returns r/0 A    => w1 recorded
+         6s w1 returns r/1 A    => w1 recorded
+         6s w1 returns r/2 A    => w1 recorded
+         6s w1 returns r/3 A    => w1 recorded
+         7s w2 connects
+         7s w2 wants 4          => w2 gets r/0; w2 gets r/1; w2 gets r/2; w2 gets r/3
+         8s w2 returns r/0 A    => r/0 done; odd contradicts r/0, pardoned; w2 recorded
+         8s w2 returns r/1 A    => r/1 done; odd contradicts r/1, pardoned; w2 recorded
+         8s w2 returns r/2 A    => r/2 done; odd contradicts r/2, pardoned; w2 recorded
+         8s w2 returns r/3 A    => r/3 done; odd contradicts r/3, pardoned; w2 recorded
+         9s odd wants 3         => odd gets r/4; odd gets r/5; odd gets r/6
+        10s odd returns r/4 X   => odd recorded
+        10s odd returns r/5 X   => odd recorded
+        10s odd returns r/6 X   => odd recorded
+        11s w1 wants 3          => w1 gets r/4; w1 gets r/5; w1 gets r/6
+        11s w2 wants 3
+        12s w1 returns r/4 A    => w1 recorded; w2 gets r/4
+        12s w1 returns r/5 A    => w1 recorded; w2 gets r/5
+        12s w1 returns r/6 A    => w1 recorded; w2 gets r/6
+        13s w2 returns r/4 A    => r/4 done; odd contradicts r/4; w2 recorded
+        13s w2 returns r/5 A    => r/5 done; odd contradicts r/5; w2 recorded
+        13s w2 returns r/6 A    => r/6 done; odd contradicts r/6, banned; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
+fn a_lease_from_before_a_pardon_is_no_lapse_and_its_report_is_not_heard_once_it_is_forgotten() {
+    check(
+        "
+         0s ann submits r: 2 inputs
+         1s odd connects
+         1s odd wants 2         => odd gets r/0; odd gets r/1
+         2s op pardons odd
+        61s time passes         => odd drops 1; odd drops 1
+        62s worker odd          => 0 faults, 0 lapses, 0 lost
+        63s odd returns r/0 X   => odd refused: the lease ran out, or is from before this worker was pardoned
+        64s odd wants 1         => odd gets r/0
+        65s odd returns r/0 A   => odd recorded
+        66s all crashes
+        67s odd connects
+        68s odd returns r/0 A   => odd recorded before
+        69s odd returns r/1 X   => odd refused: the lease ran out, or is from before this worker was pardoned
+        70s odd wants 1         => odd gets r/1
+       131s time passes         => odd drops 1
+       132s worker odd          => 0 faults, 1 lapses, 1 lost
+        ",
+    );
+}
+
+#[test]
+fn what_a_pardoned_worker_decided_is_still_taken_back_and_what_it_decides_since_is_not() {
+    // Every accepted unit is audited, in time.
+    let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s sleeper returns-established
+         0s w2 returns-established
+         1s ann submits r: 3 inputs, adaptive
+         1s sleeper wants 2       => sleeper gets r/1; sleeper gets r/0
+         2s sleeper returns r/0 X => r/0 done; sleeper recorded; audit r/0
+         3s sleeper returns r/1 Y => r/1 done; sleeper recorded
+         4s op pardons sleeper
+         5s sleeper wants 1       => sleeper gets r/2
+         6s sleeper returns r/2 C => r/2 done; r ends; sleeper recorded
+         7s op audits r/0 A       => recall r [0]; recall r [0, 1]; sleeper contradicts r/0, pardoned; audit r/1
+         7s worker sleeper        => 0 faults, 0 lapses, 0 lost
+         8s disk reads r          => reopened r [0, 1]; r/0 done; r/0 changed
+         9s disk reads r
+        10s sleeper wants 1       => sleeper gets r/1
+        11s op audits r/1 B       => sleeper drops 1; r/1 done; r/1 changed; r ends; sleeper contradicts r/1, pardoned; audit r/2
+        12s op audits r/2 C
         ",
     );
 }

@@ -13,8 +13,8 @@ use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Task, Ticket};
 use manyhands_scheduler::{
-    Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord, RunSpec, RunStatus,
-    Scheduler, Standing, Statement, Trust, UnitRecord,
+    Consequence, Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord,
+    RunSpec, RunStatus, Scheduler, Standing, Statement, Trust, UnitRecord,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -214,8 +214,8 @@ impl World {
                 }
                 Effect::Changed { unit, .. } => assert!(!unit.is_decoy(), "{unit}"),
                 // It is of no use any more, whether it is banned or gets no more leases.
-                Effect::Dissent { worker, banned: is_banned, .. }
-                    if is_banned
+                Effect::Dissent { worker, consequence, .. }
+                    if consequence == Consequence::Banned
                         || self
                             .scheduler
                             .worker(worker)

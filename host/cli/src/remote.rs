@@ -371,7 +371,7 @@ pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<
     }
     if let Some(id) = args.worker {
         let detail: WorkerDetail = client.get(&["v1", "workers", &id.to_string()], &[]).await?;
-        return screen.show(&detail, |WorkerDetail { worker, balance, exposure, requesters, faults, pardoned }| {
+        return screen.show(&detail, |WorkerDetail { worker, balance, exposure, requesters, faults, pardons }| {
             let row = |seen: &ExposureView| {
                 let share = |units: u32| format!("{:.1} %", 100.0 * f64::from(units) / f64::from(seen.of.max(1)));
                 let owner = seen.owner_units.map_or_else(String::new, share);
@@ -396,7 +396,7 @@ pub async fn workers(client: &Client, args: &Workers, screen: Screen) -> Result<
                 let rows: Vec<_> = faults.iter().map(|fault| wrong(fault, now())).collect();
                 text += &format!("\n{}", table(["WRONG IN RUN", "UNIT", "FOUND", "BY", "SAID", "ANSWER"], &rows));
             }
-            if let Some(PardonView { by, at, reason }) = pardoned {
+            for PardonView { by, at, reason } in pardons {
                 let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", printable(reason)));
                 text += &format!("\npardoned by {} {}{why}", printable(by), ago(*at, now()));
             }
@@ -439,8 +439,9 @@ fn wrong(fault: &FaultView, now: Timestamp) -> [String; 6] {
         Judge::Peers => "workers with a record",
         Judge::Operator => "the operator's machine",
     };
+    let by = if fault.pardoned { format!("{by}; pardoned") } else { by.to_owned() };
     let (unit, found) = (fault.unit.to_string(), ago(fault.at, now));
-    [fault.run.to_string(), unit, found, by.to_owned(), printable(&fault.said), printable(&fault.answer)]
+    [fault.run.to_string(), unit, found, by, printable(&fault.said), printable(&fault.answer)]
 }
 
 /// `manyhands verification`

@@ -22,6 +22,8 @@ use crate::records::{BlocklistRecord, FaultRecord, Listed, RecordError, Records,
 
 /// Charges against one worker that an export names.
 const CHARGES_MAX: usize = 3;
+/// Words of one worker among which they are looked for.
+const FAULTS_READ: usize = 1_000;
 /// How far the issuer's clock may be ahead of this one's.
 const SKEW_MAX: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -204,9 +206,12 @@ pub async fn export(app: &App, days: u32, with_evidence: bool) -> Answer<Vec<u8>
         .blocking(move |records| {
             let mut entries = Vec::new();
             for (worker, record) in records.workers()? {
-                if record.banned && records.pardon(worker)?.is_none() {
-                    let faults = records.faults(worker, CHARGES_MAX)?;
-                    let charges = faults.into_iter().map(|fault| charge(records, worker, fault, with_evidence));
+                if record.banned {
+                    let mut faults = records.faults(worker, FAULTS_READ)?;
+                    // Of what was pardoned nobody is accused again.
+                    faults.retain(|known| known.fault.era == record.era);
+                    let faults = faults.into_iter().take(CHARGES_MAX);
+                    let charges = faults.map(|fault| charge(records, worker, fault, with_evidence));
                     entries.push(Entry { worker, charges: charges.collect::<Result<_, _>>()? });
                 }
             }
@@ -234,7 +239,7 @@ fn charge(
     FaultRecord { at, fault }: FaultRecord,
     with_evidence: bool,
 ) -> Result<Charge, RecordError> {
-    let Fault { unit, step, said, answer, judge } = fault;
+    let Fault { unit, step, said, answer, judge, era: _ } = fault;
     // The number that its worker was told, and signed.
     let told = records.run(unit.run)?.map_or(unit.index, |run| run.spec.numbers().told(unit.index));
     let mut charge = Charge { run: unit.run, unit: told, step, found_at: at, said, answer, judge, evidence: None };

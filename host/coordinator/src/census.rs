@@ -219,7 +219,7 @@ fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
 mod tests {
     use bytes::Bytes;
     use manyhands_model::{Fuel, Outcome, RunId, UnitId, Verdict, WorkerId};
-    use manyhands_scheduler::{End, Replica};
+    use manyhands_scheduler::{End, Era, Replica};
     use manyhands_state::{Commit, MemoryStore};
 
     use super::*;
@@ -232,6 +232,7 @@ mod tests {
         };
         let replica = |(worker, bytes): (usize, &&[u8])| Replica {
             worker: WorkerId([worker as u8; 32]),
+            era: Era::default(),
             outcome: outcome(bytes),
             claims: None,
         };

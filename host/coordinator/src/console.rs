@@ -26,7 +26,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use manyhands_model::{Digest, LeaseId, Timestamp, UnitId, WorkerId};
 use manyhands_protocol::{Body, Receipt};
-use manyhands_scheduler::{Effect, End, Input, LeaseDraft, Record, RunSpec, Scheduler};
+use manyhands_scheduler::{Consequence, Effect, End, Input, LeaseDraft, Record, RunSpec, Scheduler};
 use manyhands_state::{ReadError, StateStore};
 use tracing::warn;
 
@@ -227,9 +227,9 @@ impl Monitor {
                     live.judged(*unit, record);
                 }
             }
-            Effect::Dissent { worker, banned, .. } => {
+            Effect::Dissent { worker, consequence, .. } => {
                 lock(&self.0.notes).tally.disagreements += 1;
-                if *banned && live.is_watched() {
+                if *consequence == Consequence::Banned && live.is_watched() {
                     live.discarded(*worker);
                 }
             }

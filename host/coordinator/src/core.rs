@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use manyhands_abi::{INPUT_BYTES_MAX, parts};
 use manyhands_credit::{Account, Postings};
-use manyhands_model::{Digest, Judge, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
+use manyhands_model::{Digest, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Grant, LEASES_MAX, Leases, Receipt, ServerMessage, Settlement, Task};
 use manyhands_scheduler::{
-    Effect, Fault, Input, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord, WorkerRecord,
+    Consequence, Effect, Fault, Input, LeaseDraft, Paid, Record, Rule, RunRecord, RunSpec, Scheduler, UnitRecord,
+    WorkerRecord,
 };
 use manyhands_signing::Validity;
 use manyhands_state::{Commit, CommitError};
@@ -40,7 +41,7 @@ use crate::console::Monitor;
 use crate::credit::{self, Book};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
-use crate::records::{ChangedRecord, Content, FaultRecord, Pack, RecordError, Records, Writes};
+use crate::records::{ChangedRecord, Content, FaultRecord, Pack, PardonRecord, RecordError, Records, Writes};
 use crate::secrets::{Secrets, SecretsError};
 
 /// Events that the mind takes before it hands on a batch.
@@ -87,6 +88,8 @@ pub enum Event {
     /// Tell the scheduler of a run of one unit, if there is room for it; its lease goes out at once, and it becomes
     /// durable with whatever comes of it, or soon.
     Invoked(Box<Invoked>),
+    /// Tell the scheduler that an operator overrules, and somebody when that is on disk.
+    Pardon(Pardon),
     /// Take a run back that is not active, then tell the scheduler.
     Reopen(Box<RunRecord>, Vec<(u32, UnitRecord)>, BTreeSet<u32>, Input),
     /// Look at the scheduler.
@@ -101,6 +104,14 @@ pub struct Invoked {
     pub input: Content,
     /// What it is asked, if others may be told its answer as well; see `repeats.rs`.
     pub question: Option<Digest>,
+}
+
+/// An operator overrules what a worker's faults led to.
+pub struct Pardon {
+    worker: WorkerId,
+    record: PardonRecord,
+    /// Told once it is on disk.
+    done: oneshot::Sender<()>,
 }
 
 /// How much may be waiting.
@@ -225,6 +236,16 @@ impl Core {
         self.send(Event::Input(input)).await
     }
 
+    /// Pardons a worker, and waits until that is on disk.
+    ///
+    /// # Errors
+    /// [`Stopping`]; then nobody knows whether it was.
+    pub async fn pardon(&self, worker: WorkerId, record: PardonRecord) -> Result<(), Stopping> {
+        let (done, is_done) = oneshot::channel();
+        self.send(Event::Pardon(Pardon { worker, record, done })).await?;
+        is_done.await.map_err(|_| Stopping)
+    }
+
     /// Asks the scheduler.
     ///
     /// # Errors
@@ -287,6 +308,8 @@ struct Batch {
     outputs: Vec<Content>,
     /// Everything else, in order.
     effects: Vec<Effect>,
+    /// What an operator said after all that.
+    pardon: Option<Pardon>,
 }
 
 impl Batch {
@@ -301,7 +324,7 @@ impl Batch {
 
     /// Whether somebody waits for it. Whoever invoked a job waits for the answer, and that is another batch.
     fn is_urgent(&self) -> bool {
-        !(self.leases.is_empty() && self.outputs.is_empty() && self.effects.is_empty())
+        !(self.leases.is_empty() && self.outputs.is_empty() && self.effects.is_empty() && self.pardon.is_none())
     }
 }
 
@@ -415,6 +438,13 @@ async fn mind(
                     }
                     Err(full) => clerk.hub.refuse(UnitId { run: invoked.run.spec.id, index: 0 }, full),
                 },
+                Event::Pardon(pardon) => {
+                    scheduler.handle(clock.now(), Input::Pardoned { worker: pardon.worker });
+                    batch.drain(&mut scheduler);
+                    batch.pardon = Some(pardon);
+                    // What comes after it is for another batch: a fault that is found then is no longer pardoned.
+                    break;
+                }
                 Event::Reopen(record, units, ready, input) => {
                     scheduler.restore_run(clock.now(), *record, units, |unit| ready.contains(&unit));
                     scheduler.handle(clock.now(), input);
@@ -458,8 +488,10 @@ fn commits<L: DerefMut<Target = Ledger>>(
     let mut written: BTreeSet<Digest> = BTreeSet::new();
     let mut payments: BTreeMap<UnitId, Vec<&Paid>> = BTreeMap::new();
     let mut changes: BTreeMap<UnitId, Vec<Change<'_>>> = BTreeMap::new();
-    let mut caught: Vec<audit::Event> = Vec::new();
-    let mut faults: Vec<(WorkerId, &Fault, bool)> = Vec::new();
+    // What the audit log says of workers, in order.
+    let mut judged: Vec<audit::Event> = Vec::new();
+    let mut faults: Vec<(WorkerId, &Fault)> = Vec::new();
+    let mut pardons: Vec<(WorkerId, &PardonRecord)> = Vec::new();
     for batch in batches {
         for Invoked { run, input, question } in &batch.invoked {
             writes.inputs(run.spec.id, &Pack { first: 0, inputs: vec![input.clone()] });
@@ -486,14 +518,18 @@ fn commits<L: DerefMut<Target = Ledger>>(
                     changes.entry(*unit).or_default().push(Change { was: was.as_ref(), is });
                     continue;
                 }
-                Effect::Dissent { worker, fault, banned } => {
-                    let Fault { unit, judge, .. } = fault;
-                    // Under a fixed rule, somebody who is outvoted now and then goes on.
-                    if *banned || *judge != Judge::Quorum {
-                        let (worker, unit, by, banned) = (*worker, *unit, *judge, *banned);
-                        caught.push(audit::Event::WorkerCaught { worker, unit, by, banned });
+                Effect::Dissent { worker, fault, consequence } => {
+                    match consequence {
+                        // Under a fixed rule, somebody who is outvoted now and then goes on.
+                        Consequence::Pardoned | Consequence::Doubt => {}
+                        Consequence::Caught | Consequence::Banned => judged.push(audit::Event::WorkerCaught {
+                            worker: *worker,
+                            unit: fault.unit,
+                            by: fault.judge,
+                            banned: *consequence == Consequence::Banned,
+                        }),
                     }
-                    faults.push((*worker, fault, *banned));
+                    faults.push((*worker, fault));
                     continue;
                 }
                 _ => continue,
@@ -512,13 +548,18 @@ fn commits<L: DerefMut<Target = Ledger>>(
                 }
             }
         }
+        if let Some(Pardon { worker, record, .. }) = &batch.pardon {
+            let PardonRecord { by, reason, .. } = record.clone();
+            judged.push(audit::Event::WorkerPardoned { worker: *worker, reason, by });
+            pardons.push((*worker, record));
+        }
     }
     let mut commits = Vec::new();
     if writes.0.bytes() > COMMIT_BYTES {
         commits = std::mem::take(&mut writes).split(COMMIT_BYTES);
     }
     let hour = book.hour(now)?;
-    let mut scribe = if changes.is_empty() && caught.is_empty() { None } else { Some(scribe()?) };
+    let mut scribe = if changes.is_empty() && judged.is_empty() { None } else { Some(scribe()?) };
     let (mut postings, mut bytes) = (Postings::default(), 0);
     for (id, unit) in units {
         writes.unit(id, unit);
@@ -544,14 +585,12 @@ fn commits<L: DerefMut<Target = Ledger>>(
         indices.chunks(ENDED_TOGETHER).for_each(|some| writes.ended(run, some, next()));
     }
     workers.into_iter().for_each(|(id, worker)| writes.worker(id, worker));
-    for (worker, fault, banned) in faults {
+    for (worker, fault) in faults {
         writes.fault(worker, next(), &FaultRecord { at: now, fault: fault.clone() });
-        if banned {
-            writes.no_pardon(worker);
-        }
     }
+    pardons.into_iter().for_each(|(worker, pardon)| writes.pardon(worker, next(), pardon));
     if let Some(scribe) = &mut scribe {
-        caught.into_iter().for_each(|event| scribe.write(now, event, &mut writes));
+        judged.into_iter().for_each(|event| scribe.write(now, event, &mut writes));
     }
     // Last: a run that has ended has all its units.
     runs.into_values().for_each(|run| writes.run(run));
@@ -642,6 +681,10 @@ impl Hand {
                 self.grant(worker, run, drafts);
             }
             self.record(&batches)?;
+            for Pardon { done, .. } in batches.iter_mut().filter_map(|batch| batch.pardon.take()) {
+                // Whoever asked may have gone.
+                let _gone = done.send(());
+            }
             let begun = batches.iter().flat_map(|batch| &batch.invoked).map(|invoked| invoked.run.spec.id);
             let is_watched = self.clerk.hub.are_any_watched();
             let mut after = After { changed: begun.collect(), is_watched, ..After::default() };
@@ -791,7 +834,8 @@ impl Hand {
                 metrics.result_changed();
                 self.clerk.changes.note(unit.run);
             }
-            Effect::Dissent { worker, fault: Fault { unit, judge, .. }, banned } => {
+            Effect::Dissent { worker, fault: Fault { unit, judge, .. }, consequence } => {
+                let banned = consequence == Consequence::Banned;
                 metrics.dissent(judge);
                 warn!(%worker, %unit, by = judge.word(), banned, "a worker's signed report contradicts the verified answer");
                 if banned {
@@ -1106,12 +1150,8 @@ pub fn accepted_output(unit: Option<&UnitRecord>) -> Option<Digest> {
 /// # Errors
 /// Any [`RecordError`].
 pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> Result<usize, RecordError> {
-    let mut pardoned = Vec::new();
     for (worker, record) in records.workers()? {
         scheduler.restore_worker(worker, record);
-        if record.banned && records.pardon(worker)?.is_some() {
-            pardoned.push(worker);
-        }
     }
     let mut key: Option<Vec<u8>> = None;
     loop {
@@ -1140,8 +1180,6 @@ pub fn restore(scheduler: &mut Scheduler, records: &Records, now: Timestamp) -> 
             }
         }
     }
-    // A crash came between the operator's word and what follows from it.
-    pardoned.into_iter().for_each(|worker| scheduler.handle(now, Input::Pardoned { worker }));
     Ok(restored)
 }
 
@@ -1163,45 +1201,59 @@ pub fn ready_inputs(records: &Records, spec: &RunSpec) -> Result<BTreeSet<u32>, 
 #[cfg(test)]
 mod tests {
     use manyhands_audit::{Entry, Event};
-    use manyhands_model::Fuel;
-    use manyhands_scheduler::End;
+    use manyhands_model::{Fuel, Judge};
+    use manyhands_scheduler::{End, Era, Policy};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
 
     use super::*;
-    use crate::records::PardonRecord;
 
     #[test]
-    fn whom_the_operator_pardoned_is_not_banned_whatever_crashed_in_between() {
+    fn a_pardon_is_written_with_all_that_follows_from_it() {
+        const NOW: Timestamp = Timestamp(11);
         let dir = tempfile::tempdir().unwrap();
         let records = Records::new(Arc::new(MemoryStore::new()), Blobs::local(dir.path()).unwrap(), Metrics::new());
-        let (pardoned, banned) = (WorkerId([1; 32]), WorkerId([2; 32]));
-        let mut writes = Writes::default();
-        for worker in [pardoned, banned] {
-            writes.worker(worker, &WorkerRecord { banned: true, faults: 3, ..WorkerRecord::default() });
-        }
-        let pardon = PardonRecord { by: "ann".into(), at: Timestamp(7), reason: None };
-        writes.pardon(pardoned, &pardon);
-        records.commit(writes).unwrap();
-        let mut scheduler = Scheduler::new(manyhands_scheduler::Policy::default(), [1; 32]);
-        restore(&mut scheduler, &records, Timestamp(9)).unwrap();
-        assert_eq!([pardoned, banned].map(|worker| scheduler.is_banned(worker)), [false, true]);
-
-        // The next proven lie ends the pardon, in the same commit as what tells of it.
+        let worker = WorkerId([1; 32]);
         let outcome = |fuel| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
-        let unit = UnitId { run: RunId([1; 16]), index: 0 };
-        let fault = Fault { unit, step: 0, said: outcome(1), answer: outcome(2), judge: Judge::Operator };
-        let effects = vec![Effect::Dissent { worker: pardoned, fault: fault.clone(), banned: true }];
-        let batch = Batch { effects, ..Batch::default() };
+        let fault = |index, era| {
+            let (unit, said, answer) = (UnitId { run: RunId([1; 16]), index }, outcome(1), outcome(2));
+            Fault { unit, step: 0, said, answer, judge: Judge::Operator, era: Era(era) }
+        };
+        let mut scheduler = Scheduler::new(Policy::default(), [1; 32]);
+        scheduler.restore_worker(worker, WorkerRecord { banned: true, faults: 3, ..WorkerRecord::default() });
+        // It was found out right before the operator said so, and something older comes out right after.
+        let (done, mut is_done) = oneshot::channel();
+        let record = PardonRecord { by: "ann".into(), at: NOW, reason: None };
+        let mut first = Batch { pardon: Some(Pardon { worker, record: record.clone(), done }), ..Batch::default() };
+        let banned = Effect::Dissent { worker, fault: fault(0, 0), consequence: Consequence::Banned };
+        first.effects.push(banned);
+        scheduler.handle(NOW, Input::Pardoned { worker });
+        first.drain(&mut scheduler);
+        let old = Effect::Dissent { worker, fault: fault(1, 0), consequence: Consequence::Pardoned };
+        let batches = [first, Batch { effects: vec![old], ..Batch::default() }];
+        assert!(batches.iter().all(Batch::is_urgent));
         let (mut book, mut ledger) = (Book::new(records.clone()), Ledger::default());
         let (log, from) = (&mut ledger, &records);
         let begin = move || Scribe::begin(log, from);
-        let (commits, _) = commits(&[batch], &mut 0, &Recent::new(1), (&mut book, Timestamp(11)), begin).unwrap();
+        let (commits, _) = commits(&batches, &mut 0, &Recent::new(1), (&mut book, NOW), begin).unwrap();
+        assert_eq!(commits.len(), 1, "all or nothing of it");
         for done in records.store().commit_all(commits) {
             done.unwrap();
         }
-        assert_eq!(records.pardon(pardoned).unwrap(), None);
-        assert_eq!(records.faults(pardoned, 9).unwrap(), [FaultRecord { at: Timestamp(11), fault }]);
+        assert!(is_done.try_recv().is_err(), "nobody is told before that is on disk");
+        assert_eq!(records.pardons(worker, 9).unwrap(), [record]);
+        let faults = [fault(1, 0), fault(0, 0)].map(|fault| FaultRecord { at: NOW, fault });
+        assert_eq!(records.faults(worker, 9).unwrap(), faults);
+        let events = records.audit(0, usize::MAX).unwrap().into_iter().map(|line| Entry::read(&line).unwrap().event);
+        let is_in_order = matches!(
+            &events.collect::<Vec<_>>()[..],
+            [Event::WorkerCaught { banned: true, .. }, Event::WorkerPardoned { reason: None, .. }]
+        );
+        assert!(is_in_order, "what is pardoned is not found again");
+        let mut scheduler = Scheduler::new(Policy::default(), [1; 32]);
+        restore(&mut scheduler, &records, NOW).unwrap();
+        let known = scheduler.worker(worker).unwrap().record;
+        assert_eq!(known, WorkerRecord { era: Era(1), ..WorkerRecord::default() });
     }
 
     #[test]
@@ -1226,11 +1278,15 @@ mod tests {
             batch.effects.push(Effect::Changed { unit, was: outcome(b"wrong") });
         }
         batch.effects.push(Effect::Record(Record::Worker(liar, WorkerRecord::default())));
-        for (index, judge, banned) in [(0, Judge::Quorum, false), (1, Judge::Peers, false), (2, Judge::Operator, true)]
-        {
+        for (index, judge, consequence) in [
+            (0, Judge::Quorum, Consequence::Doubt),
+            (1, Judge::Peers, Consequence::Caught),
+            (2, Judge::Operator, Consequence::Banned),
+            (3, Judge::Operator, Consequence::Pardoned),
+        ] {
             let (said, answer) = (outcome(b"wrong").unwrap(), outcome(b"right").unwrap());
-            let fault = Fault { unit: UnitId { run, index }, step: 0, said, answer, judge };
-            batch.effects.push(Effect::Dissent { worker: liar, fault, banned });
+            let fault = Fault { unit: UnitId { run, index }, step: 0, said, answer, judge, era: Era::default() };
+            batch.effects.push(Effect::Dissent { worker: liar, fault, consequence });
         }
         let (mut book, mut ledger) = (Book::new(records.clone()), Ledger::default());
         let (log, from) = (&mut ledger, &records);

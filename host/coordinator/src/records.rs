@@ -36,7 +36,7 @@
 //! | meta | `forgotten`, run id | when its values were removed for good |
 //! | meta | `doubt` | [`Doubt`]: what the data may have forgotten |
 //! | meta | `fault`, worker id, sequence, inverted | [`FaultRecord`]: a word of the worker's that was found wrong, the newest first |
-//! | meta | `pardon`, worker id | [`PardonRecord`]: an operator overruled; beside a record that says banned, that is still to be done |
+//! | meta | `pardon`, worker id, sequence, inverted | [`PardonRecord`]: an operator overruled, the newest first |
 //! | meta | `blocked`, fingerprint of a key, number | workers on the block list of that key, a thousand a record: each with its [`Listed`] |
 //! | meta | `blocklist`, fingerprint of a key | [`BlocklistRecord`]: the list of that key which counts here |
 //! | meta | `blocklist-serial` | the serial of the last block list that was exported |
@@ -773,14 +773,10 @@ impl Writes {
         self.put(Table::Meta, &key, encode(fault));
     }
 
-    /// Writes that an operator pardoned a worker.
-    pub fn pardon(&mut self, worker: WorkerId, pardon: &PardonRecord) {
-        self.put(Table::Meta, &pardon_key(worker), encode(pardon));
-    }
-
-    /// Writes that no pardon holds any more.
-    pub fn no_pardon(&mut self, worker: WorkerId) {
-        self.0.ops.push(Op::Delete(Key::new(Table::Meta, &pardon_key(worker))));
+    /// Writes that an operator pardoned a worker; `sequence` orders such records.
+    pub fn pardon(&mut self, worker: WorkerId, sequence: u64, pardon: &PardonRecord) {
+        let key = [&pardon_key(worker)[..], &(!sequence).to_be_bytes()].concat();
+        self.put(Table::Meta, &key, encode(pardon));
     }
 
     /// Writes a block list in the place of what it was, and returns its record with the number of those that hold its workers.
@@ -1598,12 +1594,21 @@ impl Records {
         page.into_iter().map(|(_, record)| decode(Table::Meta, &record.value)).collect()
     }
 
-    /// By whom and why a worker was pardoned, if it was.
+    /// By whom and why a worker was pardoned, up to `limit` times, the newest first.
     ///
     /// # Errors
     /// Any [`RecordError`].
-    pub fn pardon(&self, worker: WorkerId) -> Result<Option<PardonRecord>, RecordError> {
-        self.get(Table::Meta, &pardon_key(worker))
+    pub fn pardons(&self, worker: WorkerId, limit: usize) -> Result<Vec<PardonRecord>, RecordError> {
+        let page = self.store.scan(Table::Meta, &pardon_key(worker), None, limit)?;
+        page.into_iter().map(|(_, record)| decode(Table::Meta, &record.value)).collect()
+    }
+
+    /// Whether an operator ever pardoned a worker.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn is_pardoned(&self, worker: WorkerId) -> Result<bool, RecordError> {
+        Ok(!self.pardons(worker, 1)?.is_empty())
     }
 
     /// The block lists that count here.

@@ -169,7 +169,7 @@ fn vouchers(records: &Records, unit: &UnitRecord) -> Result<usize, RecordError> 
 #[cfg(test)]
 mod tests {
     use manyhands_model::{Fuel, Outcome, RunId, Verdict, WorkerId};
-    use manyhands_scheduler::{Quorum, Replica, WorkerRecord};
+    use manyhands_scheduler::{Era, Quorum, Replica, WorkerRecord};
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
 
@@ -188,7 +188,10 @@ mod tests {
 
     /// A unit on which the first three workers agree, and the fourth does not.
     fn unit(end: Option<End>) -> UnitRecord {
-        let replica = |(worker, text)| Replica { worker: WorkerId([worker; 32]), outcome: outcome(text), claims: None };
+        let replica = |(worker, text)| {
+            let (worker, era) = (WorkerId([worker; 32]), Era::default());
+            Replica { worker, era, outcome: outcome(text), claims: None }
+        };
         let replicas = [(1, "a"), (2, "a"), (3, "a"), (4, "b")].map(replica).to_vec();
         UnitRecord { end, accepted: end.map(|_| outcome("a")), replicas, ..UnitRecord::default() }
     }

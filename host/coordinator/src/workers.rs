@@ -201,9 +201,9 @@ async fn unless_blocked(app: &App, worker: WorkerId) -> Result<(), (WorkerRefuse
     if app.auditing.is_trusted(worker) {
         return Ok(());
     }
-    match app.records.blocking(move |records| records.pardon(worker)).await {
-        Ok(Some(_)) => return Ok(()),
-        Ok(None) => {}
+    match app.records.blocking(move |records| records.is_pardoned(worker)).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
         Err(error) => return Err((WorkerRefused::Full, cannot_keep("whom an operator pardoned", &error))),
     }
     // A list that names itself by its key says it once.

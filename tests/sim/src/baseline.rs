@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use manyhands_model::{Judge, LeaseId, Outcome, Timestamp, UnitId, WorkerId};
 use manyhands_protocol::{Entry, Receipt};
-use manyhands_scheduler::{Effect, End, Fault, Input, LeaseDraft, Record, Replica, RunSpec, UnitRecord};
+use manyhands_scheduler::{
+    Consequence, Effect, End, Era, Fault, Input, LeaseDraft, Record, Replica, RunSpec, UnitRecord,
+};
 
 use crate::random::Random;
 use crate::rule::Coordinator;
@@ -277,7 +279,7 @@ impl Baseline {
             return Receipt::Recorded;
         }
         let Some(unit) = self.units.get_mut(&held.unit).filter(|unit| !unit.has_ended) else { return refused() };
-        unit.votes.push(Replica { worker, outcome, claims: None });
+        unit.votes.push(Replica { worker, era: Era::default(), outcome, claims: None });
         if let (Kind::Credibility { .. }, Some(host)) = (self.kind, self.hosts.get_mut(&worker)) {
             host.voted.push(held.unit);
         }
@@ -343,8 +345,10 @@ impl Baseline {
                 host.valid += u32::from(unit.target > 1);
             } else if let Some(answer) = accepted.clone() {
                 host.valid = 0;
-                let fault = Fault { unit: id, step: 0, said: vote.outcome.clone(), answer, judge: Judge::Quorum };
-                self.effects.push_back(Effect::Dissent { worker: vote.worker, fault, banned: false });
+                let (judge, era) = (Judge::Quorum, Era::default());
+                let fault = Fault { unit: id, step: 0, said: vote.outcome.clone(), answer, judge, era };
+                let consequence = Consequence::Doubt;
+                self.effects.push_back(Effect::Dissent { worker: vote.worker, fault, consequence });
             }
         }
         let record = UnitRecord { end: Some(end), accepted, replicas: unit.votes.clone(), ..UnitRecord::default() };
@@ -356,8 +360,9 @@ impl Baseline {
         let Some(host) = self.hosts.get_mut(&worker) else { return };
         host.is_banned = true;
         let voted = core::mem::take(&mut host.voted);
-        let fault = Fault { unit: quiz, step: 0, said, answer: truth(quiz), judge: Judge::Operator };
-        self.effects.push_back(Effect::Dissent { worker, fault, banned: true });
+        let (judge, era) = (Judge::Operator, Era::default());
+        let fault = Fault { unit: quiz, step: 0, said, answer: truth(quiz), judge, era };
+        self.effects.push_back(Effect::Dissent { worker, fault, consequence: Consequence::Banned });
         for id in voted {
             let Some(unit) = self.units.get_mut(&id) else { continue };
             unit.votes.retain(|vote| vote.worker != worker);

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Receipt, Report, Task, Ticket};
 use manyhands_scheduler::{
-    Counts, Decoys, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus, UnitRecord,
-    WorkerRecord,
+    Consequence, Counts, Decoys, Effect, End, Groups, Input, Kind, LeaseDraft, Record, RunRecord, RunSpec, RunStatus,
+    UnitRecord, WorkerRecord,
 };
 
 use crate::adversary::{Act, Answer, Gang, Strategy, View};
@@ -669,7 +669,9 @@ impl<'a> World<'a> {
                     self.tally.count(took);
                 }
             }
-            Effect::Dissent { worker, banned, .. } => self.contradicted(worker, banned),
+            Effect::Dissent { worker, consequence, .. } => {
+                self.contradicted(worker, consequence == Consequence::Banned);
+            }
             Effect::Audit { unit, step } => {
                 self.tally.own_runs += 1;
                 self.auditing += 1;

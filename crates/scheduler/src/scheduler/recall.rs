@@ -11,7 +11,7 @@ use manyhands_model::{Outcome, RunId, Timestamp, UnitId};
 use super::{Effect, Record, Run, Scheduler, heard};
 use crate::decoys::Tallies;
 use crate::queue::Queue;
-use crate::record::{RunRecord, RunSpec, RunStatus, UnitRecord};
+use crate::record::{Era, Replica, RunRecord, RunSpec, RunStatus, UnitRecord, WorkerRecord};
 use crate::roster::{Keyed, WorkerNo};
 use crate::trust::{Rule, share};
 use crate::unit::{End, Open, State};
@@ -22,9 +22,9 @@ pub(super) struct Recall {
     /// Answers that are still to come.
     asked: usize,
     /// Who was caught.
-    by: BTreeSet<WorkerNo>,
+    by: Worthless,
     /// Who has been silent for too long.
-    silent: BTreeSet<WorkerNo>,
+    silent: Worthless,
     /// Units whose answer is wrong, with the step at which that is so and what the operator's machine says.
     wrong: BTreeMap<u32, (u32, Outcome)>,
     /// Units that began anew since it was first asked: their records may have been read before that.
@@ -34,18 +34,39 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    /// Notes whose word is worth nothing; says whether that is new.
-    fn add(&mut self, id: WorkerNo, why: Why) -> bool {
-        let was_known = self.by.contains(&id) || self.silent.contains(&id);
+    /// Notes whose word is worth nothing; says whether somebody new is among them.
+    fn add(&mut self, id: WorkerNo, until: Era, why: Why) -> bool {
+        let was_known = self.by.0.contains_key(&id) || self.silent.0.contains_key(&id);
         match why {
-            Why::Caught => self.by.insert(id),
-            Why::Silent => self.silent.insert(id),
-        };
+            Why::Caught => self.by.add(id, until),
+            Why::Silent => self.silent.add(id, until),
+        }
         !was_known
     }
 
     fn workers(self) -> BTreeSet<WorkerNo> {
-        self.by.into_iter().chain(self.silent).collect()
+        self.by.0.into_keys().chain(self.silent.0.into_keys()).collect()
+    }
+}
+
+/// Whose word is worth nothing, each up to an era of its own.
+#[derive(Clone, Default)]
+struct Worthless(BTreeMap<WorkerNo, Era>);
+
+impl Worthless {
+    fn add(&mut self, id: WorkerNo, until: Era) {
+        let known = self.0.entry(id).or_insert(until);
+        *known = until.max(*known);
+    }
+
+    fn has(&self, id: WorkerNo, era: Era) -> bool {
+        self.0.get(&id).is_some_and(|until| era <= *until)
+    }
+
+    fn with(&self, others: &Self) -> Self {
+        let mut all = self.clone();
+        others.0.iter().for_each(|(id, until)| all.add(*id, *until));
+        all
     }
 }
 
@@ -62,14 +83,14 @@ struct Again {
     unit: UnitRecord,
     truth: Option<Outcome>,
     /// Whose word does not count.
-    without: BTreeSet<WorkerNo>,
+    without: Worthless,
     asked_again: bool,
 }
 
 impl Scheduler {
-    /// Asks for everything that rests on the word of a worker.
-    pub(super) fn recall(&mut self, id: WorkerNo) {
-        self.recall_of(id, 0, Why::Caught);
+    /// Asks for everything that rests on what a worker said up to an era.
+    pub(super) fn recall(&mut self, id: WorkerNo, until: Era) {
+        self.recall_of(id, until, 0, Why::Caught);
     }
 
     /// Has somebody look whether a worker, on whose word something rests, is silent for too long.
@@ -89,26 +110,26 @@ impl Scheduler {
         if worker.counted_at.after(self.policy.trust.absence) > now {
             return self.watch(id);
         }
-        let decided = worker.record.decided;
-        self.recall_of(id, decided, Why::Silent);
-        if self.workers[id].record.recalling {
+        let WorkerRecord { decided, era, .. } = worker.record;
+        self.recall_of(id, era, decided, Why::Silent);
+        if self.workers[id].record.recalling.is_some() {
             self.note_worker(id);
         }
     }
 
     /// Asks for what rests on a worker's word in runs that want it to have decided more.
-    fn recall_of(&mut self, id: WorkerNo, decided: u32, why: Why) {
-        for (run, units) in self.history.take(id, decided) {
-            self.recall_in(run, units, id, why);
+    fn recall_of(&mut self, id: WorkerNo, until: Era, decided: u32, why: Why) {
+        for (run, units) in self.history.take(id, until, decided) {
+            self.recall_in(run, units, (id, until), why);
         }
     }
 
-    /// Asks for units of a run that rest on a worker's word.
-    fn recall_in(&mut self, run: RunId, units: Vec<u32>, id: WorkerNo, why: Why) {
-        let is_new = self.recalls.entry(run).or_default().add(id, why);
+    /// Asks for units of a run that rest on what a worker said up to an era.
+    fn recall_in(&mut self, run: RunId, units: Vec<u32>, (id, until): (WorkerNo, Era), why: Why) {
+        let is_new = self.recalls.entry(run).or_default().add(id, until, why);
         let worker = &mut self.workers[id];
         worker.recalls += usize::from(is_new);
-        worker.record.recalling = true;
+        worker.record.recalling = worker.record.recalling.max(Some(until));
         self.ask_for(run, units);
     }
 
@@ -134,22 +155,24 @@ impl Scheduler {
         let life = self.policy.trust.life(share(wrong_ppb));
         let mut recalled: BTreeMap<WorkerNo, Vec<u32>> = BTreeMap::new();
         for (index, unit) in units.into_iter().filter(|(index, _)| *index < UnitId::FIRST_DECOY) {
-            let anchor = unit.vouched_by().map(|worker| self.workers.enrol(worker));
-            if let Some(worker) = anchor {
+            if let Some(Replica { worker, era, .. }) = unit.vouched_by() {
+                let worker = self.workers.enrol(*worker);
                 // It was caught before the last process ended, and that was not seen through.
                 let record = self.workers[worker].record;
-                if record.recalling || record.banned {
+                if record.is_recalled(*era) || record.banned {
                     recalled.entry(worker).or_default().push(index);
                     continue;
                 }
-                self.history.note(worker, UnitId { run, index }, life);
+                self.history.note((worker, *era), UnitId { run, index }, life);
             }
             if unit.audited.is_none() {
                 self.draw_audit(UnitId { run, index }, &unit);
             }
         }
         for (id, units) in recalled {
-            self.recall_in(run, units, id, Why::Caught);
+            let WorkerRecord { banned, recalling, era, .. } = self.workers[id].record;
+            let until = if banned { era } else { recalling.unwrap_or(era) };
+            self.recall_in(run, units, (id, until), Why::Caught);
         }
     }
 
@@ -175,8 +198,8 @@ impl Scheduler {
                 }
                 _ => None,
             };
-            let anchor = unit.vouched_by().and_then(|worker| self.workers.find(worker));
-            let rests_on = |workers: &BTreeSet<WorkerNo>| anchor.is_some_and(|worker| workers.contains(&worker));
+            let anchor = unit.vouched_by().and_then(|replica| Some((self.workers.find(replica.worker)?, replica.era)));
+            let rests_on = |words: &Worthless| anchor.is_some_and(|(worker, era)| words.has(worker, era));
             let (is_loose, is_silent) = (rests_on(&recall.by), rests_on(&recall.silent));
             if truth.is_none() && !is_loose && !is_silent {
                 continue;
@@ -184,7 +207,7 @@ impl Scheduler {
             if recall.anew.contains(&index) {
                 recall.doubtful.insert(index);
             } else {
-                let without = recall.by.union(&recall.silent).copied().collect();
+                let without = recall.by.with(&recall.silent);
                 let asked_again = is_silent && !is_loose;
                 again.push(Again { index, unit, truth, without, asked_again });
             }
@@ -214,7 +237,7 @@ impl Scheduler {
             let worker = &mut self.workers[id];
             worker.recalls = worker.recalls.saturating_sub(1);
             if worker.recalls == 0 {
-                worker.record.recalling = false;
+                worker.record.recalling = None;
                 self.note_worker(id);
                 self.rank(id);
             }
@@ -242,7 +265,7 @@ impl Scheduler {
             let mut reports = heard(&mut self.workers, unit.replicas);
             match &truth {
                 Some(truth) => reports.retain(|word| word.outcome == *truth),
-                None => reports.retain(|word| !without.contains(&word.by)),
+                None => reports.retain(|word| !without.has(word.by, word.era)),
             }
             let unit_id = UnitId { run: id, index };
             for word in &reports {
@@ -361,14 +384,14 @@ impl Scheduler {
 
     pub(super) fn pardon(&mut self, id: WorkerNo) {
         let worker = &mut self.workers[id];
-        let record = &mut worker.record;
-        if core::mem::take(&mut record.banned) {
-            // What was found right meanwhile, it had said before.
-            (record.checks, record.decided) = (0, 0);
+        let WorkerRecord { banned, recalling, era, agreed, checks, decided, .. } = worker.record;
+        let anew = WorkerRecord { recalling, era: era.next(), ..WorkerRecord::default() };
+        worker.record = if banned { anew } else { WorkerRecord { agreed, checks, decided, ..anew } };
+        worker.kept_waiting = false;
+        worker.answers_for_leaving = false;
+        if banned {
             worker.quota = 0;
         }
-        (record.faults, record.lapses) = (0, 0);
-        record.recalling = worker.recalls > 0;
         self.note_worker(id);
         self.look_at_wants(id);
         self.rank(id);

@@ -5,7 +5,7 @@ use manyhands_model::{Judge, Outcome, Timestamp, UnitId, Verdict};
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
-use crate::record::{Fault, Replica, UnitRecord};
+use crate::record::{Era, Fault, Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
 use crate::trust::{Level, Rule, Standing, share};
 use crate::unit::{End, Open, Word};
@@ -31,8 +31,10 @@ impl Open {
 
     /// What is known of it, without an end.
     pub(super) fn record(&self, workers: &Roster<Worker>) -> UnitRecord {
-        let replica =
-            |word: &Word| Replica { worker: workers.id(word.by), outcome: word.outcome.clone(), claims: word.claims };
+        let replica = |word: &Word| {
+            let Word { by, era, outcome, claims } = word.clone();
+            Replica { worker: workers.id(by), era, outcome, claims }
+        };
         UnitRecord {
             step: self.step,
             end: None,
@@ -174,7 +176,7 @@ impl Scheduler {
                 continue;
             }
             heard.push(worker);
-            let (standing, credit) = (worker.standing(trust), worker.record.credit(trust));
+            let (standing, credit) = worker.worth(word.era, trust);
             voices.push((at, Voice { outcome: &word.outcome, standing, credit }));
         }
         let can_audit = trust.has_audits() && !open.unauditable;
@@ -236,7 +238,7 @@ impl Scheduler {
 
     /// Whether an answer is the operator's word.
     pub(super) fn is_proven(&self, open: &Open, accepted: Option<&Outcome>) -> bool {
-        let is_trusted = |word: &Word| self.workers[word.by].standing(&self.policy.trust) == Standing::Trusted;
+        let is_trusted = |word: &Word| self.workers[word.by].worth(word.era, &self.policy.trust).0 == Standing::Trusted;
         open.audited.is_some() || open.reports.iter().any(|word| Some(&word.outcome) == accepted && is_trusted(word))
     }
 
@@ -253,7 +255,7 @@ impl Scheduler {
         let mut with_record = 0;
         for word in &open.reports {
             let is_right = word.outcome == *accepted;
-            match self.workers[word.by].standing(&trust) {
+            match self.workers[word.by].worth(word.era, &trust).0 {
                 Standing::Stranger => self.newcomers.note(is_right),
                 Standing::Established | Standing::Trusted => with_record += usize::from(is_right),
             }
@@ -262,6 +264,9 @@ impl Scheduler {
         let by_numbers = is_earned && with_record == 0;
         for word in open.reports.iter().filter(|word| word.outcome == *accepted) {
             let worker = &mut self.workers[word.by];
+            if worker.record.era != word.era {
+                continue;
+            }
             let has_record = worker.standing(&trust) >= Standing::Established;
             if open.audited.is_some() || by_numbers || with_record > usize::from(has_record) {
                 worker.record.passed(&trust);
@@ -276,15 +281,16 @@ impl Scheduler {
     }
 
     /// A unit has an answer that had to be earned.
-    pub(super) fn accepted(&mut self, unit: UnitId, record: &UnitRecord, judge: Judge, anchor: Option<WorkerNo>) {
+    pub(super) fn accepted(&mut self, unit: UnitId, record: &UnitRecord, judge: Judge) {
         self.audits.note_accepted();
         if judge != Judge::Operator {
             self.draw_audit(unit, record);
         }
         // Nothing rests on a decoy.
-        let Some(anchor) = anchor.filter(|_| !unit.is_decoy()) else { return };
+        let Some(Replica { worker, era, .. }) = record.vouched_by().filter(|_| !unit.is_decoy()) else { return };
         let Some(Rule::Earned { wrong_ppb, .. }) = self.runs.get(&unit.run).map(|run| run.spec.rule) else { return };
-        self.history.note(anchor, unit, self.policy.trust.life(share(wrong_ppb)));
+        let anchor = self.workers.enrol(*worker);
+        self.history.note((anchor, *era), unit, self.policy.trust.life(share(wrong_ppb)));
         self.watch(anchor);
     }
 
@@ -325,10 +331,12 @@ impl Scheduler {
         let (Purpose::Verify(record), Some(truth)) = (purpose, outcome) else { return };
         // Of those who are heard in the open unit all follows from its end.
         let heard = open.as_deref().unwrap_or_default();
-        let agreeing = record.agreeing().filter_map(|worker| self.workers.find(worker));
-        let agreeing: Vec<WorkerNo> = agreeing.filter(|worker| !heard.contains(worker)).collect();
+        let agreeing = record.agreeing().filter_map(|word| Some((self.workers.find(word.worker)?, word.era)));
+        let agreeing: Vec<(WorkerNo, Era)> = agreeing.filter(|(worker, _)| !heard.contains(worker)).collect();
         if record.accepted.as_ref() == Some(&truth) {
-            for no in agreeing {
+            for (no, _) in
+                agreeing.into_iter().filter(|(no, era)| self.workers[*no].record.era == *era).collect::<Vec<_>>()
+            {
                 self.workers[no].record.passed(&self.policy.trust);
                 self.note_worker(no);
                 self.rank(no);
@@ -339,12 +347,13 @@ impl Scheduler {
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
             }
         } else if let Some(said) = record.accepted {
-            let fault = Fault { unit, step, said, answer: truth.clone(), judge: Judge::Operator };
+            let (answer, judge) = (truth.clone(), Judge::Operator);
+            let fault = |era| Fault { unit, step, said: said.clone(), answer: answer.clone(), judge, era };
             if open.is_none() {
                 self.refute(unit, step, truth);
             }
-            for no in agreeing {
-                self.dissent(now, no, fault.clone());
+            for (no, era) in agreeing {
+                self.dissent(now, no, fault(era));
             }
         }
     }

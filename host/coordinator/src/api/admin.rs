@@ -18,8 +18,9 @@ use manyhands_audit::Event;
 use manyhands_credit::{Account, Amount};
 use manyhands_model::{Outcome, Timestamp, WorkerId};
 use manyhands_protocol::{FRAME_BYTES_MAX, SUBPROTOCOL};
-use manyhands_scheduler::{AuditTally, Exposure, Fault, Input, Level, RequesterExposure, Standings, WorkerSummary};
+use manyhands_scheduler::{AuditTally, Era, Exposure, Fault, Level, RequesterExposure, Standings, WorkerSummary};
 
+use super::submit::disk_full;
 use crate::app::{App, to_its_end};
 use crate::auditing;
 use crate::auth::Caller;
@@ -37,6 +38,8 @@ use crate::uptime::Attended;
 const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Faults of a worker that are shown.
 const FAULTS_SHOWN: usize = 100;
+/// Pardons that are listed of one worker.
+const PARDONS_SHOWN: usize = 100;
 /// Longest reason for a pardon. Unit: characters.
 const REASON_CHARS_MAX: usize = 200;
 /// What is read from a worker at once.
@@ -113,7 +116,8 @@ fn set_trusted(app: &App, worker: WorkerId, is_trusted: bool) {
     }
 }
 
-/// Overrules what a worker's faults led to: it may work again and earn a record, from nothing if it was banned. What it said and signed stays listed.
+/// Overrules what a worker's faults led to: nothing that it did so far counts against it again, and it may work and earn a record, from nothing if
+/// it was banned. What it said and signed stays listed.
 #[utoipa::path(post, path = "/v1/workers/{id}/pardon", tag = "operators", security(("bearer" = [])),
     params(("id" = String, Path), ("idempotency-key" = Option<String>, Header)), request_body = NewPardon,
     responses((status = 204), (status = 404, body = manyhands_api::Problem), (status = 422, body = manyhands_api::Problem)))]
@@ -135,12 +139,13 @@ pub(super) async fn pardon(
     if !is_listed && app.core.ask(move |scheduler, _| scheduler.worker(worker).is_none()).await? {
         return Err(ApiError::not_found("worker", worker));
     }
-    let pardon = PardonRecord { by: caller.name.clone(), at: app.clock.now(), reason: reason.clone() };
-    let event = Event::WorkerPardoned { worker, reason, by: caller.name };
+    if app.core.is_disk_full() {
+        return Err(disk_full());
+    }
+    let pardon = PardonRecord { by: caller.name, at: app.clock.now(), reason };
     to_its_end(async move {
-        app.calls.decide(event, move |writes| writes.pardon(worker, &pardon)).await?;
+        app.core.pardon(worker, pardon).await?;
         tracing::info!(%worker, "the operator pardoned a worker");
-        app.core.tell(Input::Pardoned { worker }).await?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -212,8 +217,8 @@ pub(super) async fn worker(
     let id = worker_of(&id)?;
     if app.auditing.is_trusted(id) {
         let worker = own(&app, id, app.hub.session(id).as_deref(), app.clock.now());
-        let (exposure, requesters, faults) = (Vec::new(), Vec::new(), Vec::new());
-        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure, requesters, faults, pardoned: None }));
+        let (exposure, requesters, faults, pardons) = Default::default();
+        return Ok(Json(WorkerDetail { worker, balance: Amount::ZERO, exposure, requesters, faults, pardons }));
     }
     let known = app.core.ask(move |scheduler, _| {
         let requesters = scheduler.exposure_to_requesters(id).collect::<Vec<_>>();
@@ -221,9 +226,11 @@ pub(super) async fn worker(
     });
     let (worker, exposure, requesters) = known.await?.ok_or_else(|| ApiError::not_found("worker", id))?;
     let read = app.blocking(move |records| {
-        Ok((records.balance(&Account::Worker(id))?, records.faults(id, FAULTS_SHOWN)?, records.pardon(id)?))
+        let faults = records.faults(id, FAULTS_SHOWN)?;
+        Ok((records.balance(&Account::Worker(id))?, faults, records.pardons(id, PARDONS_SHOWN)?))
     });
-    let (balance, faults, pardon) = read.await?;
+    let (balance, faults, pardons) = read.await?;
+    let era = worker.record.era;
     let view = |Exposure { run, units, owner_units, of }: Exposure| ExposureView { run, units, owner_units, of };
     let mut exposure: Vec<ExposureView> = exposure.into_iter().map(view).collect();
     exposure.sort_by_key(|one| Reverse((u64::from(one.units) * 1_000_000 / u64::from(one.of.max(1)), one.run)));
@@ -233,8 +240,8 @@ pub(super) async fn worker(
         balance: balance.map_or(Amount::ZERO, |balance| balance.balance),
         exposure,
         requesters: requesters.into_iter().map(requester).collect(),
-        faults: faults.into_iter().map(fault).collect(),
-        pardoned: pardon.map(|PardonRecord { by, at, reason }| PardonView { by, at, reason }),
+        faults: faults.into_iter().map(|known| fault(known, era)).collect(),
+        pardons: pardons.into_iter().map(|PardonRecord { by, at, reason }| PardonView { by, at, reason }).collect(),
     }))
 }
 
@@ -242,10 +249,19 @@ fn requester(RequesterExposure { requester, leases, of }: RequesterExposure) -> 
     RequesterExposureView { requester, leases, of }
 }
 
-fn fault(FaultRecord { at, fault }: FaultRecord) -> FaultView {
-    let Fault { unit, step, said, answer, judge } = fault;
+fn fault(FaultRecord { at, fault }: FaultRecord, today: Era) -> FaultView {
+    let Fault { unit, step, said, answer, judge, era } = fault;
     let shown = |outcome: Outcome| format!("{}, {} fuel", outcome.verdict, outcome.fuel.0);
-    FaultView { run: unit.run, unit: unit.index, step, at, said: shown(said), answer: shown(answer), judge }
+    FaultView {
+        run: unit.run,
+        unit: unit.index,
+        step,
+        at,
+        said: shown(said),
+        answer: shown(answer),
+        judge,
+        pardoned: era < today,
+    }
 }
 
 /// All tokens, without their secrets.

@@ -590,7 +590,7 @@ fn bad_body(error: BadBody) -> ApiError {
     ApiError::new(kind, error.to_string())
 }
 
-fn disk_full() -> ApiError {
+pub(super) fn disk_full() -> ApiError {
     ApiError::new(Kind::StorageFull, "the coordinator's disk is full").retry_after(QUEUE_RETRY)
 }
 

@@ -627,7 +627,7 @@ impl Drop for Listener {
 #[cfg(test)]
 mod tests {
     use manyhands_model::{Fuel, Outcome, RunId, Verdict};
-    use manyhands_scheduler::{End, Replica};
+    use manyhands_scheduler::{End, Era, Replica};
 
     use super::*;
 
@@ -672,8 +672,10 @@ mod tests {
 
     fn record(outcomes: &[(u8, u64)], accepted: Option<u64>) -> UnitRecord {
         let outcome = |fuel: u64| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
-        let replica =
-            |&(index, fuel): &(u8, u64)| Replica { worker: worker(index), outcome: outcome(fuel), claims: None };
+        let replica = |&(index, fuel): &(u8, u64)| {
+            let (worker, era) = (worker(index), Era::default());
+            Replica { worker, era, outcome: outcome(fuel), claims: None }
+        };
         UnitRecord {
             step: 0,
             end: Some(End::Done),
