@@ -202,6 +202,11 @@ async fn where_only_the_invited_may_join_others_are_told_what_to_ask_for() {
     assert!(done && made.contains("mhi_") && made.contains("bob"), "{made}");
     let secret = made.split_whitespace().find(|word| word.starts_with("mhi_")).expect("an invitation");
     comes(&coordinator, &key, "192.0.2.1", Some(secret)).await.expect("let in");
+    let log = log(&coordinator).await;
+    for (event, count) in [("invitation_created", 2), ("invitation_revoked", 1)] {
+        assert_eq!(log.matches(event).count(), count, "{log}");
+    }
+    assert!(log.contains(&invited.id) && !log.contains("mhi_"), "{log}");
     let anybody = coordinator.anonymous(Method::GET, "/v1/invitations").send().await.expect("an answer");
     assert_eq!(anybody.status().as_u16(), 401);
 }

@@ -101,6 +101,28 @@ pub enum Event {
         /// Name of the operator's token.
         by: String,
     },
+    /// From now on, workers may join with this invitation.
+    InvitationCreated {
+        /// Its id, from which nobody learns its secret.
+        invitation: String,
+        /// Whose workers come with it, if that was said.
+        owner: Option<String>,
+        /// How many may.
+        uses: u32,
+        /// From when on no other may.
+        expires_at: Option<Timestamp>,
+        /// Name of the operator's token.
+        by: String,
+    },
+    /// From now on, nobody joins with it any more.
+    InvitationRevoked {
+        /// Its id.
+        invitation: String,
+        /// How many workers came with it.
+        used: u32,
+        /// Name of the operator's token.
+        by: String,
+    },
     /// From now on, workers on this block list are refused.
     BlocklistSubscribed {
         /// Fingerprint of the root key of whoever issued it.

@@ -50,6 +50,14 @@ fn events() -> Vec<Event> {
         Event::WorkerDistrusted { worker: WorkerId([3; 32]), by: by() },
         Event::WorkerCaught { worker: WorkerId([3; 32]), unit, by: Judge::Operator, banned: true },
         Event::WorkerPardoned { worker: WorkerId([3; 32]), reason: Some("bad memory, replaced".into()), by: by() },
+        Event::InvitationCreated {
+            invitation: "inv_".into(),
+            owner: Some("ann".into()),
+            uses: 2,
+            expires_at: Some(NOW),
+            by: by(),
+        },
+        Event::InvitationRevoked { invitation: "inv_".into(), used: 1, by: by() },
         Event::BlocklistSubscribed { issuer: "key_".into(), serial: 4, workers: 2, by: by() },
         Event::BlocklistDropped { issuer: "key_".into(), by: by() },
         Event::ResultChanged {

@@ -375,6 +375,18 @@ impl Calls {
         Ok(())
     }
 
+    /// The same on this thread, which may block.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn decide_here(&self, event: audit::Event, mut writes: Writes) -> Result<(), RecordError> {
+        let mut scribe = self.scribe()?;
+        scribe.write(self.0.parts.clock.now(), event, &mut writes);
+        self.records().commit(writes)?;
+        scribe.end();
+        Ok(())
+    }
+
     /// The right to write into the audit log, for somebody who makes commits of their own. Waits on this thread until nobody else has it.
     ///
     /// # Errors

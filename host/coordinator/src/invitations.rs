@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use data_encoding::BASE32_NOPAD;
 use manyhands_api::{CreatedInvitation, InvitationList, InvitationView, NewInvitation};
+use manyhands_audit::Event;
 use manyhands_model::{Digest, Timestamp, WorkerId};
 use manyhands_protocol::Invitation;
 
@@ -170,11 +171,18 @@ impl Invitations {
         }
     }
 
-    /// Creates an invitation. Its secret is in the answer and nowhere else. Blocks.
+    /// Creates an invitation. Its secret is in the answer and nowhere else. `log` makes it durable together with what the audit log says of it;
+    /// `by` is who asked. Blocks.
     ///
     /// # Errors
     /// [`Kind::Invalid`], [`Kind::Conflict`] when there are too many, or what the disk says.
-    pub fn create(&self, new: NewInvitation, now: Timestamp) -> Answer<CreatedInvitation> {
+    pub fn create(
+        &self,
+        new: NewInvitation,
+        now: Timestamp,
+        by: String,
+        log: impl FnOnce(Event, Writes) -> Result<(), RecordError>,
+    ) -> Answer<CreatedInvitation> {
         let NewInvitation { owner, uses, days } = new;
         if owner.as_ref().is_some_and(|owner| !is_name(owner)) {
             let detail =
@@ -199,16 +207,24 @@ impl Invitations {
         let record = InvitationRecord { owner: owner.clone(), uses, created_at: now, expires_at, revoked_at: None };
         let mut writes = Writes::default();
         writes.invitation(digest, &record);
-        self.records.commit(writes)?;
+        let event = Event::InvitationCreated { invitation: id_of(&digest), owner: owner.clone(), uses, expires_at, by };
+        log(event, writes)?;
         self.write(|known| known.invitations.insert(digest, record));
         Ok(CreatedInvitation { id: id_of(&digest), owner, uses, expires_at, invitation: secret.expose().to_owned() })
     }
 
-    /// Takes an invitation back: nobody comes with it any more, and it says who came. One that nobody used is forgotten. Blocks.
+    /// Takes an invitation back: nobody comes with it any more, and it says who came. One that nobody used is forgotten. `log` and `by` are as
+    /// above. Blocks.
     ///
     /// # Errors
     /// [`Kind::NotFound`], or what the disk says.
-    pub fn revoke(&self, id: &str, now: Timestamp) -> Answer<BTreeSet<WorkerId>> {
+    pub fn revoke(
+        &self,
+        id: &str,
+        now: Timestamp,
+        by: String,
+        log: impl FnOnce(Event, Writes) -> Result<(), RecordError>,
+    ) -> Answer<BTreeSet<WorkerId>> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.read(|known| {
             let found = known.invitations.iter().find(|(digest, _)| id_of(digest) == id);
@@ -216,15 +232,20 @@ impl Invitations {
         });
         let Some((digest, record, workers)) = found else { return Err(ApiError::not_found("invitation", id)) };
         let workers = workers.unwrap_or_default();
+        if record.revoked_at.is_some() {
+            return Ok(workers);
+        }
         let mut writes = Writes::default();
+        let used = u32::try_from(workers.len()).unwrap_or(u32::MAX);
+        let event = Event::InvitationRevoked { invitation: id_of(&digest), used, by };
         if workers.is_empty() {
             writes.no_invitation(digest);
-            self.records.commit(writes)?;
+            log(event, writes)?;
             self.write(|known| known.invitations.remove(&digest));
         } else {
-            let record = InvitationRecord { revoked_at: record.revoked_at.or(Some(now)), ..record };
+            let record = InvitationRecord { revoked_at: Some(now), ..record };
             writes.invitation(digest, &record);
-            self.records.commit(writes)?;
+            log(event, writes)?;
             self.write(|known| known.invitations.insert(digest, record));
         }
         Ok(workers)
@@ -263,10 +284,10 @@ impl Invitations {
 /// Those of `change`.
 pub async fn change<T: Send + 'static>(
     app: &App,
-    change: impl FnOnce(&Invitations) -> Answer<T> + Send + 'static,
+    change: impl FnOnce(&App) -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
     let app = app.clone();
-    let changed = tokio::task::spawn_blocking(move || change(&app.invitations)).await;
+    let changed = tokio::task::spawn_blocking(move || change(&app)).await;
     changed.unwrap_or_else(|error| Err(ApiError::internal(&error)))
 }
 
@@ -279,10 +300,12 @@ fn id_of(digest: &Digest) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use manyhands_audit::Entry;
     use manyhands_state::MemoryStore;
     use manyhands_store::Blobs;
 
     use super::*;
+    use crate::audit::Ledger;
     use crate::metrics::Metrics;
 
     const NOW: Timestamp = Timestamp(1_000_000);
@@ -302,8 +325,23 @@ mod tests {
 
         fn create(&self, owner: Option<&str>, uses: u32, days: Option<u32>) -> (String, Invitation) {
             let new = NewInvitation { owner: owner.map(str::to_owned), uses: Some(uses), days };
-            let created = self.invitations.create(new, NOW).unwrap();
+            let created = self.invitations.create(new, NOW, "ann".into(), self.log()).unwrap();
             (created.id, Invitation(created.invitation))
+        }
+
+        /// As the coordinator does it.
+        fn log(&self) -> impl FnOnce(Event, Writes) -> Result<(), RecordError> {
+            |event, writes| Ledger::default().commit(&self.records, NOW, vec![event], writes)
+        }
+
+        fn revoke(&self, id: &str) -> Answer<BTreeSet<WorkerId>> {
+            self.invitations.revoke(id, NOW, "bob".into(), self.log())
+        }
+
+        /// What the audit log says.
+        fn events(&self) -> Vec<Event> {
+            let lines = self.records.audit(0, usize::MAX).unwrap();
+            lines.iter().map(|line| Entry::read(line).unwrap().event).collect()
         }
 
         fn admit(&self, who: u8, shown: Option<&Invitation>, is_needed: bool) -> Result<Option<Membership>, Uninvited> {
@@ -364,7 +402,7 @@ mod tests {
         assert_eq!(world.admit_at(tomorrow, 1, Some(&invitation), true), Err(Uninvited::Expired));
         let first = world.admit(1, Some(&invitation), true).unwrap();
         assert_eq!(world.admit_at(tomorrow, 1, None, true), Ok(first.clone()), "it came in time");
-        assert_eq!(world.invitations.revoke(&id, NOW).unwrap(), BTreeSet::from([worker(1)]));
+        assert_eq!(world.revoke(&id).unwrap(), BTreeSet::from([worker(1)]));
         assert_eq!(world.admit(2, Some(&invitation), true), Err(Uninvited::Revoked));
         assert_eq!(world.admit(1, None, true), Err(Uninvited::Revoked));
         assert_eq!(world.admit(1, None, false), Ok(first), "where all may come it stays the voice that it was");
@@ -372,16 +410,52 @@ mod tests {
         assert_eq!(world.admit(1, Some(&another), true).unwrap().unwrap().owner.as_deref(), Some("bob"));
         let list = world.invitations.list().invitations;
         assert!(list.iter().all(|it| it.used == u32::from(it.id != id)), "it has left the first: {list:?}");
-        assert_eq!(world.invitations.revoke("inv_nobody", NOW).unwrap_err().kind, Kind::NotFound);
+        assert_eq!(world.revoke("inv_nobody").unwrap_err().kind, Kind::NotFound);
     }
 
     #[test]
     fn what_nobody_used_is_forgotten_when_it_is_revoked() {
         let world = World::new();
         let (id, invitation) = world.create(None, 1, None);
-        assert!(world.invitations.revoke(&id, NOW).unwrap().is_empty());
+        assert!(world.revoke(&id).unwrap().is_empty());
         assert!(world.invitations.list().invitations.is_empty());
         assert_eq!(world.admit(1, Some(&invitation), true), Err(Uninvited::Unknown));
+    }
+
+    #[test]
+    fn the_audit_log_says_who_invited_whom_and_who_took_it_back_each_once() {
+        let world = World::new();
+        let (used, invitation) = world.create(Some("ann"), 2, Some(1));
+        let (unused, _) = world.create(None, 1, None);
+        world.admit(1, Some(&invitation), true).unwrap();
+        for id in [&used, &used, &unused] {
+            world.revoke(id).unwrap();
+        }
+        world.revoke(&unused).unwrap_err();
+        let created = |invitation: &str, owner: Option<&str>, uses, expires_at| Event::InvitationCreated {
+            invitation: invitation.to_owned(),
+            owner: owner.map(str::to_owned),
+            uses,
+            expires_at,
+            by: "ann".into(),
+        };
+        let revoked = |invitation: &str, used| Event::InvitationRevoked {
+            invitation: invitation.to_owned(),
+            used,
+            by: "bob".into(),
+        };
+        let expected = [
+            created(&used, Some("ann"), 2, Some(NOW.after(DAY))),
+            created(&unused, None, 1, None),
+            revoked(&used, 1),
+            revoked(&unused, 0),
+        ];
+        assert_eq!(world.events(), expected);
+        // What cannot be logged has not happened.
+        let full = |_, _| Err(RecordError::Missing("the disk".into()));
+        let new = NewInvitation { owner: None, uses: None, days: None };
+        world.invitations.create(new, NOW, "ann".into(), full).unwrap_err();
+        assert_eq!(world.invitations.list().invitations.len(), 1);
     }
 
     #[test]
@@ -411,12 +485,13 @@ mod tests {
             (new(None, None, Some(0)), "days"),
             (new(None, None, Some(u32::MAX)), "days"),
         ] {
-            let refused = world.invitations.create(new, NOW).unwrap_err();
+            let refused = world.invitations.create(new, NOW, "ann".into(), world.log()).unwrap_err();
             assert_eq!(refused.kind, Kind::Invalid);
             assert!(refused.detail.contains(word), "{}", refused.detail);
         }
-        assert!(world.invitations.list().invitations.is_empty());
-        let created = world.invitations.create(new(None, None, Some(30)), NOW).unwrap();
+        assert!(world.invitations.list().invitations.is_empty() && world.events().is_empty());
+        let new = new(None, None, Some(30));
+        let created = world.invitations.create(new, NOW, "ann".into(), world.log()).unwrap();
         assert_eq!((created.uses, created.expires_at), (1, Some(NOW.after(30 * DAY))));
     }
 }

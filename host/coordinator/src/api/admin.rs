@@ -313,7 +313,10 @@ pub(super) async fn create_invitation(
 ) -> Answer<(StatusCode, Extension<ShownOnce>, Json<CreatedInvitation>)> {
     caller.need(Role::Operator)?;
     let now = app.clock.now();
-    let created = invitations::change(&app, move |invitations| invitations.create(new, now)).await?;
+    let created = invitations::change(&app, move |app| {
+        app.invitations.create(new, now, caller.name, |event, writes| app.calls.decide_here(event, writes))
+    });
+    let created = created.await?;
     Ok((StatusCode::CREATED, Extension(ShownOnce), Json(created)))
 }
 
@@ -328,7 +331,10 @@ pub(super) async fn revoke_invitation(
     caller.need(Role::Operator)?;
     to_its_end(async move {
         let now = app.clock.now();
-        let workers = invitations::change(&app, move |invitations| invitations.revoke(&id, now)).await?;
+        let workers = invitations::change(&app, move |app| {
+            app.invitations.revoke(&id, now, caller.name, |event, writes| app.calls.decide_here(event, writes))
+        });
+        let workers = workers.await?;
         if app.settings.workers.join == Join::Invited {
             workers.into_iter().for_each(|worker| app.hub.reassign(worker));
         }
