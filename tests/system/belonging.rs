@@ -1,11 +1,14 @@
 //! Who is let back and who is kept out.
 
 use std::cell::RefCell;
+use std::time::{Duration, SystemTime};
 
+use data_encoding::BASE32_NOPAD;
 use manyhands_api::{CreatedInvitation, FaultView, NewInvitation, NewPardon, UnitView, WorkerDetail};
-use manyhands_model::{Judge, RunId, WorkerId};
+use manyhands_blocklist::{Draft, Entry};
+use manyhands_model::{Judge, RunId, Timestamp, WorkerId};
 use manyhands_protocol::{Balance, Body, ClientMessage, Greeting, Hello, Invitation, Receipt, ServerMessage};
-use manyhands_signing::{Keypair, Signed};
+use manyhands_signing::{Attested, Keypair, Signed, Validity};
 use manyhands_tests::{Coordinator, Lost, Runner, Unit, Worker, jobs, run, until};
 use reqwest::Method;
 
@@ -307,8 +310,63 @@ async fn a_block_list_keeps_those_out_whom_another_coordinator_has_banned_until_
     assert!(done && said.contains("0 workers"), "{said}");
     let (done, said) = manyhands(&other, &["blocklist", "unsubscribe", &root]);
     assert!(done, "{said}");
+    // What was left cannot be rolled back, after a crash neither.
+    other.kill();
+    other.restart().await;
+    for (file, taken) in [(&first, true), (&second, false), (&first, true)] {
+        let (done, said) = manyhands(&other, &["blocklist", "subscribe", &root, file]);
+        assert!(done == taken && (taken || said.contains("a later one was taken here before")), "{file}: {said}");
+        manyhands(&other, &["blocklist", "unsubscribe", &root]);
+    }
     let log = log(&other).await;
     for word in ["blocklist_subscribed", "blocklist_dropped", "worker_pardoned"] {
         assert!(log.contains(word), "{log}");
+    }
+}
+
+/// The signing key of a coordinator, as somebody has it who read its disk.
+fn stolen(coordinator: &Coordinator) -> Keypair {
+    let files = std::fs::read_dir(coordinator.data_dir().join("keys")).expect("keys");
+    let mut paths = files.map(|file| file.expect("a file").path());
+    let signing = paths.find(|path| !path.ends_with("root.key") && !path.ends_with("trust")).expect("a signing key");
+    let text = std::fs::read_to_string(signing).expect("read");
+    let (_, seed) = text.trim_end().split_once(' ').expect("fingerprint and seed");
+    let seed = BASE32_NOPAD.decode(seed.as_bytes()).expect("base32");
+    Keypair::from_seed(&seed.try_into().expect("32 bytes"))
+}
+
+#[tokio::test]
+async fn attack_39_what_a_stolen_key_signs_is_refused_once_its_issuer_is_seen_to_have_replaced_it() {
+    let (issuer, mut other) = tokio::join!(Coordinator::start(), Coordinator::start());
+    let seen = Worker::connect(&issuer.join(), Worker::new_key()).await.expect("connected");
+    let (root, key) = (seen.root, stolen(&issuer));
+    let victim = WorkerId::from(Worker::new_key().public());
+    let forged = |ahead: Duration| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        let now = Timestamp(now.as_millis().try_into().expect("a date"));
+        let draft = Draft::new(vec![Entry { worker: victim, charges: Vec::new() }]);
+        let validity = Validity { issued_at: now, expires_at: now.after(Duration::from_secs(86_400)) };
+        let seal = draft.seal(now.after(ahead).0, validity);
+        let seal = Attested::new(root, seen.trust.clone(), Signed::new(&key, &seal)).expect("the key was in force");
+        draft.sealed(&seal)
+    };
+    let path = format!("/v1/blocklists/{}", root.fingerprint());
+    let put = async |other: &Coordinator, list: Vec<u8>| {
+        let answer = other.request(Method::PUT, &path).body(list).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    };
+    let (status, said) = put(&other, forged(Duration::ZERO)).await;
+    assert_eq!(status, 200, "nobody can know yet: {said}");
+
+    let _keys: manyhands_api::KeysView = issuer.post("/v1/keys/rotate", "").await.expect("rotated");
+    let export = issuer.request(Method::GET, "/v1/blocklists/export").send().await.expect("an answer");
+    let (status, said) = put(&other, export.bytes().await.expect("a list").to_vec()).await;
+    assert_eq!(status, 200, "{said}");
+    for _ in 0..2 {
+        let (status, said) = put(&other, forged(Duration::from_secs(600))).await;
+        assert!(status == 409 && said.contains("revoked") && said.contains("exported now"), "{status} {said}");
+        other.request(Method::DELETE, &path).send().await.expect("an answer");
+        other.kill();
+        other.restart().await;
     }
 }

@@ -89,6 +89,8 @@ pub struct List {
     pub root: Fingerprint,
     /// What was signed.
     pub seal: Seal,
+    /// Version of the trust list by which the seal's key counted.
+    pub trust_version: u64,
     /// The workers, by id.
     pub entries: Vec<Entry>,
 }
@@ -119,6 +121,9 @@ pub enum Broken {
     /// More than there may be.
     #[error("more than {WORKERS_MAX} workers are on it")]
     TooMany,
+    /// Longer than any coordinator makes or takes one.
+    #[error("its lines are longer than {LINES_BYTES_MAX} bytes together; no coordinator takes so much")]
+    TooLong,
     /// The end is missing, or something stands behind it.
     #[error("it does not end with a line: the end was cut off")]
     CutOff,
@@ -141,9 +146,15 @@ pub fn read(text: &[u8], root: Option<Fingerprint>) -> Result<List, Broken> {
         Some(at) => text.split_at(at + 1),
         None => text.split_at(0),
     };
+    if lines.len() > LINES_BYTES_MAX {
+        return Err(Broken::TooLong);
+    }
     // Before the lines: whoever did not sign has nothing read.
     let sealed: Attested<Seal> = Attested::read(last, root)?;
     let seal = *sealed.said();
+    if seal.workers > WORKERS_MAX as u64 {
+        return Err(Broken::TooMany);
+    }
     if seal.digest != Digest::of(lines) {
         return Err(Broken::NotWhatWasSigned);
     }
@@ -158,13 +169,13 @@ pub fn read(text: &[u8], root: Option<Fingerprint>) -> Result<List, Broken> {
         for charge in &entry.charges {
             charge.check(entry.worker).map_err(|why| Broken::Forged { line: number, why })?;
         }
-        entries.push(entry);
-        if entries.len() > WORKERS_MAX {
-            return Err(Broken::TooMany);
+        if entries.len() as u64 == seal.workers {
+            return Err(Broken::NotWhatWasSigned);
         }
+        entries.push(entry);
     }
     if entries.len() as u64 != seal.workers {
         return Err(Broken::NotWhatWasSigned);
     }
-    Ok(List { root: sealed.root(), seal, entries })
+    Ok(List { root: sealed.root(), seal, trust_version: sealed.trust_version(), entries })
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-use manyhands_blocklist::{Broken, Charge, Draft, Entry, Forged, List, Seal, read};
+use manyhands_blocklist::{Broken, Charge, Draft, Entry, Forged, LINES_BYTES_MAX, List, Seal, WORKERS_MAX, read};
 use manyhands_model::{Digest, Fuel, Judge, LeaseId, Outcome, RunId, Timestamp, Verdict, WorkerId};
 use manyhands_protocol::{Entry as Function, Lease, Report, Reports, Task, Ticket, encode};
 use manyhands_signing::{Attested, BadAttestation, Keypair, Signed, TrustList, TrustedKey, Validity};
@@ -70,8 +70,9 @@ fn list() -> Vec<u8> {
 #[test]
 fn what_was_written_is_read() {
     let text = list();
-    let List { root, seal, entries } = read(&text, Some(key(1).public().fingerprint())).unwrap();
+    let List { root, seal, trust_version, entries } = read(&text, Some(key(1).public().fingerprint())).unwrap();
     assert_eq!((root, seal.serial, seal.validity), (key(1).public().fingerprint(), 4, until(5_000_000)));
+    assert_eq!(trust_version, 1);
     let proven = entries.iter().filter(|entry| entry.is_proven()).count();
     assert_eq!((entries.len(), seal.workers, proven), (3, 3, 2), "each once");
     assert!(entries.is_sorted_by_key(|entry| entry.worker));
@@ -133,6 +134,16 @@ fn evidence_that_is_none_is_refused_though_the_issuer_signed_it() {
 #[test]
 fn a_seal_that_counts_wrongly_is_refused() {
     let draft = || Draft::new(vec![proven(&key(7))]);
-    assert_eq!(read(&signed(draft(), |seal| seal.workers = 2), None), Err(Broken::NotWhatWasSigned));
+    for workers in [0, 2] {
+        assert_eq!(read(&signed(draft(), |seal| seal.workers = workers), None), Err(Broken::NotWhatWasSigned));
+    }
+    let workers = WORKERS_MAX as u64 + 1;
+    assert_eq!(read(&signed(draft(), |seal| seal.workers = workers), None), Err(Broken::TooMany));
     assert_eq!(read(&signed(draft(), |seal| seal.digest = Digest([0; 32])), None), Err(Broken::NotWhatWasSigned));
+}
+
+#[test]
+fn what_no_coordinator_takes_is_refused_before_it_is_read() {
+    let long = [&vec![b'x'; LINES_BYTES_MAX], &b"\n"[..], &list()].concat();
+    assert_eq!(read(&long, None), Err(Broken::TooLong));
 }

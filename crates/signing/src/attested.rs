@@ -28,6 +28,7 @@ pub trait Attest: Statement + Dated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attested<T: Statement> {
     said: T,
+    trust_version: u64,
     proof: Proof<T>,
 }
 
@@ -66,7 +67,8 @@ impl<T: Attest> Attested<T> {
     /// [`Untrusted`] when the list does not name the key, as between a rotation and the list that follows it.
     pub fn new(root: PublicKey, trust: Signed<TrustList>, statement: Signed<T>) -> Result<Self, Untrusted> {
         let proof = Proof { root, trust, statement };
-        Ok(Self { said: proof.open()?, proof })
+        let (said, trust_version) = proof.open()?;
+        Ok(Self { said, trust_version, proof })
     }
 
     /// The statement in a line, if it was signed by a coordinator's key, and if `root` is given by that coordinator's.
@@ -79,7 +81,8 @@ impl<T: Attest> Attested<T> {
         let Read { proof } = written.remove(T::NAME).ok_or_else(not_one)?;
         let proof = BASE64.decode(proof.as_bytes()).map_err(|_| not_one())?;
         let Ok((proof, [])) = postcard::take_from_bytes::<Proof<T>>(&proof) else { return Err(not_one()) };
-        let read = Self { said: proof.open()?, proof };
+        let (said, trust_version) = proof.open()?;
+        let read = Self { said, trust_version, proof };
         if read.line() != line {
             return Err(BadAttestation::Differs { name: T::NAME });
         }
@@ -108,6 +111,12 @@ impl<T: Attest> Attested<T> {
     /// What was stated.
     pub const fn said(&self) -> &T {
         &self.said
+    }
+
+    /// Version of the trust list that names the key. A key that was revoked since stands in lists with lower versions than whoever heard of
+    /// that has seen.
+    pub const fn trust_version(&self) -> u64 {
+        self.trust_version
     }
 
     /// Who stated it: the root key that the coordinator's join link names.

@@ -20,13 +20,13 @@ pub struct Proof<T: Statement> {
 }
 
 impl<T: Statement + Dated> Proof<T> {
-    /// The statement, if all signatures fit as they counted when it was made.
+    /// The statement and the version of the trust list, if all signatures fit as they counted when it was made.
     ///
     /// # Errors
     /// [`Untrusted`].
-    pub fn open(&self) -> Result<T, Untrusted> {
+    pub fn open(&self) -> Result<(T, u64), Untrusted> {
         let at: Timestamp = self.statement.verify_any()?.validity().issued_at;
         let ring = KeyRing::open(self.root.fingerprint(), self.root, &self.trust, at, 0)?;
-        Ok(ring.verify(&self.statement, at)?.into_inner())
+        Ok((ring.verify(&self.statement, at)?.into_inner(), ring.version()))
     }
 }

@@ -92,7 +92,7 @@ fn fault(file: &Path, broken: &Broken) -> Fault {
     Fault::usage(format!("`{}` is not the block list that was signed: {broken}", file.display()))
 }
 
-fn tell(List { root, seal, entries }: &List, screen: Screen) -> Result<()> {
+fn tell(List { root, seal, trust_version: _, entries }: &List, screen: Screen) -> Result<()> {
     let proven = entries.iter().filter(|entry| entry.is_proven()).count();
     if screen.json {
         return screen.json(&json!({

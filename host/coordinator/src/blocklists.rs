@@ -2,6 +2,9 @@
 //!
 //! Nobody is believed unasked: an operator names the key whose lists count, and brings each list. A later list of the same key takes the
 //! place of the one before, never an earlier one, and none counts beyond its time. Whom an operator here has pardoned comes in all the same.
+//!
+//! Of each key is remembered for good how late its lists were, even when none counts any more, and the latest of its trust lists: whoever has a
+//! signing key that the issuer has revoked since has no trust list that names it and is as late.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +21,7 @@ use manyhands_signing::{Fingerprint, Validity};
 use crate::app::App;
 use crate::auth::{NAME_CHARS_MAX, is_name};
 use crate::problem::{Answer, ApiError, Kind};
-use crate::records::{BlocklistRecord, FaultRecord, Listed, RecordError, Records, Writes};
+use crate::records::{BlocklistRecord, FaultRecord, Listed, RecordError, Records, SeenRecord, Writes};
 
 /// Charges against one worker that an export names.
 const CHARGES_MAX: usize = 3;
@@ -83,12 +86,6 @@ impl Blocklists {
         BlocklistList { lists: known.iter().map(|(root, it)| view(*root, it, now)).collect() }
     }
 
-    /// The serial of the last list of this key.
-    fn serial(&self, root: Fingerprint) -> Option<u64> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&root).map(|it| it.record.serial)
-    }
-
     fn set(&self, root: Fingerprint, subscription: Option<Subscription>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match subscription {
@@ -115,7 +112,8 @@ fn view(root: Fingerprint, it: &Subscription, now: Timestamp) -> BlocklistView {
 /// Lets a list count from now on, in the place of the one of the same key before it; whom it names, and is connected, is sent away.
 ///
 /// # Errors
-/// [`Kind::Invalid`] for one that is not what that key signed, [`Kind::Conflict`] for one that is too old, or what the disk says.
+/// [`Kind::Invalid`] for one that is not what that key signed, [`Kind::Conflict`] for one that is too old, or whose key may have been revoked, or what
+/// the disk says.
 pub async fn subscribe(
     app: &App,
     root: Fingerprint,
@@ -131,33 +129,38 @@ pub async fn subscribe(
     // Thousands of signatures may be on it.
     let list = tokio::task::spawn_blocking(move || read(&text, Some(root)).map(summed_up)).await;
     let list = list.map_err(|error| ApiError::internal(&error))?;
-    let (Seal { serial, validity, .. }, workers) =
+    let (Seal { serial, validity, .. }, trust_version, workers) =
         list.map_err(|broken| ApiError::new(Kind::Invalid, format!("the list is not what was signed: {broken}")))?;
     let _one_at_a_time = app.blocklists.changing.lock().await;
     let now = app.clock.now();
     let stale = |detail: String| Err(ApiError::new(Kind::Conflict, detail));
-    match app.blocklists.serial(root) {
-        Some(last) if serial < last => {
-            return stale(format!("this is list {serial} of that key, and a later one counts here already: {last}"));
-        }
-        _ if Timestamp(serial) > now.after(SKEW_MAX)
-            || validity.expires_at.since(validity.issued_at) > VALIDITY_MAX =>
-        {
-            return Err(ApiError::new(
-                Kind::Invalid,
-                "no coordinator makes such a list: its serial or its term is too long",
-            ));
-        }
-        _ if validity.expires_at <= now => return stale("the list has expired; ask its issuer for another".to_owned()),
-        _ if validity.issued_at > now.after(SKEW_MAX) => {
-            return stale("the list is of the future; one of the two clocks is wrong".to_owned());
-        }
-        Some(_) | None => {}
+    let (was, seen) =
+        app.blocking(move |records| Ok((records.blocklist(root)?, records.blocklist_seen(root)?))).await?;
+    if serial < seen.serial {
+        let last = seen.serial;
+        return stale(format!("this is list {serial} of that key, and a later one was taken here before: {last}"));
+    }
+    if trust_version < seen.trust_version {
+        return stale(format!(
+            "it comes with version {trust_version} of its issuer's trust list, and version {} was seen here before: the key that signed it may have \
+             been revoked since; ask its issuer for a list that is exported now",
+            seen.trust_version
+        ));
+    }
+    if Timestamp(serial) > now.after(SKEW_MAX) || validity.expires_at.since(validity.issued_at) > VALIDITY_MAX {
+        let detail = "no coordinator makes such a list: its serial or its term is too long";
+        return Err(ApiError::new(Kind::Invalid, detail));
+    }
+    if validity.expires_at <= now {
+        return stale("the list has expired; ask its issuer for another".to_owned());
+    }
+    if validity.issued_at > now.after(SKEW_MAX) {
+        return stale("the list is of the future; one of the two clocks is wrong".to_owned());
     }
     let record = BlocklistRecord { name, serial, validity, packs: 0 };
-    let was = app.blocking(move |records| records.blocklist(root)).await?;
     let mut writes = Writes::default();
     let record = writes.blocklist(root, record, was.as_ref(), &workers);
+    writes.blocklist_seen(root, &SeenRecord { serial, trust_version });
     let event = Event::BlocklistSubscribed { issuer: root.to_string(), serial, workers: workers.len() as u64, by };
     app.calls.decide(event, move |staged| *staged = writes).await?;
     let ids: Vec<WorkerId> = workers.keys().copied().collect();
@@ -172,15 +175,15 @@ pub async fn subscribe(
 }
 
 /// Who is on a list, and what is worth remembering of why.
-fn summed_up(list: List) -> (Seal, BTreeMap<WorkerId, Listed>) {
+fn summed_up(list: List) -> (Seal, u64, BTreeMap<WorkerId, Listed>) {
     let listed = |entry: &Entry| Listed {
         charges: u32::try_from(entry.charges.len()).unwrap_or(u32::MAX),
         is_proven: entry.is_proven(),
     };
-    (list.seal, list.entries.iter().map(|entry| (entry.worker, listed(entry))).collect())
+    (list.seal, list.trust_version, list.entries.iter().map(|entry| (entry.worker, listed(entry))).collect())
 }
 
-/// Lets the list of that key count no more.
+/// Lets the list of that key count no more. An earlier one still cannot take its place.
 ///
 /// # Errors
 /// [`Kind::NotFound`], or what the disk says.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::console::history;
 use crate::records::{
     self, AnswersRecord, BalanceRecord, BlocklistRecord, ChangedRecord, Content, FaultRecord, InvitationRecord,
-    JobRecord, Listed, PardonRecord, SubmitRecord,
+    JobRecord, Listed, PardonRecord, SeenRecord, SubmitRecord,
 };
 
 /// Records read at once.
@@ -189,6 +189,9 @@ impl Census {
             }
             Table::Meta if key.starts_with(records::BLOCKLIST) => {
                 read::<BlocklistRecord>(value)?;
+            }
+            Table::Meta if key.starts_with(records::BLOCKLIST_SEEN) => {
+                read::<SeenRecord>(value)?;
             }
             Table::Meta if key.starts_with(records::BLOCKED) => {
                 read::<Vec<(WorkerId, Listed)>>(value)?;

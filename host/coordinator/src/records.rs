@@ -39,6 +39,7 @@
 //! | meta | `pardon`, worker id, sequence, inverted | [`PardonRecord`]: an operator overruled, the newest first |
 //! | meta | `blocked`, fingerprint of a key, number | workers on the block list of that key, a thousand a record: each with its [`Listed`] |
 //! | meta | `blocklist`, fingerprint of a key | [`BlocklistRecord`]: the list of that key which counts here |
+//! | meta | `blocklist-seen`, fingerprint of a key | [`SeenRecord`]: what is known of that key's lists, whether or not one counts |
 //! | meta | `blocklist-serial` | the serial of the last block list that was exported |
 //! | meta | `invitation`, digest | [`InvitationRecord`]: for whom it is |
 //! | meta | `invited`, worker id | the digest of the invitation with which the worker came |
@@ -111,6 +112,8 @@ pub(crate) const FAULT: &[u8] = b"fault";
 pub(crate) const PARDON: &[u8] = b"pardon";
 /// Block lists that count, with the fingerprint of their key.
 pub(crate) const BLOCKLIST: &[u8] = b"blocklist\0";
+/// What is known of the lists of a key.
+pub(crate) const BLOCKLIST_SEEN: &[u8] = b"blocklist-seen\0";
 /// Who is on them.
 pub(crate) const BLOCKED: &[u8] = b"blocked\0";
 /// Workers on a block list that share a record.
@@ -326,6 +329,15 @@ pub struct BlocklistRecord {
     pub packs: u32,
 }
 
+/// What is remembered of a key's block lists for good, so that nobody can bring an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenRecord {
+    /// The serial of the last one that counted.
+    pub serial: u64,
+    /// The highest version of its issuer's trust list that came with one.
+    pub trust_version: u64,
+}
+
 /// What is known of a worker that is on a block list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
@@ -535,6 +547,10 @@ fn pardon_key(worker: WorkerId) -> Vec<u8> {
 
 fn blocklist_key(root: Fingerprint) -> Vec<u8> {
     [BLOCKLIST, root.to_string().as_bytes()].concat()
+}
+
+fn seen_key(root: Fingerprint) -> Vec<u8> {
+    [BLOCKLIST_SEEN, root.to_string().as_bytes()].concat()
 }
 
 /// Where a thousand workers on a list stand; none for all of them.
@@ -801,7 +817,12 @@ impl Writes {
         record
     }
 
-    /// Removes a block list.
+    /// Writes what is known of the block lists of a key.
+    pub fn blocklist_seen(&mut self, root: Fingerprint, seen: &SeenRecord) {
+        self.put(Table::Meta, &seen_key(root), encode(seen));
+    }
+
+    /// Removes a block list. What is known of its key's stays.
     pub fn no_blocklist(&mut self, root: Fingerprint, was: &BlocklistRecord) {
         for pack in 0..was.packs {
             self.0.ops.push(Op::Delete(Key::new(Table::Meta, &blocked_key(root, Some(pack)))));
@@ -1630,6 +1651,14 @@ impl Records {
     /// Any [`RecordError`].
     pub fn blocklist(&self, root: Fingerprint) -> Result<Option<BlocklistRecord>, RecordError> {
         self.get(Table::Meta, &blocklist_key(root))
+    }
+
+    /// What is known of the block lists of a key.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn blocklist_seen(&self, root: Fingerprint) -> Result<SeenRecord, RecordError> {
+        Ok(self.get(Table::Meta, &seen_key(root))?.unwrap_or_default())
     }
 
     /// Who is on the block list of a key, which is kept in so many packs.
