@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use manyhands_tests::browser::{BUTTON, Browser, Kind, Volunteer};
-use manyhands_tests::{Coordinator, jobs, until, workspace};
+use manyhands_tests::{Coordinator, Worker, jobs, until, workspace};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::browser;
@@ -89,10 +90,22 @@ async fn the_operators_pages_have_no_barriers() {
     let coordinator = Coordinator::start().await;
     let job = jobs::hasher();
     coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    // One whose word is wrong, so that its page has something to say of that.
+    let mut odd = Worker::connect(&coordinator.join(), Worker::new_key()).await.expect("connected");
+    let run = coordinator.submit("hasher&verify=2of4", &jobs::texts(20)).await.expect("submitted").id;
+    let unit = odd.units(1).await.expect("granted").remove(0);
+    odd.report(&unit, b"a bit fell over", 7).await.expect("an answer");
     let runners = coordinator.runners(2).await;
-    let run = coordinator.submit("hasher", &jobs::texts(20)).await.expect("submitted").id;
     coordinator.done(run, 20).await;
     drop(runners);
+    let worker = odd.id();
+    for (path, body) in [
+        (format!("/v1/workers/{worker}/pardon"), json!({ "reason": "bad memory, replaced" })),
+        ("/v1/invitations".to_owned(), json!({ "owner": "ann", "uses": 3, "days": 30 })),
+    ] {
+        let done = coordinator.request(Method::POST, &path).json(&body).send().await.expect("an answer");
+        assert!(done.status().is_success(), "{path}: {}", done.status());
+    }
     // One that is not done, so that there is something to say of why.
     coordinator.submit("hasher", &jobs::texts(3)).await.expect("submitted");
 
@@ -102,8 +115,8 @@ async fn the_operators_pages_have_no_barriers() {
     browser.open(link["link"].as_str().expect("a link")).await;
     let entered = async || browser.run::<bool>("return location.pathname === '/operator'").await.then_some(());
     until("the link lets the operator in", entered).await;
-    let worker = coordinator.workers().await[0].id;
-    let paths = ["", "/runs", &format!("/runs/{run}"), "/workers", &format!("/workers/{worker}"), "/units"];
+    let (its_run, its_page) = (format!("/runs/{run}"), format!("/workers/{worker}"));
+    let paths = ["", "/runs", &its_run, "/workers", &its_page, "/joining", "/units"];
     for path in paths {
         browser.open(&coordinator.url(&format!("/operator{path}"))).await;
         found.extend(barriers(&browser, &axe, path).await);

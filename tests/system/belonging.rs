@@ -12,6 +12,8 @@ use manyhands_signing::{Attested, Keypair, Signed, Validity};
 use manyhands_tests::{Coordinator, Lost, Runner, Unit, Worker, jobs, run, until};
 use reqwest::Method;
 
+use crate::console::Browser;
+
 async fn with_hasher(settings: &[&'static str]) -> Coordinator {
     let coordinator = Coordinator::start_with(settings).await;
     let job = jobs::hasher();
@@ -99,10 +101,24 @@ async fn who_is_banned_is_told_whom_to_ask_and_whoever_is_pardoned_starts_with_n
     assert_eq!(stranger.status().as_u16(), 401);
     assert!(!log(&coordinator).await.contains("worker_pardoned"), "none of that was a pardon");
 
+    let browser = Browser::signed_in(&coordinator).await;
+    let path = format!("/operator/workers/{id}");
+    let page = browser.page(&path).await;
+    for word in ["Found wrong", "a quorum", "manyhands workers pardon", &run.to_string()] {
+        assert!(page.contains(word), "{word} in {page}");
+    }
+    assert!(!page.contains("Pardoned by") && !page.contains("a lie"), "{page}");
+
     let (done, said) =
         manyhands(&coordinator, &["workers", "pardon", &id.to_string(), "--reason", "bad memory, replaced"]);
     assert!(done, "{said}");
+    // Whoever was told so finds it so, whatever comes right after.
+    coordinator.kill();
+    coordinator.restart().await;
     connects(&coordinator, &key, true).await;
+    let page = Browser::signed_in(&coordinator).await.page(&path).await;
+    assert!(page.contains("Pardoned by operator") && page.contains("bad memory, replaced"), "{page}");
+    assert_eq!(page.matches("(pardoned)").count(), 3, "{page}");
     for _ in 0..2 {
         let after = detail(&coordinator, id).await;
         assert!(!after.worker.banned && after.worker.checks == 0, "{after:?}");
@@ -199,6 +215,11 @@ async fn where_only_the_invited_may_join_others_are_told_what_to_ask_for() {
     let (done, said) = manyhands(&coordinator, &["invite", "revoke", &invited.id]);
     assert!(done, "{said}");
     until("it is sent away", async || (coordinator.connected().await == 0).then_some(())).await;
+    let page = Browser::signed_in(&coordinator).await.page("/operator/joining").await;
+    for word in [&*invited.id, "1 of 1", "revoked", "Only invited workers may join"] {
+        assert!(page.contains(word), "{word} in {page}");
+    }
+    assert!(!page.contains("mhi_"), "{page}");
     let (_, listed) = manyhands(&coordinator, &["invite", "list"]);
     assert!(listed.contains("1 of 1") && listed.contains("revoked"), "{listed}");
     let (done, made) = manyhands(&coordinator, &["invite", "create", "--owner", "bob", "--uses", "3"]);
@@ -299,6 +320,10 @@ async fn a_block_list_keeps_those_out_whom_another_coordinator_has_banned_until_
         connects(&other, &Worker::new_key(), true).await;
         other.kill();
         other.restart().await;
+    }
+    let page = Browser::signed_in(&other).await.page("/operator/joining").await;
+    for word in ["neighbours", &root, "for 48"] {
+        assert!(page.contains(word), "{word} in {page}");
     }
     let (_, listed) = manyhands(&other, &["blocklist", "list"]);
     assert!(listed.contains("neighbours") && listed.contains("for 2 d"), "{listed}");

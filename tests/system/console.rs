@@ -78,7 +78,7 @@ fn is_sent_away(answer: &Response) -> bool {
     answer.status() == StatusCode::SEE_OTHER && answer.headers()[LOCATION] == "/operator/enter"
 }
 
-const PAGES: &[&str] = &["/operator", "/operator/runs", "/operator/workers", "/operator/units"];
+const PAGES: &[&str] = &["/operator", "/operator/runs", "/operator/workers", "/operator/joining", "/operator/units"];
 
 #[tokio::test]
 async fn an_operator_signs_in_with_a_link_from_the_command_and_out_again() {

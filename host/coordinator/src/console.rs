@@ -3,13 +3,14 @@
 //! Rendered on the server from plain HTML files; every page works without JavaScript, and with it follows what happens.
 //! [`mod@door`] lets operators in. [`Monitor`] is told what happens to replicas and keeps little of it: [`live`], the
 //! picture, only while somebody looks; [`history`], what happened in a minute; [`samples`], fuel and time of recent
-//! replicas. [`pages`] and [`mod@worker`] put that together with what the scheduler and the records say, [`charts`] draws, and [`web`]
+//! replicas. [`pages`], [`mod@worker`] and [`mod@joining`] put that together with what the scheduler and the records say, [`charts`] draws, and [`web`]
 //! knows how pages travel.
 
 pub mod charts;
 pub mod door;
 pub mod events;
 pub mod history;
+pub mod joining;
 pub mod live;
 pub mod pages;
 pub mod samples;
@@ -365,6 +366,7 @@ pub fn router() -> Router<App> {
         .route("/operator/runs/{id}", get(pages::run))
         .route("/operator/workers", get(pages::workers))
         .route("/operator/workers/{id}", get(worker::worker))
+        .route("/operator/joining", get(joining::joining))
         .route("/operator/units", get(pages::units))
         .route("/operator/enter", get(pages::enter_form).post(pages::enter))
         .route("/operator/leave", post(pages::leave))

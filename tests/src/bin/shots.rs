@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use manyhands_api::Standing;
 use manyhands_model::RunId;
 use manyhands_tests::browser::{Browser, ELEMENT, Kind, Volunteer};
-use manyhands_tests::{Coordinator, Liar, jobs, until, workspace};
+use manyhands_tests::{Coordinator, Liar, Runner, jobs, until, workspace};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const SIZES: [(&str, u32, u32); 2] = [("small", 390, 844), ("large", 1440, 900)];
@@ -71,12 +72,27 @@ async fn caught(browser: &Browser) {
     let run = coordinator.submit(rule, &jobs::texts(100)).await.expect("submitted").id;
     let lied = async || coordinator.workers().await.iter().any(|worker| worker.dissents > 0).then_some(());
     until("the liar is caught", lied).await;
-    let _runners = coordinator.runners(2).await;
+    // Not counted: the liar may be sent away meanwhile.
+    let _runners = [Runner::start(&coordinator.join()), Runner::start(&coordinator.join())];
     let changed = async || (coordinator.run(run).await.changed > 0).then_some(());
     until("an answer changes", changed).await;
     coordinator.done(run, 100).await;
     let workers = coordinator.workers().await;
     let own = workers.iter().find(|worker| worker.standing == Standing::Trusted).expect("the coordinator's own").id;
+    let liar = workers.iter().find(|worker| worker.dissents > 0).expect("the liar").id;
+    for (path, body) in [
+        (format!("/v1/workers/{liar}/pardon"), json!({ "reason": "bad memory, replaced" })),
+        ("/v1/invitations".to_owned(), json!({ "owner": "ann", "uses": 3, "days": 30 })),
+        ("/v1/invitations".to_owned(), json!({ "uses": 1 })),
+    ] {
+        let done = coordinator.request(Method::POST, &path).json(&body).send().await.expect("an answer");
+        assert!(done.status().is_success(), "{path}: {}", done.status());
+    }
+    let list = coordinator.request(Method::GET, "/v1/blocklists/export").send().await.expect("an answer");
+    let list = list.bytes().await.expect("a list");
+    let root = coordinator.join().split('#').nth(1).expect("a fingerprint").to_owned();
+    let subscribe = coordinator.request(Method::PUT, &format!("/v1/blocklists/{root}?name=neighbours")).body(list);
+    assert!(subscribe.send().await.expect("an answer").status().is_success(), "the list counts");
     sign_in(browser, &coordinator).await;
     for (name, path) in [
         ("overview", "/operator"),
@@ -84,6 +100,8 @@ async fn caught(browser: &Browser) {
         ("run", &format!("/operator/runs/{run}")),
         ("workers", "/operator/workers"),
         ("worker", &format!("/operator/workers/{own}")),
+        ("liar", &format!("/operator/workers/{liar}")),
+        ("joining", "/operator/joining"),
     ] {
         browser.open(&coordinator.url(path)).await;
         take(browser, &format!("operator-caught-{name}")).await;
