@@ -42,6 +42,21 @@ fn the_packaged_configuration_names_every_setting() {
 }
 
 #[test]
+fn a_runners_settings_are_for_root_alone_since_an_invitation_may_be_among_them() {
+    let manifest = std::fs::read_to_string(packaging("../host/runner/Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let settings = assets.iter().filter(|asset| asset[1].as_str() == Some("etc/default/manyhands-runner"));
+    let modes: Vec<_> = settings.map(|asset| (asset[0].as_str(), asset[2].as_str())).collect();
+    assert_eq!(modes, [(Some("../../packaging/runner.env"), Some("640"))]);
+    // Systemd reads them, before it gives up its rights.
+    let unit = std::fs::read_to_string(packaging("systemd/manyhands-runner.service")).unwrap();
+    assert!(unit.contains("\nEnvironmentFile=/etc/default/manyhands-runner\n"), "{unit}");
+    let settings = std::fs::read_to_string(packaging("runner.env")).unwrap();
+    assert!(settings.contains("MANYHANDS_RUNNER_INVITATION="), "{settings}");
+}
+
+#[test]
 fn the_packaged_configuration_can_be_used() {
     let check = program(&packaging("coordinator.toml")).args(["config", "check"]).output().unwrap();
     assert!(check.status.success(), "{}", said(&check));
