@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Who says that a worker's word is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Judge {
     /// As many workers as a fixed rule asks for.
@@ -15,6 +15,9 @@ pub enum Judge {
 }
 
 impl Judge {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Quorum, Self::Peers, Self::Operator];
+
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {

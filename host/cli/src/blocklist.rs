@@ -13,10 +13,8 @@ use crate::args::Blocklist;
 use crate::client::Client;
 use crate::fault::{Fault, Result};
 use crate::inputs::read_whole;
-use crate::remote::{Sink, ago, now};
+use crate::remote::{DAY_MS, Sink, ago, now};
 use crate::screen::{Screen, printable, table};
-
-const DAY_MS: u64 = 86_400_000;
 
 /// `manyhands blocklist`, but for `verify`
 ///

@@ -7,10 +7,8 @@ use reqwest::Method;
 use crate::args::Invite;
 use crate::client::{Client, random_key};
 use crate::fault::Result;
-use crate::remote::{ago, now};
+use crate::remote::{DAY_MS, ago, now};
 use crate::screen::{Screen, printable, table};
-
-const DAY_MS: u64 = 86_400_000;
 
 /// `manyhands invite`
 ///

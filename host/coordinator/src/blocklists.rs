@@ -20,6 +20,7 @@ use manyhands_signing::{Fingerprint, Validity};
 
 use crate::app::App;
 use crate::auth::{NAME_CHARS_MAX, is_name};
+use crate::clock::DAY;
 use crate::problem::{Answer, ApiError, Kind};
 use crate::records::{BlocklistRecord, FaultRecord, Listed, RecordError, Records, SeenRecord, Writes};
 
@@ -29,7 +30,6 @@ const CHARGES_MAX: usize = 3;
 const FAULTS_READ: usize = 1_000;
 /// How far the issuer's clock may be ahead of this one's.
 const SKEW_MAX: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
 /// The longest term of a list; whoever got hold of an issuer's key could make one that never ends.
 const VALIDITY_MAX: Duration = DAY.saturating_mul(366);
 

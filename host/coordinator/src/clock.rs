@@ -6,6 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use manyhands_model::Timestamp;
 
+/// A day.
+pub const DAY: Duration = Duration::from_secs(86_400);
+
 /// Difference between the clock on the wall and the one that only goes forward that means a leap: somebody set
 /// the clock, or the computer slept, through which the latter stands still.
 const LEAP: Duration = Duration::from_secs(30);

@@ -15,6 +15,7 @@ use manyhands_protocol::Invitation;
 
 use crate::app::App;
 use crate::auth::{NAME_CHARS_MAX, Secret, is_name};
+use crate::clock::DAY;
 use crate::problem::{Answer, ApiError, Kind};
 use crate::records::{InvitationRecord, RecordError, Records, Writes};
 
@@ -26,7 +27,6 @@ const INVITATIONS_MAX: usize = 10_000;
 const USES: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// For how long it may be used for the first time. Unit: days.
 const DAYS: std::ops::RangeInclusive<u32> = 1..=3_650;
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Why a worker is not let in. Shown to whoever runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -178,15 +178,13 @@ label! {
     }
 }
 
-label! {
-    /// Who said that a worker was wrong.
-    DissentFrom as "by" {
-        /// As many others as a fixed rule asks for.
-        Quorum = "quorum",
-        /// Others with a record.
-        Peers = "peers",
-        /// The operator's own machine.
-        Operator = "operator",
+/// Who said that a worker was wrong, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct By(Judge);
+
+impl EncodeLabelSet for By {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("by", self.0.word())].encode(encoder)
     }
 }
 
@@ -325,7 +323,7 @@ struct Numbers {
     units: Family<UnitState, Gauge>,
     runs: Gauge,
     backlog_seconds: Fraction,
-    dissents: Family<DissentFrom, Counter>,
+    dissents: Family<By, Counter>,
     decided: Family<Decided, Counter>,
     results_changed: Counter,
     standings: Family<StandingOf, Gauge>,
@@ -434,7 +432,7 @@ impl Metrics {
             units: family(r, "units", "Units of active runs", UnitState::ALL),
             runs: number(r, "runs_active", "Active runs"),
             backlog_seconds: seconds(r, "backlog_age", backlog),
-            dissents: family(r, "dissents", "Reports that contradicted an answer, by who says so", DissentFrom::ALL),
+            dissents: family(r, "dissents", "Reports that contradicted an answer, by who says so", &Judge::ALL.map(By)),
             decided: family(r, "units_decided", decided, Decided::ALL),
             results_changed: number(r, "results_changed", changed),
             standings: family(r, "workers", standings, StandingOf::ALL),
@@ -562,12 +560,7 @@ impl Metrics {
     /// A worker's report contradicts an answer. It is counted once more on its own, since operators watch it.
     pub fn dissent(&self, judge: Judge) {
         self.report(ReportResult::Dissent);
-        let from = match judge {
-            Judge::Quorum => DissentFrom::Quorum,
-            Judge::Peers => DissentFrom::Peers,
-            Judge::Operator => DissentFrom::Operator,
-        };
-        self.0.dissents.get_or_create(&from).inc();
+        self.0.dissents.get_or_create(&By(judge)).inc();
     }
 
     /// An answer is not what it was.

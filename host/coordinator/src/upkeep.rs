@@ -171,6 +171,7 @@ mod tests {
     use manyhands_store::{Options, blob_file};
 
     use super::*;
+    use crate::clock::DAY;
     use crate::keys::system_entropy;
     use crate::records::{Content, Pack, Writes};
 
@@ -216,8 +217,6 @@ mod tests {
             compact(&self.store, &self.blobs, arriving, self.runtime.handle()).unwrap()
         }
     }
-
-    const DAY: Duration = Duration::from_secs(24 * 3600);
 
     #[test]
     fn only_blobs_that_nothing_can_come_to_name_are_removed() {
