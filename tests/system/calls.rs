@@ -1,6 +1,9 @@
 //! Calls to the outside: made once, after the quorum, whatever crashes; and only as an operator approved them.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -11,7 +14,10 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use manyhands_api::{PlanView, Problem, RunView, UnknownCalls};
 use manyhands_tests::{Coordinator, Runner, Site, jobs, until};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::Method;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -323,4 +329,113 @@ async fn attack_28_a_call_that_a_crash_interrupts_is_not_made_again_where_it_mus
     assert_eq!(again.status(), 409);
     let problem: Problem = again.json().await.expect("a problem");
     assert!(problem.detail.contains("over"));
+}
+
+/// An authority that no operating system knows.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new([]).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).expect("signed").pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+}
+
+/// An API on this computer whose certificate is `authority`'s.
+struct Private {
+    origin: String,
+    /// Connections on which TLS was not agreed on, and requests that were heard.
+    strangers: Arc<AtomicUsize>,
+    letters: Arc<AtomicUsize>,
+}
+
+impl Private {
+    fn start(authority: &Authority) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+        let certificate = params.signed_by(&key, &authority.issuer).expect("signed").der().clone();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = config.expect("versions").with_no_client_auth().with_single_cert(vec![certificate], key);
+        let config = Arc::new(config.expect("a certificate with its key"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let origin = format!("https://{}", listener.local_addr().expect("an address"));
+        let (strangers, letters) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = (Arc::clone(&strangers), Arc::clone(&letters));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+                let mut tls = StreamOwned::new(connection, stream.expect("a connection"));
+                let (mut request, mut some) = (Vec::new(), [0; 4096]);
+                // The body is the end of it: an object in an object.
+                while !request.ends_with(b"\"}") {
+                    match tls.read(&mut some) {
+                        Ok(count) if count > 0 => request.extend_from_slice(&some[..count]),
+                        _ => break,
+                    }
+                }
+                if request.is_empty() {
+                    seen.0.fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
+                seen.1.fetch_add(1, Ordering::SeqCst);
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"id\":\"m-1\"}";
+                drop(tls.write_all(answer.as_bytes()));
+                tls.conn.send_close_notify();
+                drop(tls.flush());
+                drop(tls.sock.shutdown(Shutdown::Write));
+            }
+        });
+        Self { origin, strangers, letters }
+    }
+
+    fn letters(&self) -> usize {
+        self.letters.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_server_under_an_authority_of_the_operators_is_called_once_that_is_named() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let api = Private::start(&ours);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roots.pem");
+    std::fs::write(&file, &other.pem).expect("written");
+    let allow: &'static str = Box::leak(format!("calls.allow={}", api.origin).into_boxed_str());
+    let roots: &'static str = Box::leak(format!("calls.roots={}", file.display()).into_boxed_str());
+    let mut coordinator = Coordinator::start_with(&[allow, roots]).await;
+    let job = jobs::caller("caller", verbs(&api.origin, "keyed"));
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    approve(&coordinator, &api.origin).await;
+    let _runners = coordinator.runners(2).await;
+    let run = coordinator.submit("caller", &[letter("ann").into_bytes()]).await.expect("submitted");
+    let refused = async || (api.strangers.load(Ordering::SeqCst) > 0).then_some(());
+    until("a certificate of nobody's that it knows is refused", refused).await;
+    let said = async || coordinator.process.log().contains("no trusted TLS connection").then_some(());
+    until("the operator is told why", said).await;
+    assert_eq!(api.letters(), 0, "nothing is said before trust");
+    coordinator.kill();
+
+    // A file that cannot be used is refused with its place, before anything is served.
+    std::fs::write(&file, [&other.pem[..], &ours.pem[..ours.pem.len() - 40]].concat()).expect("written");
+    let place = format!("roots.pem:{}: the certificate that begins here was cut", other.pem.lines().count() + 1);
+    for words in [&["--set", roots][..], &["config", "check", "--set", roots]] {
+        let (code, said) = operate(&coordinator.data_dir(), words);
+        assert!(code == Some(65) && said.contains(&place), "{code:?}: {said}");
+    }
+
+    std::fs::write(&file, [&other.pem[..], &ours.pem[..]].concat()).expect("written");
+    let (code, said) = operate(&coordinator.data_dir(), &["config", "check", "--set", roots]);
+    assert_eq!((code, said.trim()), (Some(0), "the configuration is usable"));
+    coordinator.restart().await;
+    let answered = b"[{\"status\":200,\"answer\":{\"message\":\"m-1\"}}]".to_vec();
+    assert_eq!(coordinator.outputs(run.id).await, [answered]);
+    assert_eq!(api.letters(), 1);
 }

@@ -7,6 +7,7 @@ use manyhands_coordinator::StartError;
 use manyhands_coordinator::backup::{BackupError, FileError};
 use manyhands_coordinator::keys::KeysError;
 use manyhands_coordinator::private_file::PrivateFileError;
+use manyhands_coordinator::roots::RootsError;
 use manyhands_coordinator::upkeep::UpkeepError;
 use manyhands_coordinator::vault::VaultError;
 use manyhands_state::ReadError;
@@ -102,6 +103,7 @@ fn of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             StartError::Keys(error) => of_keys(error),
             StartError::Restoring { .. } | StartError::Records(_) | StartError::Tokens(_) => Exit::Data,
             StartError::Vault(error) => of_vault(error),
+            StartError::Roots(error) => of_roots(error),
             StartError::Egress(_) => Exit::Data,
             StartError::DataDir { .. } => Exit::CannotCreate,
             StartError::Listen { .. } | StartError::Random(_) => Exit::Unavailable,
@@ -109,6 +111,9 @@ fn of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = error.downcast_ref::<VaultError>() {
         return Some(of_vault(error));
+    }
+    if let Some(error) = error.downcast_ref::<RootsError>() {
+        return Some(of_roots(error));
     }
     let open = error.downcast_ref::<OpenError>().map(of_open);
     open.or_else(|| error.downcast_ref::<BlobError>().map(of_blob))
@@ -153,6 +158,15 @@ fn of_vault(error: &VaultError) -> Exit {
         VaultError::Records(_) => Exit::Io,
         VaultError::Random(_) => Exit::Unavailable,
         VaultError::NoKeys(_) | VaultError::Lost(_) | VaultError::OlderData(_) | VaultError::Sealed => Exit::Data,
+    }
+}
+
+fn of_roots(error: &RootsError) -> Exit {
+    match error {
+        RootsError::Unreadable { error, .. } => of_io(error),
+        RootsError::Empty { .. } | RootsError::Other { .. } | RootsError::Cut { .. } | RootsError::Unusable { .. } => {
+            Exit::Data
+        }
     }
 }
 

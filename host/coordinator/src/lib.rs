@@ -35,6 +35,7 @@ pub mod problem;
 pub mod records;
 pub mod repeats;
 pub mod revocations;
+pub mod roots;
 pub mod secrets;
 pub mod serve;
 pub mod settings;

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use manyhands_api::{ConsoleLink, CreatedToken, KeysView, NewToken, RevokedView, RotatedVault, TokenList};
 use manyhands_coordinator::settings::Settings;
-use manyhands_coordinator::{log, start};
+use manyhands_coordinator::{log, roots, start};
 use manyhands_model::Version;
 use sd_notify::NotifyState;
 
@@ -42,7 +42,9 @@ fn main() -> ExitCode {
     };
     let result = match command {
         None => return runtime.block_on(serve(settings)),
-        Some(Command::Config(ConfigCommand::Check)) => say("the configuration is usable"),
+        Some(Command::Config(ConfigCommand::Check)) => roots::read(&settings.calls.roots)
+            .map_err(Into::into)
+            .and_then(|_usable| say("the configuration is usable")),
         Some(Command::Config(ConfigCommand::Sample)) => say(settings.sample().trim_end()),
         Some(Command::Config(ConfigCommand::Show)) => settings.explain().iter().try_for_each(|setting| {
             say(&format!(

@@ -1043,6 +1043,8 @@ settings! {
     calls: CallSettings {
         /// Origins that calls may reach although they are not on the public internet, and in clear.
         allow: AllowedOrigins = AllowedOrigins::default(), ();
+        /// File of certificates in PEM, of authorities whose servers are called as well as those of the operating system's; it is read at the start.
+        roots: String = String::new(), (is_path, "the path of a file from the root; empty for none");
         /// File with the key of the values that tokens stand for; by default beside the data directory. Copy it, but not to where the backups are.
         vault_key: String = String::new(), (is_path, "the path of a file from the root; empty for one beside the data directory");
         /// How long values are kept after their run has ended; then its results show tokens.

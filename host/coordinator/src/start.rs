@@ -39,6 +39,7 @@ use crate::numbers::Numbering;
 use crate::origins::Origins;
 use crate::records::{RecordError, Records};
 use crate::repeats::Questions;
+use crate::roots::{self, RootsError};
 use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::{Auditor, Settings};
@@ -106,6 +107,9 @@ pub enum StartError {
     /// The way out cannot be set up.
     #[error("calls: {0}")]
     Egress(#[from] manyhands_egress::SettingsError),
+    /// The operator's authorities cannot be read.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -478,7 +482,8 @@ fn open(settings: &Settings, metrics: Metrics) -> Result<Opened, StartError> {
 
 /// The way out, but not to ourselves.
 fn egress(settings: &Settings, address: SocketAddr) -> Result<Egress, StartError> {
-    let (allowed, own, roots) = (settings.calls.allow.0.clone(), vec![address], Vec::new());
+    let (allowed, own) = (settings.calls.allow.0.clone(), vec![address]);
+    let roots = roots::read(&settings.calls.roots)?;
     Ok(Egress::new(manyhands_egress::Settings { allowed, own, roots })?)
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -12,6 +13,7 @@ use http::StatusCode;
 use manyhands_addresses::Origin;
 use manyhands_egress::{Egress, EgressError, Request, Response, Sent, Settings, SettingsError, Why};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use support::{PATIENCE, Script, get, runtime};
@@ -19,6 +21,7 @@ use support::{PATIENCE, Script, get, runtime};
 /// An authority that nobody knows but who is told.
 struct Authority {
     certificate: CertificateDer<'static>,
+    pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -27,8 +30,9 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap().der().clone();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        let certificate = params.self_signed(&key).unwrap();
+        let (certificate, pem) = (certificate.der().clone(), certificate.pem());
+        Self { certificate, pem, issuer: Issuer::new(params, key) }
     }
 
     fn certify(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
@@ -134,6 +138,39 @@ fn nobody_elses_certificate_is_believed() {
     untrusted(call("crm.internal.test", serve(expired, OK, true).0, roots()), "expired");
     let another = authority.certify("*.test", |_| ());
     untrusted(call("crm.internal.test", serve(another, OK, true).0, roots()), "not valid for name");
+}
+
+/// What the operating system trusts is said to a process of its own, which is this test once more.
+#[test]
+fn the_operators_authorities_are_believed_beside_the_operating_systems() {
+    const PORTS: &str = "MANYHANDS_TEST_PORTS";
+    const ROOT: &str = "MANYHANDS_TEST_ROOT";
+    if let (Ok(ports), Ok(root)) = (std::env::var(PORTS), std::env::var(ROOT)) {
+        let root = CertificateDer::from_pem_file(root).unwrap();
+        for port in ports.split(' ') {
+            let port = port.parse().unwrap();
+            assert_eq!(call("crm.internal.test", port, vec![root.clone()]).unwrap().body, "ok");
+        }
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (systems, operators) = (Authority::new(), Authority::new());
+    let file = |name: &str, authority: &Authority| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &authority.pem).unwrap();
+        path
+    };
+    let (port, _one) = serve(systems.certify("crm.internal.test", |_| ()), OK, true);
+    let (other, _other) = serve(operators.certify("crm.internal.test", |_| ()), OK, true);
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "the_operators_authorities_are_believed_beside_the_operating_systems"]);
+    again.env("SSL_CERT_FILE", file("system.pem", &systems)).env_remove("SSL_CERT_DIR");
+    again.env(ROOT, file("operator.pem", &operators)).env(PORTS, format!("{port} {other}"));
+    let output = again.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    // The control: neither is believed where it is not named.
+    untrusted(call("crm.internal.test", port, vec![operators.certificate]), "");
+    untrusted(call("crm.internal.test", other, Vec::new()), "UnknownIssuer");
 }
 
 #[test]
