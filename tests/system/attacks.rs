@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Path;
-use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST, LOCATION};
 use axum::http::{HeaderMap, Uri};
 use axum::response::IntoResponse;
 use axum::routing::{any, post};
@@ -421,6 +421,80 @@ async fn attack_3_what_is_sent_is_what_was_judged_whatever_stands_in_a_slot() {
     }
     assert!(by_number.is_empty(), "nobody asked for {by_number:?}");
     assert!(admitted > SLOTS.len() / 2, "{admitted} of {} were admitted", asked.len());
+}
+
+/// On a host that may be called: a path that sends anybody anywhere, one that repeats what it is told, and one that a verb declares.
+#[tokio::test]
+async fn attack_20_a_path_that_no_verb_declares_is_not_called_and_a_redirect_is_not_followed() {
+    let evil = Site::start(Router::new().fallback(any(async || "caught"))).await;
+    let elsewhere = format!("{}/caught", evil.origin());
+    let redirect = |uri: Uri| async move {
+        let to = uri.query().and_then(|query| query.strip_prefix("to=")).unwrap_or_default().to_owned();
+        let to = to.replace("%3A", ":").replace("%2F", "/");
+        (axum::http::StatusCode::FOUND, [(LOCATION, to.clone())], axum::Json(json!({ "id": to })))
+    };
+    let site = Site::start(
+        Router::new()
+            .route("/v1/customers/{id}", any(async || axum::Json(json!({ "id": "m-1" }))))
+            .route("/redirect", any(redirect))
+            .fallback(any(async |uri: Uri| axum::Json(json!({ "id": uri.to_string() })))),
+    )
+    .await;
+    let verb = |path: &str, query: Value, slots: Value| {
+        json!({
+            "method": "GET", "origin": site.origin(), "path": path, "query": query, "slots": slots,
+            "answer": { "id": { "at": "/id", "type": "id", "bytes_max": 9 } }, "effect": "safe", "budget": { "per_run": 1_000 },
+        })
+    };
+    let token = json!({ "type": "token", "classes": ["text"] });
+    let verbs = json!({
+        "lookup": verb("/v1/customers/{id}", json!({ "q": "{q}" }), json!({ "id": { "type": "id", "bytes_max": 64 }, "q": token })),
+        // An author's mistake that an operator overlooked: here anybody is sent where they say.
+        "follow": verb("/redirect", json!({ "to": "{q}" }), json!({ "q": token })),
+    });
+    let manifest = Manifest {
+        name: "wanderer".parse().expect("a name"),
+        codec: Codec::Json,
+        verbs: serde_json::from_value(verbs).expect("verbs"),
+        sensitive: serde_json::from_value(json!([{ "at": "$[*].slots.q", "class": "text" }])).expect("fields"),
+        ..jobs::parrot().manifest
+    };
+    let coordinator = calling(&site, &jobs::caller_of(manifest), "unused").await;
+    let _runners = coordinator.runners(2).await;
+
+    let lookup = |id: &str, q: &str| json!({ "verb": "lookup", "slots": { "id": id, "q": q } });
+    let refused = [
+        lookup("../../redirect", "x"),
+        lookup("..%2f..%2fredirect", "x"),
+        lookup("..", "x"),
+        lookup(&format!("x?to={elsewhere}"), "x"),
+        lookup("x/../../../redirect", "x"),
+        lookup("/redirect", "x"),
+        lookup("//evil.example", "x"),
+        json!({ "verb": "redirect", "slots": { "q": "x" } }),
+        json!({ "verb": "lookup", "slots": { "id": "a", "q": "x", "path": "/redirect" } }),
+        json!({ "verb": "follow", "slots": { "q": "x", "path": "/echo" } }),
+        json!({ "verb": "follow", "slots": { "q": "x" }, "path": "/echo" }),
+        json!({ "verb": "follow", "slots": { "q": "x" }, "origin": evil.origin() }),
+    ];
+    let inputs: Vec<Vec<u8>> = refused.iter().map(|call| json!([call]).to_string().into_bytes()).collect();
+    let run = coordinator.submit("wanderer", &inputs).await.expect("submitted");
+    for (call, output) in refused.iter().zip(coordinator.outputs(run.id).await) {
+        let output = String::from_utf8(output).expect("text");
+        assert!(!output.contains("\"status\":200") && output.contains("\"refused\""), "{call}: {output}");
+    }
+    assert_eq!(site.asked(), Vec::<String>::new(), "nothing of it was sent");
+
+    let allowed = [lookup("redirect", &elsewhere), json!({ "verb": "follow", "slots": { "q": elsewhere } })];
+    let run = coordinator.submit("wanderer", &[Value::from(allowed.to_vec()).to_string().into_bytes()]).await;
+    let output = coordinator.outputs(run.expect("submitted").id).await.remove(0);
+    let output: Value = serde_json::from_slice(&output).expect("JSON");
+    // What stands in a slot of a path stays where the slot is; and of a redirect a job hears its status, and not where it leads.
+    assert_eq!(output, json!([{ "status": 200, "answer": { "id": "m-1" } }, { "fault": "status", "status": 302 }]));
+    let mut asked = site.asked();
+    asked.sort_unstable();
+    assert_eq!(asked, ["/redirect", "/v1/customers/redirect"]);
+    assert_eq!(evil.asked(), Vec::<String>::new(), "nobody was sent there");
 }
 
 #[tokio::test]

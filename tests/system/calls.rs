@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use manyhands_api::{PlanView, Problem, RunView, UnknownCalls};
+use manyhands_model::{Codec, Manifest};
 use manyhands_tests::{Coordinator, Runner, Site, jobs, until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::Method;
@@ -190,6 +191,98 @@ async fn attack_14_nothing_is_called_that_no_operator_approved_or_more_often_tha
     let run = coordinator.submit("caller", &[letter("bob").into_bytes()]).await.expect("submitted");
     assert_eq!(coordinator.outputs(run.id).await, [refused]);
     assert_eq!(api.letters(), (20, 20));
+}
+
+/// Many units ask at the same moment, of several runs, and every share is used up to the last call and not one further.
+#[tokio::test]
+async fn attack_14_of_many_calls_at_once_exactly_as_many_are_made_as_the_budgets_say() {
+    const RUNS: usize = 3;
+    const PER_DAY: usize = 50;
+    let api = Api::new(usize::MAX >> 3);
+    let site = api.start().await;
+    let origin = site.origin();
+    let allow: &'static str = Box::leak(format!("calls.allow={origin}").into_boxed_str());
+    let coordinator = Coordinator::start_with(&[allow]).await;
+    let mut verbs = verbs(&origin, "keyed");
+    verbs["send"]["budget"]["per_day"] = PER_DAY.into();
+    let job = jobs::caller("caller", verbs);
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    approve(&coordinator, &origin).await;
+    // Each unit asks for three in one breath, so that a share ends in the middle of some.
+    let inputs = |run: usize| -> Vec<Vec<u8>> {
+        let call = |unit: usize, number: usize| json!({ "verb": "send", "slots": { "to": format!("c{run}-{unit}-{number}"), "text": "hello" } });
+        let request = |unit| Value::from((0..3).map(|number| call(unit, number)).collect::<Vec<_>>());
+        (0..60).map(|unit| request(unit).to_string().into_bytes()).collect()
+    };
+    let mut runs = Vec::new();
+    for run in 0..RUNS {
+        runs.push(coordinator.submit("caller&replicas=2", &inputs(run)).await.expect("submitted"));
+    }
+    let _runners = coordinator.runners(4).await;
+    let mut answered = Vec::new();
+    for run in runs {
+        let outputs = coordinator.outputs(run.id).await;
+        let outputs = outputs.iter().map(|output| serde_json::from_slice::<Vec<Value>>(output).expect("a list"));
+        let answers: Vec<Value> = outputs.flatten().collect();
+        assert_eq!(answers.len(), 180);
+        let sent = answers.iter().filter(|answer| answer["status"] == 200).count();
+        let over = answers.iter().filter(|answer| **answer == json!({ "fault": "budget" })).count();
+        assert_eq!(sent + over, 180, "each has one of two ends");
+        assert!(sent <= 20, "{sent} of one run");
+        answered.push(sent);
+    }
+    assert_eq!(answered.iter().sum::<usize>(), PER_DAY, "{answered:?}");
+    assert_eq!(api.letters(), (PER_DAY, PER_DAY));
+}
+
+/// A unit whose call has its turn only after the values that its tokens stood for were removed.
+#[tokio::test]
+async fn attack_14_no_call_is_made_once_the_values_are_gone_that_its_tokens_stood_for() {
+    const EMAIL: &str = "ann.lee@mail.example";
+    let api = Api::new(usize::MAX >> 3);
+    let site = api.start().await;
+    let origin = site.origin();
+    let allow: &'static str = Box::leak(format!("calls.allow={origin}").into_boxed_str());
+    let one_a_second = ["throttling.requester_calls_per_second=1", "throttling.burst_seconds=1"];
+    let mut coordinator = Coordinator::start_with(&[allow, one_a_second[0], one_a_second[1]]).await;
+    let mut verbs = verbs(&origin, "keyed");
+    verbs["send"]["slots"]["to"] = json!({ "type": "token", "classes": ["email"] });
+    let manifest = Manifest {
+        codec: Codec::Json,
+        verbs: serde_json::from_value(verbs).expect("verbs"),
+        sensitive: serde_json::from_value(json!([{ "at": "$[*].slots.to", "class": "email" }])).expect("fields"),
+        ..jobs::parrot().manifest
+    };
+    let job = jobs::caller_of(Manifest { name: "caller".parse().expect("a name"), ..manifest });
+    coordinator.publish(&job.module, &job.manifest).await.expect("published");
+    approve(&coordinator, &origin).await;
+    let runners = coordinator.runners(2).await;
+    let inputs: Vec<Vec<u8>> = (0..30).map(|_| letter(EMAIL).into_bytes()).collect();
+    let run = coordinator.submit("caller", &inputs).await.expect("submitted");
+    until("some letters are written", async || (api.letters().0 > 0).then_some(())).await;
+    let _cancelled: RunView = coordinator.post(&format!("/v1/runs/{}/cancel", run.id), "").await.expect("cancelled");
+    let values = format!("/v1/runs/{}/values", run.id);
+    let gone = coordinator.request(Method::DELETE, &values).send().await.expect("an answer");
+    assert_eq!(gone.status(), StatusCode::NO_CONTENT);
+    let again = coordinator.post::<RunView>(&format!("/v1/runs/{}/retry", run.id), "").await.expect_err("refused");
+    assert!(again.status == 409 && again.problem.detail.contains("stand for nothing"), "{}", again.problem.detail);
+    // Whoever was behind those in the row has had a turn, before the coordinator is started again and after.
+    let (made, keyed) = api.letters();
+    assert!(made < 30 && made == keyed, "{made}");
+    let mut others = 0;
+    for _ in 0..2 {
+        let other = coordinator.submit("caller", &[letter("bob@mail.example").into_bytes()]).await.expect("submitted");
+        coordinator.outputs(other.id).await;
+        others += 1;
+        coordinator.kill();
+        coordinator.restart().await;
+    }
+    let letters = api.0.letters.lock().expect("not poisoned");
+    let to = |who: &str| letters.values().flatten().filter(|(_, body)| body["to"] == who).count();
+    assert_eq!((to("bob@mail.example"), to(EMAIL) + others), (others, letters.len()), "and no token was sent as it is");
+    // One may have been on its way when the run was cancelled.
+    assert!(to(EMAIL) <= made + 1, "{} of {made}", to(EMAIL));
+    drop(runners);
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ enum Name {
     Placeholder,
     /// What a call takes of the coordinator, but for the call itself, beside serde_json; calls one after the other, and calls a second
     Intents,
+    /// Whether the time of a look-up tells how near a guess was; fails if it does
+    Timing,
 }
 
 /// Prints a table each and writes `target/bench/NAME.json`.
@@ -48,7 +50,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let all: Vec<Name> = Name::value_variants().iter().copied().filter(|name| *name != Name::Start).collect();
     let names = if options.names.is_empty() { &all } else { &options.names };
     let word = |name: &Name| name.to_possible_value().map(|value| value.get_name().to_owned());
-    let elsewhere = |name: &Name| matches!(name, Name::Flash | Name::Placeholder | Name::Intents);
+    let elsewhere = |name: &Name| matches!(name, Name::Flash | Name::Placeholder | Name::Intents | Name::Timing);
     let mut here: Vec<String> = names.iter().filter(|name| !elsewhere(name)).filter_map(word).collect();
     if names.contains(&Name::Intents) {
         // The half of it that needs the whole.
@@ -78,7 +80,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     if names.contains(&Name::Intents) {
         alone("intents").await?;
     }
+    if names.contains(&Name::Timing) {
+        timing().await?;
+    }
     Ok(())
+}
+
+/// Tests that are no use on a busy machine, so nobody runs them by the way.
+async fn timing() -> anyhow::Result<()> {
+    let mut tests = cargo();
+    tests.args(["test", "--quiet", "--release", "--package", "manyhands-coordinator", "--test", "timing"]);
+    succeed(tests.args(["--", "--ignored", "--nocapture", "--test-threads", "1"])).await
 }
 
 /// One that needs nothing but its crate.

@@ -214,6 +214,37 @@ fn attack_4_a_path_has_plain_segments_and_whole_slots() {
     assert!(refused("/crm_lookup/path", json!("/{secret:crm_key}/{id}")).contains("logs"));
 }
 
+/// A host that may be called often has a path that sends elsewhere, or repeats what it is told. Which path is called is the manifest's to say.
+#[test]
+fn attack_20_no_path_has_a_free_part() {
+    for wild in [
+        "/*",
+        "/v1/*",
+        "/v1/**",
+        "/v1/{id}/*",
+        "/v1/{id}*",
+        "/v1/{*id}",
+        "/v1/{id*}",
+        "/v1/{id...}",
+        "/v1/{+id}",
+        "/v1/{/id}",
+        "/v1/{id:.*}",
+        "/v1/{?id}",
+        "/{id}?to={email}",
+        "/v1/[^/]+",
+        "/v1/?",
+        "/(v1|redirect)/{id}",
+        "{id}",
+        "{id}/v1",
+    ] {
+        assert!(refused("/crm_lookup/path", json!(wild)).contains("`crm_lookup`: path: "), "{wild}");
+    }
+    // Nor does a slot hold more than a segment: any text is refused in a path, and keys of a query are fixed.
+    let text = json!({"type": "text", "bytes_max": 10});
+    assert!(refused("/crm_lookup/slots/id", text).contains("any text may stand in the slot `id`"));
+    assert!(refused("/crm_lookup/query/{id}", json!("x")).contains("keys are fixed"));
+}
+
 #[test]
 fn attack_5_headers_are_few_and_fixed_but_for_their_end() {
     for reserved in [

@@ -13,7 +13,7 @@ use manyhands_credit::Amount;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
 use manyhands_protocol::{Lease, Task, Ticket};
 use manyhands_scheduler::{
-    Consequence, Counts, Decoys, Effect, End, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord,
+    Consequence, Counts, Decoys, Effect, End, Group, Groups, Input, LeaseDraft, Level, Policy, Record, Rule, RunRecord,
     RunSpec, RunStatus, Scheduler, Standing, Statement, Trust, UnitRecord,
 };
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +30,9 @@ enum Adversary {
     Aware { begins: f64, after: u32 },
     /// It never answers.
     Silent,
+    /// It tells the truth; where it copies, what a friend has said of the unit, at once and without computing anything. Under one roof all of
+    /// them share a stretch of addresses.
+    Sharer { copies: bool, one_roof: bool },
 }
 
 struct Body {
@@ -67,6 +70,10 @@ struct World {
     fails_on_decoys: bool,
     /// Decoys that were given out, and to whom.
     decoys_given: BTreeSet<(u32, WorkerId)>,
+    /// What hostile workers reported, and of it what they had of a friend.
+    shared: (u64, u64),
+    /// When a worker's word was first believed, in milliseconds.
+    believed_at: BTreeMap<WorkerId, u64>,
 }
 
 fn truth(unit: u32) -> Outcome {
@@ -152,6 +159,8 @@ impl World {
             earned: BTreeMap::new(),
             fails_on_decoys,
             decoys_given: BTreeSet::new(),
+            shared: (0, 0),
+            believed_at: BTreeMap::new(),
         };
         world.tell(Input::Submitted(spec));
         for body in 0..workers {
@@ -172,7 +181,10 @@ impl World {
         self.bodies[body].id = id;
         self.bodies[body].right = 0;
         self.body_of.insert(id, body);
-        self.tell(Input::Connected { worker: id, origin: Groups::default() });
+        let is_under_the_roof =
+            self.bodies[body].hostile && matches!(self.adversary, Adversary::Sharer { one_roof: true, .. });
+        let prefix = is_under_the_roof.then_some(Group(7));
+        self.tell(Input::Connected { worker: id, origin: Groups { prefix, ..Groups::default() } });
         self.tell(Input::Wants { worker: id, count: 1 });
     }
 
@@ -254,7 +266,18 @@ impl World {
             return;
         }
         let jitter = f64::from(self.random.next_u32() % 1_000) / 1_000.0;
-        let took = (1_000.0 * self.bodies[body].speed * (0.5 + jitter)) as u64;
+        let mut took = (1_000.0 * self.bodies[body].speed * (0.5 + jitter)) as u64;
+        if self.bodies[body].hostile {
+            self.shared.0 += 1;
+            let friend = |worker: &WorkerId| self.body_of.get(worker).is_some_and(|body| self.bodies[*body].hostile);
+            let said = self.units.get(&draft.unit.index).map(|unit| &unit.replicas[..]).unwrap_or_default();
+            if said.iter().any(|replica| friend(&replica.worker)) {
+                self.shared.1 += 1;
+                if matches!(self.adversary, Adversary::Sharer { copies: true, .. }) {
+                    took = 1;
+                }
+            }
+        }
         self.next += 1;
         self.held.insert(self.next, draft);
         self.due.push(Reverse((self.now + took, self.next, body)));
@@ -269,7 +292,7 @@ impl World {
         let Body { hostile, right, .. } = self.bodies[body];
         let lies = hostile
             && match self.adversary {
-                Adversary::None | Adversary::Silent => false,
+                Adversary::None | Adversary::Silent | Adversary::Sharer { .. } => false,
                 Adversary::Liar { chance, after, .. } => right >= after && self.chance(chance),
                 Adversary::Aware { begins, after } => {
                     let said: Vec<_> = self
@@ -338,6 +361,11 @@ impl World {
                     vec![Statement { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome, claims: None }];
                 let (run, module) = (RUN, Digest::of(b"module"));
                 self.tell(Input::Reported { worker, run, module, reports, evidence: Bytes::new() });
+                let now = self.now;
+                let believed = self.scheduler.workers().filter(|it| it.standing == Standing::Established);
+                for it in believed.collect::<Vec<_>>() {
+                    self.believed_at.entry(it.id).or_insert(now);
+                }
             }
             let worker = self.bodies[body].id;
             if !self.held.values().any(|held| held.worker == worker) {
@@ -422,6 +450,43 @@ fn no_adversary_harms_more_than_once_for_each_identity() {
 fn attack_32_who_never_begins_a_lie_never_tells_one() {
     let world = play(5, 0.3, Level::Full, 10_000, Adversary::Aware { begins: 0.0, after: 0 });
     assert!(world.lied_on.is_empty() && world.wrong() == 0, "{}", world.line());
+}
+
+/// Nine of thirty earn records, telling each other or not what they said of a unit: of each of their leases the checks, and the part that a friend
+/// had before; and the seconds until all of them are believed.
+fn shares(seed: u64, level: Level, wrong_ppb: u32, copies: bool, one_roof: bool) -> (f64, f64, f64) {
+    let rule = Rule::Earned { level, wrong_ppb };
+    let mut world = World::new(seed, 30, 6_000, rule, 0.3, Adversary::Sharer { copies, one_roof });
+    world.run();
+    let gang: Vec<WorkerId> = world.bodies.iter().filter(|body| body.hostile).map(|body| body.id).collect();
+    let checks: u32 = gang.iter().filter_map(|id| world.scheduler.worker(*id)).map(|it| it.record.checks).sum();
+    let given: u32 = gang.iter().map(|id| world.given[id]).sum();
+    let believed: Vec<u64> = gang.iter().filter_map(|id| world.believed_at.get(id).copied()).collect();
+    let all = believed.len() == gang.len();
+    let last = if all { believed.into_iter().fold(0, u64::max) as f64 / 1_000.0 } else { f64::INFINITY };
+    let shares = (f64::from(checks) / f64::from(given), world.shared.1 as f64 / world.shared.0 as f64, last);
+    println!("{level:?}, seed {seed}, copies {copies}, one roof {one_roof}: {shares:.3?}");
+    shares
+}
+
+/// What is checked is a unit like any other, and nobody is asked the same twice. So who says what a friend said has a check for each unit that it was given,
+/// as who computes has; what it saves is time, and computing where a friend was before it.
+#[test]
+fn attack_37_a_friends_answers_bring_no_more_checks_and_under_one_roof_nothing_at_all() {
+    for (level, wrong_ppb) in [(Level::Adaptive, 1_000_000), (Level::Full, 10_000)] {
+        for seed in 12..15 {
+            let computed = shares(seed, level, wrong_ppb, false, false);
+            let copied = shares(seed, level, wrong_ppb, true, false);
+            assert!(copied.0 <= computed.0 + 0.02, "a lease is worth no more");
+            assert!(copied.1 > 0.1, "control: there was something to copy");
+            assert!(copied.1 <= 0.5, "most of its units nobody of them had before");
+            assert!(copied.2.is_finite() && copied.2 >= computed.2 / 4.0, "nor has it a record at once");
+            // Friends of whom it is known that they belong together are never asked the same, and are one voice, so they earn later than others.
+            let known = shares(seed, level, wrong_ppb, true, true);
+            assert_eq!(known.1, 0.0);
+            assert!(known.2 >= computed.2);
+        }
+    }
 }
 
 /// Who only takes costs at most twenty replicas, and the others go on.

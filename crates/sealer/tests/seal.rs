@@ -392,7 +392,7 @@ fn a_validators_refusal_names_the_function() {
 
 /// Whatever the bytes: a refusal or a module that was looked at whole, never a panic.
 #[test]
-fn attack_1_mutilated_modules_are_refused_and_never_panic() {
+fn mutilated_modules_are_refused_and_never_panic() {
     let source = good(
         r#"(import "manyhands_v1" "output_write" (func $write (param i32 i32)))
            (table 2 2 funcref) (elem (i32.const 0) $f $f) (data (i32.const 3) "data")

@@ -104,7 +104,7 @@ fn what_the_sealer_writes_is_accepted() {
 }
 
 #[test]
-fn attack_1_whoever_pays_or_looks_less_is_refused() {
+fn whoever_pays_or_looks_less_is_refused() {
     let (mut count, mut counted) = (0, 0);
     for exact in [false, true] {
         for (what, weaker) in weaker::all(&sealed(exact)) {
@@ -118,7 +118,7 @@ fn attack_1_whoever_pays_or_looks_less_is_refused() {
 
 /// A meter that goes round would never be found empty: two halves of all there is are nothing.
 #[test]
-fn attack_1_a_meter_that_would_go_round_is_refused() {
+fn a_meter_that_would_go_round_is_refused() {
     let charge = |units: u64| {
         let value = units << 16;
         format!("(local.set $m (i64.sub (local.get $m) (i64.const {value})))")
@@ -158,7 +158,7 @@ fn attack_1_a_meter_that_would_go_round_is_refused() {
 
 /// Whoever calls through a table pays for the dearest function that may be meant and does not pay for itself.
 #[test]
-fn attack_1_whoever_is_called_through_a_table_is_paid_for() {
+fn whoever_is_called_through_a_table_is_paid_for() {
     let module = |charge: u64, leaf: &str, more: &str| {
         let value = charge << 16;
         let text = format!(
@@ -200,7 +200,7 @@ fn attack_1_whoever_is_called_through_a_table_is_paid_for() {
 /// Whatever engines let into a table is known to be there, or nothing gets there that way: else a call through it would
 /// cost what an empty table costs, and whoever calls itself like that would take neither fuel nor stack.
 #[test]
-fn attack_1_whatever_comes_into_a_table_is_known() {
+fn whatever_comes_into_a_table_is_known() {
     let module = |fields: &str| {
         let text = format!(
             r#"(module {fields}
@@ -262,7 +262,7 @@ fn attack_1_whatever_comes_into_a_table_is_known() {
 
 /// A loop that is paid for as a whole goes round as often as was paid for, whatever else is in it.
 #[test]
-fn attack_1_a_loop_that_goes_round_more_often_than_it_counted_is_refused() {
+fn a_loop_that_goes_round_more_often_than_it_counted_is_refused() {
     const STEP: &str = "(local.tee $i (i32.add (local.get $i) (i32.const 24)))";
     let module = |bound: &str, rest: &str, inside: &str, tail: &str| {
         let text = format!(
@@ -355,7 +355,7 @@ fn all_passes_write_the_same_bytes_everywhere() {
 
 /// Whoever counted with other prices gives credit for other work.
 #[test]
-fn attack_1_another_cost_table_is_refused() {
+fn another_cost_table_is_refused() {
     let sealed = sealed(false);
     let module = Module::read(&sealed).expect("parses");
     let table = module.export(manyhands_abi::COST_TABLE, ExternalKind::Global).expect("is exported");

@@ -214,7 +214,7 @@ fn the_conformance_corpus_is_read_as_the_parser_reads_it() {
 /// Engines know more than WebAssembly 2.0: a table that begins with functions makes them callable, and a sum is another
 /// number than its first part.
 #[test]
-fn attack_1_what_later_versions_add_is_refused() {
+fn what_later_versions_add_is_refused() {
     let refused = |text: &str| {
         let bytes = wat::parse_str(text).expect("the test's own text is WebAssembly");
         Module::read(&bytes).map(|_| ()).expect_err(text).reason
@@ -228,7 +228,7 @@ fn attack_1_what_later_versions_add_is_refused() {
 
 /// What refers to a function may carry it into a table: the segment alone does not tell what is called then.
 #[test]
-fn attack_1_a_function_that_a_global_carries_into_a_table_is_refused() {
+fn a_function_that_a_global_carries_into_a_table_is_refused() {
     let module = |fields: &str| {
         let text = format!("(module (func $f) (table 2 funcref) {fields})");
         wat::parse_str(text).expect("the test's own text is WebAssembly")

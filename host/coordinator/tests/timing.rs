@@ -1,9 +1,5 @@
 //! Whether it can be told by the time that a look-up takes how near a guess is: the statistic of *dudect* (Reparaz, Balasch, Verbauwhede, "Dude, is my
-//! code constant time?", 2017). Measuring takes a quiet machine, so these are asked for by name:
-//!
-//! ```sh
-//! cargo test --release -p manyhands-coordinator --test timing -- --ignored --nocapture --test-threads 1
-//! ```
+//! code constant time?", 2017). Measuring takes a quiet machine, so these are asked for by name: `cargo xtask bench timing`.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;

@@ -413,7 +413,7 @@ async fn what_is_no_machine_code_of_this_engine_is_refused() {
 }
 
 #[tokio::test]
-async fn attack_1_a_module_that_does_not_pay_is_not_compiled_whoever_signed_it() {
+async fn a_module_that_does_not_pay_is_not_compiled_whoever_signed_it() {
     let text = format!(
         r#"(module {IMPORTS} (memory (export "memory") 1)
              (global (export "manyhands_cause") (mut i32) (i32.const 0))
@@ -438,7 +438,7 @@ async fn a_program_that_is_no_sandbox_is_noticed() {
 
 /// The probe runs in a real slot, after the lock-down, with everything that the process has.
 #[tokio::test]
-async fn attack_2_a_child_opens_no_file_and_no_socket_and_starts_nothing() {
+async fn a_child_opens_no_file_and_no_socket_and_starts_nothing() {
     let (lockdown, _) = parent::survey(&program()).await.expect("starts");
     let (possible, _) = parent::probe(&program()).await.expect("answers");
     if lockdown.seccomp == Wall::Enforced {

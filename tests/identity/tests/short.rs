@@ -101,13 +101,13 @@ fn whoever_miscounts_a_loop_is_refused(at_least: usize) {
 }
 
 #[test]
-fn attack_1_whoever_miscounts_a_loop_is_refused() {
+fn whoever_miscounts_a_loop_is_refused() {
     whoever_miscounts_a_loop_is_refused(600);
 }
 
 #[test]
 #[ignore = "the long form"]
-fn attack_1_ten_thousand_who_miscount_a_loop_are_refused() {
+fn ten_thousand_who_miscount_a_loop_are_refused() {
     whoever_miscounts_a_loop_is_refused(10_000);
 }
 
@@ -130,12 +130,12 @@ fn whoever_pays_less_is_refused(at_least: usize) {
 }
 
 #[test]
-fn attack_1_whoever_pays_or_looks_less_is_refused() {
+fn whoever_pays_or_looks_less_is_refused() {
     whoever_pays_less_is_refused(600);
 }
 
 #[test]
 #[ignore = "the long form"]
-fn attack_1_ten_thousand_who_pay_or_look_less_are_refused() {
+fn ten_thousand_who_pay_or_look_less_are_refused() {
     whoever_pays_less_is_refused(10_000);
 }

@@ -1,7 +1,7 @@
 //! What a job says, and what it may not.
 
 use manyhands_intents::intent::{CALLS_MAX, Expected, Why};
-use manyhands_intents::{BadRequest, CallKey, Catalogue, Given, Intent, admit};
+use manyhands_intents::{BadRequest, CallKey, Catalogue, Given, Intent, Unfit, admit};
 use manyhands_model::{Class, RunId, UnitId};
 use manyhands_placeholder::{Taken, UnitTokens, Value as PlaceholderValue, Values};
 use proptest::prelude::*;
@@ -189,6 +189,19 @@ fn attack_13_another_unit_s_token_is_refused() {
     assert_eq!(why(&world, "send", send(&world, "to", json!(foreign))), Why::Foreign(name("to")));
     let foreign = token(UnitId { run: RunId([1; 16]), ..UNIT }, Class::Name, 0);
     assert_eq!(why(&world, "send", send(&world, "text", json!(format!("Dear {foreign}")))), Why::Foreign(name("text")));
+}
+
+/// After a run's deadline, or once somebody had its values forgotten.
+#[test]
+fn attack_14_a_token_whose_value_is_gone_stands_for_nothing() {
+    let mut world = with_email();
+    let slots = send(&world, "amount", json!(7));
+    let intent = world.ask("send", slots.clone()).expect("fits");
+    assert!(world.fill(&intent).is_ok(), "control: the value is there");
+    world.values.clear();
+    // What was agreed on before is not sent any more, and what is asked for from now on is not taken.
+    assert_eq!(world.fill(&intent).expect_err("gone"), Unfit::NoValue(name("to")));
+    assert_eq!(why(&world, "send", slots), Why::Foreign(name("to")));
 }
 
 #[test]
