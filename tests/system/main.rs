@@ -11,6 +11,7 @@ mod backup;
 mod bad_input;
 mod belonging;
 mod calls;
+mod canaries;
 mod console;
 mod crash;
 mod credit;

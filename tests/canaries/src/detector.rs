@@ -1,10 +1,12 @@
 //! Finds canaries, whatever they are written in.
 
+use std::collections::BTreeSet;
+
 use aho_corasick::AhoCorasick;
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 
 /// Bytes that a coding needs to have of a canary to be looked for: shorter ones are met by chance.
-const BYTES_MIN: usize = 8;
+pub(crate) const BYTES_MIN: usize = 8;
 
 /// Everything that a canary may look like.
 pub struct Detector {
@@ -20,8 +22,10 @@ impl Detector {
     pub fn of(canaries: &[String]) -> Self {
         let (mut forms, mut names) = (Vec::new(), Vec::new());
         for (number, canary) in canaries.iter().enumerate() {
+            // Many codings leave letters and digits as they are.
+            let mut known = BTreeSet::new();
             for (name, form) in all_forms(canary) {
-                if form.len() >= BYTES_MIN {
+                if form.len() >= BYTES_MIN && known.insert(form.clone()) {
                     forms.push(form);
                     names.push((number, name));
                 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use manyhands_canaries::{Seen, World};
+use manyhands_canaries::{Place, Seen, World};
 
 /// Sends made-up records on their way, and looks for their values everywhere they must not be.
 #[derive(Parser)]
@@ -37,7 +37,10 @@ fn main() -> ExitCode {
                         let again = format!("cargo xtask canaries --seed {seed} --first {number} --records 1");
                         return Err(format!(
                             "a {} in {}, {}:\n{}\nagain: {again}",
-                            leak.class, leak.place, leak.form, leak.shown
+                            leak.class,
+                            leak.place.words(),
+                            leak.form,
+                            leak.shown
                         ));
                     }
                 }
@@ -70,10 +73,21 @@ fn main() -> ExitCode {
         println!("a value that nobody declared was not found: this search finds nothing");
         return ExitCode::FAILURE;
     }
-    let Seen { records, values, texts, bytes, filled, refused, heard, withheld } = seen;
+    for place in Place::ALL {
+        let found = (0..10_000).find_map(|number| World::new(seed, number, false).plants(place)).unwrap_or_default();
+        let missed: Vec<_> = found.iter().filter(|(_, is_found)| !is_found).map(|(coding, _)| *coding).collect();
+        if found.is_empty() || !missed.is_empty() {
+            println!("a value that was put into {} was not found there: {missed:?}", place.words());
+            return ExitCode::FAILURE;
+        }
+    }
+    let Seen { records, values, revealed, texts, bytes, filled, sent, refused, heard, withheld } = seen;
     println!(
-        "{records} records with {values} values; {filled} calls filled and {refused} refused; {heard} answers heard, {withheld} withheld"
+        "{records} records with {values} values, of {revealed} a part is shown on purpose; {filled} calls filled ({sent} with values) and {refused} refused; {heard} answers heard, {withheld} withheld"
     );
-    println!("{texts} texts ({} MB) that leave towards workers, logs and files: none shows a value", bytes / 1_000_000);
+    println!(
+        "{texts} texts ({} MB) that leave towards workers, logs and files: none shows a value; one that is put into any of them is found in every coding",
+        bytes / 1_000_000
+    );
     ExitCode::SUCCESS
 }

@@ -1,8 +1,10 @@
 //! One record, on its whole way.
 
+use core::ops::Range;
+
 use manyhands_intents::answer::answers;
 use manyhands_intents::{CallKey, Catalogue, Live, admit, fill, hear};
-use manyhands_model::{Class, JobName, RunId, SensitiveFields, UnitId, WorkerId};
+use manyhands_model::{Class, JobName, Reveal, RunId, SensitiveFields, UnitId, WorkerId};
 use manyhands_placeholder::{
     Form, Occurrence, Places, Scope, Source, Token, TokenKey, UnitTokens, Values, restore, tokenise,
 };
@@ -11,16 +13,90 @@ use rand_core::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::detector::{Detector, echo};
+use crate::detector::{BYTES_MIN, Detector, all_forms, echo};
+use crate::verbs::{Kind, Sketch};
 
 /// Fields of a record, at most.
 const FIELDS_MAX: u32 = 12;
+
+/// What leaves towards a worker, a log, an error or an unencrypted file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An input in canonical form: what is stored, recorded and compared.
+    Canonical,
+    /// What a worker reads.
+    Worker,
+    /// What is said of an input that is none.
+    BrokenInput,
+    /// How a value is printed by whoever prints it.
+    PrintedValue,
+    /// Why a whole request is refused.
+    RefusedRequest,
+    /// Why a call is refused.
+    RefusedCall,
+    /// A call in the journal, as it lies on the disk.
+    StoredCall,
+    /// How a call is printed.
+    PrintedCall,
+    /// Why a call cannot be filled.
+    Unfilled,
+    /// How a filled call is printed.
+    PrintedRequest,
+    /// How an answer is printed.
+    PrintedAnswer,
+    /// An answer in the journal, as it lies on the disk.
+    StoredAnswer,
+    /// Answers in canonical form.
+    CanonicalAnswers,
+    /// Answers as a worker reads them.
+    WorkersAnswers,
+}
+
+impl Place {
+    /// All of them, in the order in which a record comes by.
+    pub const ALL: [Self; 14] = [
+        Self::BrokenInput,
+        Self::Canonical,
+        Self::PrintedValue,
+        Self::Worker,
+        Self::RefusedRequest,
+        Self::RefusedCall,
+        Self::StoredCall,
+        Self::PrintedCall,
+        Self::Unfilled,
+        Self::PrintedRequest,
+        Self::PrintedAnswer,
+        Self::StoredAnswer,
+        Self::CanonicalAnswers,
+        Self::WorkersAnswers,
+    ];
+
+    /// For people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Canonical => "an input in canonical form",
+            Self::Worker => "what a worker reads",
+            Self::BrokenInput => "what is said of a broken input",
+            Self::PrintedValue => "how a value is printed",
+            Self::RefusedRequest => "why a request is refused",
+            Self::RefusedCall => "why a call is refused",
+            Self::StoredCall => "a call in the journal",
+            Self::PrintedCall => "how a call is printed",
+            Self::Unfilled => "why a call cannot be filled",
+            Self::PrintedRequest => "how a filled call is printed",
+            Self::PrintedAnswer => "how an answer is printed",
+            Self::StoredAnswer => "an answer in the journal",
+            Self::CanonicalAnswers => "answers in canonical form",
+            Self::WorkersAnswers => "answers as a worker reads them",
+        }
+    }
+}
 
 /// A value where it must not be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leak {
     /// What it stood in.
-    pub place: &'static str,
+    pub place: Place,
     /// In which form.
     pub form: &'static str,
     /// Of which class it is.
@@ -36,12 +112,16 @@ pub struct Seen {
     pub records: u64,
     /// Values in them.
     pub values: u64,
+    /// Those of which a part is shown on purpose, and was.
+    pub revealed: u64,
     /// Texts that were held against them.
     pub texts: u64,
     /// Bytes of those.
     pub bytes: u64,
     /// Calls that were filled.
     pub filled: u64,
+    /// Those among them that hold a value: the way out, where values belong.
+    pub sent: u64,
     /// Calls that were refused.
     pub refused: u64,
     /// Answers that a job heard.
@@ -56,7 +136,13 @@ pub struct World {
     record: Value,
     fields: Vec<Value>,
     canaries: Vec<(Class, String)>,
+    /// Of a value of which a part is shown: the rest, and the part, both of which are canaries themselves.
+    parts: Vec<(Class, String)>,
+    /// Values of which a part is shown, by their places among the canaries.
+    reveals: Vec<(usize, Reveal)>,
     secret: String,
+    /// Where a value is put on purpose, and in which codings it was found there.
+    plant: Option<(Place, Vec<(&'static str, bool)>)>,
     seen: Seen,
 }
 
@@ -71,6 +157,9 @@ impl World {
             record: json!({}),
             fields: Vec::new(),
             canaries: Vec::new(),
+            parts: Vec::new(),
+            reveals: Vec::new(),
+            plant: None,
             secret: String::new(),
             seen: Seen { records: 1, ..Seen::default() },
         };
@@ -94,22 +183,29 @@ impl World {
     fn field(&mut self, index: u32, class: Class, declares: bool) -> (String, Value) {
         let name = self.pick(&["mail", "a b", "x/y", "~", "Größe", "0"]);
         let name = format!("{name}{index}");
+        // What is said of it beside its place and class.
+        let said = self.below(6);
+        let reveals = class.reveals();
+        let reveal = (said >= 4 && declares && !reveals.is_empty()).then(|| self.pick(reveals));
         let pointer = name.replace('~', "~0").replace('/', "~1");
         let (at, value) = match self.below(4) {
             0 => {
                 let count = 1 + self.below(3);
-                let list: Vec<Value> = (0..count).map(|_| self.canary(class)).collect();
+                let list: Vec<Value> = (0..count).map(|_| self.canary(class, reveal)).collect();
                 (format!("$['{name}'][*]"), Value::Array(list))
             }
-            1 => (format!("/{pointer}/in/0"), json!({ "in": [self.canary(class)], "out": true })),
-            2 => (format!("$..['{name}']"), self.canary(class)),
-            _ => (format!("/{pointer}"), self.canary(class)),
+            1 => (format!("/{pointer}/in/0"), json!({ "in": [self.canary(class, reveal)], "out": true })),
+            2 => (format!("$..['{name}']"), self.canary(class, reveal)),
+            _ => (format!("/{pointer}"), self.canary(class, reveal)),
         };
         let mut field = json!({ "at": at, "class": class.word() });
-        match self.below(6) {
+        match said {
             0 if class.has_surrogates() => field["surrogate"] = true.into(),
-            1 => field["joinable"] = true.into(),
+            1 | 5 => field["joinable"] = true.into(),
             _ => {}
+        }
+        if let Some(reveal) = reveal {
+            field["reveal"] = reveal.word().into();
         }
         if declares {
             self.fields.push(field);
@@ -117,8 +213,8 @@ impl World {
         (name, value)
     }
 
-    fn canary(&mut self, class: Class) -> Value {
-        let text = match class {
+    fn canary(&mut self, class: Class, reveal: Option<Reveal>) -> Value {
+        let mut text = match class {
             Class::Email => format!("{}@{}.example", self.letters(12), self.letters(10)),
             Class::Phone => format!("+{}", self.digits(15)),
             Class::Card => self.digits(16),
@@ -129,7 +225,7 @@ impl World {
             }
             Class::Date => format!(
                 "{}-{:02}-{:02}T{}",
-                1000 + self.below(9000),
+                if self.below(2) == 0 { 1000 + self.below(9000) } else { 1900 + self.below(200) },
                 1 + self.below(12),
                 1 + self.below(28),
                 self.digits(6)
@@ -138,6 +234,13 @@ impl World {
             Class::Text => format!("{} {{to}} ${{{}}} dtk {}", self.letters(9), self.letters(9), self.letters(9)),
             Class::Secret => format!("{}/b+Q={}", self.letters(9), self.letters(9)),
         };
+        if let Some(reveal) = reveal {
+            if class == Class::Address {
+                text += self.pick(&[", GB", ", DE", ", FR"]);
+            }
+            self.reveals.push((self.canaries.len(), reveal));
+            self.parts.extend(parts(class, reveal, &text).into_iter().map(|part| (class, part)));
+        }
         self.canaries.push((class, text.clone()));
         text.into()
     }
@@ -156,8 +259,13 @@ impl World {
     /// # Panics
     /// When a world is not as it should be: a record that is refused, or that does not come back as it was.
     pub fn run(mut self) -> Result<Seen, Box<Leak>> {
-        let mut texts: Vec<String> = self.canaries.iter().map(|(_, canary)| canary.clone()).collect();
-        texts.push(self.secret.clone());
+        self.go()
+    }
+
+    fn go(&mut self) -> Result<Seen, Box<Leak>> {
+        let (catalogue, verbs) = crate::verbs::draw(&mut self.random);
+        let known = self.canaries.iter().chain(&self.parts).map(|(_, canary)| canary.clone());
+        let texts: Vec<String> = known.chain([self.secret.clone()]).collect();
         let detector = Detector::of(&texts);
 
         let fields: SensitiveFields = serde_json::from_value(Value::Array(self.fields.clone())).expect("fields");
@@ -172,12 +280,13 @@ impl World {
         let input = self.record.to_string();
         self.broken_inputs(&detector, &places, &mint, &input)?;
         let tokenised = tokenise(input.as_bytes(), &places, &mint, Source::Input).expect("a record of ours");
-        self.look(&detector, "an input in canonical form", &tokenised.text)?;
-        for taken in &tokenised.taken {
-            self.look(&detector, "how a value is printed", format!("{taken:?} {:?}", taken.value).as_bytes())?;
-        }
         let taken: Vec<(Token, String)> =
             tokenised.taken.iter().map(|taken| (taken.token, taken.value.text().to_string())).collect();
+        let shown_on_purpose = self.revealed(&tokenised.text, &taken);
+        self.look(&detector, Place::Canonical, &without(&tokenised.text, &shown_on_purpose))?;
+        for taken in &tokenised.taken {
+            self.look(&detector, Place::PrintedValue, format!("{taken:?} {:?}", taken.value).as_bytes())?;
+        }
         let values: Values = tokenised.taken.into_iter().collect();
         let back = restore(&tokenised.text, &values, 1 << 20).expect("it comes back");
         let back: Value = serde_json::from_slice(&back).expect("JSON");
@@ -186,15 +295,49 @@ impl World {
         for worker in [WorkerId([1; 32]), WorkerId([2; 32])] {
             let form = Form::new(&key, unit, worker);
             let shown = form.worker(tokenised.text.clone());
-            self.look(&detector, "what a worker reads", &shown)?;
+            // A worker's tokens are as long as the canonical ones, so the parts stand in the same places.
+            let same = |range: &Range<usize>| shown.get(range.clone()) == tokenised.text.get(range.clone());
+            assert!(shown_on_purpose.iter().all(same), "a worker reads the parts that are shown");
+            self.look(&detector, Place::Worker, &without(&shown, &shown_on_purpose))?;
             let tokens = UnitTokens::of([&tokenised.text[..]]);
-            let request = self.request(&shown);
+            let request = self.request(&shown, &verbs);
             let Ok(canonical) = form.back(&tokens).canonical(request) else { continue };
-            let heard = self.calls(&detector, &canonical, &values, &taken, (&scope, &mint))?;
-            self.look(&detector, "answers in canonical form", &heard)?;
-            self.look(&detector, "answers as a worker reads them", &form.worker(heard.clone()))?;
+            let heard = self.calls(&detector, (&catalogue, &verbs), &canonical, &values, &taken, (&scope, &mint))?;
+            self.look(&detector, Place::CanonicalAnswers, &heard)?;
+            self.look(&detector, Place::WorkersAnswers, &form.worker(heard.clone()))?;
         }
         Ok(self.seen)
+    }
+
+    /// In which codings a value is found that was put into this place, and whether it is; none if the record does not come by there. What finds
+    /// none of them looks at nothing.
+    ///
+    /// # Panics
+    /// As [`World::run`].
+    pub fn plants(mut self, place: Place) -> Option<Vec<(&'static str, bool)>> {
+        self.plant = Some((place, Vec::new()));
+        let _the_first = self.go();
+        self.plant.map(|(_, found)| found).filter(|found| !found.is_empty())
+    }
+
+    /// Where in an input the parts stand that are shown on purpose: each beside its own token, and each what it has to be.
+    fn revealed(&mut self, canonical: &[u8], taken: &[(Token, String)]) -> Vec<Range<usize>> {
+        let text = core::str::from_utf8(canonical).expect("JSON");
+        let mut ranges = Vec::new();
+        for (at, reveal) in &self.reveals {
+            let (class, canary) = &self.canaries[*at];
+            let (token, _) = taken.iter().find(|(_, value)| value == canary).expect("it was taken");
+            let before = format!(r#"{{"token":"{token}","{reveal}":"#);
+            let mut places = text.match_indices(&before).map(|(at, _)| at + before.len());
+            let start = places.next().expect("a part beside its token");
+            assert_eq!(places.next(), None, "and once");
+            let length = text[start..].find('}').expect("an object's end");
+            let part = &text[start..start + length];
+            assert!(is_part(*class, *reveal, canary, part), "{part} is not the {reveal} of a {class}");
+            self.seen.revealed += u64::from(part != "null");
+            ranges.push(start..start + length);
+        }
+        ranges
     }
 
     /// What is wrong with an input is said without it.
@@ -214,50 +357,79 @@ impl World {
             format!("{{{},{}", input.trim_start_matches('{').trim_end_matches('}'), input.trim_start_matches('{'));
         for broken in [front.to_owned(), format!("{front}\u{1}{rest}"), format!("{front}\"{rest}"), doubled] {
             if let Err(error) = tokenise(broken.as_bytes(), places, mint, Source::Input) {
-                self.look(detector, "what is said of a broken input", format!("{error} {error:?}").as_bytes())?;
+                self.look(detector, Place::BrokenInput, format!("{error} {error:?}").as_bytes())?;
             }
         }
         Ok(())
     }
 
     /// What a job asks for: tokens where they belong, and where they do not, whole and in parts.
-    fn request(&mut self, shown: &[u8]) -> Vec<u8> {
+    fn request(&mut self, shown: &[u8], verbs: &[Sketch]) -> Vec<u8> {
         let tokens: Vec<Token> = manyhands_placeholder::token::find(shown).map(|(_, token)| token).collect();
         let mut calls = Vec::new();
         for _ in 0..4 {
-            let text = tokens.get(self.below(tokens.len().max(1) as u32) as usize).map_or("none", Token::as_str);
-            let text = match self.below(8) {
-                0 => text.get(..20).unwrap_or(text).to_owned(),
-                1 => text.to_uppercase(),
-                2 => format!("{text}{text}"),
-                _ => text.to_owned(),
-            };
-            let verb = self.pick(&["send", "send", "send", "look", "none"]);
-            let slots = match self.below(4) {
-                0 => json!({ "to": "somebody", "text": format!("Dear {text},"), "id": "a" }),
-                1 => json!({ "to": text, "text": "x", "id": text }),
-                _ => json!({ "to": text, "text": format!("Dear {text}, hello"), "id": "c-1" }),
-            };
-            let slots = if verb == "look" { json!({ "id": "c-1", "who": text }) } else { slots };
-            calls.push(json!({ "verb": verb, "slots": slots }));
+            let verb = &verbs[self.below(verbs.len() as u32) as usize];
+            let mut slots = Map::new();
+            for (name, kind) in &verb.slots {
+                // One in many is left out, or what belongs into another.
+                let kind = match self.below(24) {
+                    0 => continue,
+                    1 => self.pick(&Kind::ALL),
+                    _ => *kind,
+                };
+                slots.insert(name.clone(), self.slot(kind, &tokens));
+            }
+            if self.below(24) == 0 {
+                slots.insert("more".into(), self.slot(Kind::Token, &tokens));
+            }
+            let name = if self.below(24) == 0 { "none" } else { &verb.name };
+            calls.push(json!({ "verb": name, "slots": slots }));
         }
-        Value::Array(calls).to_string().into_bytes()
+        let mut text = Value::Array(calls).to_string();
+        // Some are no requests at all.
+        match self.below(32) {
+            0 => text.truncate(self.below(text.len() as u32) as usize),
+            1 => text = format!(r#"{{"calls":{text}}}"#),
+            2 => text = text.replace(r#""verb":"#, r#""verb":7,"verb":"#),
+            _ => {}
+        }
+        text.into_bytes()
+    }
+
+    /// What a job puts into a slot.
+    fn slot(&mut self, kind: Kind, tokens: &[Token]) -> Value {
+        let token = tokens.get(self.below(tokens.len().max(1) as u32) as usize).map_or("none", Token::as_str);
+        let token = match self.below(12) {
+            0 => token.get(..20).unwrap_or(token).to_owned(),
+            1 => token.to_uppercase(),
+            2 => format!("{token}{token}"),
+            _ => token.to_owned(),
+        };
+        match kind {
+            Kind::Token => token.into(),
+            Kind::Text if self.below(4) == 0 => "a text without any".into(),
+            Kind::Text => format!("Dear {token}, hello").into(),
+            Kind::Id => format!("c-{}", self.below(1_000)).into(),
+            Kind::Integer => self.below(2_000).into(),
+            Kind::Date => "2026-11-22".into(),
+            Kind::Choice => self.pick(&["one", "two", "three"]).into(),
+        }
     }
 
     /// Makes the calls of a request, and returns what the job hears.
     fn calls(
         &mut self,
         detector: &Detector,
+        (catalogue, verbs): (&Catalogue, &[Sketch]),
         request: &[u8],
         values: &Values,
         taken: &[(Token, String)],
         (scope, mint): (&Scope<'_>, &manyhands_placeholder::Mint),
     ) -> Result<Vec<u8>, Box<Leak>> {
-        let catalogue = catalogue();
-        let admitted = match admit(request, &catalogue, values) {
+        let admitted = match admit(request, catalogue, values) {
             Ok(admitted) => admitted,
             Err(error) => {
-                self.look(detector, "why a request is refused", format!("{error} {error:?}").as_bytes())?;
+                self.look(detector, Place::RefusedRequest, format!("{error} {error:?}").as_bytes())?;
                 return Ok(Vec::new());
             }
         };
@@ -268,13 +440,13 @@ impl World {
                 Ok(intent) => intent,
                 Err(refused) => {
                     self.seen.refused += 1;
-                    self.look(detector, "why a call is refused", format!("{refused} {refused:?}").as_bytes())?;
+                    self.look(detector, Place::RefusedCall, format!("{refused} {refused:?}").as_bytes())?;
                     continue;
                 }
             };
             let stored = postcard::to_stdvec(&intent).expect("it can be written");
-            self.look(detector, "a call in the journal", &stored)?;
-            self.look(detector, "how a call is printed", format!("{intent:?}").as_bytes())?;
+            self.look(detector, Place::StoredCall, &stored)?;
+            self.look(detector, Place::PrintedCall, format!("{intent:?}").as_bytes())?;
             let known = catalogue.get(intent.verb.as_str()).expect("admitted");
             let key = call_key.of(&intent.id(scope, 0), &known.template.origin);
             let secret = self.secret.clone();
@@ -282,15 +454,20 @@ impl World {
                 Ok(outgoing) => outgoing,
                 Err(unfit) => {
                     self.seen.refused += 1;
-                    self.look(detector, "why a call cannot be filled", format!("{unfit} {unfit:?}").as_bytes())?;
+                    self.look(detector, Place::Unfilled, format!("{unfit} {unfit:?}").as_bytes())?;
                     continue;
                 }
             };
             self.seen.filled += 1;
-            self.look(detector, "how a filled call is printed", format!("{outgoing:?}").as_bytes())?;
+            self.look(detector, Place::PrintedRequest, format!("{outgoing:?}").as_bytes())?;
             // The control: here they are, or nothing is worth anything.
-            let goes_out = outgoing.headers.iter().any(|(_, value)| value.contains(self.secret.as_str()));
-            assert!(goes_out, "the operator's secret is sent");
+            let mut goes_out = [outgoing.target.as_bytes(), b" ", &outgoing.body[..]].concat();
+            outgoing.headers.iter().for_each(|(_, value)| goes_out.extend_from_slice(value.as_bytes()));
+            let goes_out = String::from_utf8(goes_out).expect("text");
+            let has_secret = verbs.iter().any(|verb| verb.name == intent.verb.as_str() && verb.has_secret);
+            assert_eq!(goes_out.contains(&self.secret), has_secret, "the operator's secret is sent where it belongs");
+            let values_alone = goes_out.replace(&self.secret, "");
+            self.seen.sent += u64::from(detector.find(values_alone.as_bytes()).is_some());
 
             let live = Live::of(taken.iter().map(|(_, value)| value.as_str()).chain([self.secret.as_str()]));
             let body = self.answer();
@@ -305,9 +482,9 @@ impl World {
                 manyhands_intents::Heard::Answer { .. } => self.seen.heard += 1,
                 manyhands_intents::Heard::Fault(_) => self.seen.withheld += 1,
             }
-            self.look(detector, "how an answer is printed", format!("{answer:?}").as_bytes())?;
+            self.look(detector, Place::PrintedAnswer, format!("{answer:?}").as_bytes())?;
             let stored = postcard::to_stdvec(&answer).expect("it can be written");
-            self.look(detector, "an answer in the journal", &stored)?;
+            self.look(detector, Place::StoredAnswer, &stored)?;
             heard.push(answer);
         }
         Ok(answers(&heard))
@@ -330,16 +507,27 @@ impl World {
         let id = json!(format!("m-{}", self.letters(6)));
         let answer = json!({
             "id": said(self, id), "state": said(self, json!("sent")), "count": said(self, json!(3)),
-            "day": said(self, json!("2026-11-22")), "note": said(self, json!("a note")), "more": said(self, json!("ignored")),
+            "day": said(self, json!("2026-11-22")), "flag": said(self, json!(true)), "note": said(self, json!("a note")), "more": said(self, json!("ignored")),
         });
         answer.to_string().into_bytes()
     }
 
-    fn look(&mut self, detector: &Detector, place: &'static str, bytes: &[u8]) -> Result<(), Box<Leak>> {
+    fn look(&mut self, detector: &Detector, place: Place, bytes: &[u8]) -> Result<(), Box<Leak>> {
         self.seen.texts += 1;
         self.seen.bytes += bytes.len() as u64;
+        let mut planted = Vec::new();
+        if let Some((there, found)) = &mut self.plant
+            && *there == place
+        {
+            let (front, rest) = bytes.split_at(bytes.len() / 2);
+            for (name, form) in all_forms(&self.canaries[0].1).into_iter().filter(|(_, form)| form.len() >= BYTES_MIN) {
+                planted = [front, &form, rest].concat();
+                found.push((name, detector.find(&planted).is_some()));
+            }
+        }
+        let bytes = if planted.is_empty() { bytes } else { &planted };
         let Some((which, form)) = detector.find(bytes) else { return Ok(()) };
-        let class = self.canaries.get(which).map_or(Class::Secret, |(class, _)| *class);
+        let class = self.canaries.iter().chain(&self.parts).nth(which).map_or(Class::Secret, |(class, _)| *class);
         Err(Box::new(Leak { place, form, class, shown: String::from_utf8_lossy(bytes).into_owned() }))
     }
 
@@ -364,43 +552,62 @@ impl std::ops::AddAssign for Seen {
     fn add_assign(&mut self, other: Self) {
         self.records += other.records;
         self.values += other.values;
+        self.revealed += other.revealed;
         self.texts += other.texts;
         self.bytes += other.bytes;
         self.filled += other.filled;
+        self.sent += other.sent;
         self.refused += other.refused;
         self.heard += other.heard;
         self.withheld += other.withheld;
     }
 }
 
-/// Verbs of every kind of slot and of answer.
-fn catalogue() -> Catalogue {
-    let classes: Vec<&str> = Class::ALL.iter().map(|class| class.word()).collect();
-    let answer = json!({
-        "id": { "at": "/id", "type": "id", "bytes_max": 64 },
-        "state": { "at": "/state", "type": "enum", "values": ["sent", "queued"] },
-        "count": { "at": "/count", "type": "integer", "min": 0, "max": 999_999_999_999_999_i64 },
-        "day": { "at": "/day", "type": "date" },
-        "note": { "at": "/note", "type": "text", "class": "text" },
-    });
-    let verbs = json!({
-        "send": {
-            "method": "POST", "origin": "https://mail.example.com", "path": "/v1/{id}/messages",
-            "headers": { "authorization": "Bearer {secret:mail_key}" },
-            "json": { "to": "{to}", "text": "{text}" },
-            "slots": {
-                "id": { "type": "id", "bytes_max": 64 },
-                "to": { "type": "token", "classes": classes },
-                "text": { "type": "text", "bytes_max": 2000, "classes": classes },
-            },
-            "answer": answer, "effect": "keyed", "idempotency_header": "idempotency-key", "budget": { "per_run": 1 },
-        },
-        "look": {
-            "method": "GET", "origin": "https://crm.example.com", "path": "/v1/{id}", "query": { "who": "{who}" },
-            "headers": { "authorization": "Bearer {secret:crm_key}" },
-            "slots": { "id": { "type": "id", "bytes_max": 64 }, "who": { "type": "token", "classes": classes } },
-            "answer": answer, "effect": "safe", "budget": { "per_run": 1 },
-        },
-    });
-    Catalogue::of(&serde_json::from_value(verbs).expect("verbs")).expect("good verbs")
+/// A value's rest and the part that is shown of it, as far as they are long enough to be looked for.
+fn parts(class: Class, reveal: Reveal, text: &str) -> Vec<String> {
+    let (one, other) = match (class, reveal) {
+        (_, Reveal::Domain) => text.split_once('@').unwrap_or((text, "")),
+        (Class::Phone, Reveal::Country) => (text.get(4..).unwrap_or_default(), ""),
+        (Class::Iban, Reveal::Country) => (text.get(2..).unwrap_or_default(), ""),
+        (_, Reveal::Country) => (text.rsplit_once(',').map_or("", |(rest, _)| rest), ""),
+        (_, Reveal::Last4) => (&text[..text.len() - 4], ""),
+        (_, Reveal::Year) => (text.get(4..).unwrap_or_default(), ""),
+        // Nothing of it is shown.
+        (_, Reveal::LengthBucket) => ("", ""),
+    };
+    [one, other].into_iter().filter(|part| part.len() >= BYTES_MIN).map(str::to_owned).collect()
+}
+
+/// Whether this, as JSON, is what may be shown of a value and not a character more. By what a person would say it is, and not by what shows it.
+fn is_part(class: Class, reveal: Reveal, text: &str, shown: &str) -> bool {
+    let quoted = |part: &str| shown == format!("\"{part}\"");
+    match (class, reveal) {
+        (_, Reveal::Domain) => text.split_once('@').is_some_and(|(_, domain)| quoted(domain)),
+        (Class::Phone, Reveal::Country) => (2..=4).any(|length| text.get(..length).is_some_and(quoted)),
+        (Class::Iban, Reveal::Country) => quoted(&text[..2]),
+        (_, Reveal::Country) => quoted(&text[text.len() - 2..]),
+        (_, Reveal::Last4) => quoted(&text[text.len() - 4..]),
+        (_, Reveal::Year) => {
+            let year = &text[..4];
+            shown == if year.starts_with("19") || year.starts_with("20") { year } else { "null" }
+        }
+        (_, Reveal::LengthBucket) => {
+            let length = text.chars().count();
+            shown.parse().is_ok_and(|bucket: usize| bucket >= length && bucket / 2 < length && bucket.is_power_of_two())
+        }
+    }
+}
+
+/// A text without some of it.
+fn without(text: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(text.len());
+    let mut sorted: Vec<&Range<usize>> = ranges.iter().collect();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut done = 0;
+    for range in sorted {
+        rest.extend_from_slice(&text[done..range.start]);
+        done = range.end;
+    }
+    rest.extend_from_slice(&text[done..]);
+    rest
 }
