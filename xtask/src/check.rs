@@ -24,12 +24,15 @@ struct Tally {
 }
 
 pub(crate) async fn run() -> anyhow::Result<()> {
-    let mut steps = Steps { failed: Vec::new(), tally: Tally::default(), began: Instant::now() };
+    let mut steps = Steps { failed: Vec::new(), left_out: Vec::new(), tally: Tally::default(), began: Instant::now() };
     steps.step("set-up", async |_| both(setup::target().await, setup::compiler().await)).await;
-    steps.step("browsers, where they can be had", async |_| setup::browsers().await).await;
+    steps.step("what tests need besides, where it can be had", async |_| setup::tools().await).await;
     steps.step("format", async |_| succeed(cargo().args(["fmt", "--all", "--check"])).await).await;
     steps.step("licences, bans, sources", async |_| deny().await).await;
-    steps.step("advisories, where their database can be reached", async |_| advisories().await).await;
+    let mut unreached = None;
+    let look = async |_: &mut Tally| advisories().await.map(|said| unreached = said);
+    steps.step("advisories, where their database can be reached", look).await;
+    steps.left_out.extend(unreached);
     steps.step("what browsers fetch", async |_| browser::run().await).await;
     steps
         .step("lints", async |_| {
@@ -46,6 +49,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             succeed(&mut command).await
         })
         .await;
+    steps.left_out.extend(setup::left_out().await);
     steps.end()
 }
 
@@ -58,6 +62,8 @@ pub(crate) fn programs() -> Command {
 
 struct Steps {
     failed: Vec<&'static str>,
+    /// What was not looked at, for each with what it takes.
+    left_out: Vec<String>,
     tally: Tally,
     began: Instant,
 }
@@ -80,6 +86,10 @@ impl Steps {
     #[expect(clippy::print_stdout, reason = "the count is the data of this command; all the rest is on stderr")]
     fn end(self) -> anyhow::Result<()> {
         eprintln!("── all of it: {:.0} s", self.began.elapsed().as_secs_f32());
+        if !self.left_out.is_empty() {
+            eprintln!("── LEFT OUT:");
+            self.left_out.iter().for_each(|line| eprintln!("   {line}"));
+        }
         println!("{} passed, {} failed", self.tally.passed, self.tally.failed);
         if self.failed.is_empty() { Ok(()) } else { bail!("failed: {}", self.failed.join("; ")) }
     }
@@ -120,17 +130,16 @@ async fn deny() -> anyhow::Result<()> {
     succeed(deny_program().await?.args(["licenses", "bans", "sources"])).await
 }
 
-/// Known vulnerabilities. Their database lives on GitHub, which not every machine reaches.
-async fn advisories() -> anyhow::Result<()> {
+/// Known vulnerabilities. Their database lives on GitHub, which not every machine reaches; where it is not reached, that is said.
+async fn advisories() -> anyhow::Result<Option<String>> {
     let mut fetch = Command::new("git");
     fetch.args(["ls-remote", "--exit-code", "https://github.com/RustSec/advisory-db", "HEAD"]);
     fetch.env("GIT_TERMINAL_PROMPT", "0");
     let reachable = tokio::time::timeout(std::time::Duration::from_secs(20), process::read(&mut fetch)).await;
     if matches!(reachable, Ok(Ok(_))) {
-        succeed(deny_program().await?.arg("advisories")).await
+        succeed(deny_program().await?.arg("advisories")).await.map(|()| None)
     } else {
-        eprintln!("   NOT CHECKED: the advisory database, https://github.com/RustSec/advisory-db, cannot be reached");
-        Ok(())
+        Ok(Some("advisories; their database, https://github.com/RustSec/advisory-db, cannot be reached".to_owned()))
     }
 }
 
