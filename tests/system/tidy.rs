@@ -15,13 +15,19 @@ const LAYERS: &[&[&str]] = &[
         "manyhands-protocol",
         "manyhands-sealer",
         "manyhands-intents",
-        "manyhands-decoys",
         "manyhands-audit",
         "manyhands-held",
         "manyhands-credit",
         "manyhands-detectors",
     ],
-    &["manyhands-api", "manyhands-scheduler", "manyhands-worker", "manyhands-javascript", "manyhands-blocklist"],
+    &[
+        "manyhands-api",
+        "manyhands-decoys",
+        "manyhands-scheduler",
+        "manyhands-worker",
+        "manyhands-javascript",
+        "manyhands-blocklist",
+    ],
 ];
 
 /// Crates that read clocks, open sockets, touch files or start threads. None of them is below `crates/`.

@@ -7,8 +7,9 @@
 //!
 //! Sensitive values are not here, since a canonical form has tokens in their place; what is drawn has fresh tokens, which stand for nothing.
 //!
-//! The same pool and the same seed give the same input. Start at [`pool`].
+//! The same pool and the same seed give the same input. Start at [`pool`], then [`answers`]: what decoys hear that ask for calls.
 
+pub mod answers;
 pub mod pool;
 mod tree;
 

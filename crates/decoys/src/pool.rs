@@ -142,7 +142,7 @@ impl<'a> Pool<'a> {
 }
 
 /// One of these, of which there is at least one; none more likely than another by more than one in 2³².
-fn pick<T: Copy>(random: &mut ChaCha8Rng, all: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(random: &mut ChaCha8Rng, all: &[T]) -> T {
     let place = (u128::from(random.next_u64()) * all.len() as u128) >> 64;
     all[place as usize]
 }
