@@ -223,11 +223,25 @@ impl Worker {
 
     /// Signed reports that these units of one run gave these outputs, whether they did or not.
     pub fn done<'a>(&self, units: impl IntoIterator<Item = (&'a Unit, Vec<u8>)>, fuel: u64) -> Done {
+        let ok = |output: Digest, output_bytes| Verdict::Ok { output, output_bytes };
+        self.said(units.into_iter().map(|(unit, output)| (unit, output, ok)), fuel)
+    }
+
+    /// The same of a unit that asks for calls.
+    pub fn asked(&self, unit: &Unit, calls: Vec<u8>, fuel: u64) -> Done {
+        self.said([(unit, calls, |calls, calls_bytes| Verdict::Called { calls, calls_bytes })], fuel)
+    }
+
+    fn said<'a, V: Fn(Digest, u64) -> Verdict>(
+        &self,
+        units: impl IntoIterator<Item = (&'a Unit, Vec<u8>, V)>,
+        fuel: u64,
+    ) -> Done {
         let (mut reports, mut outputs) = (Vec::new(), Vec::new());
         let mut about = (RunId([0; 16]), Digest([0; 32]));
-        for (unit, output) in units {
+        for (unit, output, verdict) in units {
             about = (unit.run, unit.module);
-            let verdict = Verdict::Ok { output: Digest::of(&output), output_bytes: output.len() as u64 };
+            let verdict = verdict(Digest::of(&output), output.len() as u64);
             let outcome = Outcome { verdict, fuel: Fuel(fuel) };
             reports.push(Report { lease: unit.lease.clone(), outcome });
             outputs.push(output.into());

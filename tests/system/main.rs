@@ -16,6 +16,7 @@ mod console;
 mod crash;
 mod credit;
 mod declared;
+mod decoy_calls;
 mod decoys;
 mod examples;
 mod forgery;

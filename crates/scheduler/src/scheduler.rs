@@ -247,7 +247,7 @@ pub enum Effect {
         parts: core::ops::Range<u32>,
     },
     /// Make the calls of this request, make the answers durable, then say [`Input::Answered`]. It may be said again after a
-    /// restart, and no call is to be made twice for that.
+    /// restart, and no call is to be made twice for that. For a decoy none is to be made: its answers are made up.
     Call {
         /// Whose request it is.
         unit: UnitId,
@@ -1227,10 +1227,6 @@ impl Scheduler {
     /// Workers agreed on what a unit asks for.
     fn called(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome, vouched: Option<u8>) {
         let Verdict::Called { calls, .. } = outcome.verdict else { return };
-        if unit.is_decoy() {
-            // Nothing that is made up leaves.
-            return self.end(now, unit, End::Cancelled, None, None);
-        }
         let Some(step) = self.open_mut(unit).map(|open| open.step) else { return };
         let Some(settled) = self.settle(unit, State::Calling { step }, Some(outcome), vouched) else { return };
         self.effects.push_back(Effect::Call { unit, step, calls });

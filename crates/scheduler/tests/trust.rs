@@ -74,6 +74,9 @@ struct World {
     shared: (u64, u64),
     /// When a worker's word was first believed, in milliseconds.
     believed_at: BTreeMap<WorkerId, u64>,
+    /// Whether the job asks for calls first. Of decoys, every other one waits for their answers in vain.
+    asks: bool,
+    asked: BTreeSet<u32>,
 }
 
 fn truth(unit: u32) -> Outcome {
@@ -85,6 +88,11 @@ fn truth(unit: u32) -> Outcome {
 
 fn lie(unit: u32, nonce: u64) -> Outcome {
     Outcome { fuel: Fuel(u64::from(unit) + 1 + nonce), ..truth(unit) }
+}
+
+/// What a unit asks for.
+fn request(unit: u32) -> Digest {
+    Digest::of(&unit.to_le_bytes())
 }
 
 const RUN: RunId = RunId([1; 16]);
@@ -161,6 +169,8 @@ impl World {
             decoys_given: BTreeSet::new(),
             shared: (0, 0),
             believed_at: BTreeMap::new(),
+            asks: false,
+            asked: BTreeSet::new(),
         };
         world.tell(Input::Submitted(spec));
         for body in 0..workers {
@@ -205,8 +215,15 @@ impl World {
                 Effect::Grant(draft) => self.granted(draft),
                 Effect::Audit { unit, step } => {
                     self.audits += 1;
-                    let outcome = Some(self.truth_of(unit.index));
+                    let outcome = Some(self.truth_of(unit.index, step));
                     self.scheduler.handle(Timestamp(self.now), Input::Audited { unit, step, outcome });
+                }
+                Effect::Call { unit, step, calls } => {
+                    assert_eq!((step, calls), (0, request(unit.index)));
+                    assert!(self.asked.insert(unit.index), "{unit} asks once");
+                    if !unit.is_decoy() || unit.index.is_multiple_of(2) {
+                        self.scheduler.handle(Timestamp(self.now), Input::Answered { unit, step });
+                    }
                 }
                 Effect::Recall { units, .. } => {
                     let record = |index: u32| Some((index, self.units.get(&index)?.clone()));
@@ -259,7 +276,8 @@ impl World {
         self.replicas += 1;
         *self.given.entry(draft.worker).or_default() += 1;
         if draft.unit.is_decoy() {
-            assert!(self.decoys_given.insert((draft.unit.index, draft.worker)), "twice to one");
+            let is_new = self.decoys_given.insert((draft.unit.index, draft.worker));
+            assert!(is_new || draft.step > 0, "twice to one");
         }
         let body = self.body_of[&draft.worker];
         if self.bodies[body].hostile && self.adversary == Adversary::Silent {
@@ -283,12 +301,15 @@ impl World {
         self.due.push(Reverse((self.now + took, self.next, body)));
     }
 
-    fn truth_of(&self, unit: u32) -> Outcome {
+    fn truth_of(&self, unit: u32, step: u32) -> Outcome {
+        if self.asks && step == 0 {
+            return Outcome { verdict: Verdict::Called { calls: request(unit), calls_bytes: 4 }, ..truth(unit) };
+        }
         let fails = self.fails_on_decoys && unit >= UnitId::FIRST_DECOY;
         if fails { Outcome { verdict: Verdict::Trap, ..truth(unit) } } else { truth(unit) }
     }
 
-    fn say(&mut self, body: usize, unit: u32) -> Outcome {
+    fn say(&mut self, body: usize, unit: u32, step: u32) -> Outcome {
         let Body { hostile, right, .. } = self.bodies[body];
         let lies = hostile
             && match self.adversary {
@@ -315,7 +336,7 @@ impl World {
             };
         self.bodies[body].right += 1;
         if !lies {
-            return self.truth_of(unit);
+            return self.truth_of(unit, step);
         }
         self.lied_on.insert(unit);
         let alone = matches!(self.adversary, Adversary::Liar { together: false, .. });
@@ -354,7 +375,7 @@ impl World {
             self.due.pop();
             self.now = self.now.max(at);
             if let Some(draft) = self.held.remove(&number) {
-                let outcome = self.say(body, draft.unit.index);
+                let outcome = self.say(body, draft.unit.index, draft.step);
                 let LeaseDraft { id, unit, step, entry, seed, worker, .. } = draft;
                 let task = Task { index: unit.index, step, entry, input: Digest::of(b""), seed };
                 let reports =
@@ -552,6 +573,34 @@ fn decoys_are_executed_like_units_and_counted_nowhere() {
         }
         assert_eq!((world.scheduler.open_units(), world.scheduler.active_runs()), (0, 0));
     }
+}
+
+/// Where units ask for calls, decoys do; and the run waits for no answer that only a decoy wants.
+#[test]
+fn decoys_ask_for_calls_like_units_and_nobody_waits_for_them() {
+    let rule = Rule::Earned { level: Level::Full, wrong_ppb: 1_000_000 };
+    let decoys = Decoys { count: 150, seed: [1; 32] };
+    let mut world = World::with(13, 30, 1_500, rule, 0.0, Adversary::None, decoys, false);
+    world.asks = true;
+    world.run();
+    assert_eq!((world.record.counts.done, world.record.counts.open()), (1_500, 0));
+    assert_eq!(world.asked.range(..UnitId::FIRST_DECOY).count(), 1_500);
+    let asked: Vec<u32> = world.asked.range(UnitId::FIRST_DECOY..).copied().collect();
+    assert!(asked.len() > 120, "{} of 150 asked", asked.len());
+    for index in asked {
+        let unit = &world.units[&index];
+        if index.is_multiple_of(2) {
+            assert_eq!(unit.step, 1, "it goes on once it has answers: {unit:?}");
+        } else {
+            assert_eq!((unit.end, unit.calls()), (None, Some(request(index))), "{unit:?}");
+        }
+    }
+    let ended = world.units.range(UnitId::FIRST_DECOY..).filter(|(_, unit)| unit.end == Some(End::Done)).count();
+    assert!(ended > 50, "{ended} decoys ended");
+    for worker in world.scheduler.workers() {
+        assert_eq!(worker.leases, 0, "{worker:?}");
+    }
+    assert_eq!((world.scheduler.open_units(), world.scheduler.active_runs()), (0, 0));
 }
 
 #[test]

@@ -1,47 +1,37 @@
 //! Makes the calls that units ask for, once workers agree on them.
 //!
-//! Each request has a task of its own, which carries its intents through their lives (`manyhands_intents::journal`) and writes each new
-//! state before it acts on it; what the states are is decided there. When all of them are over, the answers are written, and the scheduler
-//! is told. Of a requester only so many requests are dealt with at once, and one that has to wait for something is put away until then: of a unit that waits for its calls,
-//! memory holds little more than its name, so a million of them may wait. A task that is lost in a crash begins anew from what is written: the scheduler asks for the calls of every unit that waits for
-//! them, and no call is made twice for that.
+//! Each request is carried through the lives of its intents (`manyhands_intents::journal`): each new state is written before anything is done about it, and what the states are is
+//! decided there. When all of them are over, the answers are written (`desk.rs`). What was lost in a crash begins anew from what is written, and no call is made twice for that.
+//!
+//! Only what was [`Submitted`] comes here. Where a run has decoys, what its calls heard is kept for them as well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::{HeaderName, HeaderValue, Method};
-use manyhands_abi::INPUT_BYTES_MAX;
 use manyhands_addresses::Origin;
 use manyhands_api::FoundOut;
 use manyhands_audit::Found;
-use manyhands_egress::{Egress, EgressError, Limits, Request, Response, Sent, Why};
-use manyhands_intents::answer::answers;
+use manyhands_decoys::answers::Over;
+use manyhands_egress::{Egress, EgressError, Limits, Response, Sent, Why};
 use manyhands_intents::{
-    Day, Event, Exhausted, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Own, Plan, State, admit, fill,
+    Day, Event, Exhausted, Fault, Fence, Heard, Intent, Known, Live, Outcome, Outgoing, Own, Plan, State, fill,
     give_back, hear, reserve,
 };
 use manyhands_model::{Class, Digest, IntentId, Name, RunId, Timestamp, UnitId};
 use manyhands_placeholder::{Occurrence, Scope, Source, Taken, Token, UnitTokens, Value, Values};
 use manyhands_scheduler::{Input, RunRecord, RunStatus};
-use manyhands_state::commit::VALUE_BYTES_MAX;
-use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::audit::{self, Ledger, Scribe};
-use crate::catalogue::Catalogue;
-use crate::clock::Clock;
-use crate::records::{AnswersRecord, CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
-use crate::throttle::turns::Turns;
+use crate::desk::{Answerer, CallsError, Desk, LOOK, Made, RECORDS_PAUSE, Request, Submitted, admitted};
+use crate::records::{CallRecord, Doubt, RecordError, Records, UnsentRecord, Writes};
 use crate::vault::{SEALED_BYTES_MAX, Vault, VaultError};
 
 /// Calls that are made at once.
@@ -50,37 +40,16 @@ const CALLS_AT_ONCE: usize = 256;
 pub const CALLS_OF_ONE_AT_ONCE: usize = CALLS_AT_ONCE / 2;
 // A unit's calls are begun together.
 const _: () = assert!(CALLS_OF_ONE_AT_ONCE >= manyhands_intents::intent::CALLS_MAX);
-/// What a frame takes for another part, and for being one.
-const FRAMING_BYTES: usize = 12;
-/// The canonical form of an intent, so that it can be kept with its state and its answer.
-const INTENT_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
-/// Requests that are read at once: each with its unit's whole input, for a moment.
-const READ_AT_ONCE: usize = 16;
-/// What a request takes in memory while it waits.
-const WAITING_BYTES_MAX: usize = 2 << 10;
-/// How often a task that waits looks whether its run still wants it.
-const LOOK: Duration = Duration::from_secs(5);
-/// How soon a request is tried again whose records cannot be read or written.
-const RECORDS_PAUSE: Duration = Duration::from_secs(1);
-
 /// What is needed to make calls.
 pub struct Parts {
-    /// The memory.
-    pub records: Records,
-    /// The published jobs.
-    pub catalogue: Arc<Catalogue>,
+    /// Who deals with requests.
+    pub desk: Desk,
     /// The way out.
     pub egress: Egress,
     /// What tokens stand for.
     pub vault: Arc<Vault>,
-    /// The clock.
-    pub clock: Clock,
-    /// Whose calls are made next.
-    pub turns: Turns,
     /// How long a call of which nobody knows whether it was made waits for the operator.
     pub unknown_time: Duration,
-    /// Once it is cancelled, no call is begun any more.
-    pub stop: CancellationToken,
 }
 
 /// Makes calls. Cheap to clone.
@@ -95,15 +64,11 @@ struct Inner {
     doubt: Option<Doubt>,
     claims: AtomicU64,
     turns: Semaphore,
-    reading: Semaphore,
     /// What is known of calls is changed by one at a time, who reads it first and writes what the audit log says of it.
     changing: Arc<tokio::sync::Mutex<Ledger>>,
     sending: Sending,
-    /// One for each request.
-    tasks: TaskTracker,
     /// Told when an operator settled or approved something.
     settled: Notify,
-    plans: Mutex<BTreeMap<Digest, Arc<Plan>>>,
     /// Runs that need their values, though the disk says that they have ended; as often as somebody says so.
     kept: Arc<Mutex<Vec<RunId>>>,
 }
@@ -121,23 +86,6 @@ impl Drop for Kept {
             kept.swap_remove(place);
         }
     }
-}
-
-/// Why calls cannot be made now. They are tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum CallsError {
-    /// The records cannot be read or written.
-    #[error(transparent)]
-    Records(#[from] RecordError),
-    /// A value cannot be sealed.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// What must be there is not.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// Nobody could read the unit's input with so many answers.
-    #[error("input and answers together are longer than {INPUT_BYTES_MAX} bytes; ask for less, or divide the unit")]
-    TooLong,
 }
 
 /// Why an operator's word about a call changes nothing.
@@ -184,14 +132,39 @@ impl Sending {
     }
 }
 
-/// What became of a request.
-enum Made {
-    /// Its answers are written.
-    Answered,
-    /// There is nothing to be done before this, unless an operator settles something.
-    Waits(Timestamp),
-    /// Nobody wants them any more.
-    Unwanted,
+impl Answerer for Calls {
+    type Unit = Submitted;
+
+    async fn make(&self, request: Request<Submitted>) -> Result<Made, CallsError> {
+        let desk = self.desk();
+        let asked = match desk.find(request).await? {
+            Ok(asked) => asked,
+            Err(made) => return Ok(made),
+        };
+        let texts = desk.read(request, &asked).await?;
+        let (run, plan, unit) = (&asked.run, &asked.plan, UnitId::from(request.unit));
+        let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
+        let tokens = UnitTokens::of(texts.read.iter().map(|text| &text[..]));
+        let own = OwnTokens { tokens, values: self.values(&scope).await?.values };
+        let (calls, read_bytes) = admitted(request, &texts, plan, &own);
+        drop((texts, own));
+        let mut lives = Vec::with_capacity(calls.len());
+        for call in calls {
+            lives.push(match call {
+                Ok(intent) => Ok(self.life(&scope, request.step, intent).await?),
+                Err(fault) => Err(fault),
+            });
+        }
+        let asker = Asker { run, plan, scope: &scope, begun: request.begun };
+        match self.live(asker, &mut lives).await? {
+            Ok(heard) => desk.write(request, asked, read_bytes, &heard).await.map(|()| Made::Answered),
+            Err(made) => Ok(made),
+        }
+    }
+
+    fn settled(&self) -> &Notify {
+        &self.0.settled
+    }
 }
 
 impl Calls {
@@ -200,22 +173,19 @@ impl Calls {
     /// # Errors
     /// Any [`RecordError`].
     pub fn start(parts: Parts) -> Result<Self, RecordError> {
-        let (start, doubt) = (parts.records.starts()? + 1, parts.records.doubt()?);
+        let (start, doubt) = (parts.desk.records().starts()? + 1, parts.desk.records().doubt()?);
         let mut writes = Writes::default();
         writes.starts(start);
-        parts.records.commit(writes)?;
+        parts.desk.records().commit(writes)?;
         Ok(Self(Arc::new(Inner {
             parts,
             start,
             doubt,
             claims: AtomicU64::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
-            reading: Semaphore::new(READ_AT_ONCE),
             changing: Arc::default(),
             sending: Sending::default(),
-            tasks: TaskTracker::new(),
             settled: Notify::new(),
-            plans: Mutex::default(),
             kept: Arc::default(),
         })))
     }
@@ -223,92 +193,20 @@ impl Calls {
     /// Makes the calls of a request, then tells what the scheduler is to hear of it, if anything.
     pub fn begin<F: Future<Output = ()> + Send>(
         &self,
-        unit: UnitId,
-        step: u32,
-        request: Digest,
+        unit: Submitted,
+        request: (u32, Digest),
         tell: impl FnOnce(Input) -> F + Send + 'static,
     ) {
-        let calls = self.clone();
-        let task = async move {
-            if let Some(input) = calls.answer(unit, step, request).await {
-                // In a box, as below.
-                Box::pin(tell(input)).await;
-            }
-        };
-        debug_assert!(
-            size_of_val(&task) <= WAITING_BYTES_MAX,
-            "a request that waits takes {} bytes",
-            size_of_val(&task)
-        );
-        self.0.tasks.spawn(task);
+        self.desk().begin(self, unit, request, tell);
     }
 
-    /// Waits until no call is on its way any more. To be asked once [`Parts::stop`] is cancelled.
+    /// Waits until no call is on its way any more, and no request is dealt with. To be asked once the desk's token is cancelled.
     pub async fn ended(&self) {
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.desk().ended().await;
     }
 
-    async fn answer(&self, unit: UnitId, step: u32, request: Digest) -> Option<Input> {
-        loop {
-            // Before anything is looked at, or what is settled meanwhile would be missed.
-            let settled = self.0.settled.notified();
-            match self.make_in_turn(unit, step, request).await {
-                Ok(Made::Answered) => return Some(Input::Answered { unit, step }),
-                Ok(Made::Unwanted) => return None,
-                Ok(Made::Waits(due)) => self.wait(unit.run, due, settled).await?,
-                Err(error @ (CallsError::Missing(_) | CallsError::TooLong))
-                | Err(
-                    error @ CallsError::Records(
-                        RecordError::Missing(_) | RecordError::Foreign(_) | RecordError::Blob(_),
-                    ),
-                ) => {
-                    error!(%unit, step, %error, "calls cannot be made; the unit is given up");
-                    return Some(Input::InputImpossible(unit));
-                }
-                Err(error) => {
-                    warn!(%unit, step, %error, "calls cannot be made now; trying again");
-                    self.0.parts.stop.run_until_cancelled(tokio::time::sleep(RECORDS_PAUSE)).await?;
-                }
-            }
-        }
-    }
-
-    /// Makes the calls of a request once there is a place for it among those of its requester.
-    async fn make_in_turn(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
-        let Parts { turns, stop, .. } = &self.0.parts;
-        // Who waits keeps no more of the run than that.
-        let read = move |records: &Records| Ok(records.run(unit.run)?.map(|run| (run.status, run.spec.owner)));
-        let run = self.records().blocking(read).await?;
-        let (RunStatus::Active, owner) = run.ok_or(CallsError::Missing("the run"))? else {
-            return Ok(Made::Unwanted);
-        };
-        let Some(_place) = stop.run_until_cancelled(turns.enter(&owner)).await.flatten() else {
-            return Ok(Made::Unwanted);
-        };
-        // In a box, which who waits has not.
-        Box::pin(self.make(unit, step, request)).await
-    }
-
-    /// Waits until it is due, or an operator settled something. None if nobody wants it any more.
-    async fn wait(&self, run: RunId, due: Timestamp, settled: Notified<'_>) -> Option<()> {
-        let mut settled = pin!(settled);
-        loop {
-            let left = due.since(self.0.parts.clock.now());
-            if left.is_zero() {
-                return Some(());
-            }
-            tokio::select! {
-                () = &mut settled => return Some(()),
-                () = tokio::time::sleep(left.min(LOOK)) => {}
-                () = self.0.parts.stop.cancelled() => return None,
-            }
-            match self.is_wanted(run).await {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => warn!(%run, %error, "whether calls are still wanted cannot be read now"),
-            }
-        }
+    fn desk(&self) -> &Desk {
+        &self.0.parts.desk
     }
 
     /// Tells what an operator of this name found out about a call.
@@ -324,7 +222,7 @@ impl Calls {
         };
         // Only for what may be tried again does it matter what the effect is.
         let effect = self.effect(&call).await?;
-        let state = call.state.next(&event, effect, self.0.parts.clock.now())?;
+        let state = call.state.next(&event, effect, self.desk().now())?;
         let settled = audit::Event::Settled { call: audit::name(id, &call), found, by };
         let call = CallRecord { state, ..call };
         let _alone = self.write(alone, vec![(id, call)], Writes::default(), vec![settled]).await?;
@@ -350,7 +248,7 @@ impl Calls {
     /// # Errors
     /// Any [`RecordError`].
     pub async fn forget(&self, run: RunId) -> Result<bool, RecordError> {
-        let (alone, now) = (self.alone().await, self.0.parts.clock.now());
+        let (alone, now) = (self.alone().await, self.desk().now());
         if self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(&run) {
             return Ok(false);
         }
@@ -430,24 +328,13 @@ impl Calls {
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {
         let run = call.unit.run;
         let record = self.records().blocking(move |records| records.run(run)).await?;
-        let plan = record.and_then(|record| self.plan(record.spec.module));
+        let plan = record.and_then(|record| self.desk().plan(record.spec.module));
         let known = plan.as_ref().and_then(|plan| plan.catalogue().get(call.intent.verb.as_str()));
         Ok(known.map_or(manyhands_model::verb::EffectClass::Irreversible, |known| known.verb.effect))
     }
 
-    fn plan(&self, module: Digest) -> Option<Arc<Plan>> {
-        let mut plans = self.0.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = plans.get(&module) {
-            return Some(Arc::clone(plan));
-        }
-        let job = self.0.parts.catalogue.module(module)?;
-        let plan = Arc::new(Plan::of(&job.manifest).ok()?);
-        plans.insert(module, Arc::clone(&plan));
-        Some(plan)
-    }
-
     fn records(&self) -> &Records {
-        &self.0.parts.records
+        self.desk().records()
     }
 
     /// Makes all of this durable, with what the audit log says of it. The right to change more comes back with that, and
@@ -460,78 +347,9 @@ impl Calls {
         events: Vec<audit::Event>,
     ) -> Result<Alone, RecordError> {
         calls.iter().for_each(|(id, call)| writes.call(*id, call));
-        let now = self.0.parts.clock.now();
+        let now = self.desk().now();
         let write = move |records: &Records| alone.commit(records, now, events, writes).map(|()| alone);
         self.records().blocking(write).await
-    }
-
-    async fn make(&self, unit: UnitId, step: u32, request: Digest) -> Result<Made, CallsError> {
-        let parts = &self.0.parts;
-        let (run, input, agreed, answered) = self
-            .records()
-            .blocking(move |records| {
-                let agreed = records.unit(unit)?.and_then(|unit| unit.accepted);
-                Ok((records.run(unit.run)?, records.input(unit)?, agreed, records.answers(unit, step)?))
-            })
-            .await?;
-        let asks =
-            |outcome: &manyhands_model::Outcome| outcome.verdict.content().is_some_and(|(asked, _)| asked == request);
-        if answered.is_some_and(|answered| asks(&answered.request)) {
-            return Ok(Made::Answered);
-        }
-        // It may have been tried again since.
-        let Some(agreed) = agreed.filter(asks) else { return Ok(Made::Unwanted) };
-        let run = run.ok_or(CallsError::Missing("the run"))?;
-        // The row may have been long, and is gone through at once if nobody wants it any more.
-        if run.status != RunStatus::Active {
-            return Ok(Made::Unwanted);
-        }
-        let plan = self.plan(run.spec.module).ok_or(CallsError::Missing("the job"))?;
-        // It is never closed.
-        let reading = self.0.reading.acquire().await;
-        let asked = parts.records.output(request).await?;
-        let material = parts.records.material(unit, step, &input).await?;
-        let material_bytes = material.len();
-        let scope = Scope { tenant: &run.spec.owner, job: &run.spec.job, unit };
-        let own = OwnTokens { tokens: UnitTokens::of([&material[..]]), values: self.values(&scope).await?.values };
-        drop(material);
-        let admitted = admit(&asked, plan.catalogue(), &own);
-        drop((asked, own, reading));
-        let heard = match admitted {
-            Err(error) => {
-                info!(%unit, step, %error, "a job asks for what is no list of calls");
-                vec![Heard::Fault(Fault::Refused)]
-            }
-            Ok(admitted) => {
-                let mut lives = Vec::with_capacity(admitted.len());
-                for call in admitted {
-                    lives.push(match call {
-                        Ok(intent) if intent.canonical().len() > INTENT_BYTES_MAX => {
-                            info!(%unit, step, verb = %intent.verb, "a call was refused: its slots are too long together");
-                            Err(Fault::Refused)
-                        }
-                        Ok(intent) => Ok(self.life(&scope, step, intent).await?),
-                        Err(refused) => {
-                            info!(%unit, step, %refused, "a call was refused");
-                            Err(Fault::Refused)
-                        }
-                    });
-                }
-                match self.live(Asker { run: &run, plan: &plan, scope: &scope }, &mut lives).await? {
-                    Ok(heard) => heard,
-                    Err(made) => return Ok(made),
-                }
-            }
-        };
-        let answers = answers(&heard);
-        if material_bytes + answers.len() + FRAMING_BYTES > INPUT_BYTES_MAX {
-            return Err(CallsError::TooLong);
-        }
-        let answers = parts.records.content(Bytes::from(answers)).await?;
-        let mut writes = Writes::default();
-        writes.answers(unit, step, &AnswersRecord { request: agreed, answers });
-        self.records().blocking(move |records| records.commit(writes)).await?;
-        Ok(Made::Answered)
     }
 
     /// What is known of an intent.
@@ -550,15 +368,15 @@ impl Calls {
         lives: &mut [Result<Life, Fault>],
     ) -> Result<Result<Vec<Heard>, Made>, CallsError> {
         let Asker { run, scope, .. } = asker;
-        if self.0.parts.stop.is_cancelled() {
+        if self.desk().stop().is_cancelled() {
             return Ok(Err(Made::Unwanted));
         }
         // Before they are claimed: what is claimed is sent at once.
         let due = lives.iter().flatten().filter(|life| self.is_due(life)).count();
         if due > 0 {
             let due = u32::try_from(due).unwrap_or(1);
-            let (Parts { turns, stop, .. }, spec) = (&self.0.parts, &run.spec);
-            let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.is_wanted(spec.id));
+            let (turns, stop, spec) = (self.desk().turns(), self.desk().stop(), &run.spec);
+            let turn = turns.take(&spec.owner, spec.job.as_str(), due, self.desk().is_wanted(spec.id));
             let Some(_turn) = stop.run_until_cancelled(turn).await.transpose()?.flatten() else {
                 return Ok(Err(Made::Unwanted));
             };
@@ -567,7 +385,7 @@ impl Calls {
                 return Ok(Err(Made::Unwanted));
             };
             // The row may have been long.
-            if !self.is_wanted(spec.id).await? {
+            if !self.desk().is_wanted(spec.id).await? {
                 return Ok(Err(Made::Unwanted));
             }
             let alone = self.alone().await;
@@ -591,22 +409,16 @@ impl Calls {
         if let Some(heard) = heard {
             return Ok(Ok(heard));
         }
-        if !self.is_wanted(run.spec.id).await? {
+        if !self.desk().is_wanted(run.spec.id).await? {
             return Ok(Err(Made::Unwanted));
         }
         let due = lives.iter().flatten().filter_map(|life| self.due(life)).min();
-        Ok(Err(Made::Waits(due.unwrap_or_else(|| self.0.parts.clock.now().after(LOOK)))))
-    }
-
-    /// Whether a run still wants anything.
-    async fn is_wanted(&self, run: RunId) -> Result<bool, RecordError> {
-        let read = move |records: &Records| Ok(records.run(run)?.map(|run| run.status));
-        Ok(self.records().blocking(read).await? == Some(RunStatus::Active))
+        Ok(Err(Made::Waits(due.unwrap_or_else(|| self.desk().now().after(LOOK)))))
     }
 
     /// Whether something is to be done about an intent now.
     fn is_due(&self, life: &Life) -> bool {
-        let now = self.0.parts.clock.now();
+        let now = self.desk().now();
         match life.call.state {
             State::Claimed { .. } => !self.0.sending.all().contains(&life.id),
             State::Unknown { since, .. } => now.since(since) >= self.0.parts.unknown_time,
@@ -640,15 +452,16 @@ impl Calls {
     async fn claim(
         &self,
         mut alone: Alone,
-        Asker { run, plan, .. }: Asker<'_>,
+        asker: Asker<'_>,
         lives: &mut [Result<Life, Fault>],
         values: &UnitValues,
     ) -> Result<Vec<Claimed>, CallsError> {
+        let Asker { run, plan, .. } = asker;
         let digest = plan.digest();
         let approved = self.records().blocking(move |records| records.approval(digest)).await?.is_some();
-        let now = self.0.parts.clock.now();
+        let now = self.desk().now();
         let (mut changed, mut claimed) = (Vec::new(), Vec::new());
-        let (mut events, mut unsent) = (Vec::new(), Writes::default());
+        let (mut events, mut more) = (Vec::new(), Writes::default());
         let mut spent = Spent::default();
         for (at, life) in lives.iter_mut().enumerate() {
             let Ok(life) = life else { continue };
@@ -688,7 +501,7 @@ impl Calls {
                         // Reserved, and given back with the refusal: the budget was looked at and not spent.
                         Ok(()) if run.spec.is_dry => {
                             let (target_bytes, body_bytes) = (outgoing.target.len() as u64, outgoing.body.len() as u64);
-                            unsent.unsent(call, &UnsentRecord { call: id, target_bytes, body_bytes });
+                            more.unsent(call, &UnsentRecord { call: id, target_bytes, body_bytes });
                             events.push(audit::unsent(id, call, digest, &outgoing));
                             Event::Refuse(Fault::DryRun)
                         }
@@ -704,6 +517,7 @@ impl Calls {
                 call.state = state;
                 self.give_back(run, call, &mut spent).await?;
                 call.tell_if_unknown(id);
+                asker.note_if_over(id, call, now, &mut more);
                 if call.state != State::Refused(Fault::DryRun) {
                     events.push(audit::event(id, call, || digest));
                 }
@@ -719,7 +533,7 @@ impl Calls {
         });
         if !changed.is_empty() {
             let mut writes = spent.writes(run);
-            writes.0.ops.append(&mut unsent.0.ops);
+            writes.0.ops.append(&mut more.0.ops);
             alone = self.write(alone, changed, writes, events).await?;
         }
         // From here on these are somebody's, until their outcome is written.
@@ -786,8 +600,8 @@ impl Calls {
     async fn send(&self, claimed: Claimed) -> (usize, Fence, Result<Response, Ended>) {
         let Claimed { at, id: _, fence, outgoing, state } = claimed;
         let sent = async {
-            let request = request(outgoing).ok_or(Ended::Unsendable)?;
-            if !state.may_send(fence, self.0.parts.clock.now()) {
+            let request = sendable(outgoing).ok_or(Ended::Unsendable)?;
+            if !state.may_send(fence, self.desk().now()) {
                 return Err(Ended::TooLate);
             }
             self.0.parts.egress.perform(request).await.map_err(Ended::Egress)
@@ -820,13 +634,14 @@ impl Calls {
 
     async fn note_once(
         &self,
-        Asker { run, plan, scope }: Asker<'_>,
+        asker: Asker<'_>,
         known: &Known,
         life: &mut Life,
         values: &UnitValues,
         fence: Fence,
         ended: &Result<Response, Ended>,
     ) -> Result<(), CallsError> {
+        let Asker { run, plan, scope, .. } = asker;
         let alone = self.alone().await;
         let vault = &self.0.parts.vault;
         let mut spent = Spent::default();
@@ -840,7 +655,7 @@ impl Calls {
             }
             Err(ended) => ended.outcome(),
         };
-        let now = self.0.parts.clock.now();
+        let now = self.desk().now();
         if let Ok(state) = call.state.next(&Event::Over(fence, outcome), known.verb.effect, now) {
             call.state = state;
             self.give_back(run, &mut call, &mut spent).await?;
@@ -853,6 +668,7 @@ impl Calls {
                 let taken = Taken { token, surrogate: None, value };
                 writes.value(scope.unit, &token, vault.seal(scope, &taken)?);
             }
+            asker.note_if_over(life.id, &call, now, &mut writes);
             let event = audit::event(life.id, &call, || plan.digest());
             let _alone = self.write(alone, vec![(life.id, call.clone())], writes, vec![event]).await?;
         }
@@ -903,6 +719,20 @@ struct Asker<'a> {
     run: &'a RunRecord,
     plan: &'a Plan,
     scope: &'a Scope<'a>,
+    begun: Timestamp,
+}
+
+impl Asker<'_> {
+    /// What was heard of a call that is over is for the run's decoys as well.
+    fn note_if_over(&self, id: IntentId, call: &CallRecord, now: Timestamp, writes: &mut Writes) {
+        if self.run.spec.decoys.count == 0 {
+            return;
+        }
+        if let Some(heard) = call.state.heard() {
+            let over = Over { unit: call.unit, step: call.step, heard, took: now.since(self.begun) };
+            writes.over(id, &call.intent.verb, &over);
+        }
+    }
 }
 
 /// An intent and where it stands.
@@ -956,9 +786,9 @@ impl Ended {
 }
 
 /// The request as it goes out.
-fn request(outgoing: Outgoing) -> Option<Request> {
+fn sendable(outgoing: Outgoing) -> Option<manyhands_egress::Request> {
     let method = Method::from_bytes(outgoing.method.word().as_bytes()).ok()?;
-    let mut request = Request::new(method, outgoing.origin.clone(), &outgoing.target).ok()?;
+    let mut request = manyhands_egress::Request::new(method, outgoing.origin.clone(), &outgoing.target).ok()?;
     for (name, value) in &outgoing.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         request = request.header(name, HeaderValue::from_str(value).ok()?).ok()?;

@@ -2,6 +2,7 @@
 
 use manyhands_audit::{Entry, Tail};
 use manyhands_credit::{Attendance, Balanced, Hour, Line, Presence};
+use manyhands_decoys::answers::Over;
 use manyhands_held::Life;
 use manyhands_model::{Digest, WorkerId};
 use manyhands_scheduler::{RunRecord, RunStatus, UnitRecord, WorkerRecord};
@@ -138,6 +139,8 @@ impl Census {
                     let AnswersRecord { request, answers } = read(value)?;
                     outputs.extend(request.verdict.content().map(|(request, _)| request));
                     self.blobs.extend(answers.inline.is_none().then_some(answers.digest));
+                } else if key.starts_with(b"h") {
+                    read::<Over>(value)?;
                 } else if key.starts_with(b"x") {
                     // What somebody was handed can be looked at for as long as it is named.
                     let ChangedRecord { was, .. } = read(value)?;

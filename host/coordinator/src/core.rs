@@ -39,10 +39,12 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::console::Monitor;
 use crate::credit::{self, Book};
+use crate::desk::whose;
 use crate::hub::Hub;
 use crate::metrics::{Metrics, ReportResult};
 use crate::records::{ChangedRecord, Content, FaultRecord, Pack, PardonRecord, RecordError, Records, Writes};
 use crate::secrets::{Secrets, SecretsError};
+use crate::sink::Sink;
 
 /// Events that the mind takes before it hands on a batch.
 const BATCH_EVENTS: usize = 512;
@@ -271,6 +273,8 @@ pub struct Parts {
     pub authority: Arc<Authority>,
     /// Who makes calls.
     pub calls: Calls,
+    /// Who answers decoys that ask for some.
+    pub sink: Sink,
     /// Which units the operator's own machines execute.
     pub auditing: Auditing,
     /// How many answers are not what they were.
@@ -330,7 +334,8 @@ impl Batch {
 
 /// Starts both loops. The handle ends when the last batch is carried out.
 pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordError>>) {
-    let Parts { scheduler, records, authority, calls, auditing, changes, catalogue, secrets, book, hub, .. } = parts;
+    let Parts { scheduler, records, authority, calls, sink, auditing, changes, catalogue, secrets, book, hub, .. } =
+        parts;
     let Parts { metrics, monitor, clock, queue, room, stop, .. } = parts;
     let (events, inbox) = mpsc::channel(queue);
     let (batches, waiting) = mpsc::channel(BATCHES);
@@ -343,6 +348,7 @@ pub fn start(parts: Parts) -> (Core, tokio::task::JoinHandle<Result<(), RecordEr
         records,
         authority,
         calls,
+        sink,
         auditing,
         changes,
         catalogue,
@@ -801,12 +807,17 @@ impl Hand {
                 };
                 self.clerk.tell(input);
             }
-            Effect::Call { unit, step, calls: request } => {
-                let core = self.clerk.core.clone();
-                let _guard = runtime.enter();
-                self.clerk.calls.begin(unit, step, request, |input| async move {
+            Effect::Call { unit, step, calls: asked } => {
+                let Clerk { core, calls, sink, .. } = &self.clerk;
+                let core = core.clone();
+                let tell = |input| async move {
                     let _stopping = core.tell(input).await;
-                });
+                };
+                let _guard = runtime.enter();
+                match whose(unit) {
+                    Ok(submitted) => calls.begin(submitted, (step, asked), tell),
+                    Err(decoy) => sink.begin(decoy, (step, asked), tell),
+                }
             }
             Effect::Audit { unit, step } => self.clerk.auditing.ask(unit, step),
             Effect::Recall { run, units } => {
@@ -975,6 +986,7 @@ pub(crate) struct Clerk {
     records: Records,
     authority: Arc<Authority>,
     calls: Calls,
+    sink: Sink,
     auditing: Auditing,
     changes: Changes,
     catalogue: Arc<Catalogue>,

@@ -9,6 +9,7 @@
 //! | results | `a`, run id, sequence | indices of the units that ended together |
 //! | results | `c`, run id, index, step | [`AnswersRecord`]: the answers to a unit's request for calls, a list of JSON |
 //! | results | `d`, run id, index, step, ordinal | [`UnsentRecord`]: a call that a dry run would have sent |
+//! | results | `h`, run id, verb, 0, place | [`Over`]: what was heard of one of the run's calls; see `sink.rs` |
 //! | results | `i`, intent id | [`CallRecord`]: a call and where it stands |
 //! | results | `u`, intent id | nothing: nobody knows whether this call was made |
 //! | results | `v`, run id, index, token | a sealed value of a unit; see `vault.rs` |
@@ -58,6 +59,7 @@ use bytes::Bytes;
 use manyhands_api::JobView;
 use manyhands_audit::Tail;
 use manyhands_credit::{Account, Amount, Attendance, Hour, Line, Place, Presence, Subject};
+use manyhands_decoys::answers::Over;
 use manyhands_held::{self as held, Life};
 use manyhands_intents::{Day, Intent, Reservation, State};
 use manyhands_model::{
@@ -124,6 +126,8 @@ const BLOCKLIST_SERIAL: &[u8] = b"blocklist-serial";
 pub(crate) const INVITATION: &[u8] = b"invitation";
 /// Who came with one.
 pub(crate) const INVITED: &[u8] = b"invited";
+/// Calls of a verb and a run of which it is kept for decoys what was heard.
+const OVER_MAX: u8 = 64;
 /// Inputs that share a record, at most; and their bytes, but for the last one's.
 const PACK_UNITS: usize = 64;
 const PACK_BYTES: usize = 8 << 10;
@@ -458,6 +462,11 @@ fn answers_key(unit: UnitId, step: u32) -> Vec<u8> {
     [&b"c"[..], &unit_key(unit), &step.to_be_bytes()].concat()
 }
 
+fn over_key(run: RunId, verb: &Name) -> Vec<u8> {
+    // No name holds a zero.
+    [&b"h"[..], run.as_bytes(), verb.as_str().as_bytes(), &[0]].concat()
+}
+
 /// Whose a sealed value is, and which.
 fn value_place(key: &[u8]) -> Option<(UnitId, Token)> {
     let (run, rest) = key.strip_prefix(b"v")?.split_first_chunk::<16>()?;
@@ -653,6 +662,13 @@ impl Writes {
             State::Unknown { .. } => Op::Put(listed, Vec::new()),
             _ => Op::Delete(listed),
         });
+    }
+
+    /// Writes what was heard of a call, for decoys of its run, in the place of an earlier one's: which one's follows from the call, so that it is
+    /// written once whatever crashes.
+    pub fn over(&mut self, id: IntentId, verb: &Name, over: &Over) {
+        let place = id.0[0] % OVER_MAX;
+        self.put(Table::Results, &[&over_key(over.unit.run, verb)[..], &[place]].concat(), encode(over));
     }
 
     /// Writes a call that a dry run would have sent.
@@ -1028,6 +1044,15 @@ impl Records {
     /// Any [`RecordError`].
     pub fn answers(&self, unit: UnitId, step: u32) -> Result<Option<AnswersRecord>, RecordError> {
         self.get(Table::Results, &answers_key(unit, step))
+    }
+
+    /// What was heard of some calls of a verb that were made for units of this run, the latest more often than others.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub fn over(&self, run: RunId, verb: &Name) -> Result<Vec<Over>, RecordError> {
+        let page = self.store.scan(Table::Results, &over_key(run, verb), None, usize::from(OVER_MAX))?;
+        page.into_iter().map(|(_, record)| decode(Table::Results, &record.value)).collect()
     }
 
     /// A call, if it was asked for.
@@ -1437,17 +1462,25 @@ impl Records {
     /// # Errors
     /// Any [`RecordError`].
     pub async fn material(&self, unit: UnitId, step: u32, input: &Content) -> Result<Bytes, RecordError> {
-        let input = self.bytes(input).await?;
-        if step == 0 {
-            return Ok(input);
-        }
-        let mut parts = vec![input];
+        let parts = self.texts(unit, step, input).await?;
+        Ok(match &parts[..] {
+            [input] => input.clone(),
+            parts => manyhands_abi::parts::encode(parts.iter().map(|part| &part[..])).into(),
+        })
+    }
+
+    /// What a unit reads in this step: its input, then the answers to each of its requests before.
+    ///
+    /// # Errors
+    /// Any [`RecordError`].
+    pub async fn texts(&self, unit: UnitId, step: u32, input: &Content) -> Result<Vec<Bytes>, RecordError> {
+        let mut texts = vec![self.bytes(input).await?];
         for step in 0..step {
             let missing = || RecordError::Missing(format!("the answers to request {step} of unit {unit}"));
             let AnswersRecord { answers, .. } = self.answers(unit, step)?.ok_or_else(missing)?;
-            parts.push(self.bytes(&answers).await?);
+            texts.push(self.bytes(&answers).await?);
         }
-        Ok(manyhands_abi::parts::encode(parts.iter().map(|part| &part[..])).into())
+        Ok(texts)
     }
 
     /// The bytes of some content.

@@ -11,7 +11,7 @@ use manyhands_held::Unusable;
 use manyhands_held::written::hides;
 use manyhands_model::sensitive::BadSensitive;
 use manyhands_model::{Digest, Fuel, Outcome, RunId, SensitiveFields, UnitId, Verdict, WorkerId};
-use manyhands_placeholder::{Form, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
+use manyhands_placeholder::{Form, Mint, Places, Scope, Source, UnitTokens, Untokenisable, Values, restore, tokenise};
 use manyhands_protocol::Report;
 use manyhands_scheduler::{RunSpec, Statement};
 use manyhands_state::commit::COMMIT_BYTES_MAX;
@@ -226,6 +226,14 @@ impl Secrets {
             None => None,
         };
         Ok(pool.draw(seed, mint.as_ref()))
+    }
+
+    /// What makes the tokens of a decoy, in answers that it is given: they stand for nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`] when there is no key.
+    pub fn mint(&self, scope: &Scope<'_>) -> Result<Mint, VaultError> {
+        Ok(self.0.vault.tokens()?.mint(scope))
     }
 
     /// Names an input with values among others of the same submission, so that it can be recognised and not guessed at. Without

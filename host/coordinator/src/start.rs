@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::console::{self, Monitor};
 use crate::core::{self, Changes, Parts};
 use crate::credit::{self, Book};
+use crate::desk::{self, Desk};
 use crate::hub::Hub;
 use crate::idempotency::Idempotency;
 use crate::invitations::Invitations;
@@ -43,6 +44,7 @@ use crate::roots::{self, RootsError};
 use crate::secrets::Secrets;
 use crate::serve::Server;
 use crate::settings::{Auditor, Settings};
+use crate::sink::Sink;
 use crate::throttle::Throttle;
 use crate::throttle::turns::Turns;
 use crate::upkeep::Uploads;
@@ -192,15 +194,19 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let authority =
         Arc::new(Authority::new(keys, Arc::clone(&catalogue), clock.now(), floors(&catalogue, &scheduler))?);
     let secrets = Secrets::new(records.clone(), Arc::clone(&catalogue), Arc::clone(&vault));
-    let calls = Calls::start(calls::Parts {
+    let desk = Desk::new(desk::Parts {
         records: records.clone(),
         catalogue: Arc::clone(&catalogue),
-        egress: egress(&settings, address)?,
-        vault: Arc::clone(&vault),
         clock: clock.clone(),
         turns: Turns::new(&settings.throttling, CALLS_OF_ONE_AT_ONCE, metrics.clone()),
-        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
         stop: stop.clone(),
+    });
+    let sink = Sink::new(desk.clone(), secrets.clone(), entropy()?);
+    let calls = Calls::start(calls::Parts {
+        desk,
+        egress: egress(&settings, address)?,
+        vault: Arc::clone(&vault),
+        unknown_time: Duration::from_millis(settings.calls.unknown_ms),
     })?;
     let lease_margin = Duration::from_millis(settings.scheduling.lease_ms);
     let auditing = Auditing::open(&records, &settings.verification, lease_margin, entropy()?)?;
@@ -220,6 +226,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         catalogue: Arc::clone(&catalogue),
         records: records.clone(),
         calls: calls.clone(),
+        sink,
         secrets: secrets.clone(),
         book: Arc::clone(&book),
         authority: Arc::clone(&authority),
