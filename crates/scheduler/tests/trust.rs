@@ -77,6 +77,9 @@ struct World {
     /// Whether the job asks for calls first. Of decoys, every other one waits for their answers in vain.
     asks: bool,
     asked: BTreeSet<u32>,
+    /// Audits of requests for calls that the operator's machine has not ended yet; at most so many of them.
+    late: Vec<(UnitId, u32)>,
+    late_max: usize,
 }
 
 fn truth(unit: u32) -> Outcome {
@@ -171,6 +174,8 @@ impl World {
             believed_at: BTreeMap::new(),
             asks: false,
             asked: BTreeSet::new(),
+            late: Vec::new(),
+            late_max: 0,
         };
         world.tell(Input::Submitted(spec));
         for body in 0..workers {
@@ -215,6 +220,11 @@ impl World {
                 Effect::Grant(draft) => self.granted(draft),
                 Effect::Audit { unit, step } => {
                     self.audits += 1;
+                    let has_asked = self.units.get(&unit.index).is_some_and(|unit| unit.calls().is_some());
+                    if has_asked && self.late.len() < self.late_max {
+                        self.late.push((unit, step));
+                        continue;
+                    }
                     let outcome = Some(self.truth_of(unit.index, step));
                     self.scheduler.handle(Timestamp(self.now), Input::Audited { unit, step, outcome });
                 }
@@ -601,6 +611,23 @@ fn decoys_ask_for_calls_like_units_and_nobody_waits_for_them() {
         assert_eq!(worker.leases, 0, "{worker:?}");
     }
     assert_eq!((world.scheduler.open_units(), world.scheduler.active_runs()), (0, 0));
+}
+
+/// Where a unit has gone on, what the operator's machine says late of what it asked for changes nothing of what is recorded.
+#[test]
+fn a_request_that_is_audited_late_takes_no_answer_away() {
+    let rule = Rule::Earned { level: Level::Full, wrong_ppb: 1_000_000 };
+    let mut world = World::with(14, 30, 1_500, rule, 0.0, Adversary::None, Decoys::default(), false);
+    (world.asks, world.late_max) = (true, 8);
+    world.run();
+    assert_eq!((world.record.counts.done, world.late.len()), (1_500, 8));
+    for (unit, step) in core::mem::take(&mut world.late) {
+        assert_eq!(step, 0);
+        let outcome = Some(world.truth_of(unit.index, step));
+        world.tell(Input::Audited { unit, step, outcome });
+        let record = &world.units[&unit.index];
+        assert_eq!((record.step, record.end, &record.accepted), (1, Some(End::Done), &Some(truth(unit.index))));
+    }
 }
 
 #[test]

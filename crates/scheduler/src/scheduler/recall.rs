@@ -356,15 +356,17 @@ impl Scheduler {
         }
     }
 
-    /// Whether a unit's step has its answer and nobody asks for it again.
-    pub(super) fn is_settled(&self, unit: UnitId, step: u32) -> bool {
+    /// Whether this is what is recorded of a unit's step, and nobody asks for it again.
+    pub(super) fn is_settled(&self, unit: UnitId, step: u32, record: &UnitRecord) -> bool {
         if self.recalls.contains_key(&unit.run) {
             return false;
         }
-        let Some(run) = self.runs.get(&unit.run) else { return true };
+        // A unit that asked for calls goes on: its later record is not to be lost for what it was.
+        let asks = record.calls().is_some();
+        let Some(run) = self.runs.get(&unit.run) else { return !asks };
         match run.units.get(unit.index) {
-            Some(State::Ended(End::Done | End::Failed)) => true,
-            Some(State::Calling { step: now }) => *now == step,
+            Some(State::Ended(End::Done | End::Failed)) => !asks,
+            Some(State::Calling { step: now }) => asks && *now == step,
             _ => false,
         }
     }

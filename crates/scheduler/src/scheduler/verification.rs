@@ -342,7 +342,7 @@ impl Scheduler {
                 self.rank(no);
             }
             // If it was opened again meanwhile, this is no longer its record.
-            if open.is_none() && self.is_settled(unit, step) {
+            if open.is_none() && self.is_settled(unit, step, &record) {
                 let record = UnitRecord { audited: Some(truth), vouched: None, ..*record };
                 self.effects.push_back(Effect::Record(Record::Unit(unit, record)));
             }
