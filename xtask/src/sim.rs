@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// Of a thousand inputs, how many are made up besides, where words have to be earned
     #[arg(long, default_value_t = 20)]
     decoys: u32,
+    /// Have each unit ask for a call, and execute it again with the answer; rules of others are left out then
+    #[arg(long)]
+    calls: bool,
     /// Train a classifier to tell leases that are checks from others, and decoys from real inputs, instead
     #[arg(long)]
     tells: bool,
@@ -70,6 +73,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let named = [("--adversary", adversary), ("--hostile", hostile), ("--rule", rule), ("--assumed", assumed)];
     for (name, value) in named.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
         sim.args([name, value.as_str()]);
+    }
+    if options.calls {
+        sim.arg("--calls");
     }
     if options.tells {
         return succeed(sim.arg("--tells")).await;

@@ -11,6 +11,7 @@ pub mod adversary;
 pub mod rule;
 
 mod baseline;
+mod calls;
 mod figures;
 mod inputs;
 mod random;

@@ -48,6 +48,9 @@ struct Options {
     /// Of a thousand inputs, how many are made up besides, where words have to be earned
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     decoys: u32,
+    /// Have each unit ask for a call, and execute it again with the answer; rules of others are left out then
+    #[arg(long)]
+    calls: bool,
     /// Train a classifier to tell leases that are checks from others, and decoys from real inputs, instead
     #[arg(long)]
     tells: bool,
@@ -67,7 +70,7 @@ impl Options {
             let rules = if self.rule.is_empty() { Rule::of_tables(hostile_percent) } else { self.rule.clone() };
             for &adversary in adversaries {
                 let &Self { seed, workers, units, visitors: visitors_percent, long_runs, restarts, .. } = self;
-                let decoys_permille = self.decoys;
+                let (decoys_permille, calls) = (self.decoys, self.calls);
                 let assumed_percent = self.assumed.unwrap_or(hostile_percent.clamp(10, 99));
                 let scene = |&rule| Scene {
                     seed,
@@ -80,9 +83,10 @@ impl Options {
                     long_runs,
                     restarts,
                     decoys_permille,
+                    calls,
                     rule,
                 };
-                scenes.extend(rules.iter().filter(|rule| restarts == 0 || rule.is_ours()).map(scene));
+                scenes.extend(rules.iter().filter(|rule| (restarts == 0 && !calls) || rule.is_ours()).map(scene));
             }
         }
         scenes

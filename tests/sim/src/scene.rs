@@ -32,6 +32,8 @@ pub struct Scene {
     pub restarts: u32,
     /// Of a thousand inputs, how many are made up besides; only where words have to be earned. From 0 to 1,000.
     pub decoys_permille: u32,
+    /// Whether each unit asks for a call, and is executed again with its answer; only with rules of ours.
+    pub calls: bool,
     /// When an outcome counts.
     pub rule: Rule,
 }
@@ -62,7 +64,7 @@ impl Scene {
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, workers, units, hostile_percent, adversary, visitors_percent, assumed_percent, .. } = self;
-        let Self { long_runs, restarts, decoys_permille, rule, .. } = self;
+        let Self { long_runs, restarts, decoys_permille, calls, rule, .. } = self;
         write!(f, "cargo xtask sim --seed {seed} --adversary {adversary} --hostile {hostile_percent} --rule {rule}")?;
         write!(f, " --workers {workers} --units {units} --visitors {visitors_percent} --assumed {assumed_percent}")?;
         if *long_runs > 0 {
@@ -71,6 +73,6 @@ impl fmt::Display for Scene {
         if *restarts > 0 {
             write!(f, " --restarts {restarts}")?;
         }
-        write!(f, " --decoys {decoys_permille}")
+        write!(f, " --decoys {decoys_permille}{}", if *calls { " --calls" } else { "" })
     }
 }

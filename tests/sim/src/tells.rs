@@ -16,10 +16,10 @@ use serde::Serialize;
 use smartcore::ensemble::random_forest_regressor::{RandomForestRegressor, RandomForestRegressorParameters};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
-use crate::inputs;
+use crate::{calls, inputs};
 
-/// What is seen of a lease beside the input, by name. Times are in milliseconds.
-const SEEN: [&str; 13] = [
+/// What is seen of a lease beside the input and the answer to its call, by name. Times are in milliseconds.
+const SEEN: [&str; 14] = [
     "the unit's number",
     "behind the highest number that it was given",
     "after the number that it was given before",
@@ -33,7 +33,11 @@ const SEEN: [&str; 13] = [
     "leases that it was given",
     "since it came",
     "since the run's first lease",
+    "the unit's step",
 ];
+/// What is seen besides by workers who all tell each other: of what they know together, numbers of units are the same for everybody. Who spoke on a unit before they know as well, so only decoys are
+/// to be told by it.
+const TOLD: &str = "since anybody reported on the unit's step before";
 
 /// Leases are compared with others of the same ten minutes.
 const WINDOW_MS: u64 = 600_000;
@@ -49,6 +53,8 @@ struct Seen {
     at: Timestamp,
     unit: UnitId,
     values: Vec<f32>,
+    /// What others told.
+    told: f32,
     what: What,
 }
 
@@ -101,6 +107,8 @@ struct Course {
 pub(crate) struct Observer {
     memories: BTreeMap<WorkerId, Memory>,
     seen: Vec<Seen>,
+    /// When somebody reported last that a unit asks for a call.
+    asked: BTreeMap<UnitId, Timestamp>,
 }
 
 /// What workers could tell.
@@ -148,17 +156,19 @@ impl Observer {
         });
     }
 
-    pub(crate) fn reported(&mut self, worker: WorkerId, now: Timestamp) {
+    /// It reported, perhaps that a unit asks for a call.
+    pub(crate) fn reported(&mut self, worker: WorkerId, asks: Option<UnitId>, now: Timestamp) {
         if let Some(memory) = self.memories.get_mut(&worker) {
             memory.reported = Some(now);
         }
+        self.asked.extend(asks.map(|unit| (unit, now)));
     }
 
     /// It was given a lease, and told this number of its unit. One of which nobody says what it is is remembered all the same.
     pub(crate) fn granted(
         &mut self,
         draft: &LeaseDraft,
-        (index, input): (u32, &str),
+        (index, input, answer): (u32, &str, [f32; calls::SEEN.len()]),
         held: usize,
         takes_s: f64,
         what: Option<What>,
@@ -184,13 +194,15 @@ impl Observer {
             f64::from(memory.leases),
             since(Some(memory.came)),
             since(Some(course.began)),
+            f64::from(draft.step),
         ];
         *course = Course { highest: course.highest.max(index), last: index, step, ..*course };
         memory.granted = Some(now);
         memory.leases += 1;
         if let Some(what) = what {
-            let values = values.map(feature).into_iter().chain(inputs::seen(input)).collect();
-            self.seen.push(Seen { by: memory.number, at: now, unit: draft.unit, values, what });
+            let values = values.map(feature).into_iter().chain(inputs::seen(input)).chain(answer).collect();
+            let told = since(self.asked.get(&draft.unit).copied().filter(|_| draft.step > 0));
+            self.seen.push(Seen { by: memory.number, at: now, unit: draft.unit, values, told: feature(told), what });
         }
     }
 
@@ -201,18 +213,21 @@ impl Observer {
         };
         Observed {
             // Those without a record know it.
-            checks: self.tells(|seen| seen.what.has_record.then_some(seen.what.is_check)),
-            decoys: self.tells(|seen| seen.is_of_its_half().then_some(seen.what.is_decoy)),
+            checks: self.tells(false, |seen| seen.what.has_record.then_some(seen.what.is_check)),
+            decoys: self.tells(true, |seen| seen.is_of_its_half().then_some(seen.what.is_decoy)),
             decoys_of: [share(false), share(true)],
         }
     }
 
-    /// Trains a forest on what every other worker saw, and asks it about the others'. None where there is too little to learn from.
-    fn tells(&self, label: impl Fn(&Seen) -> Option<bool>) -> Option<Tells> {
+    /// Trains a forest on what every other worker saw, and asks it about the others'; `tell_each_other` says whether on what they were told as well. None where there is too
+    /// little to learn from.
+    fn tells(&self, tell_each_other: bool, label: impl Fn(&Seen) -> Option<bool>) -> Option<Tells> {
         let seen = self.seen.iter().filter_map(|seen| Some((seen, label(seen)?)));
         let (trained, asked): (Vec<_>, Vec<_>) = seen.partition(|(seen, _)| seen.is_shown());
         let matrix = |seen: &[(&Seen, bool)]| {
-            DenseMatrix::from_2d_vec(&seen.iter().map(|(seen, _)| seen.values.clone()).collect::<Vec<_>>()).ok()
+            let values =
+                |seen: &Seen| seen.values.iter().copied().chain(tell_each_other.then_some(seen.told)).collect();
+            DenseMatrix::from_2d_vec(&seen.iter().map(|(seen, _)| values(seen)).collect::<Vec<_>>()).ok()
         };
         let labels: Vec<f64> = trained.iter().map(|(_, is_it)| f64::from(u8::from(*is_it))).collect();
         let parameters = RandomForestRegressorParameters::default()
@@ -226,8 +241,8 @@ impl Observer {
         for (score, (seen, is_it)) in scores.into_iter().zip(&asked) {
             scored.entry(seen.at.0 / WINDOW_MS).or_default().push((score, *is_it));
         }
-        let mut by: Vec<_> =
-            SEEN.into_iter().chain(inputs::SEEN).zip(forest.compute_feature_importances().ok()?).collect();
+        let all = SEEN.into_iter().chain(inputs::SEEN).chain(calls::SEEN).chain(tell_each_other.then_some(TOLD));
+        let mut by: Vec<_> = all.zip(forest.compute_feature_importances().ok()?).collect();
         by.sort_by(|one, other| other.1.total_cmp(&one.1));
         by.truncate(3);
         let told = asked.iter().filter(|(_, is_it)| *is_it).count() as f64 / asked.len() as f64;
@@ -279,8 +294,8 @@ mod tests {
                     expires_at: now,
                 };
                 let what = What { is_check, is_decoy: false, has_record: true };
-                observer.granted(&draft, (index, "{}"), 0, 5.0, Some(what));
-                observer.reported(id, now);
+                observer.granted(&draft, (index, "{}", [-1.0; calls::SEEN.len()]), 0, 5.0, Some(what));
+                observer.reported(id, None, now);
             }
         }
         observer.observed().checks.expect("there are enough")

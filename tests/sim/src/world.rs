@@ -16,6 +16,7 @@ use manyhands_scheduler::{
 };
 
 use crate::adversary::{Act, Answer, Gang, Strategy, View};
+use crate::calls::Calls;
 use crate::figures::{Figures, Tally};
 use crate::inputs;
 use crate::random::Random;
@@ -56,6 +57,10 @@ enum Event {
     Decide(usize, LeaseId),
     /// The operator's machine has executed this step of a unit.
     Audited(UnitId, u32),
+    /// The answer to a unit's call is there, so long after it asked.
+    Answered(UnitId, u32, Duration),
+    /// A decoy that asked at that time is tried again.
+    MakeUp(UnitId, u32, Timestamp),
     /// It has room.
     Ask(usize),
     /// This identity of it is worth nothing any more.
@@ -148,6 +153,7 @@ pub(crate) struct World<'a> {
     units: Vec<Unit>,
     /// Those that nobody submitted and somebody had.
     decoys: BTreeMap<UnitId, Decoy>,
+    calls: Calls,
     /// Records that the coordinator wants to read.
     recalls: VecDeque<(RunId, Vec<u32>)>,
     /// What the operator's machine executes.
@@ -170,6 +176,13 @@ fn outcome(unit: UnitId, mark: impl FnOnce(&mut [u8; 32])) -> Outcome {
     // A liar knows what a unit costs.
     let fuel = Fuel(1000 * u64::from(times(unit.run)));
     Outcome { verdict: Verdict::Ok { output: Digest(digest), output_bytes: 32 }, fuel }
+}
+
+/// What a unit asks for, where it does.
+fn request(unit: UnitId) -> Outcome {
+    let Outcome { verdict, fuel } = outcome(unit, |digest| digest[0] = 3);
+    let (calls, calls_bytes) = verdict.content().expect("it has an output");
+    Outcome { verdict: Verdict::Called { calls, calls_bytes }, fuel }
 }
 
 fn run_id(number: u32, is_long: bool) -> RunId {
@@ -208,6 +221,7 @@ impl<'a> World<'a> {
             recalls: VecDeque::new(),
             auditing: 0,
             decoys: BTreeMap::new(),
+            calls: Calls::default(),
             units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
             tally: Tally::new(scene),
             observer: None,
@@ -252,6 +266,11 @@ impl<'a> World<'a> {
             world.schedule(at, Event::Arrive(index as usize));
         }
         world
+    }
+
+    /// What the job really makes of a step of a unit.
+    fn truth(&self, unit: UnitId, step: u32) -> Outcome {
+        if self.scene.calls && step == 0 { request(unit) } else { truth(unit) }
     }
 
     fn spec(&self, number: u32) -> RunSpec {
@@ -413,8 +432,13 @@ impl<'a> World<'a> {
             }
             Event::Audited(unit, step) => {
                 self.auditing -= 1;
-                self.tell(Input::Audited { unit, step, outcome: Some(truth(unit)) });
+                self.tell(Input::Audited { unit, step, outcome: Some(self.truth(unit, step)) });
             }
+            Event::Answered(unit, step, took) => {
+                self.calls.over(unit, took);
+                self.tell(Input::Answered { unit, step });
+            }
+            Event::MakeUp(unit, step, asked_at) => self.make_up(unit, step, asked_at),
             Event::Ask(index) => self.ask(index),
             Event::Abandon(index, worker) => {
                 let body = &mut self.bodies[index];
@@ -552,7 +576,7 @@ impl<'a> World<'a> {
         if body.strategy.is_none() {
             let took = self.now.since(began);
             self.tally.donate(took);
-            self.report(index, &held.draft, truth(held.draft.unit), took);
+            self.report(index, &held.draft, self.truth(held.draft.unit, held.draft.step), took);
         } else {
             self.cheat(index, held, false);
         }
@@ -569,6 +593,7 @@ impl<'a> World<'a> {
 
     fn cheat(&mut self, index: usize, held: Held, waited: bool) {
         let draft = &held.draft;
+        let truth = self.truth(draft.unit, draft.step);
         let body = &mut self.bodies[index];
         let Some(strategy) = &mut body.strategy else { return };
         let act = strategy.act(View {
@@ -582,12 +607,9 @@ impl<'a> World<'a> {
         match act {
             Act::Tell(answer) => {
                 let outcome = match answer {
-                    Answer::Truth => truth(draft.unit),
+                    Answer::Truth => truth,
                     Answer::Shared => outcome(draft.unit, |digest| digest[0] = 2),
-                    Answer::Inflated => {
-                        let truth = truth(draft.unit);
-                        Outcome { fuel: Fuel(10 * truth.fuel.0), ..truth }
-                    }
+                    Answer::Inflated => Outcome { fuel: Fuel(10 * truth.fuel.0), ..truth },
                     Answer::Noise => {
                         let noise = self.random.bytes();
                         outcome(draft.unit, |digest| *digest = noise)
@@ -621,7 +643,8 @@ impl<'a> World<'a> {
         }
         let worker = body.id;
         if let Some(observer) = &mut self.observer {
-            observer.reported(worker, self.now);
+            let asks = (self.scene.calls && draft.step == 0).then_some(draft.unit);
+            observer.reported(worker, asks, self.now);
         }
         let LeaseDraft { id, unit, step, entry, seed, .. } = *draft;
         let task = Task { index: unit.index, step, entry, input: Digest([0; 32]), seed };
@@ -683,7 +706,27 @@ impl<'a> World<'a> {
             Effect::Record(Record::Paid(unit, paid)) => self.tally.pay(&paid, truth(unit).fuel),
             Effect::Record(Record::Evidence(..)) | Effect::Changed { .. } | Effect::Ended(..) | Effect::RunEnded(_) => {
             }
+            Effect::Call { unit, step, .. } if self.scene.calls => {
+                if unit.is_decoy() {
+                    self.make_up(unit, step, self.now);
+                } else {
+                    let took = self.calls.ask(unit, self.scene.seed);
+                    self.schedule(took.as_secs_f64(), Event::Answered(unit, step, took));
+                }
+            }
             Effect::Assemble { .. } | Effect::Call { .. } => self.fail("the job neither reduces nor calls"),
+        }
+    }
+
+    fn make_up(&mut self, unit: UnitId, step: u32, asked_at: Timestamp) {
+        let seed = self.random.bytes();
+        let waited = self.now.since(asked_at);
+        match self.calls.make_up(unit, waited, seed) {
+            // It may have waited for longer than that already.
+            Ok(took) => self.schedule_at(asked_at.after(took).max(self.now), Event::Answered(unit, step, took)),
+            // When its run has ended, nobody waits for it.
+            Err(_) if self.runs[&unit.run].status != RunStatus::Active => {}
+            Err(later) => self.schedule(later.as_secs_f64(), Event::MakeUp(unit, step, asked_at)),
         }
     }
 
@@ -767,12 +810,13 @@ impl<'a> World<'a> {
         if let (true, Some(record)) =
             (self.observer.is_some(), place.map(|place| &self.units[place].record).or(decoy.map(|decoy| &decoy.record)))
         {
-            let is_check = !record.replicas.is_empty();
+            let is_check = record.step == draft.step && !record.replicas.is_empty();
             let what = What { is_check, is_decoy: decoy.is_some(), has_record: agreed >= TRUSTED };
             let told = self.runs[&draft.unit.run].spec.numbers().told(draft.unit.index);
             let (input, takes_s) = (self.input(draft.unit), self.work_s(draft.unit));
+            let answer = self.calls.seen(draft.unit, draft.step);
             if let Some(observer) = &mut self.observer {
-                observer.granted(&draft, (told, &input), held, takes_s, is_honest.then_some(what));
+                observer.granted(&draft, (told, &input, answer), held, takes_s, is_honest.then_some(what));
             }
         }
         let body = &mut self.bodies[index];

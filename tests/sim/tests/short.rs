@@ -24,6 +24,7 @@ fn scene(rule: Rule, hostile_percent: u32, adversary: &str) -> Scene {
         long_runs: 0,
         restarts: 0,
         decoys_permille: 0,
+        calls: false,
         rule,
     }
 }
@@ -94,6 +95,16 @@ fn attack_34_nobody_tells_a_decoy_from_an_input() {
         assert!((0.14..0.20).contains(&tells.told) && tells.asked > 4_000, "{tells:?}");
         assert!(tells.auc < 0.53, "{tells:?}");
     }
+}
+
+/// The same where each unit asks for a call and is executed again with the answer: neither what a decoy hears nor when tells. The long form:
+/// `cargo xtask sim --tells --calls --decoys 20`.
+#[test]
+fn attack_34_nobody_tells_a_decoy_that_asks_for_a_call_from_a_unit() {
+    let scene = Scene { workers: 24, units: 8_000, decoys_permille: 200, calls: true, ..scene(FULL, 0, "none") };
+    let tells = scene.observe(&|_| ()).decoys.expect("there are enough leases to learn from");
+    assert!((0.14..0.20).contains(&tells.told) && tells.asked > 4_000, "{tells:?}");
+    assert!(tells.auc < 0.53, "{tells:?}");
 }
 
 /// Decoys cost what they take and harm nothing, also where the coordinator begins anew.
@@ -223,8 +234,8 @@ fn a_scene_is_written_as_the_command_that_shows_it_again() {
         text,
         "cargo xtask sim --seed 1 --adversary sleeper:10 --hostile 10 --rule boinc --workers 100 --units 10000 --visitors 0 --assumed 30 --decoys 0"
     );
-    let more = Scene { long_runs: 2, restarts: 3, ..scene(Rule::Fixed, 10, "mute") }.to_string();
-    assert!(more.ends_with("--assumed 30 --long-runs 2 --restarts 3 --decoys 0"), "{more}");
+    let more = Scene { long_runs: 2, restarts: 3, calls: true, ..scene(Rule::Fixed, 10, "mute") }.to_string();
+    assert!(more.ends_with("--assumed 30 --long-runs 2 --restarts 3 --decoys 0 --calls"), "{more}");
     assert_eq!("sleeper:10".parse(), Ok(Adversary::Sleeper { honest: 10 }));
 }
 
