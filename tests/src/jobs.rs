@@ -174,6 +174,28 @@ pub fn caller(name: &str, verbs: serde_json::Value) -> Job {
 
 /// The same with a manifest of the test's.
 pub fn caller_of(manifest: Manifest) -> Job {
+    caller_and(manifest, "", 10, "")
+}
+
+/// The same, which asks for this as well once the input's only line is answered. What comes out is a list of both answers.
+pub fn caller_then(manifest: Manifest, request: &str) -> Job {
+    let (escaped, bytes) = (request.replace('"', "\\\""), request.len());
+    let first = r"
+          (i32.store8 (i32.const 0x80000) (i32.const 91))
+          (call $output_write (i32.const 0x80000) (i32.const 1))";
+    let last = format!(
+        r#"
+          (local.set $bytes (call $call (i32.const 0xC0000) (i32.const {bytes})))
+          (call $answer_read (i32.const 0x80000) (i32.const 0) (local.get $bytes))
+          (i32.store8 (i32.add (i32.const 0x80000) (local.get $bytes)) (i32.const 93))
+          (call $output_write (i32.const 0x80000) (i32.add (local.get $bytes) (i32.const 1))))
+        (data (i32.const 0xC0000) "{escaped}""#
+    );
+    caller_and(manifest, first, b',', &last)
+}
+
+/// Does this before it reads lines and after them, and writes this behind the answers to each.
+fn caller_and(manifest: Manifest, first: &str, behind: u8, last: &str) -> Job {
     let body = r#"
         (import "manyhands_v1" "input_len" (func $input_len (result i32)))
         (import "manyhands_v1" "input_read" (func $input_read (param i32 i32 i32)))
@@ -182,6 +204,7 @@ pub fn caller_of(manifest: Manifest) -> Job {
         (import "manyhands_v1" "answer_read" (func $answer_read (param i32 i32 i32)))
         (memory (export "memory") 16)
         (func (export "manyhands_run") (local $at i32) (local $end i32) (local $line i32) (local $bytes i32)
+          FIRST
           ;; The input stands from 16 on, with a line's end behind it.
           (call $input_read (i32.const 16) (i32.const 0) (call $input_len))
           (local.set $end (i32.add (i32.const 16) (call $input_len)))
@@ -195,12 +218,13 @@ pub fn caller_of(manifest: Manifest) -> Job {
                 (then
                   (local.set $bytes (call $call (local.get $line) (i32.sub (local.get $at) (local.get $line))))
                   (call $answer_read (i32.const 0x80000) (i32.const 0) (local.get $bytes))
-                  (i32.store8 (i32.add (i32.const 0x80000) (local.get $bytes)) (i32.const 10))
+                  (i32.store8 (i32.add (i32.const 0x80000) (local.get $bytes)) (i32.const BEHIND))
                   (call $output_write (i32.const 0x80000) (i32.add (local.get $bytes) (i32.const 1)))
                   (local.set $line (i32.add (local.get $at) (i32.const 1)))))
               (local.set $at (i32.add (local.get $at) (i32.const 1)))
-              (br $next))))"#;
-    Job { module: assemble(&manifest, body), manifest }
+              (br $next)))"#;
+    let body = body.replace("FIRST", first).replace("BEHIND", &behind.to_string());
+    Job { module: assemble(&manifest, &format!("{body}{last})")), manifest }
 }
 
 /// A JSON job whose clients keep a record for it: what it is asked is the next record, and what it answers is the one before. An

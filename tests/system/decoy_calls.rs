@@ -30,18 +30,33 @@ const MANY: &[&str] = &[
 ];
 const INPUTS: u32 = 60;
 
-/// A CRM that remembers who asked for whom: by customer, the idempotency keys.
+/// What the job asks for last, of whichever unit.
+const LAST: &str = r#"[{"verb":"office","slots":{}}]"#;
+/// For whom all customers work. A unit that knows it from one answer knows it again in the next.
+const COMPANY: &str = "canary works";
+
+/// A CRM that remembers who asked for what: by customer, or for the office, the idempotency keys.
 #[derive(Clone, Default)]
 struct Api(Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>);
 
 impl Api {
     async fn start(&self) -> Site {
-        Site::start(Router::new().route("/customers/{id}", get(lookup)).with_state(self.clone())).await
+        let routes = Router::new().route("/customers/{id}", get(lookup)).route("/office", get(office));
+        Site::start(routes.with_state(self.clone())).await
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, BTreeSet<String>>> {
         self.0.lock().expect("not poisoned")
     }
+}
+
+fn key(headers: &HeaderMap) -> String {
+    headers["idempotency-key"].to_str().expect("text").to_owned()
+}
+
+async fn office(State(api): State<Api>, headers: HeaderMap) -> Json<Value> {
+    api.seen().entry("office".into()).or_default().insert(key(&headers));
+    Json(json!({ "company": COMPANY }))
 }
 
 /// Every tenth customer is unknown.
@@ -53,8 +68,7 @@ async fn lookup(
 ) -> Response {
     let number: u32 = id[1..].parse().expect("a number");
     assert_eq!(query["email"], email(number), "what stands for nothing is sent nowhere");
-    let key = headers["idempotency-key"].to_str().expect("text").to_owned();
-    api.seen().entry(id).or_default().insert(key);
+    api.seen().entry(id).or_default().insert(key(&headers));
     match found(number) {
         Some(found) => Json(found).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -63,8 +77,7 @@ async fn lookup(
 
 fn found(number: u32) -> Option<Value> {
     let tier = if number.is_multiple_of(4) { "gold" } else { "basic" };
-    let company = format!("canary-works {}", number % 7);
-    let found = json!({ "email": email(number), "company": company, "tier": tier, "number": format!("n{number}") });
+    let found = json!({ "email": email(number), "company": COMPANY, "tier": tier, "number": format!("n{number}") });
     (number % 10 != 3).then_some(found)
 }
 
@@ -75,8 +88,12 @@ fn email(number: u32) -> String {
 fn verbs(origin: &str) -> Value {
     json!({
         "lookup": {
-            "method": "GET", "origin": origin, "path": "/customers/{id}", "query": { "email": "{email}" },
-            "slots": { "id": { "type": "id", "bytes_max": 64 }, "email": { "type": "token", "classes": ["email"] } },
+            "method": "GET", "origin": origin, "path": "/customers/{id}", "query": { "email": "{email}", "again": "{again}" },
+            "slots": {
+                "id": { "type": "id", "bytes_max": 64 },
+                "again": { "type": "id", "bytes_max": 64 },
+                "email": { "type": "token", "classes": ["email"] }
+            },
             "answer": {
                 "company": { "at": "/company", "type": "text", "class": "name" },
                 "email": { "at": "/email", "type": "text", "class": "email" },
@@ -84,13 +101,19 @@ fn verbs(origin: &str) -> Value {
                 "tier": { "at": "/tier", "type": "enum", "values": ["gold", "basic"] }
             },
             "effect": "keyed", "idempotency_header": "idempotency-key", "budget": { "per_run": 2 * INPUTS }
+        },
+        "office": {
+            "method": "GET", "origin": origin, "path": "/office",
+            "answer": { "company": { "at": "/company", "type": "text", "class": "name" } },
+            "effect": "keyed", "idempotency_header": "idempotency-key", "budget": { "per_run": INPUTS }
         }
     })
 }
 
-/// What the job asks for, as its input says it: twice for the same customer, if the input is real.
+/// What the job asks for first, as its input says it: of the same customer in all four places, if it is real.
 fn input(number: u32) -> Vec<u8> {
-    let call = json!({ "verb": "lookup", "slots": { "id": format!("c{number}"), "email": email(number) } });
+    let id = format!("c{number}");
+    let call = json!({ "verb": "lookup", "slots": { "id": id, "again": id, "email": email(number) } });
     json!([call, call]).to_string().into_bytes()
 }
 
@@ -108,7 +131,7 @@ async fn start(site: &Site) -> Coordinator {
     let sensitive = serde_json::from_value(sensitive).expect("fields");
     let name = "letters".parse().expect("a name");
     let caller = jobs::caller("letters", json!({})).manifest;
-    let job = jobs::caller_of(Manifest { name, codec: Codec::Json, verbs, sensitive, ..caller });
+    let job = jobs::caller_then(Manifest { name, codec: Codec::Json, verbs, sensitive, ..caller }, LAST);
     coordinator.publish(&job.module, &job.manifest).await.expect("published");
     let plan: PlanView = coordinator.get("/v1/jobs/letters/plan").await.expect("a plan");
     let approved = coordinator.request(Method::PUT, &format!("/v1/plans/{}", plan.digest)).send().await;
@@ -129,14 +152,17 @@ impl Read {
         self.unit.lease.task.index
     }
 
-    /// Whether it was made up: nobody but who submitted the inputs knows by what.
+    /// Whether it was made up: nobody but who submitted the inputs knows by what. Four places are the same by chance in one of 200,000.
     fn is_made_up(&self) -> bool {
         let calls: Value = serde_json::from_slice(&self.texts[0]).expect("JSON");
-        calls[0]["slots"]["id"] != calls[1]["slots"]["id"]
+        let places = [0, 1].map(|call| ["id", "again"].map(|slot| &calls[call]["slots"][slot]));
+        places.iter().flatten().any(|id| *id != places[0][0])
     }
 
-    fn answers(&self) -> Option<Value> {
-        self.texts.get(1).map(|answers| serde_json::from_slice(answers).expect("JSON"))
+    /// To each of its requests, if it has been answered.
+    fn answers(&self) -> Option<Vec<Value>> {
+        let answers = |text: &Vec<u8>| serde_json::from_slice(text).expect("JSON");
+        (self.texts.len() > 2).then(|| self.texts[1..].iter().map(answers).collect())
     }
 }
 
@@ -158,12 +184,14 @@ async fn lend_a_hand(join: String, seed: [u8; 32], seen: mpsc::UnboundedSender<R
                                 texts.into_iter().map(<[u8]>::to_vec).collect()
                             }
                         };
-                        let done = match texts.get(1) {
-                            None => worker.asked(&unit, texts[0].clone(), 1_000),
-                            Some(answers) => {
-                                let output = [&answers[..], b"\n"].concat();
+                        let done = match &texts[..] {
+                            [input] => worker.asked(&unit, input.clone(), 1_000),
+                            [_, _] => worker.asked(&unit, LAST.into(), 1_000),
+                            [_, first, last, ..] => {
+                                let output = [&b"["[..], first, b",", last, b"]"].concat();
                                 worker.done([(&unit, output)], 1_000)
                             }
+                            [] => unreachable!("it has an input"),
                         };
                         sent = worker.send(&ClientMessage::Done(done)).await;
                         seen.send(Read { worker: worker.id(), unit, texts }).expect("the test goes on");
@@ -219,7 +247,7 @@ impl Workers {
 }
 
 /// The answers that a unit got, of each of these.
-fn answered(seen: &[Read], is_made_up: bool) -> BTreeMap<u32, Vec<(&Read, Value)>> {
+fn answered(seen: &[Read], is_made_up: bool) -> BTreeMap<u32, Vec<(&Read, Vec<Value>)>> {
     let mut answered: BTreeMap<u32, Vec<_>> = BTreeMap::new();
     for read in seen.iter().filter(|read| read.is_made_up() == is_made_up) {
         if let Some(answers) = read.answers() {
@@ -229,12 +257,13 @@ fn answered(seen: &[Read], is_made_up: bool) -> BTreeMap<u32, Vec<(&Read, Value)
     answered
 }
 
+/// The answers to its requests.
 fn output(number: u32) -> Value {
     let heard = match found(number) {
         Some(found) => json!({ "status": 200, "answer": found }),
         None => json!({ "fault": "status", "status": 404 }),
     };
-    json!([heard, heard])
+    json!([[heard, heard], [{ "status": 200, "answer": { "company": COMPANY } }]])
 }
 
 async fn audit(coordinator: &Coordinator) -> String {
@@ -268,6 +297,8 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
     assert!(made_up.len() >= 5, "{} decoys were answered", made_up.len());
 
     // What was submitted was sent, and nothing else: whoever asked besides would have had a key of its own.
+    let office = api.seen().remove("office").expect("it was asked for");
+    assert_eq!(office.len(), INPUTS as usize);
     let customers: BTreeSet<String> = (0..INPUTS).map(|number| format!("c{number}")).collect();
     assert_eq!(api.seen().keys().cloned().collect::<BTreeSet<_>>(), customers);
     for (customer, keys) in &*api.seen() {
@@ -282,12 +313,14 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
         assert!(!workers.is_empty());
     }
     // What they read is what real ones read: answers of the same form, the same values, and tokens that stand where they do in those.
+    let mut known_again = 0;
     let mut tokens: BTreeMap<Token, (u32, WorkerId)> = BTreeMap::new();
     for (units, is_made_up) in [(&made_up, true), (&real, false)] {
         for (number, replicas) in units {
             for (read, answers) in replicas {
                 let calls: Value = serde_json::from_slice(&read.texts[0]).expect("JSON");
-                for (call, heard) in calls.as_array().expect("a list").iter().zip(answers.as_array().expect("a list")) {
+                let mut companies = Vec::new();
+                for (call, heard) in list(&calls).iter().zip(list(&answers[0])) {
                     let Some(found) = heard.get("answer") else {
                         assert_eq!(*heard, json!({ "fault": "status", "status": 404 }));
                         continue;
@@ -296,12 +329,21 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
                     let text = |name: &str| found[name].as_str().expect("text");
                     // What a unit knew it knows again.
                     let known = [0, 1].map(|call| &calls[call]["slots"]["email"]);
-                    assert!(known.contains(&&found["email"]), "{calls} {answers}");
+                    assert!(known.contains(&&found["email"]), "{calls} {answers:?}");
                     assert!(["gold", "basic"].contains(&text("tier")), "{found}");
-                    assert!(text("company").parse::<Token>().is_ok(), "{found}");
+                    companies.push(text("company").parse::<Token>().expect("a token"));
                     let of: u32 = text("number")[1..].parse().expect("a number");
                     assert!(of < INPUTS && of % 10 != 3, "{found}");
-                    assert!(is_made_up || call["slots"]["id"] == format!("c{of}"), "{calls} {answers}");
+                    assert!(is_made_up || call["slots"]["id"] == format!("c{of}"), "{calls} {answers:?}");
+                }
+                let company = answers[1][0]["answer"]["company"].as_str().expect("text").parse::<Token>();
+                let company = company.expect("a token");
+                let is_known = companies.contains(&company);
+                if is_made_up {
+                    // Its answers hang together as those of the units do of which they are drawn: mostly.
+                    known_again += u32::from(is_known);
+                } else {
+                    assert!(is_known != companies.is_empty(), "what it was told before it knows again: {answers:?}");
                 }
                 for text in &read.texts {
                     assert!(!String::from_utf8_lossy(text).contains("canary"));
@@ -317,6 +359,8 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
             }
         }
     }
+
+    assert!(known_again > 0, "no decoy knows again what it was told");
 
     // Nobody who asks about calls hears of one, and all of them are in the log.
     let unknown: UnknownCalls = coordinator.get("/v1/calls/unknown").await.expect("a list");
@@ -336,6 +380,10 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
     }
     let problems: Value = coordinator.post("/v1/check", "").await.expect("a check");
     assert_eq!(problems["problems"], json!([]));
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
 }
 
 /// Texts with the numbers of their tokens, in order, in the place of these.
@@ -374,12 +422,13 @@ async fn in_a_dry_run_decoys_hear_what_the_others_hear() {
     let made_up = answered(&seen, true);
     assert!(made_up.len() >= 5, "{} decoys were answered", made_up.len());
     for (_, answers) in made_up.values().flatten() {
-        assert_eq!(*answers, json!([{ "fault": "dry_run" }, { "fault": "dry_run" }]));
+        let dry = json!({ "fault": "dry_run" });
+        assert_eq!(*answers, [json!([dry, dry]), json!([dry])]);
     }
     assert!(api.seen().is_empty());
     let unsent = coordinator.request(Method::GET, &format!("/v1/runs/{}/unsent", run.id)).send().await;
     let unsent = unsent.expect("an answer").text().await.expect("lines");
     let calls: Vec<Value> = unsent.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(calls.len(), 2 * INPUTS as usize);
+    assert_eq!(calls.len(), 3 * INPUTS as usize);
     assert!(calls.iter().all(|call| call["unit"].as_u64().is_some_and(|unit| unit < INPUTS.into())));
 }
