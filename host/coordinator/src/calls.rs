@@ -279,7 +279,7 @@ impl Calls {
     /// Any [`RecordError`].
     pub fn decide_here(&self, event: audit::Event, mut writes: Writes) -> Result<(), RecordError> {
         let mut scribe = self.scribe()?;
-        scribe.write(self.0.parts.clock.now(), event, &mut writes);
+        scribe.write(self.desk().now(), event, &mut writes);
         self.records().commit(writes)?;
         scribe.end();
         Ok(())

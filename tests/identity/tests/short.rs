@@ -82,7 +82,7 @@ fn without_sealing_engines_differ_and_the_proof_sees_it() {
 }
 
 /// Programs have loops that count, and noise has none.
-fn whoever_miscounts_a_loop_is_refused(at_least: usize) {
+fn miscounts_are_refused(at_least: usize) {
     let all = ops::all();
     let mut count = 0;
     for index in 0.. {
@@ -102,13 +102,13 @@ fn whoever_miscounts_a_loop_is_refused(at_least: usize) {
 
 #[test]
 fn whoever_miscounts_a_loop_is_refused() {
-    whoever_miscounts_a_loop_is_refused(600);
+    miscounts_are_refused(600);
 }
 
 #[test]
 #[ignore = "the long form"]
 fn ten_thousand_who_miscount_a_loop_are_refused() {
-    whoever_miscounts_a_loop_is_refused(10_000);
+    miscounts_are_refused(10_000);
 }
 
 /// 600 of them with every other test, ten thousand and more with `--ignored`.
