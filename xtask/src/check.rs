@@ -26,7 +26,7 @@ struct Tally {
 pub(crate) async fn run() -> anyhow::Result<()> {
     let mut steps = Steps { failed: Vec::new(), left_out: Vec::new(), tally: Tally::default(), began: Instant::now() };
     steps.step("set-up", async |_| both(setup::target().await, setup::compiler().await)).await;
-    steps.step("what tests need besides, where it can be had", async |_| setup::tools().await).await;
+    steps.step("browsers, where they can be had", async |_| setup::browsers().await).await;
     steps.step("format", async |_| succeed(cargo().args(["fmt", "--all", "--check"])).await).await;
     steps.step("licences, bans, sources", async |_| deny().await).await;
     let mut unreached = None;

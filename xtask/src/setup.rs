@@ -14,7 +14,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 pub(crate) async fn run() -> anyhow::Result<()> {
     target().await?;
     compiler().await?;
-    tools().await?;
+    install(&missing(BROWSERS.iter().chain(&OTHERS)).await).await?;
     let left_out = left_out().await;
     if !left_out.is_empty() {
         eprintln!("`cargo xtask test` leaves out:");
@@ -58,7 +58,8 @@ pub(crate) struct Tool {
     tests: &'static str,
 }
 
-const TOOLS: [Tool; 8] = [
+/// What drives pages.
+const BROWSERS: [Tool; 4] = [
     Tool {
         names: &["chromium", "chromium-browser", "google-chrome"],
         package: "chromium",
@@ -83,6 +84,9 @@ const TOOLS: [Tool; 8] = [
         major_min: 0,
         tests: "whether the pages can be used by everybody (axe-core), the package for npm",
     },
+];
+
+const OTHERS: [Tool; 4] = [
     Tool {
         names: &["node"],
         package: "nodejs",
@@ -138,9 +142,9 @@ fn major(said: &str) -> Option<u32> {
     digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-async fn missing() -> Vec<&'static Tool> {
+async fn missing(tools: impl Iterator<Item = &'static Tool>) -> Vec<&'static Tool> {
     let mut missing = Vec::new();
-    for tool in &TOOLS {
+    for tool in tools {
         if !tool.is_there().await {
             missing.push(tool);
         }
@@ -150,7 +154,7 @@ async fn missing() -> Vec<&'static Tool> {
 
 /// What tests left out because something is not installed, and how to have it, in lines; none if nothing was.
 pub(crate) async fn left_out() -> Vec<String> {
-    said_of(&missing().await)
+    said_of(&missing(BROWSERS.iter().chain(&OTHERS)).await)
 }
 
 fn said_of(missing: &[&Tool]) -> Vec<String> {
@@ -169,19 +173,19 @@ fn packages(missing: &[&Tool]) -> String {
     missing.iter().map(|tool| tool.package).collect::<Vec<_>>().join(" ")
 }
 
-/// Installs what tests need where that asks nobody: as root, where there is apt. Tests leave out what is not there; nothing fails for it.
-pub(crate) async fn tools() -> anyhow::Result<()> {
-    let missing = missing().await;
-    if missing.is_empty() {
-        return Ok(());
-    }
+/// Installs the browsers that are missing, where that asks nobody.
+pub(crate) async fn browsers() -> anyhow::Result<()> {
+    install(&missing(BROWSERS.iter()).await).await
+}
+
+/// As root, where there is apt. Tests leave out what is not there and say so at their end; nothing fails for it.
+async fn install(missing: &[&Tool]) -> anyhow::Result<()> {
     // Whose process this is, where there is /proc.
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-    if !is_root || !find("apt-get") {
-        said_of(&missing).iter().for_each(|line| eprintln!("   NOT INSTALLED: {line}"));
+    if missing.is_empty() || !is_root || !find("apt-get") {
         return Ok(());
     }
-    eprintln!("installing {}", packages(&missing));
+    eprintln!("installing {}", packages(missing));
     let mut install = Command::new("apt-get");
     install.args(["install", "-y", "-qq", "--no-install-recommends"]);
     install.args(missing.iter().map(|tool| tool.package));
@@ -215,7 +219,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_with_its_cure() {
         assert_eq!(said_of(&[]), Vec::<String>::new());
-        let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| ["nodejs", "clang"].contains(&tool.package)).collect();
+        let missing: Vec<&Tool> = OTHERS.iter().filter(|tool| ["nodejs", "clang"].contains(&tool.package)).collect();
         let said = said_of(&missing);
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("identity: ") && said[0].ends_with("there is no nodejs 20 or later"), "{said:?}");

@@ -7,7 +7,7 @@ use crate::{browser, process, setup};
 
 /// Takes them of programs just built, into `target/shots`.
 pub(crate) async fn run() -> anyhow::Result<()> {
-    setup::tools().await?;
+    setup::browsers().await?;
     browser::run().await?;
     succeed(&mut programs()).await?;
     let mut shots: Command = process::command(process::target().join("debug/shots"));
