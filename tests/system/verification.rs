@@ -115,8 +115,12 @@ async fn a_runner_that_the_operator_trusts_says_what_is_so() {
     let waiting = until("everything waits for an auditor", waits).await;
     let said = &waiting.reasons[0].sentence;
     assert!(said.contains("no machine of the operator's is connected") && said.contains("workers trust"), "{said}");
-    let view = verification(&coordinator).await;
-    assert!((view.auditors, view.audits_in_line) == (0, 3) && view.notice.is_some(), "{view:?}");
+    // What is asked for is under way until that is on the disk.
+    let in_line = async || {
+        let view = verification(&coordinator).await;
+        ((view.auditors, view.audits_in_line) == (0, 3) && view.notice.is_some()).then_some(())
+    };
+    until("all of it is in line for an auditor that is not there", in_line).await;
 
     let trust = format!("/v1/workers/{mine}/trust");
     let trusted = coordinator.request(Method::PUT, &trust).send().await.expect("an answer");
