@@ -42,7 +42,8 @@ async fn main() -> ExitCode {
         seal::seal_in_this_process(module.as_ref());
         return ExitCode::SUCCESS;
     }
-    let all = ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal", "browser", "calls"];
+    let all =
+        ["throughput", "latency", "growth", "idle", "restart", "recovery", "seal", "seal-browsers", "browser", "calls"];
     // A part of `seal`, which can also be had alone.
     let parts = ["start"];
     let names: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
@@ -56,6 +57,7 @@ async fn main() -> ExitCode {
             "restart" => restart::run(&mut report).await,
             "recovery" => recovery::run(&mut report),
             "seal" => seal::run(&mut report),
+            "seal-browsers" => seal::in_browsers(&mut report).await,
             "browser" => browser::run(&mut report).await,
             "calls" => calls::run(&mut report).await,
             "start" => seal::start(&mut report),

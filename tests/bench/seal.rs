@@ -9,8 +9,8 @@ mod corpus;
 mod dearest;
 mod engines;
 mod forms;
-mod node;
 mod publish;
+mod script;
 mod start;
 
 use std::collections::BTreeMap;
@@ -21,9 +21,13 @@ pub(crate) use publish::{SEALER, seal_in_this_process};
 
 use corpus::{Corpus, Kernel, Kind};
 use forms::Forms;
+use manyhands_tests::browser;
+use script::Plan;
 
 /// How often each variant of each kernel is executed.
 const REPETITIONS: usize = 41;
+/// The same in browsers.
+const REPETITIONS_BROWSER: usize = 21;
 /// The same of the loops of [`dearest`], which tell apart tens and not hundredths.
 const REPETITIONS_DEAREST: usize = 5;
 
@@ -93,7 +97,8 @@ pub(crate) fn run(report: &mut Report) {
         forms.iter().zip(&rounds).map(|(forms, rounds)| wasmtime.measure(forms, *rounds, REPETITIONS)).collect();
     compare(report, "wasmtime", &corpus.kernels, &native);
     report.say("Node");
-    let node = node::measure(&corpus.kernels, &forms, &rounds, REPETITIONS);
+    let node =
+        script::in_node(&Plan { kernels: &corpus.kernels, forms: &forms, rounds: &rounds, repetitions: REPETITIONS });
     match &node {
         Some(node) => {
             for ((kernel, here), there) in corpus.kernels.iter().zip(&native).zip(node) {
@@ -113,6 +118,28 @@ pub(crate) fn run(report: &mut Report) {
     start::measure(report, &corpus);
     report.say("the publisher's share");
     publish::measure(report, &corpus);
+}
+
+/// The same kernels in browsers, those that are installed.
+pub(crate) async fn in_browsers(report: &mut Report) {
+    report.say("compiling the kernels to WebAssembly");
+    let kernels = Corpus::build().kernels;
+    report.say("sealing them");
+    let forms: Vec<Forms> = kernels.iter().map(Forms::of).collect();
+    let wasmtime = engines::Engines::new();
+    let rounds: Vec<u32> = forms.iter().map(|forms| wasmtime.rounds(forms)).collect();
+    let plan = Plan { kernels: &kernels, forms: &forms, rounds: &rounds, repetitions: REPETITIONS_BROWSER };
+    for kind in [browser::Kind::Chromium, browser::Kind::Firefox] {
+        let engine = format!("{kind:?}");
+        let measured = script::in_browser(&plan, kind, |kernel| report.say(&format!("{engine}: {kernel}"))).await;
+        let Some(measured) = measured else { continue };
+        for (kernel, (forms, (rounds, there))) in kernels.iter().zip(forms.iter().zip(rounds.iter().zip(&measured))) {
+            let here = wasmtime.measure(forms, *rounds, 1);
+            assert_eq!(here.output, there.output, "{}: wasmtime and {engine} differ", kernel.name);
+            assert_eq!(here.fuel, there.fuel, "{}: wasmtime's fuel and {engine}'s differ", kernel.name);
+        }
+        compare(report, &engine, &kernels, &measured);
+    }
 }
 
 /// Start-up alone.
@@ -198,7 +225,8 @@ fn dear(report: &mut Report, wasmtime: &engines::Engines, native: &[Measured], n
         .zip(&rounds)
         .map(|(forms, rounds)| wasmtime.measure(forms, *rounds, REPETITIONS_DEAREST))
         .collect();
-    let there = node.and_then(|_| node::measure(&kernels, &forms, &rounds, REPETITIONS_DEAREST));
+    let plan = Plan { kernels: &kernels, forms: &forms, rounds: &rounds, repetitions: REPETITIONS_DEAREST };
+    let there = node.and_then(|_| script::in_node(&plan));
     let usual = |measured: &[Measured]| median(measured.iter().map(rate).collect());
     let usual = [usual(native), node.map_or(f64::NAN, usual)];
     let columns = ["a ns, wasmtime", "a ns, Node", "longer, wasmtime", "longer, Node"];

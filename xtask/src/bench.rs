@@ -30,6 +30,8 @@ enum Name {
     Recovery,
     /// Sealed modules beside unsealed ones, in wasmtime and in Node where it is installed
     Seal,
+    /// The same in Chromium and Firefox, where they are installed
+    SealBrowsers,
     /// From cached code to the end of a first unit, and a unit of a loaded module: a part of `seal`
     Start,
     /// What a browser costs a visitor, and its slots beside wasmtime, in Chromium and Firefox
@@ -57,7 +59,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         here.push("calls".to_owned());
     }
     if !here.is_empty() {
-        if names.iter().all(|name| matches!(name, Name::Flash | Name::Placeholder | Name::Seal | Name::Start)) {
+        if names
+            .iter()
+            .all(|name| matches!(name, Name::Flash | Name::Placeholder | Name::Seal | Name::SealBrowsers | Name::Start))
+        {
             // It starts none of the other programs.
             let mut build = cargo();
             build.args(["build", "--quiet", "--release", "--package", "manyhands-tests", "--bin", "bench"]);

@@ -1,78 +1,16 @@
-// Executes kernels in Node and measures them as tests/bench/seal/engines.rs does in wasmtime. The plan comes in on stdin:
-// { repetitions, fuel, kernels: [{ name, rounds, modules: { variant: path } }] }; times go out on stdout.
+// Executes kernels in Node. The plan comes in on stdin: a list of { kernel, modules: { variant: path } }, see kernel.mjs; times go out on stdout.
 import { readFileSync } from "node:fs";
-
-const plan = JSON.parse(readFileSync(0, "utf8"));
+import { measure } from "./kernel.mjs";
 
 // Processor time of this process in nanoseconds. After the warm-up only this thread works.
-function processorTime() {
+function clock() {
   const { user, system } = process.cpuUsage();
   return (user + system) * 1000;
 }
 
-function execute(module, rounds) {
-  const input = new Uint8Array(new Uint32Array([rounds]).buffer);
-  const output = [];
-  let memory;
-  const bytes = (from, length) => new Uint8Array(memory.buffer, from >>> 0, length >>> 0);
-  const { exports } = new WebAssembly.Instance(module, {
-    manyhands_v1: {
-      input_len: () => input.length,
-      input_read: (to, from, length) => bytes(to, length).set(input.subarray(from >>> 0, (from + length) >>> 0)),
-      output_write: (from, length) => { output.push(...bytes(from, length)); },
-      abort: (code, from, length) => {
-        throw new Error(`aborted with code ${code}: ${new TextDecoder().decode(bytes(from, length))}`);
-      },
-      seed_read: () => {},
-      log: () => {},
-      progress: () => {},
-    },
-  });
-  memory = exports.memory;
-  const { manyhands_meter: meter, manyhands_cause: cause } = exports;
-  const granted = BigInt(plan.fuel);
-  if (meter) meter.value += granted << 16n;
-  const began = processorTime();
-  exports.manyhands_run();
-  const ns = processorTime() - began;
-  if (cause?.value || meter?.value < 0n) throw new Error("the kernel was stopped");
-  const sum = new DataView(Uint8Array.from(output).buffer).getBigUint64(0, true);
-  const fuel = meter ? granted - (meter.value >> 16n) : null;
-  return { ns, output: sum.toString(), fuel: fuel?.toString() ?? null };
-}
-
-// Until the optimising compiler has done what it will do: no variant's best time of a dozen turns is a 50th
-// better than its best before, twice in a row.
-function warmUp(modules, rounds) {
-  let best = modules.map(() => Infinity);
-  for (let calm = 0, turns = 0; calm < 2 && turns < 20; turns += 1) {
-    const now = modules.map(() => Infinity);
-    for (let turn = 0; turn < 12; turn += 1) {
-      modules.forEach((module, at) => { now[at] = Math.min(now[at], execute(module, rounds).ns); });
-    }
-    calm = now.every((ns, at) => ns > best[at] * 0.98) ? calm + 1 : 0;
-    best = best.map((ns, at) => Math.min(ns, now[at]));
-    globalThis.gc();
-  }
-}
-
-const measured = plan.kernels.map(({ name, rounds, modules: paths }) => {
-  const variants = Object.keys(paths);
-  const modules = variants.map((variant) => new WebAssembly.Module(readFileSync(paths[variant])));
-  warmUp(modules, rounds);
-  const first = modules.map((module) => execute(module, rounds));
-  first.forEach(({ output }, at) => {
-    if (output !== first[0].output) throw new Error(`${name}: ${variants[at]} answers otherwise`);
-  });
-  const times = Object.fromEntries(variants.map((variant) => [variant, []]));
-  for (let repetition = 0; repetition < plan.repetitions; repetition += 1) {
-    for (let at = 0; at < variants.length; at += 1) {
-      const turn = (at + repetition) % variants.length;
-      times[variants[turn]].push(execute(modules[turn], rounds).ns);
-    }
-    // Between repetitions, so that the memories of old instances are not collected within one.
-    globalThis.gc();
-  }
-  return { times, output: first[0].output, fuel: first[variants.indexOf("sealed")].fuel };
+const measured = JSON.parse(readFileSync(0, "utf8")).map(({ kernel, modules: paths }) => {
+  const module = ([variant, path]) => [variant, new WebAssembly.Module(readFileSync(path))];
+  const modules = Object.fromEntries(Object.entries(paths).map(module));
+  return measure(kernel, modules, { clock, collect: globalThis.gc });
 });
 process.stdout.write(JSON.stringify(measured));
