@@ -66,10 +66,8 @@ async fn lookup(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let number: u32 = id[1..].parse().expect("a number");
-    assert_eq!(query["email"], email(number), "what stands for nothing is sent nowhere");
-    api.seen().entry(id).or_default().insert(key(&headers));
-    match found(number) {
+    api.seen().entry(format!("{id} {}", query["email"])).or_default().insert(key(&headers));
+    match id[1..].parse().ok().and_then(found) {
         Some(found) => Json(found).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
@@ -299,7 +297,7 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
     // What was submitted was sent, and nothing else: whoever asked besides would have had a key of its own.
     let office = api.seen().remove("office").expect("it was asked for");
     assert_eq!(office.len(), INPUTS as usize);
-    let customers: BTreeSet<String> = (0..INPUTS).map(|number| format!("c{number}")).collect();
+    let customers: BTreeSet<String> = (0..INPUTS).map(|number| format!("c{number} {}", email(number))).collect();
     assert_eq!(api.seen().keys().cloned().collect::<BTreeSet<_>>(), customers);
     for (customer, keys) in &*api.seen() {
         assert_eq!(keys.len(), 2, "{customer} was asked for with {keys:?}");
@@ -309,8 +307,6 @@ async fn attack_34_what_is_made_up_asks_and_is_answered_and_nobody_outside_hears
     for replicas in made_up.values().chain(real.values()) {
         let forms: BTreeSet<String> = replicas.iter().map(|(read, _)| form(&read.texts)).collect();
         assert_eq!(forms.len(), 1, "{forms:?}");
-        let workers: BTreeSet<WorkerId> = replicas.iter().map(|(read, _)| read.worker).collect();
-        assert!(!workers.is_empty());
     }
     // What they read is what real ones read: answers of the same form, the same values, and tokens that stand where they do in those.
     let mut known_again = 0;

@@ -97,7 +97,7 @@ fn measure(rule: Rule, workers: u32, units: u32) {
         for (unit, step) in audits.drain(..) {
             let verdict = Verdict::Ok { output: Digest([unit.index as u8; 32]), output_bytes: 4 };
             let outcome = Some(Outcome { verdict, fuel: Fuel(u64::from(unit.index)) });
-            scheduler.handle(Timestamp(now), Input::Audited { unit, step, outcome });
+            scheduler.handle(Timestamp(now), Input::Audited { unit, step, outcome, claims: None });
         }
     };
     for number in 0..workers {

@@ -110,6 +110,10 @@ impl Paces {
 
     /// A unit of this job has an answer, which cost so much.
     pub(crate) fn note_cost(&mut self, job: Digest, fuel: Fuel) {
+        // Of units that hold tokens outcomes do not say it.
+        if fuel == Fuel(0) {
+            return;
+        }
         if self.costs.len() >= JOBS_MAX && !self.costs.contains_key(&job) {
             self.costs.clear();
         }

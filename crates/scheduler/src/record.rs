@@ -128,6 +128,13 @@ pub struct Replica {
     pub claims: Option<Fuel>,
 }
 
+impl Replica {
+    /// What it says that this took.
+    pub fn fuel(&self) -> Fuel {
+        self.claims.unwrap_or(self.outcome.fuel)
+    }
+}
+
 /// What a worker says came of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {

@@ -188,6 +188,8 @@ pub enum Input {
         step: u32,
         /// What came out, in canonical form; none if it cannot be executed there.
         outcome: Option<Outcome>,
+        /// What it took there, where the outcome does not say it.
+        claims: Option<Fuel>,
     },
     /// The answer to each [`Effect::Recall`]: the run as it is recorded, and the units that were asked for.
     Recalled {
@@ -883,8 +885,8 @@ impl Scheduler {
                     held.permille = permille.min(1000);
                 }
             }
-            Input::Audited { unit, step, outcome } => {
-                self.audited(now, (unit, step), outcome);
+            Input::Audited { unit, step, outcome, claims } => {
+                self.audited(now, (unit, step), outcome, claims);
                 // What it settled or opened may be for somebody who asks for nothing new.
                 self.stirred = true;
             }
@@ -1283,7 +1285,7 @@ impl Scheduler {
         let is_told = end.is_some_and(|end| end != End::Cancelled) && open.recalled != accepted;
         let was = open.recalled.clone().filter(|_| is_told);
 
-        let worth = accepted.as_ref().and_then(|accepted| self.worth(module, accepted, &open.reports, is_earned));
+        let worth = accepted.as_ref().and_then(|accepted| self.worth(module, accepted, &open, is_earned));
         let record = UnitRecord {
             end,
             accepted: accepted.clone(),
@@ -1336,16 +1338,28 @@ impl Scheduler {
     }
 
     /// Takes note of what a unit of the job cost, and says what each of those is paid for whose word is the answer, where that does not say
-    /// it: the least that any of them claims. Who has a record and is believed alone gets no more than what units of the job cost of late
-    /// where several agreed, and so nothing while that is not known.
-    fn worth(&mut self, module: Digest, accepted: &Outcome, words: &[Word], is_earned: bool) -> Option<Fuel> {
-        let claims = words.iter().filter(|word| word.outcome == *accepted).filter_map(|word| word.claims);
+    /// it: the least that any of them claims, and no more than the operator's machine took, if it has looked. Who has a record and is believed
+    /// alone gets no more than what units of the job cost of late as far as others have said, and so nothing while that is not known.
+    fn worth(&mut self, module: Digest, accepted: &Outcome, open: &Open, is_earned: bool) -> Option<Fuel> {
+        // Only where outcomes do not say it: then it is 0.
+        self.paces.note_cost(module, accepted.fuel);
+        let claims = open.reports.iter().filter(|word| word.outcome == *accepted).filter_map(|word| word.claims);
         let (least, count) = (claims.clone().min(), claims.count());
-        if is_earned && count == 1 {
-            return least.map(|claim| claim.min(self.paces.cost(&module)));
+        let cost = self.paces.cost(&module);
+        if let Some(own) = open.audit_claims {
+            self.paces.note_cost(module, own);
+            return least.map(|claim| claim.min(own));
         }
-        self.paces.note_cost(module, least.unwrap_or(accepted.fuel));
-        least
+        match least? {
+            claim if count > 1 => {
+                // Two accomplices may claim what they like.
+                let most = if cost == Fuel(0) { claim } else { Fuel(cost.0.saturating_mul(2)) };
+                self.paces.note_cost(module, claim.min(most));
+                Some(claim)
+            }
+            claim if is_earned => Some(claim.min(cost)),
+            claim => Some(claim),
+        }
     }
 
     /// What those are paid whose word is the answer.

@@ -120,6 +120,8 @@ pub(crate) struct Open {
     pub(crate) ask: Ask,
     /// What the operator's machine says.
     pub(crate) audited: Option<Outcome>,
+    /// What it took there, where the outcome does not say it.
+    pub(crate) audit_claims: Option<Fuel>,
     /// Whether that machine cannot execute it.
     pub(crate) unauditable: bool,
     /// The answer that it had before it was opened again.

@@ -56,6 +56,8 @@ pub(crate) struct Court<'a> {
     pub(crate) wrong: f64,
     /// Whether the operator's machine can execute this unit.
     pub(crate) can_audit: bool,
+    /// Whether it was asked to, and could not.
+    pub(crate) is_given_up: bool,
     /// Whether it may settle a dispute, and stand for those who are not there: whether that is within the budgets.
     pub(crate) may_settle: bool,
     pub(crate) may_stand_in: bool,
@@ -129,7 +131,13 @@ impl Court<'_> {
         let number = u8::try_from(after).unwrap_or(u8::MAX);
         let with_record = !agreed || draw(Draw::Stranger(number), anchor.outcome) >= self.newcomers.heard();
         let with_record = with_record && !self.is_thin || !self.hears(Standing::Stranger);
-        Finding::Wanted(if with_record { Ask::Established } else { Ask::Anybody })
+        if with_record { self.established() } else { Finding::Wanted(Ask::Anybody) }
+    }
+
+    /// Somebody with a record is wanted; where the operator's machine was needed and there are hardly any, nobody waits for them.
+    fn established(&self) -> Finding {
+        let in_vain = self.level == Level::Audited && self.is_given_up && self.is_thin;
+        if in_vain { Finding::Hopeless } else { Finding::Wanted(Ask::Established) }
     }
 
     /// Whether the word of such a worker counts: those who have no record do not speak in the place of the operator's machine.
@@ -140,7 +148,7 @@ impl Court<'_> {
     /// Nobody with a record has said anything.
     fn strangers(&self, voices: &[Voice<'_>], agreed: bool, draw: impl Fn(Draw, &Outcome) -> f64) -> Finding {
         if !self.hears(Standing::Stranger) {
-            return Finding::Wanted(Ask::Established);
+            return self.established();
         }
         if let Some(crowd) = self.crowd.filter(|_| voices.len() < CROWD_MAX) {
             let with = |voice: &Voice<'_>| voices.iter().filter(|other| other.outcome == voice.outcome).count();

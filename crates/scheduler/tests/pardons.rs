@@ -178,7 +178,7 @@ impl World {
 
     fn answer_audit(&mut self, at: usize) {
         let (unit, step) = self.audits.swap_remove(at);
-        self.tell(Input::Audited { unit, step, outcome: Some(truth(unit)) });
+        self.tell(Input::Audited { unit, step, outcome: Some(truth(unit)), claims: None });
     }
 
     fn answer_recall(&mut self, at: usize) {

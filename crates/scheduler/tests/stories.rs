@@ -85,6 +85,20 @@ fn outcome(letter: &str) -> Outcome {
     Outcome { verdict, fuel: Fuel(1) }
 }
 
+/// `UNIT OUTCOME for FUEL`, where the outcome does not say what it took.
+fn claimed(rest: &str) -> (&str, Option<Fuel>) {
+    match rest.split_once(" for ") {
+        None => (rest, None),
+        Some((rest, fuel)) => (rest, Some(Fuel(fuel.parse().expect("fuel")))),
+    }
+}
+
+/// An outcome that does not say what it took if that is claimed beside it.
+fn said(letter: &str, claims: Option<Fuel>) -> Outcome {
+    let said = outcome(letter);
+    Outcome { fuel: if claims.is_some() { Fuel(0) } else { said.fuel }, ..said }
+}
+
 impl World {
     fn new(policy: Policy) -> Self {
         Self {
@@ -178,9 +192,10 @@ impl World {
                 Input::Connected { worker, origin: Groups::default() }
             }
             "audits" => {
+                let (rest, claims) = claimed(rest);
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
-                let outcome = (letter != "nothing").then(|| outcome(letter));
-                Input::Audited { unit: unit(what), step: 0, outcome }
+                let outcome = (letter != "nothing").then(|| said(letter, claims));
+                Input::Audited { unit: unit(what), step: 0, outcome, claims }
             }
             // The shell reads all records of a run.
             "reads" => {
@@ -221,12 +236,11 @@ impl World {
             }
             "passes" => Input::TimePassed,
             "returns" => {
-                let (rest, claims) = rest.split_once(" for ").map_or((rest, None), |(rest, fuel)| (rest, Some(fuel)));
-                let claims = claims.map(|fuel| Fuel(fuel.parse().expect("fuel")));
+                let (rest, claims) = claimed(rest);
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
                 let forgotten = || lease(LeaseId([9; 16]), (unit(what).index, 0), Entry::Run, [0; 32]);
                 let lease = self.leases.get(&(worker, unit(what))).cloned().unwrap_or_else(forgotten);
-                let reports = vec![Statement { lease, outcome: outcome(letter), claims }];
+                let reports = vec![Statement { lease, outcome: said(letter, claims), claims }];
                 let (run, module) = (unit(what).run, module(unit(what).run));
                 Input::Reported { worker, run, module, reports, evidence: Bytes::new() }
             }
@@ -1637,6 +1651,20 @@ fn attack_33_strangers_do_not_stand_for_an_operators_machine_that_is_off() {
 }
 
 #[test]
+fn what_the_operators_machine_cannot_execute_does_not_wait_for_strangers_for_ever() {
+    check_with(
+        sober(),
+        "
+         0s p1 connects
+         1s ann submits r: 1 input, audited
+         1s p1 wants 1           => p1 gets r/0
+         2s p1 returns r/0 A     => p1 recorded; audit r/0
+         3s op audits r/0 nothing => r/0 undecided; r ends
+        ",
+    );
+}
+
+#[test]
 fn while_nobody_has_a_record_the_operators_machine_decides() {
     check_with(
         sober(),
@@ -1780,6 +1808,67 @@ fn who_is_believed_alone_gets_no_more_for_units_with_tokens_than_others_agreed_o
          8s w1 wants 1                 => w1 gets four/0
          9s w1 returns four/0 A for 50 => four/0 done; four ends; w1 recorded
          9s balance w1                 => 170
+        ",
+    );
+}
+
+#[test]
+fn nobody_is_paid_more_for_units_with_tokens_than_the_operators_machine_took() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s ann submits r: 1 input, audited
+         1s w1 wants 1                => w1 gets r/0
+         2s w1 returns r/0 A for 900  => w1 recorded; audit r/0
+         3s op audits r/0 A for 60    => r/0 done; r ends
+         3s balance w1                => 60
+         4s ann submits s: 1 input, adaptive
+         4s w2 wants 1                => w2 gets s/0
+         5s w2 returns s/0 A for 900  => s/0 done; s ends; w2 recorded
+         5s balance w2                => 60
+        ",
+    );
+}
+
+#[test]
+fn accomplices_who_claim_too_much_hardly_raise_what_others_get_alone() {
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s ann submits r: 1 input, full
+         1s w1 wants 1                => w1 gets r/0
+         2s w1 returns r/0 A for 80   => w1 recorded
+         2s w2 wants 1                => w2 gets r/0
+         3s w2 returns r/0 A for 80   => r/0 done; r ends; w2 recorded
+         4s ann submits s: 1 input, full
+         4s w1 wants 1                => w1 gets s/0
+         5s w1 returns s/0 A for 80000 => w1 recorded
+         5s w2 wants 1                => w2 gets s/0
+         6s w2 returns s/0 A for 80000 => s/0 done; s ends; w2 recorded
+         6s balance w1                => 80080
+         7s ann submits t: 1 input, adaptive
+         7s w1 wants 1                => w1 gets t/0
+         8s w1 returns t/0 A for 80000 => t/0 done; t ends; w1 recorded
+         8s balance w1                => 80170
+        ",
+    );
+    // Whoever is alone by a fixed rule is believed in its own run, and says nothing about those of others.
+    check_with(
+        sober(),
+        "
+         0s w1 returns-established
+         0s ann submits r: 1 input, 1 of 1
+         1s w1 wants 1                => w1 gets r/0
+         2s w1 returns r/0 A for 900  => r/0 done; r ends; w1 recorded
+         2s balance w1                => 900
+         3s bob submits s: 1 input, adaptive
+         3s w1 wants 1                => w1 gets s/0
+         4s w1 returns s/0 A for 900  => s/0 done; s ends; w1 recorded
+         4s balance w1                => 900
         ",
     );
 }

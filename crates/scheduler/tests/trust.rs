@@ -226,7 +226,7 @@ impl World {
                         continue;
                     }
                     let outcome = Some(self.truth_of(unit.index, step));
-                    self.scheduler.handle(Timestamp(self.now), Input::Audited { unit, step, outcome });
+                    self.scheduler.handle(Timestamp(self.now), Input::Audited { unit, step, outcome, claims: None });
                 }
                 Effect::Call { unit, step, calls } => {
                     assert_eq!((step, calls), (0, request(unit.index)));
@@ -624,7 +624,7 @@ fn a_request_that_is_audited_late_takes_no_answer_away() {
     for (unit, step) in core::mem::take(&mut world.late) {
         assert_eq!(step, 0);
         let outcome = Some(world.truth_of(unit.index, step));
-        world.tell(Input::Audited { unit, step, outcome });
+        world.tell(Input::Audited { unit, step, outcome, claims: None });
         let record = &world.units[&unit.index];
         assert_eq!((record.step, record.end, &record.accepted), (1, Some(End::Done), &Some(truth(unit.index))));
     }

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use manyhands_model::{LeaseId, Outcome, UnitId, WorkerId};
+use manyhands_model::{LeaseId, UnitId, WorkerId};
 use manyhands_protocol::Entry;
-use manyhands_scheduler::{Audit, Auditors, Input, LeaseDraft};
+use manyhands_scheduler::{Audit, Auditors, Input, LeaseDraft, Statement};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use tokio::sync::Notify;
@@ -163,19 +163,21 @@ impl Auditing {
     pub(crate) fn failed(&self, leases: impl IntoIterator<Item = LeaseId>) -> Vec<Input> {
         let mut desk = self.desk();
         let given_up = leases.into_iter().filter_map(|lease| desk.auditors.failed(lease));
-        let inputs = given_up.map(|Audit { unit, step }| Input::Audited { unit, step, outcome: None }).collect();
+        let inputs =
+            given_up.map(|Audit { unit, step }| Input::Audited { unit, step, outcome: None, claims: None }).collect();
         drop(desk);
         self.0.stirred.notify_one();
         inputs
     }
 
     /// A machine says what came out.
-    pub(crate) fn done(&self, unit: UnitId, step: u32, outcome: Outcome) -> Input {
+    pub(crate) fn done(&self, unit: UnitId, Statement { lease, outcome, claims }: Statement) -> Input {
+        let step = lease.task.step;
         let mut desk = self.desk();
         desk.done += u64::from(desk.auditors.done(Audit { unit, step }));
         drop(desk);
         self.0.stirred.notify_one();
-        Input::Audited { unit, step, outcome: Some(outcome) }
+        Input::Audited { unit, step, outcome: Some(outcome), claims }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

@@ -222,10 +222,19 @@ impl Calls {
         };
         // Only for what may be tried again does it matter what the effect is.
         let effect = self.effect(&call).await?;
-        let state = call.state.next(&event, effect, self.desk().now())?;
+        let now = self.desk().now();
+        let state = call.state.next(&event, effect, now)?;
+        let mut writes = Writes::default();
+        // What units hear of it decoys hear as well.
+        if let (State::Unknown { since, .. }, Some(heard)) = (&call.state, state.heard())
+            && self.has_decoys(call.unit.run).await?
+        {
+            let over = Over { unit: call.unit, step: call.step, heard, took: now.since(*since) };
+            writes.over(id, &call.intent.verb, &over);
+        }
         let settled = audit::Event::Settled { call: audit::name(id, &call), found, by };
         let call = CallRecord { state, ..call };
-        let _alone = self.write(alone, vec![(id, call)], Writes::default(), vec![settled]).await?;
+        let _alone = self.write(alone, vec![(id, call)], writes, vec![settled]).await?;
         self.0.settled.notify_waiters();
         Ok(())
     }
@@ -323,6 +332,11 @@ impl Calls {
         let begun = self.0.sending.all().clone();
         self.0.sending.ended(&begun).await;
         Ok(())
+    }
+
+    async fn has_decoys(&self, run: RunId) -> Result<bool, RecordError> {
+        let record = self.records().blocking(move |records| records.run(run)).await?;
+        Ok(record.is_some_and(|record| record.spec.decoys.count > 0))
     }
 
     async fn effect(&self, call: &CallRecord) -> Result<manyhands_model::verb::EffectClass, RecordError> {

@@ -219,7 +219,7 @@ impl Monitor {
                 if let Some(accepted) = &record.accepted {
                     // What a liar says it used may be any number, so only what was agreed on is added up.
                     let agreed = record.replicas.iter().filter(|replica| replica.outcome == *accepted).count();
-                    let fuel = accepted.fuel.0.saturating_mul(agreed as u64);
+                    let fuel = record.paid_for().0.saturating_mul(agreed as u64);
                     notes.tally.fuel = notes.tally.fuel.saturating_add(fuel);
                 }
                 push(&mut notes.units, *unit);

@@ -74,7 +74,8 @@ pub fn read(file: &str) -> Result<Vec<CertificateDer<'static>>, RootsError> {
 
 fn parse(file: &Path, text: &str) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let mut certificates = Vec::new();
-    let mut lines = (1..).zip(text.lines());
+    // Some editors begin a file with a mark of its encoding.
+    let mut lines = (1..).zip(text.trim_start_matches('\u{feff}').lines());
     while let Some((line, first)) = lines.next() {
         let Some(label) = label(first, "BEGIN") else { continue };
         if label != CERTIFICATE {
@@ -90,7 +91,8 @@ fn parse(file: &Path, text: &str) -> Result<Vec<CertificateDer<'static>>, RootsE
             if self::label(next, "END") == Some(CERTIFICATE) {
                 break;
             }
-            if self::label(next, "BEGIN").is_some() {
+            // Also where a line's end is missing between two certificates.
+            if next.contains("-----") {
                 return Err(cut());
             }
         }
@@ -130,6 +132,8 @@ mod tests {
     fn certificates_are_read_whatever_stands_between_them() {
         let text = format!("# Ours\n\n{}\nIssuer: nobody else\r\n{}", authority(), authority().replace('\n', "\r\n"));
         assert_eq!(parse(Path::new("/etc/roots.pem"), &text).unwrap().len(), 2);
+        let marked = format!("\u{feff}{}", authority());
+        assert_eq!(parse(Path::new("/etc/roots.pem"), &marked).unwrap().len(), 1);
         assert_eq!(read("").unwrap().len(), 0);
     }
 
@@ -145,6 +149,7 @@ mod tests {
         let cut = good.split_inclusive('\n').take(lines - 1).collect::<String>();
         complains(&format!("{good}{cut}"), &format!("/etc/roots.pem:{next}: the certificate that begins here was cut"));
         complains(&format!("{cut}{good}"), "/etc/roots.pem:1: the certificate that begins here was cut");
+        complains(&format!("{}{good}", good.trim_end()), "/etc/roots.pem:1: the certificate that begins here was cut");
         complains(&good.replace('M', "*"), "/etc/roots.pem:1: the certificate that begins here was cut");
         let other = "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";
         complains(&format!("{good}\n{other}"), &format!("/etc/roots.pem:{}: what begins here cannot be", next + 1));

@@ -437,11 +437,7 @@ async fn reported(
             continue;
         }
         if desk == Desk::Audits {
-            let input = app.auditing.done(
-                UnitId { run: said.run, index: statement.lease.task.index },
-                statement.lease.task.step,
-                statement.outcome,
-            );
+            let input = app.auditing.done(UnitId { run: said.run, index: statement.lease.task.index }, statement);
             app.core.send(Event::Audited { lease: (worker, lease), input, output: content }).await?;
             continue;
         }

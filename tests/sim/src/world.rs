@@ -432,7 +432,7 @@ impl<'a> World<'a> {
             }
             Event::Audited(unit, step) => {
                 self.auditing -= 1;
-                self.tell(Input::Audited { unit, step, outcome: Some(self.truth(unit, step)) });
+                self.tell(Input::Audited { unit, step, outcome: Some(self.truth(unit, step)), claims: None });
             }
             Event::Answered(unit, step, took) => {
                 self.calls.over(unit, took);

@@ -1,6 +1,6 @@
 //! Answers that have to be earned: who may begin, what words amount to, and what the operator's machine says.
 
-use manyhands_model::{Judge, Outcome, Timestamp, UnitId, Verdict};
+use manyhands_model::{Fuel, Judge, Outcome, Timestamp, UnitId, Verdict};
 
 use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
 use crate::audit::{Draw, Need, Purpose};
@@ -191,6 +191,7 @@ impl Scheduler {
             level,
             wrong: share(wrong_ppb),
             can_audit,
+            is_given_up: open.unauditable,
             may_settle: self.audits.is_affordable(trust, Need::Dispute),
             may_stand_in: self.audits.is_affordable(trust, Need::Alone),
             is_thin: self.is_thin() || is_exhausted,
@@ -316,19 +317,29 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn audited(&mut self, now: Timestamp, (unit, step): (UnitId, u32), outcome: Option<Outcome>) {
+    pub(super) fn audited(
+        &mut self,
+        now: Timestamp,
+        (unit, step): (UnitId, u32),
+        outcome: Option<Outcome>,
+        claims: Option<Fuel>,
+    ) {
         let Some(purpose) = self.audits.done(unit, step, outcome.is_some()) else { return };
         // One that was to be verified may have been opened again meanwhile, and wait for this.
         let waits = |open: &&mut Open| open.step == step && open.audited.is_none();
         let open = self.open_mut(unit).filter(waits).map(|open| {
             open.unauditable = outcome.is_none();
             open.audited.clone_from(&outcome);
+            open.audit_claims = claims;
             open.reports.iter().map(|word| word.by).collect::<Vec<_>>()
         });
         if open.is_some() {
             self.judge(now, unit);
         }
         let (Purpose::Verify(record), Some(truth)) = (purpose, outcome) else { return };
+        if let (Some(run), Some(claims)) = (self.runs.get(&unit.run), claims) {
+            self.paces.note_cost(run.spec.module, claims);
+        }
         // Of those who are heard in the open unit all follows from its end.
         let heard = open.as_deref().unwrap_or_default();
         let agreeing = record.agreeing().filter_map(|word| Some((self.workers.find(word.worker)?, word.era)));

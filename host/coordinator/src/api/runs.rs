@@ -270,7 +270,7 @@ pub(super) async fn unit(
     let replicas = record.replicas.iter().map(|replica| ReplicaView {
         worker: replica.worker,
         verdict: replica.outcome.verdict.clone(),
-        fuel: replica.claims.unwrap_or(replica.outcome.fuel).0,
+        fuel: replica.fuel().0,
         agrees: accepted.map(|accepted| *accepted == replica.outcome),
     });
     Ok(Json(UnitView { unit: index, state: reason.word().to_owned(), sentence, replicas: replicas.collect() }))

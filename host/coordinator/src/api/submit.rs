@@ -742,6 +742,7 @@ pub(super) struct Agreed {
 
 /// The output of a unit that has ended.
 pub(super) async fn agreed(app: &App, unit: UnitId, record: UnitRecord) -> Answer<Agreed> {
+    let fuel = record.paid_for().0;
     let accepted = match (record.end, record.accepted) {
         (Some(End::Done | End::Failed), Some(accepted)) => accepted,
         (end, _) => {
@@ -757,7 +758,7 @@ pub(super) async fn agreed(app: &App, unit: UnitId, record: UnitRecord) -> Answe
     let spec = app.blocking(move |records| records.run(unit.run)).await?.map(|run| run.spec);
     let spec = spec.ok_or_else(|| ApiError::not_found("run", unit.run))?;
     let output = app.secrets.restored(&spec, unit.index, bytes.clone()).await?;
-    Ok(Agreed { spec, canonical: bytes, output, fuel: accepted.fuel.0, replicas: agreed })
+    Ok(Agreed { spec, canonical: bytes, output, fuel, replicas: agreed })
 }
 
 async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {

@@ -506,7 +506,7 @@ pub(super) async fn run(
                 continue;
             }
             let (sign, class, word) = worth(unit, replica);
-            let (verdict, fuel) = (replica.outcome.verdict.to_string(), count(replica.outcome.fuel.0));
+            let (verdict, fuel) = (replica.outcome.verdict.to_string(), count(replica.fuel().0));
             groups.push((replica, Vote { sign, class, word, workers: vec![worker], verdict, fuel }));
         }
         groups.into_iter().map(|(_, vote)| vote).collect()

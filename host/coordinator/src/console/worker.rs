@@ -171,9 +171,8 @@ pub(super) async fn worker(State(app): State<App>, who: SignedIn, Path(id): Path
     let failed = failed.map(|(unit, _)| UnitLine::new(*unit, "", ("–", "broke", "its machine failed")));
     let said = reported.iter().filter_map(|(unit, record)| {
         let replica = record.replicas.iter().find(|replica| replica.worker == id)?;
-        let outcome = &replica.outcome;
         Some(UnitLine {
-            detail: format!("{}, fuel {}", outcome.verdict, count(outcome.fuel.0)),
+            detail: format!("{}, fuel {}", replica.outcome.verdict, count(replica.fuel().0)),
             ..UnitLine::new(*unit, end_word(record.end), worth(record, replica))
         })
     });
