@@ -19,15 +19,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// As in `decoys.rs`: records are soon earned, and many units are made up.
-const MANY: &[&str] = &[
-    "verification.record_checks=10",
-    "verification.records_min=2",
-    "verification.ipv4_bits=0",
-    "verification.audits_permille=200",
-    "verification.auditor_slots=4",
-    "verification.decoys_permille=400",
-];
+use crate::decoys::SOON_TRUSTED;
+
 const INPUTS: u32 = 60;
 
 /// What the job asks for last, of whichever unit.
@@ -123,7 +116,8 @@ fn inputs() -> Vec<Vec<u8>> {
 async fn start(site: &Site) -> Coordinator {
     let origin = site.origin();
     let allow: &'static str = Box::leak(format!("calls.allow={origin}").into_boxed_str());
-    let coordinator = Coordinator::start_with(&[MANY, &[allow]].concat()).await;
+    let settings = ["verification.decoys_permille=400", allow];
+    let coordinator = Coordinator::start_with(&[SOON_TRUSTED, &settings].concat()).await;
     let verbs = serde_json::from_value(verbs(&origin)).expect("verbs");
     let sensitive = json!([{ "at": "$[*].slots.email", "class": "email" }]);
     let sensitive = serde_json::from_value(sensitive).expect("fields");

@@ -10,14 +10,13 @@ use manyhands_tests::{Coordinator, Unit, Worker, jobs};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// Whoever is right ten times has a record; all are on this computer, which says nothing; and of a thousand inputs three hundred are made up besides.
-const MANY: &[&str] = &[
+/// Whoever is right ten times has a record, and all are on this computer, which says nothing.
+pub(crate) const SOON_TRUSTED: &[&str] = &[
     "verification.record_checks=10",
     "verification.records_min=2",
     "verification.ipv4_bits=0",
     "verification.audits_permille=200",
     "verification.auditor_slots=4",
-    "verification.decoys_permille=300",
 ];
 const INPUTS: u32 = 120;
 const DECOYS: u32 = 36;
@@ -39,7 +38,7 @@ fn inputs() -> Vec<Vec<u8>> {
 }
 
 async fn start() -> Coordinator {
-    let coordinator = Coordinator::start_with(MANY).await;
+    let coordinator = Coordinator::start_with(&[SOON_TRUSTED, &["verification.decoys_permille=300"]].concat()).await;
     let sensitive = json!([
         { "at": "/email", "class": "email", "reveal": "domain" },
         { "at": "$.names[*]", "class": "name" },

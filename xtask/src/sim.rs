@@ -16,8 +16,8 @@ use crate::workspace;
 #[derive(Args)]
 pub(crate) struct Options {
     /// Of all chance
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[arg(long)]
+    seed: Option<u64>,
     /// Who cheats, and how: liar:1000, together:2:100, …
     #[arg(long)]
     adversary: Vec<String>,
@@ -28,26 +28,26 @@ pub(crate) struct Options {
     #[arg(long)]
     rule: Vec<String>,
     /// Computers in each world
-    #[arg(long, default_value_t = 120)]
-    workers: u32,
+    #[arg(long)]
+    workers: Option<u64>,
     /// Units in each world
-    #[arg(long, default_value_t = 60_000)]
-    units: u32,
+    #[arg(long)]
+    units: Option<u64>,
     /// How many of a hundred honest computers are visitors' browsers
-    #[arg(long, default_value_t = 0)]
-    visitors: u32,
+    #[arg(long)]
+    visitors: Option<u64>,
     /// How many of a hundred workers the coordinator takes for hostile; as many as there are, and at least 10
     #[arg(long)]
     assumed: Vec<String>,
     /// How many of the eight runs are of a job whose units take sixty times as long
-    #[arg(long, default_value_t = 0)]
-    long_runs: u32,
+    #[arg(long)]
+    long_runs: Option<u64>,
     /// How often the coordinator loses its memory; rules of others are left out then
-    #[arg(long, default_value_t = 0)]
-    restarts: u32,
+    #[arg(long)]
+    restarts: Option<u64>,
     /// Of a thousand inputs, how many are made up besides, where words have to be earned
-    #[arg(long, default_value_t = 20)]
-    decoys: u32,
+    #[arg(long)]
+    decoys: Option<u64>,
     /// Have each unit ask for a call, and execute it again with the answer; rules of others are left out then
     #[arg(long)]
     calls: bool,
@@ -62,11 +62,19 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let folder = workspace().join("target/sim");
     let report = folder.join("report.json");
     let mut sim = command(workspace().join("target/proof/manyhands-sim"));
-    sim.arg("--report").arg(&report).args(["--seed", &options.seed.to_string()]);
-    let Options { workers, units, visitors, long_runs, restarts, decoys, .. } = options;
-    let numbers = [("--workers", workers), ("--units", units), ("--visitors", visitors)];
-    let more = [("--long-runs", long_runs), ("--restarts", restarts), ("--decoys", decoys)];
-    for (name, number) in numbers.into_iter().chain(more) {
+    sim.arg("--report").arg(&report);
+    let Options { seed, workers, units, visitors, long_runs, restarts, decoys, .. } = options;
+    let numbers = [
+        ("--seed", seed),
+        ("--workers", workers),
+        ("--units", units),
+        ("--visitors", visitors),
+        ("--long-runs", long_runs),
+        ("--restarts", restarts),
+        ("--decoys", decoys),
+    ];
+    // What is not said is the simulator's to say.
+    for (name, number) in numbers.into_iter().filter_map(|(name, number)| Some((name, number?))) {
         sim.args([name, &number.to_string()]);
     }
     let Options { adversary, hostile, rule, assumed, .. } = options;

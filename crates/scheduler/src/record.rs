@@ -190,7 +190,7 @@ impl UnitRecord {
     }
 
     /// Those who said what was accepted.
-    pub(crate) fn agreeing(&self) -> impl Iterator<Item = &Replica> {
+    pub fn agreeing(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|replica| self.accepted.as_ref() == Some(&replica.outcome))
     }
 

@@ -216,12 +216,9 @@ impl Monitor {
                     Some(End::Undecided) => notes.tally.undecided += 1,
                     Some(End::Skipped | End::Cancelled) | None => {}
                 }
-                if let Some(accepted) = &record.accepted {
-                    // What a liar says it used may be any number, so only what was agreed on is added up.
-                    let agreed = record.replicas.iter().filter(|replica| replica.outcome == *accepted).count();
-                    let fuel = record.paid_for().0.saturating_mul(agreed as u64);
-                    notes.tally.fuel = notes.tally.fuel.saturating_add(fuel);
-                }
+                // What a liar says it used may be any number, so only what was agreed on is added up.
+                let fuel = record.paid_for().0.saturating_mul(record.agreeing().count() as u64);
+                notes.tally.fuel = notes.tally.fuel.saturating_add(fuel);
                 push(&mut notes.units, *unit);
                 drop(notes);
                 if record.end.is_some() && live.is_watched() {

@@ -275,7 +275,6 @@ impl Writer {
 
 fn line(index: u32, record: &UnitRecord, output: Option<&Bytes>) -> ResultLine {
     let accepted = record.accepted.as_ref();
-    let agreed = accepted.map_or(0, |accepted| record.replicas.iter().filter(|one| one.outcome == *accepted).count());
     let end = Reason::Ended(record.end.unwrap_or(End::Undecided));
     let status = accepted.map_or(end.word(), |accepted| accepted.verdict.word());
     let json = output.and_then(|bytes| {
@@ -294,7 +293,7 @@ fn line(index: u32, record: &UnitRecord, output: Option<&Bytes>) -> ResultLine {
             None => Some(end.to_string()),
         },
         fuel: record.paid_for().0,
-        replicas: u32::try_from(agreed).unwrap_or(u32::MAX),
+        replicas: u32::try_from(record.agreeing().count()).unwrap_or(u32::MAX),
     }
 }
 

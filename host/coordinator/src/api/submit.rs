@@ -742,7 +742,7 @@ pub(super) struct Agreed {
 
 /// The output of a unit that has ended.
 pub(super) async fn agreed(app: &App, unit: UnitId, record: UnitRecord) -> Answer<Agreed> {
-    let fuel = record.paid_for().0;
+    let (fuel, replicas) = (record.paid_for().0, record.agreeing().count());
     let accepted = match (record.end, record.accepted) {
         (Some(End::Done | End::Failed), Some(accepted)) => accepted,
         (end, _) => {
@@ -753,12 +753,11 @@ pub(super) async fn agreed(app: &App, unit: UnitId, record: UnitRecord) -> Answe
     let manyhands_model::Verdict::Ok { output, .. } = accepted.verdict else {
         return Err(ApiError::new(Kind::JobFailed, accepted.verdict.to_string()));
     };
-    let agreed = record.replicas.iter().filter(|replica| replica.outcome == accepted).count();
     let bytes = app.records.output(output).await?;
     let spec = app.blocking(move |records| records.run(unit.run)).await?.map(|run| run.spec);
     let spec = spec.ok_or_else(|| ApiError::not_found("run", unit.run))?;
     let output = app.secrets.restored(&spec, unit.index, bytes.clone()).await?;
-    Ok(Agreed { spec, canonical: bytes, output, fuel, replicas: agreed })
+    Ok(Agreed { spec, canonical: bytes, output, fuel, replicas })
 }
 
 async fn respond(app: &App, caller: &Caller, unit: UnitId, codec: Codec, record: UnitRecord) -> Answer<Response> {
