@@ -196,6 +196,7 @@ fn fuel(
     for (at, (kernel, measured)) in kernels.iter().zip(native).enumerate() {
         let Some(fuel) = measured.fuel.map(|fuel| fuel as f64) else { continue };
         let by_exact = exact[at].map_or(f64::NAN, |exact| fuel / exact as f64);
+        assert!(by_exact.is_nan() || by_exact >= 1.0, "{}: charged less than what is executed", kernel.name);
         let there = node.map_or(f64::NAN, |node| rate(&node[at]));
         let here = rate(measured);
         table.row(&kernel.label(), [rounds[at].into(), fuel / 1e6, by_exact, here, there]);

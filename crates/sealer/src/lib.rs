@@ -88,7 +88,7 @@ pub struct Passes {
     pub stack: bool,
     /// Whether NaNs are settled.
     pub nan: bool,
-    /// Whether nothing is charged that is not executed, however many places that takes.
+    /// Whether each straight piece of code pays for itself and for nothing else, however many places that takes: an exact count.
     pub exact: bool,
 }
 

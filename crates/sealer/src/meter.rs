@@ -45,7 +45,7 @@ use wasmparser::ExternalKind;
 use crate::Passes;
 use crate::body::Body;
 use crate::counted::Counted;
-use crate::plan::{Site, plan};
+use crate::plan::{Site, count, plan};
 use crate::refusal::{Place, Refusal};
 use crate::survey::Survey;
 use crate::write::{Additions, Items, Splice};
@@ -162,7 +162,8 @@ pub(crate) fn pass(
         known,
         plans: Vec::new(),
         through: Vec::new(),
-        leaves: leaves(&module, &calls),
+        // Their callers pay for the dearest that may be meant.
+        leaves: if exact { vec![false; module.bodies.len()] } else { leaves(&module, &calls) },
         charges: fuel,
         exact,
     };
@@ -256,7 +257,7 @@ impl Planner<'_> {
                 operands.kill();
             }
         }
-        let mut sites = plan(&body, &costs, self.exact);
+        let mut sites = if self.exact { count(&body, &costs) } else { plan(&body, &costs) };
         if !self.charges {
             sites.clear();
         }

@@ -4,7 +4,7 @@
 //! before it), or a place inside. Who passes a site pays for the cheapest way on from there, up to the end of the function or of the
 //! iteration: so much is executed for certain. Who takes a dearer way owes the difference. With a small allowance, all who pass the
 //! site pay that as well; what is more is paid at a site of its own, behind the branch. So a module pays at least what it executes, and little
-//! more; without the allowance, exactly that.
+//! more.
 //!
 //! The end of a block may be a *cut*: some of what comes behind it is paid there, and by nobody before. That is so where some who meet would
 //! have paid for it and others not.
@@ -49,12 +49,12 @@ pub(crate) struct Site {
 }
 
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
-/// `costs` has the units of each instruction; `exact` leaves out the allowance.
-pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
+/// `costs` has the units of each instruction.
+pub(crate) fn plan(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
     let mut cuts = BTreeMap::new();
     let mut sites = Vec::new();
     for _ in 0..ROUNDS_MAX {
-        let mut planner = Planner::of(body, costs, &cuts, exact);
+        let mut planner = Planner::of(body, costs, &cuts);
         planner.function();
         sites = planner.sites;
         if planner.uneven.is_empty() {
@@ -77,10 +77,31 @@ pub(crate) fn plan(body: &Body<'_>, costs: &[u64], exact: bool) -> Vec<Site> {
     sites
 }
 
+/// The same, with nothing planned: each straight piece of code pays for itself, and for nothing else. So what is charged is what
+/// is executed, and a plan can be compared with it.
+pub(crate) fn count(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
+    let site = |at, head| Site { at, head, counted: None, units: 0, certain: 0 };
+    let mut sites = vec![site(0, false)];
+    for (at, cost) in costs.iter().enumerate() {
+        if let Some(piece) = sites.last_mut() {
+            piece.units += cost;
+        }
+        match body.kind(at) {
+            Kind::Loop(_) => sites.push(site(at + 1, body.live[at])),
+            Kind::If(_) | Kind::Else | Kind::End | Kind::Br(_) | Kind::BrIf(_) | Kind::BrTable(_) => {
+                sites.push(site(at + 1, false));
+            }
+            Kind::Return | Kind::Unreachable => sites.push(site(at + 1, false)),
+            _ => {}
+        }
+    }
+    sites.retain(|site| site.units > 0 || site.head || site.at == 0);
+    sites
+}
+
 struct Planner<'a, 'b> {
     body: &'b Body<'a>,
     costs: &'b [u64],
-    exact: bool,
     /// For each place, what the cheapest way on from there costs.
     ahead: Vec<Due>,
     sites: Vec<Site>,
@@ -184,10 +205,10 @@ impl Region {
 }
 
 impl<'a, 'b> Planner<'a, 'b> {
-    fn of(body: &'b Body<'a>, costs: &'b [u64], cuts: &BTreeMap<usize, u64>, exact: bool) -> Self {
+    fn of(body: &'b Body<'a>, costs: &'b [u64], cuts: &BTreeMap<usize, u64>) -> Self {
         let labels = vec![Label { end: body.len() - 1, arrivals: None }];
         let ahead = ahead(body, costs, cuts);
-        Self { body, costs, exact, ahead, sites: Vec::new(), labels, uneven: BTreeMap::new() }
+        Self { body, costs, ahead, sites: Vec::new(), labels, uneven: BTreeMap::new() }
     }
 
     /// Goes through the function. Blocks may nest deeply, so what is open stands in a list and not on the stack.
@@ -294,7 +315,7 @@ impl<'a, 'b> Planner<'a, 'b> {
                 let inner = std::mem::replace(region, outer);
                 self.labels.pop();
                 // Who leaves early would have paid too much, but for who traps then.
-                if !self.exact && inner.left.iter().all(|label| self.ahead[self.labels[*label].end + 1].is_doomed()) {
+                if inner.left.iter().all(|label| self.ahead[self.labels[*label].end + 1].is_doomed()) {
                     let head = inner.payers.first().map(|payer| &mut self.sites[payer.site]);
                     head.into_iter().for_each(|head| head.counted = counted(self.body, at));
                 }
@@ -369,7 +390,7 @@ impl<'a, 'b> Planner<'a, 'b> {
         let site = &mut self.sites[payer.site];
         let besides = if region.label > 0 { ALLOWANCE_IN_LOOPS } else { ALLOWANCE };
         let allowance = site.certain / ALLOWANCE_PART + besides;
-        if !self.exact && payer.perhaps + debt.most <= allowance {
+        if payer.perhaps + debt.most <= allowance {
             payer.perhaps += debt.most;
             site.units = site.units.max(site.certain + payer.perhaps);
             return;
@@ -378,7 +399,7 @@ impl<'a, 'b> Planner<'a, 'b> {
             self.uneven.insert(debt.met, debt.most - debt.least);
         }
         let place = match call {
-            Some((call, units)) if !self.exact && payer.perhaps + units <= allowance => {
+            Some((call, units)) if payer.perhaps + units <= allowance => {
                 payer.perhaps += units;
                 site.units = site.units.max(site.certain + payer.perhaps);
                 call
@@ -423,5 +444,38 @@ impl Label {
                 arrivals.debt = arrivals.debt.or(debt, self.end);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manyhands_verifier::module::Module;
+
+    use super::*;
+
+    #[test]
+    fn an_exact_count_charges_each_straight_piece_at_its_beginning() {
+        let text = "(module (func (param i32) (result i32)
+            (block (br_if 0 (local.get 0))
+              (drop (i32.mul (local.get 0) (local.get 0))))
+            (loop (br_if 0 (i32.eqz (local.get 0))))
+            (if (local.get 0) (then (drop (i32.div_u (local.get 0) (local.get 0)))) (else (return (i32.const 1))))
+            (i32.add (local.get 0) (i32.const 1))))";
+        let module = wat::parse_str(text).expect("the test's own text is WebAssembly");
+        let module = Module::read(&module).expect("is read");
+        let body = Body::read(&[wasmparser::ValType::I32], &module.bodies[0]).expect("is read");
+        let costs: Vec<u64> = body.tokens.all.iter().map(|token| u64::from(token.cost)).collect();
+        let pieces = count(&body, &costs).into_iter().map(|site| (body.kind(site.at), site.head, site.units));
+        let (got, one) = (Kind::LocalGet(0), Kind::I32Const(1));
+        let expected = [
+            (body.kind(0), false, 6), // Up to the first branch.
+            (got, false, 4),          // The product, for who did not take it.
+            (got, true, 10),          // Each iteration.
+            (got, false, 8),          // The `if`.
+            (got, false, 45),         // Its first arm.
+            (one, false, 3),          // Its second.
+            (got, false, 1),          // The sum.
+        ];
+        assert_eq!(pieces.collect::<Vec<_>>(), expected);
     }
 }
