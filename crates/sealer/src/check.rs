@@ -8,8 +8,8 @@
 use manyhands_abi::{CALL, CAUSE, COST_TABLE, IMPORTS, MEMORY, METER, MODULE_BYTES_MAX, NAMESPACE, REDUCE, RUN};
 use manyhands_model::Manifest;
 use wasmparser::{
-    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind, FuncType,
-    FunctionBody, Import, MemoryType, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures,
+    BlockType, CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind,
+    FuncType, FunctionBody, Import, MemoryType, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures,
 };
 
 use crate::refusal::{Place, Refusal};
@@ -43,6 +43,16 @@ const DATA_SEGMENTS_MAX: u32 = 10_000;
 const ELEMENT_SEGMENTS_MAX: u32 = 10_000;
 /// Most elements of a table.
 const TABLE_ELEMENTS_MAX: u64 = 10_000;
+/// Most elements of all element segments together. Some engines keep kilobytes for each.
+const ELEMENTS_MAX: u64 = 100_000;
+/// Most that [`Load::spread`] may be, of a function and of all together. Compilers that keep values in registers need up to
+/// 150 bytes and some microseconds for each; real code has up to 400,000 and, in all, a million in a megabyte.
+const SPREAD_MAX: u64 = 5_000_000;
+const SPREAD_ALL_MAX: u64 = 15_000_000;
+/// Most values that the calls of a function pass and get, and those of all together. Each is an instruction or two where it does
+/// not fit into a register; real code has up to 1,000 and, in all, 60,000 in a megabyte.
+const PASSED_MAX: u64 = 400_000;
+const PASSED_ALL_MAX: u64 = 4_000_000;
 /// Bytes of a page of linear memory.
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -111,6 +121,24 @@ pub(crate) fn validate(module: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What makes a function long to compile however short it is written.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    /// Its parameters and locals, and what its blocks take and give.
+    values: u64,
+    /// Its blocks and branches.
+    blocks: u64,
+    /// What its calls pass and get.
+    passed: u64,
+}
+
+impl Load {
+    /// Each value at each place where ways part or meet: compilers ask there where it is.
+    fn spread(self) -> u64 {
+        self.values * self.blocks
+    }
+}
+
 #[derive(Default)]
 struct Checker {
     report: Report,
@@ -119,6 +147,9 @@ struct Checker {
     /// Type of each function, imports first.
     functions: Vec<u32>,
     bodies: u32,
+    /// Of all bodies until now: [`Load::spread`] and [`Load::passed`].
+    spread: u64,
+    passed: u64,
     imported: u32,
     memory: Option<MemoryType>,
     table_elements: u64,
@@ -223,18 +254,23 @@ impl Checker {
                 if section.count() > ELEMENT_SEGMENTS_MAX {
                     return Err(too_many("element segments", section.count().into(), ELEMENT_SEGMENTS_MAX.into()));
                 }
+                let mut elements = 0;
                 for (index, segment) in section.clone().into_iter().enumerate() {
                     let segment = segment.map_err(invalid)?;
+                    let length = match &segment.items {
+                        ElementItems::Functions(items) => items.count(),
+                        ElementItems::Expressions(_, items) => items.count(),
+                    };
+                    elements += u64::from(length);
+                    if elements > ELEMENTS_MAX {
+                        return Err(too_many("elements of segments", elements, ELEMENTS_MAX));
+                    }
                     if let ElementItems::Functions(items) = &segment.items {
                         for function in items.clone() {
                             self.may_be_called_indirectly(index, function.map_err(invalid)?)?;
                         }
                     }
                     if let ElementKind::Active { offset_expr, .. } = &segment.kind {
-                        let length = match &segment.items {
-                            ElementItems::Functions(items) => items.count(),
-                            ElementItems::Expressions(_, items) => items.count(),
-                        };
                         fits("element", index, offset_expr, length.into(), self.table_elements)?;
                     }
                 }
@@ -315,13 +351,20 @@ impl Checker {
             return Err(too_much(index, "locals", locals, LOCALS_MAX));
         }
         let mut found = Found::default();
+        let mut load = Load { values: locals, ..Load::default() };
         let mut nesting = 0u32;
         let mut operators = body.get_operators_reader().map_err(invalid)?;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
             found.note(&operator);
             match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+                    load.blocks += 1;
+                    load.values += match blockty {
+                        BlockType::Empty => 0,
+                        BlockType::Type(_) => 1,
+                        BlockType::FuncType(ty) => width(self.types.get(ty as usize).and_then(Option::as_ref)),
+                    };
                     nesting += 1;
                     if nesting > NESTING_MAX {
                         return Err(too_much(index, "nested blocks", nesting.into(), NESTING_MAX.into()));
@@ -330,6 +373,11 @@ impl Checker {
                 Operator::End => nesting = nesting.saturating_sub(1),
                 Operator::BrTable { ref targets } if targets.len() > BR_TABLE_MAX => {
                     return Err(too_much(index, "branch targets", targets.len().into(), BR_TABLE_MAX.into()));
+                }
+                Operator::BrIf { .. } | Operator::BrTable { .. } => load.blocks += 1,
+                Operator::Call { function_index } => load.passed += width(self.function_type(function_index)),
+                Operator::CallIndirect { type_index, .. } => {
+                    load.passed += width(self.types.get(type_index as usize).and_then(Option::as_ref));
                 }
                 Operator::TableGrow { .. }
                 | Operator::TableFill { .. }
@@ -347,6 +395,34 @@ impl Checker {
             }
         }
         self.survey.add(found);
+        self.bear(index, load)
+    }
+
+    /// Adds what a function has to what there may be in all.
+    fn bear(&mut self, index: u32, load: Load) -> Result<(), Refusal> {
+        let spread = load.spread();
+        if spread > SPREAD_MAX {
+            let Load { values, blocks, .. } = load;
+            let reason = format!(
+                "{values} locals and values of blocks times {blocks} blocks and branches; their product may be at most {SPREAD_MAX}"
+            );
+            return Err(Refusal::new(Place::function(index), reason, "split the function"));
+        }
+        if load.passed > PASSED_MAX {
+            return Err(too_much(index, "values passed by calls", load.passed, PASSED_MAX));
+        }
+        self.spread += spread;
+        self.passed += load.passed;
+        if self.spread > SPREAD_ALL_MAX {
+            let reason = format!(
+                "locals and values of blocks times blocks and branches of each function are {} in all; at most {SPREAD_ALL_MAX} are accepted",
+                self.spread
+            );
+            return Err(Refusal::new(Place::Module, reason, "split the functions that have most of them"));
+        }
+        if self.passed > PASSED_ALL_MAX {
+            return Err(too_many("values passed by calls", self.passed, PASSED_ALL_MAX));
+        }
         Ok(())
     }
 
@@ -406,6 +482,11 @@ impl Checker {
             Err(Refusal::new(Place::Export(name.to_owned()), reason, "see docs/abi.md"))
         }
     }
+}
+
+/// How many values a function or block of this type takes and gives. Validation refuses types that are not there.
+fn width(ty: Option<&FuncType>) -> u64 {
+    ty.map_or(0, |ty| (ty.params().len() + ty.results().len()) as u64)
 }
 
 /// Whether an active segment lies inside. One that does not would trap before the first instruction.

@@ -12,6 +12,9 @@ use crate::corpus::{Case, Fate};
 /// Memory that sealing may take beyond the module, for each million bytes of it, and besides: twice what the worst take.
 const PEAK_MIB_A_MB: f64 = 32.0;
 const PEAK_MIB_BESIDES: f64 = 64.0;
+/// Memory that a runner's compiler may take, for each million bytes of the module, and besides.
+const COMPILER_MIB_A_MB: f64 = 384.0;
+const COMPILER_MIB_BESIDES: f64 = 768.0;
 /// How many times as long a module may become, and how many bytes longer besides.
 const GROWTH: f64 = 4.0;
 const BYTES_BESIDES: f64 = 4096.0;
@@ -103,6 +106,10 @@ pub fn one(program: &Path, case: &Case, plan: &Plan) -> anyhow::Result<Tried> {
                 tried.broken.extend(compiling.failure.as_ref().map(|failure| format!("a runner: {failure}")));
                 if let Some(Err(failure)) = &compiling.verdict {
                     tried.broken.push(format!("a runner that executes it: {failure}"));
+                }
+                let peak_mib_max = COMPILER_MIB_A_MB * sealing.bytes as f64 / 1e6 + COMPILER_MIB_BESIDES;
+                if compiling.peak_mib > peak_mib_max {
+                    tried.broken.push(format!("compiling took {:.0} MiB of {peak_mib_max:.0}", compiling.peak_mib));
                 }
                 tried.compiling = Some(compiling);
             }

@@ -3,11 +3,15 @@
 use manyhands_abi as abi;
 use wasm_encoder::{ExportKind, ValType};
 
-use super::draft::{Draft, UNIT, WIDE, code, drops, zeros};
+use super::draft::{Draft, NO_LOCALS, UNIT, WIDE, code, drops, zeros};
 use super::{Case, TOO_LONG, refused, sealed};
 
 /// Most exports that are accepted, besides the memory and the job's own function.
 const EXPORTS: usize = 9_998;
+
+/// Most values that calls pass and get: in a function, and in all.
+const PASSED: usize = 400_000;
+const PASSED_ALL: usize = 4_000_000;
 
 pub(super) const CASES: &[Case] = &[
     sealed("recursion through a table", |_| {
@@ -105,19 +109,13 @@ pub(super) const CASES: &[Case] = &[
             &[],
         )
     }),
-    sealed("wide calls", |bytes| {
-        let mut draft = Draft::new();
-        let wide = draft.wide(WIDE - 1, WIDE - 1);
-        let called = draft.function(wide, &[(1, ValType::I32)], |to| {
-            to.loop_(wasm_encoder::BlockType::Empty).local_get(WIDE as u32 - 1).br_if(0).end();
-            (0..WIDE as u32 - 1).for_each(|param| {
-                to.local_get(param);
-            });
-        });
-        let piece = code(|to| {
-            to.call(called);
-        });
+    refused("wide calls", "values passed by calls; at most", |bytes| {
+        let (draft, piece) = wide_call();
         draft.giants(bytes, &[], &zeros(WIDE - 1), &piece, &drops(WIDE - 1))
+    }),
+    sealed("as many wide calls as are accepted", |_| wide_calls(PASSED_ALL / PASSED)),
+    refused("wide calls in too many functions", "values passed by calls; at most", |_| {
+        wide_calls(PASSED_ALL / PASSED + 1)
     }),
     sealed("wide functions that are called by name and from outside", |bytes| {
         let mut draft = Draft::new();
@@ -176,6 +174,29 @@ pub(super) const CASES: &[Case] = &[
         )
     }),
 ];
+
+/// A function that pays for itself and moves as many values as it may, and a call of it.
+fn wide_call() -> (Draft, Vec<u8>) {
+    let mut draft = Draft::new();
+    let wide = draft.wide(WIDE - 1, WIDE - 1);
+    let called = draft.function(wide, &[(1, ValType::I32)], |to| {
+        to.loop_(wasm_encoder::BlockType::Empty).local_get(WIDE as u32 - 1).br_if(0).end();
+        (0..WIDE as u32 - 1).for_each(|param| {
+            to.local_get(param);
+        });
+    });
+    let piece = code(|to| {
+        to.call(called);
+    });
+    (draft, piece)
+}
+
+/// So many functions, each with as many wide calls as are accepted.
+fn wide_calls(functions: usize) -> Vec<u8> {
+    let (draft, piece) = wide_call();
+    let calls = piece.repeat(PASSED / (2 * (WIDE - 1)));
+    draft.copies(functions, &[NO_LOCALS, &zeros(WIDE - 1), &calls, &drops(WIDE - 1)].concat())
+}
 
 /// Functions of which each calls the one before.
 fn chain(functions: usize, calls: usize) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use wasm_encoder::{BlockType, ValType};
 
-use super::draft::{BLOCK, BODY_BYTES, Draft, END, UNIT, WIDE, code, drops, zeros};
+use super::draft::{BLOCK, BODY_BYTES, Draft, END, NO_LOCALS, SPREAD, SPREAD_ALL, UNIT, WIDE, code, drops, zeros};
 use super::{Case, TOO_LONG, refused, sealed};
 
 /// Deepest nesting that is accepted.
@@ -98,13 +98,33 @@ pub(super) const CASES: &[Case] = &[
         });
         draft.giants(bytes, I32, &[], &[open, zeros(WIDE), jump, drops(WIDE)].concat(), &[])
     }),
-    sealed("wide blocks", |bytes| {
+    refused("wide blocks", "their product may be at most", |bytes| {
         let mut draft = Draft::new();
-        let wide = draft.wide(WIDE, WIDE);
-        let piece = code(|to| {
-            to.block(BlockType::FunctionType(wide)).end();
-        });
+        let piece = wide_block(&mut draft);
         draft.giants(bytes, &[], &zeros(WIDE), &piece, &drops(WIDE))
+    }),
+    sealed("as many wide blocks as are accepted", |_| {
+        let mut draft = Draft::new();
+        let piece = wide_block(&mut draft);
+        // Each has twice as many values as it takes.
+        let blocks = (SPREAD / (2 * WIDE)).isqrt() - 1;
+        draft.copies(SPREAD_ALL / SPREAD, &[NO_LOCALS, &zeros(WIDE), &piece.repeat(blocks), &drops(WIDE)].concat())
+    }),
+    sealed("as many blocks that give a value as are accepted", |_| {
+        let piece = code(|to| {
+            to.block(BlockType::Result(ValType::I64)).i64_const(0).end().drop();
+        });
+        Draft::new().copies(SPREAD_ALL / SPREAD, &[NO_LOCALS, &piece.repeat(SPREAD.isqrt() - 1)].concat())
+    }),
+    sealed("as many loops that pass a value on as are accepted", |_| {
+        let mut draft = Draft::new();
+        let on = BlockType::FunctionType(draft.wide(1, 1));
+        let piece = code(|to| {
+            to.loop_(on).i64_const(1).i64_add().local_get(0).br_if(0).end();
+        });
+        // Two values, a loop and a branch.
+        let loops = SPREAD.isqrt() / 2 - 1;
+        draft.copies(SPREAD_ALL / SPREAD, &[&[1, 1, 0x7f], &zeros(1)[..], &piece.repeat(loops), &drops(1)].concat())
     }),
     sealed("wide branches", |bytes| {
         let mut draft = Draft::new();
@@ -116,12 +136,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     sealed("code that is never reached", |bytes| {
         let mut draft = Draft::new();
-        let wide = draft.wide(WIDE, WIDE);
-        let called = draft.function(wide, &[], |to| {
-            (0..WIDE as u32).for_each(|param| {
-                to.local_get(param);
-            })
-        });
+        let narrow = draft.wide(1, 0);
+        let called = draft.function(narrow, &[], |_| ());
         let unreachable = code(|to| {
             to.unreachable();
         });
@@ -156,22 +172,14 @@ pub(super) const CASES: &[Case] = &[
         draft.finish()
     }),
     sealed("values that live long, and branches everywhere", |bytes| {
-        let locals = 900u32;
-        let loops = code(|to| {
-            (0..100).for_each(|_| {
-                to.loop_(BlockType::Empty);
-            });
-        });
-        let piece = code(|to| {
-            for step in 0..900 {
-                let [a, b, c, d] = [7, 13, 31, 17].map(|factor| step * factor % locals);
-                to.local_get(b).local_get(c).local_get(d).i64_mul().i64_add().local_set(a);
-                to.local_get(b).i64_eqz().br_if(step % 200);
-            }
-        });
-        let open = [BLOCK.repeat(100), loops].concat();
-        Draft::new().giants(bytes, &[(locals, ValType::I64)], &open, &piece, &END.repeat(200))
+        // In four functions as long as may be, that is nearly as much as is accepted.
+        living(bytes.min(4 * BODY_BYTES), 240)
     }),
+    sealed("as many values that live long in a function as are accepted", |_| living(95_000, 900)),
+    refused("too many values that live long in a function", "their product may be at most", |_| {
+        living(BODY_BYTES, 900)
+    }),
+    refused("too many values that live long in all", "in all; at most", |_| living(4 * BODY_BYTES, 300)),
     sealed("a machine of states", |bytes| {
         // As compilers make them of `goto`: a loop, and a table of branches over all its blocks.
         let piece = code(|to| {
@@ -204,6 +212,32 @@ const I64_I32: &[(u32, ValType)] = &[(1, ValType::I64), (1, ValType::I32)];
 /// As deep as is accepted, again and again.
 fn deep(bytes: usize, open: &[u8], close: &[u8]) -> Vec<u8> {
     Draft::new().giants(bytes, I32, &[], &[open.repeat(DEEP), close.repeat(DEEP)].concat(), &[])
+}
+
+/// A block that takes and gives as many values as there may be.
+fn wide_block(draft: &mut Draft) -> Vec<u8> {
+    let wide = draft.wide(WIDE, WIDE);
+    code(|to| {
+        to.block(BlockType::FunctionType(wide)).end();
+    })
+}
+
+/// Locals that are all needed to the end, in loops that are left and begun anew for everywhere.
+fn living(bytes: usize, locals: u32) -> Vec<u8> {
+    let loops = code(|to| {
+        (0..100).for_each(|_| {
+            to.loop_(BlockType::Empty);
+        });
+    });
+    let piece = code(|to| {
+        for step in 0..900 {
+            let [a, b, c, d] = [7, 13, 31, 17].map(|factor| step * factor % locals);
+            to.local_get(b).local_get(c).local_get(d).i64_mul().i64_add().local_set(a);
+            to.local_get(b).i64_eqz().br_if(step % 200);
+        }
+    });
+    let open = [BLOCK.repeat(100), loops].concat();
+    Draft::new().giants(bytes, &[(locals, ValType::I64)], &open, &piece, &END.repeat(200))
 }
 
 fn open_if() -> Vec<u8> {

@@ -106,14 +106,8 @@ pub(super) const CASES: &[Case] = &[
         }
         draft.finish()
     }),
-    sealed("long element segments", |bytes| {
-        let mut draft = Draft::new();
-        let run = draft.run(&[], |_| ());
-        for _ in 0..bytes.div_ceil(100_000) {
-            draft.elements.passive(Elements::Functions(vec![run; 100_000].into()));
-        }
-        draft.finish()
-    }),
+    sealed("long element segments", |_| elements(100_000)),
+    refused("too many elements of segments", "elements of segments; at most", |_| elements(100_001)),
     refused("too many data segments", "data segments; at most", |_| {
         let mut draft = Draft::new();
         draft.run(&[], |_| ());
@@ -123,6 +117,18 @@ pub(super) const CASES: &[Case] = &[
         draft.finish()
     }),
 ];
+
+/// In segments of ten thousand.
+fn elements(mut count: usize) -> Vec<u8> {
+    let mut draft = Draft::new();
+    let run = draft.run(&[], |_| ());
+    while count > 0 {
+        let there = count.min(10_000);
+        draft.elements.passive(Elements::Functions(vec![run; there].into()));
+        count -= there;
+    }
+    draft.finish()
+}
 
 fn small_functions(count: usize) -> Vec<u8> {
     let mut draft = Draft::new();

@@ -1,5 +1,7 @@
 //! A module in the making.
 
+use std::ops::Range;
+
 use manyhands_abi as abi;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, CustomSection, DataCountSection, DataSection, ElementSection, Elements,
@@ -12,12 +14,17 @@ use wasm_encoder::{
 pub(crate) const BODY_BYTES: usize = (256 << 10) - 64;
 /// Most results that are accepted.
 pub(crate) const WIDE: usize = 20;
+/// Most locals and values of blocks, times blocks and branches, that are accepted: in a function, and in all.
+pub(crate) const SPREAD: usize = 5_000_000;
+pub(crate) const SPREAD_ALL: usize = 15_000_000;
 /// The type without parameters and results.
 pub(crate) const UNIT: u32 = 0;
 /// The instruction that opens a block without parameters and results.
 pub(crate) const BLOCK: &[u8] = &[0x02, 0x40];
 /// The instruction that ends a block.
 pub(crate) const END: &[u8] = &[0x0b];
+/// How a body begins that has no locals.
+pub(crate) const NO_LOCALS: &[u8] = &[0];
 
 pub(crate) struct Draft {
     pub(crate) types: TypeSection,
@@ -129,12 +136,28 @@ impl Draft {
             self.raw(UNIT, &body);
         }
         let last = self.next();
+        self.run_all(first..last);
+        self.finish()
+    }
+
+    /// So many functions with these locals and code; all are called.
+    pub(crate) fn copies(mut self, count: usize, body: &[u8]) -> Vec<u8> {
+        let first = self.next();
+        for _ in 0..count {
+            self.raw(UNIT, body);
+        }
+        let last = self.next();
+        self.run_all(first..last);
+        self.finish()
+    }
+
+    /// The job's own function, which calls these.
+    fn run_all(&mut self, functions: Range<u32>) {
         self.run(&[], |to| {
-            (first..last).for_each(|function| {
+            functions.for_each(|function| {
                 to.call(function);
             })
         });
-        self.finish()
     }
 
     pub(crate) fn table(&mut self, functions: &[u32]) {

@@ -2,7 +2,7 @@
 
 use wasm_encoder::{BlockType, ValType};
 
-use super::draft::{Draft, WIDE, code, drops};
+use super::draft::{Draft, SPREAD_ALL, WIDE, code, drops};
 use super::{Case, TOO_LONG, refused, sealed};
 
 const F64: &[(u32, ValType)] = &[(1, ValType::F64)];
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
         });
         Draft::new().giants(bytes, &[(locals, ValType::F64)], &[], &piece, &[])
     }),
-    refused("floats carried by wide blocks", TOO_LONG, |bytes| {
+    refused("floats carried by wide blocks", TOO_LONG, |_| {
         let mut draft = Draft::new();
         let wide = draft.ty(&[ValType::F64; WIDE], &[ValType::F64; WIDE]);
         let values = code(|to| {
@@ -48,7 +48,11 @@ pub(super) const CASES: &[Case] = &[
         let piece = code(|to| {
             to.block(BlockType::FunctionType(wide)).f64_sqrt().end();
         });
-        draft.giants(bytes, F64, &values, &piece, &drops(WIDE))
+        // So short that there may be many of them.
+        let blocks = 50;
+        let values_and_blocks = (1 + blocks * 2 * WIDE) * blocks;
+        let body = [&[1, 1, 0x7c], &values[..], &piece.repeat(blocks), &drops(WIDE)].concat();
+        draft.copies(SPREAD_ALL / values_and_blocks, &body)
     }),
     sealed("floats in loops in loops", |bytes| {
         let piece = code(|to| {
