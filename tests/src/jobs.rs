@@ -43,7 +43,11 @@ pub fn assemble(manifest: &Manifest, body: &str) -> Vec<u8> {
 
 /// A raw job: FNV-1a over its input, many times over. Its answers are those of [`hash`].
 pub fn hasher() -> Job {
-    let manifest = manifest("hasher", Codec::Raw);
+    hasher_of(manifest("hasher", Codec::Raw))
+}
+
+/// The same with a manifest of the test's.
+pub fn hasher_of(manifest: Manifest) -> Job {
     let body = format!(
         r#"
         (import "manyhands_v1" "input_len" (func $input_len (result i32)))

@@ -12,6 +12,7 @@ mod bad_input;
 mod belonging;
 mod calls;
 mod canaries;
+mod cheats;
 mod console;
 mod crash;
 mod credit;

@@ -1,17 +1,18 @@
 //! A worker that lies: it signs answers that look right and are not.
 //!
-//! `liar JOIN_LINK [--after K] [--permille N] [--wants N] [--from ADDRESS]`. It speaks the real protocol with a real key, so whoever catches it has its
-//! signature under the lie. Alone, it takes leases and executes nothing. With `--after` or `--permille` it executes honestly, but for
-//! N of a thousand units (all, if nothing is said) once K were reported. `--from` is where it says that it is, for coordinators that take it for a
-//! proxy. It ends when the coordinator will not have it any more.
+//! `liar JOIN_LINK [--after K] [--permille N] [--instead HOW] [--flees] [--wants N] [--from ADDRESS]`. It speaks the real protocol with a real key, so
+//! whoever catches it has its signature under the lie. Alone, it takes leases and executes nothing. With `--after` or `--permille` it executes honestly, but
+//! for N of a thousand units (all, if nothing is said) once K were reported. Several that are started alike tell the same lie of a unit: they are a gang.
+//! `--instead` is what it does where it is not honest. With `--flees` it leaves once it has lied, and comes back as somebody else. `--from` is where it says
+//! that it is, for coordinators that take it for a proxy. It ends when the coordinator will not have it any more.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use clap::Parser;
-use manyhands_model::{Digest, Limits, Outcome, Verdict};
+use clap::{Parser, ValueEnum};
+use manyhands_model::{Digest, Limits, Outcome, Timestamp, Verdict};
 use manyhands_protocol::{ClientMessage, Done, Grant, Report, Reports, ServerMessage};
 use manyhands_runner::engine::{Execution, Prepared, Wasm};
 use manyhands_signing::{Keypair, Signed};
@@ -27,6 +28,10 @@ struct Arguments {
     after: Option<u64>,
     #[arg(long)]
     permille: Option<u64>,
+    #[arg(long, value_enum, default_value_t = Instead::Lie)]
+    instead: Instead,
+    #[arg(long)]
+    flees: bool,
     /// How many units it asks for at a time.
     #[arg(long, default_value_t = 2)]
     wants: u16,
@@ -34,12 +39,26 @@ struct Arguments {
     from: Option<String>,
 }
 
+/// What it does where it does not say what came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Instead {
+    /// Says something else, the same as all who lie.
+    Lie,
+    /// Says something else each time.
+    Noise,
+    /// Sends bytes that are no message.
+    Bytes,
+    /// Nothing, and it keeps the lease.
+    Silence,
+    /// Says it when the lease has ended.
+    Late,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A second call only says that the provider is there already.
     let _there = rustls::crypto::ring::default_provider().install_default();
-    let seed = *Worker::new_key().seed();
     let mut liar = match Liar::new(arguments) {
         Ok(liar) => liar,
         Err(error) => {
@@ -48,21 +67,42 @@ async fn main() -> ExitCode {
         }
     };
     loop {
-        match liar.lie(Keypair::from_seed(&seed)).await {
-            Lost::Refused { reason, retry_after: None } => {
+        match liar.lie().await {
+            End::Fled => (liar.seed, liar.reported) = (new_seed(), 0),
+            End::Lost(Lost::Refused { reason, retry_after: None }) => {
                 eprintln!("found out: {reason}");
                 return ExitCode::SUCCESS;
             }
-            Lost::Refused { retry_after: Some(after), .. } => tokio::time::sleep(after).await,
-            Lost::Broken(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+            End::Lost(Lost::Refused { retry_after: Some(after), .. }) => tokio::time::sleep(after).await,
+            End::Lost(Lost::Broken(_)) => tokio::time::sleep(Duration::from_millis(500)).await,
         }
     }
 }
 
-/// What it says, and how many units it reported.
+fn new_seed() -> [u8; 32] {
+    *Worker::new_key().seed()
+}
+
+/// Why a connection is over.
+enum End {
+    Lost(Lost),
+    /// It left, and is somebody else from now on.
+    Fled,
+}
+
+impl From<Lost> for End {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+/// What it says, and how many units it reported under this identity.
 struct Liar {
     arguments: Arguments,
+    seed: [u8; 32],
     reported: u64,
+    /// Reports that are for later, with the moment at which their leases end.
+    kept: Vec<(Timestamp, Done)>,
     honest: Option<Honest>,
 }
 
@@ -77,30 +117,36 @@ struct Honest {
 impl Liar {
     fn new(arguments: Arguments) -> anyhow::Result<Self> {
         let base = arguments.join.split("/join#").next().unwrap_or_default().to_owned();
-        let is_honest = arguments.after.is_some() || arguments.permille.is_some();
+        let is_late = arguments.instead == Instead::Late;
+        let is_honest = arguments.after.is_some() || arguments.permille.is_some() || is_late;
         let honest = |wasm| Honest { base, wasm, limits: BTreeMap::new(), modules: BTreeMap::new() };
         let honest = if is_honest { Some(honest(Wasm::new()?)) } else { None };
-        Ok(Self { arguments, reported: 0, honest })
+        Ok(Self { arguments, seed: new_seed(), reported: 0, kept: Vec::new(), honest })
     }
 
-    async fn lie(&mut self, key: Keypair) -> Lost {
+    async fn lie(&mut self) -> End {
         let from = self.arguments.from.as_deref();
+        let key = Keypair::from_seed(&self.seed);
         let mut worker = match Worker::connect_from(&self.arguments.join, key, from).await {
             Ok(worker) => worker,
-            Err(lost) => return lost,
+            Err(lost) => return lost.into(),
         };
         eprintln!("{} is connected", worker.id());
         match self.talk(&mut worker).await {
             Ok(never) => match never {},
-            Err(lost) => lost,
+            Err(end) => end,
         }
     }
 
-    async fn talk(&mut self, worker: &mut Worker) -> Result<std::convert::Infallible, Lost> {
+    async fn talk(&mut self, worker: &mut Worker) -> Result<std::convert::Infallible, End> {
         let wants = ClientMessage::Want(self.arguments.wants);
         worker.send(&wants).await?;
         loop {
-            match tokio::time::timeout(HEARTBEAT, worker.receive()).await {
+            for (_, done) in self.kept.extract_if(.., |(ends_at, _)| *ends_at < now()) {
+                worker.send(&ClientMessage::Done(done)).await?;
+            }
+            let next = self.kept.iter().map(|(ends_at, _)| ends_at.since(now()) + Duration::from_millis(1)).min();
+            match tokio::time::timeout(next.map_or(HEARTBEAT, |next| next.min(HEARTBEAT)), worker.receive()).await {
                 Ok(Ok(ServerMessage::Grant(grant))) => {
                     self.answer(worker, &grant).await?;
                     worker.send(&wants).await?;
@@ -111,22 +157,38 @@ impl Liar {
         }
     }
 
-    async fn answer(&mut self, worker: &mut Worker, grant: &Grant) -> Result<(), Lost> {
+    async fn answer(&mut self, worker: &mut Worker, grant: &Grant) -> Result<(), End> {
         if let (Some(honest), Some(release)) = (&mut self.honest, &grant.release) {
             let release = release.verify_any().map_err(|error| Lost::Broken(error.to_string()))?;
             honest.limits.insert(release.module, release.limits);
         }
+        let ends_at = grant.leases.verify_any().map_err(|error| Lost::Broken(error.to_string()))?.validity.expires_at;
         for unit in Unit::all(grant) {
-            let lies = self.lies();
+            let instead = self.lies().then_some(self.arguments.instead);
             self.reported += 1;
-            let done = match &mut self.honest {
-                Some(honest) => honest
-                    .execute(worker.key(), &unit, lies)
+            let done = match (&mut self.honest, instead) {
+                (_, Some(Instead::Silence)) => continue,
+                (_, Some(Instead::Bytes)) => {
+                    worker.send_bytes(noise().to_vec()).await?;
+                    continue;
+                }
+                (_, Some(Instead::Noise)) => worker.done([(&unit, noise().to_vec())], 1_000_000),
+                (Some(honest), _) => honest
+                    .execute(worker.key(), &unit, instead == Some(Instead::Lie))
                     .await
                     .map_err(|error| Lost::Broken(format!("{error:#}")))?,
-                None => worker.done([(&unit, invented(&unit))], 1_000_000),
+                (None, _) => worker.done([(&unit, invented(&unit))], 1_000_000),
             };
+            if instead == Some(Instead::Late) {
+                self.kept.push((ends_at, done));
+                continue;
+            }
             worker.send(&ClientMessage::Done(done)).await?;
+            if instead.is_some() && self.arguments.flees {
+                // What is not read yet would be lost with the connection.
+                worker.receipt(unit.lease.id).await?;
+                return Err(End::Fled);
+            }
         }
         Ok(())
     }
@@ -136,6 +198,16 @@ impl Liar {
         // Evenly spread, and never the first.
         is_time && self.arguments.permille.is_none_or(|permille| (self.reported + 1) * permille % 1000 < permille)
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
+}
+
+/// Bytes that nobody else says.
+fn noise() -> [u8; 32] {
+    new_seed()
 }
 
 /// Something of the right shape: the input with one character changed.
