@@ -102,6 +102,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 /// A world in the report.
 #[derive(Deserialize)]
 struct World {
+    is_in_tables: bool,
     rule: String,
     hostile_percent: u32,
     wrong_share: f64,
@@ -141,7 +142,7 @@ fn draw(report: &Path) -> anyhow::Result<Picture> {
     let worlds: Vec<World> = serde_json::from_slice(&text).context("the report")?;
     let mut panels: BTreeMap<u32, Vec<&World>> = BTreeMap::new();
     let mut rules: Vec<&str> = Vec::new();
-    for world in &worlds {
+    for world in worlds.iter().filter(|world| world.is_in_tables) {
         panels.entry(world.hostile_percent).or_default().push(world);
         if !rules.contains(&world.rule.as_str()) {
             rules.push(&world.rule);

@@ -221,6 +221,11 @@ impl Adversary {
         }
     }
 
+    /// Whether nothing that it does is of use.
+    pub const fn is_never_right(self) -> bool {
+        self.is_griefer() || matches!(self, Self::Gang { honest: 0, permille: 1000 } | Self::Sleeper { honest: 0 })
+    }
+
     /// Whether all that it does is to be in the way.
     pub const fn is_griefer(self) -> bool {
         matches!(self, Self::Mute | Self::Late | Self::Liar { permille: 1000 })

@@ -46,7 +46,7 @@ pub struct Figures {
     pub in_vain_max: u32,
     /// Those among them that were banned.
     pub hostile_banned: u64,
-    /// Honest workers that were banned.
+    /// Honest workers that were banned, within three hours after the last answer.
     pub honest_banned: u64,
     /// Of the fuel that was paid and not taken back within three hours, the part that nobody burnt for the answer.
     pub overpaid: f64,

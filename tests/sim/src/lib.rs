@@ -4,10 +4,11 @@
 //! The scheduler is the one that coordinators run; nothing of it is modelled. The same scene always comes to the
 //! same end.
 //!
-//! Start reading at [`adversary`] (who cheats, and how) and [`rule`] (what is compared); `world` is the shell around the
+//! Start reading at [`adversary`] (who cheats, and how), [`rule`] (what is compared) and [`promise`] (what has to come of it); `world` is the shell around the
 //! scheduler, `baseline` the rules of others.
 
 pub mod adversary;
+pub mod promise;
 pub mod rule;
 
 mod baseline;
@@ -21,6 +22,7 @@ mod world;
 
 pub use crate::adversary::Adversary;
 pub use crate::figures::Figures;
+pub use crate::promise::{Limit, Quantity};
 pub use crate::rule::{Promise, Rule};
 pub use crate::scene::Scene;
 pub use crate::tells::{Observed, Tells};

@@ -91,7 +91,27 @@ impl Options {
         }
         scenes
     }
+
+    /// Worlds that have promises and no place in the tables: those where most are visitors, if nobody named others, and those without
+    /// the griefers of `scenes`.
+    fn besides(&self, scenes: &[Scene]) -> Vec<Scene> {
+        let mut besides: Vec<Scene> = Vec::new();
+        if self.visitors == 0 && self.hostile.is_empty() && self.adversary.is_empty() {
+            let visited = |scene: &Scene| Scene { visitors_percent: VISITORS_PERCENT, ..*scene };
+            let is_promised = |scene: &&Scene| scene.hostile_percent == 0 && !scene.promises().is_empty();
+            besides.extend(scenes.iter().filter(is_promised).map(visited));
+        }
+        for control in scenes.iter().filter_map(Scene::control) {
+            if !scenes.contains(&control) && !besides.contains(&control) {
+                besides.push(control);
+            }
+        }
+        besides
+    }
 }
+
+/// How many of a hundred are visitors' browsers where that is looked at.
+const VISITORS_PERCENT: u32 = 90;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -109,16 +129,22 @@ fn run(options: &Options) -> anyhow::Result<()> {
     if options.tells {
         return tells(&scenes);
     }
-    let played = play(&scenes)?;
-    table::compare(&played).iter().for_each(|line| println!("{line}"));
-    table::ours(&played).iter().for_each(|line| println!("{line}"));
-    let report: Vec<_> = played.iter().map(|(scene, figures)| table::json(scene, figures)).collect();
+    let besides = options.besides(&scenes);
+    let all = play(&[&scenes[..], &besides].concat())?;
+    let (played, besides) = all.split_at(scenes.len());
+    table::compare(played).iter().for_each(|line| println!("{line}"));
+    table::ours(played).iter().for_each(|line| println!("{line}"));
+    table::promises(&all).iter().for_each(|line| println!("{line}"));
+    let report: Vec<_> = [(played, true), (besides, false)]
+        .into_iter()
+        .flat_map(|(played, is_in_tables)| played.iter().map(move |played| table::json(played, is_in_tables)))
+        .collect();
     if let Some(folder) = options.report.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     }
     std::fs::write(&options.report, serde_json::to_string_pretty(&report)? + "\n")
         .with_context(|| format!("{} cannot be written", options.report.display()))?;
-    let broken = table::broken(&played);
+    let broken = table::broken(&all);
     broken.iter().for_each(|line| eprintln!("{line}"));
     if broken.is_empty() { Ok(()) } else { bail!("{} promises are broken, each shown where it is worst", broken.len()) }
 }

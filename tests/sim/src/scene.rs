@@ -43,6 +43,12 @@ impl Scene {
         self.units.div_ceil(RUNS)
     }
 
+    /// The same with nobody who cheats, of whom as many are assumed to.
+    #[must_use]
+    pub const fn without_cheats(self) -> Self {
+        Self { hostile_percent: 0, adversary: Adversary::None, ..self }
+    }
+
     /// Lets it happen. `progress` is told how many more units have ended.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! The figures for people, at most a hundred columns wide, and for programs.
 
-use manyhands_sim::{Figures, Rule, Scene};
+use manyhands_sim::{Figures, Limit, Quantity, Rule, Scene};
 use serde_json::{Value, json};
 
 type Played = [(Scene, Figures)];
@@ -30,6 +30,8 @@ fn rules<'a>(played: impl IntoIterator<Item = &'a (Scene, Figures)>) -> Vec<Rule
 
 /// As many as a hundred columns hold.
 const RULES_MAX: usize = 6;
+/// The same where each cell holds two figures.
+const PROMISED_MAX: usize = 5;
 
 /// What each adversary does to each rule.
 pub(crate) fn compare(played: &Played) -> Vec<String> {
@@ -109,31 +111,112 @@ pub(crate) fn ours(played: &Played) -> Vec<String> {
     lines
 }
 
-/// Promises that are broken, each with the command that shows the worst case again.
-pub(crate) fn broken(played: &Played) -> Vec<String> {
-    let mut lines = Vec::new();
-    for rule in rules(played) {
-        for hostile in shares(played) {
-            let Some(promise) = rule.promise(hostile) else { continue };
-            let mut worst = |of: fn(&Figures) -> f64, most: f64, what: &str| {
-                let here = played.iter().filter(|(scene, _)| scene.rule == rule && scene.hostile_percent == hostile);
-                let Some((scene, figures)) = here.max_by(|one, other| of(&one.1).total_cmp(&of(&other.1))) else {
-                    return;
-                };
-                if of(figures) > most {
-                    lines.push(format!("{what}: {:.3e} instead of {most:.3e}\n  {scene}", of(figures)));
-                }
-            };
-            worst(Figures::wrong_share, promise.wrong_share_max, "wrong answers");
-            worst(|figures| figures.replicas_later, promise.replicas_max, "replicas a unit");
+/// A promise, and where it is kept worst.
+struct Kept<'a> {
+    quantity: Quantity,
+    limit: Limit,
+    seen: f64,
+    scene: &'a Scene,
+}
+
+impl Kept<'_> {
+    fn is_broken(&self) -> bool {
+        self.limit.missed_by(self.seen) > 0.0
+    }
+}
+
+/// Worlds by one rule with so many visitors of a hundred, and so many hostile of a hundred.
+type Group = (u32, u32, Rule);
+
+/// A rule with what is promised of it somewhere.
+type Column<'a> = (Rule, Vec<Kept<'a>>);
+
+/// All promises about the worlds of a group.
+fn kept(played: &Played, group: Group) -> Vec<Kept<'_>> {
+    let of_group = |scene: &Scene| (scene.visitors_percent, scene.hostile_percent, scene.rule) == group;
+    let mut kept: Vec<Kept<'_>> = Vec::new();
+    for (scene, figures) in played.iter().filter(|(scene, _)| of_group(scene)) {
+        let control = scene.control().and_then(|control| played.iter().find(|(other, _)| *other == control));
+        for (quantity, limit) in scene.promises() {
+            // What cannot be told is not kept.
+            let seen = quantity.of(figures, control.map(|(_, figures)| figures)).unwrap_or(f64::NAN);
+            let new = Kept { quantity, limit, seen, scene };
+            match kept.iter_mut().find(|kept| kept.quantity == quantity) {
+                Some(worst) if worst.limit.missed_by(worst.seen) < limit.missed_by(seen) => *worst = new,
+                Some(_) => {}
+                None => kept.push(new),
+            }
         }
+    }
+    kept
+}
+
+/// Shares of visitors and of hostile workers, each pair once and in order.
+fn places(played: &Played) -> Vec<(u32, u32)> {
+    let mut places = Vec::new();
+    for (scene, _) in played {
+        let place = (scene.visitors_percent, scene.hostile_percent);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places.sort_unstable();
+    places
+}
+
+/// What was seen where it is worst, and what is promised.
+pub(crate) fn promises(played: &Played) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (visitors, hostile) in places(played) {
+        let columns: Vec<Column<'_>> = rules(played)
+            .into_iter()
+            .map(|rule| (rule, kept(played, (visitors, hostile, rule))))
+            .filter(|(_, kept)| !kept.is_empty())
+            .collect();
+        for columns in columns.chunks(PROMISED_MAX) {
+            let row = |name: &str, cell: &dyn Fn(&Column<'_>) -> String| {
+                let cells: String = columns.iter().map(|column| format!(" {:>14}", cell(column))).collect();
+                format!("{name:15}{cells}")
+            };
+            let title = if visitors == 0 { format!("{hostile} % hostile") } else { format!("{visitors}+{hostile} %") };
+            lines.extend([String::new(), row(&title, &|(rule, _)| rule.to_string())]);
+            for quantity in Quantity::ALL {
+                let cell = |(_, kept): &Column<'_>| {
+                    let of = kept.iter().find(|kept| kept.quantity == quantity);
+                    of.map_or_else(String::new, |kept| {
+                        let [seen, limit] = [kept.seen, kept.limit.amount()].map(|amount| quantity.text(amount));
+                        format!("{seen}/{limit}{}", if kept.is_broken() { "!" } else { " " })
+                    })
+                };
+                if columns.iter().any(|column| !cell(column).is_empty()) {
+                    lines.push(row(&quantity.to_string(), &cell));
+                }
+            }
+        }
+    }
+    if !lines.is_empty() {
+        let title =
+            "The worst that was seen / what is promised (! is broken; 90+0 %: visitors, and of the others hostile)";
+        lines.splice(0..0, [String::new(), title.to_owned()]);
     }
     lines
 }
 
-/// A scene with its figures.
-pub(crate) fn json(scene: &Scene, figures: &Figures) -> Value {
+/// Promises that are broken, each with the command that shows the worst case again.
+pub(crate) fn broken(played: &Played) -> Vec<String> {
+    let line = |Kept { quantity, limit, seen, scene }: Kept<'_>| {
+        format!("{quantity}: {seen:.3e} instead of {:.3e}\n  {scene}", limit.amount())
+    };
+    let groups = rules(played)
+        .into_iter()
+        .flat_map(|rule| places(played).into_iter().map(move |(visitors, hostile)| (visitors, hostile, rule)));
+    groups.flat_map(|group| kept(played, group)).filter(Kept::is_broken).map(line).collect()
+}
+
+/// A scene with its figures, and whether it is one of those in the tables.
+pub(crate) fn json((scene, figures): &(Scene, Figures), is_in_tables: bool) -> Value {
     json!({
+        "is_in_tables": is_in_tables,
         "replay": scene.to_string(),
         "rule": scene.rule,
         "adversary": scene.adversary.to_string(),
@@ -146,4 +229,56 @@ pub(crate) fn json(scene: &Scene, figures: &Figures) -> Value {
         "wrong_share_at_most": figures.wrong_share_at_most(),
         "figures": figures,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scene(adversary: &str, hostile_percent: u32) -> Scene {
+        Scene {
+            seed: 7,
+            workers: 20,
+            units: 80,
+            hostile_percent,
+            adversary: adversary.parse().expect("an adversary"),
+            visitors_percent: 0,
+            assumed_percent: 30,
+            long_runs: 0,
+            restarts: 0,
+            decoys_permille: 0,
+            calls: false,
+            rule: "full:1e-6".parse().expect("a rule"),
+        }
+    }
+
+    #[test]
+    fn what_is_broken_is_shown_where_it_is_worst_with_the_command_that_shows_it_again() {
+        let honest = scene("none", 0);
+        let played = honest.play(&|_| ());
+        let kept = Figures { replicas_later: 5.0, own_runs: 0.05, throughput: 10.0, in_vain_max: 20, ..played };
+        let with = |adversary, figures| (scene(adversary, 30), figures);
+        let all = vec![
+            (honest, kept.clone()),
+            with("mute", Figures { in_vain_max: 21, throughput: 5.0, ..kept.clone() }),
+            with("late", Figures { in_vain_max: 23, throughput: 6.0, ..kept.clone() }),
+            // Whoever is right at times may have more, and takes what it likes.
+            with("sleeper:10", Figures { in_vain_max: 99, throughput: 1.0, ..kept.clone() }),
+        ];
+        let command = |adversary: &str| {
+            format!(
+                "cargo xtask sim --seed 7 --adversary {adversary} --hostile 30 --rule full:1e-6 --workers 20 --units 80 --visitors 0 --assumed 30 --decoys 0"
+            )
+        };
+        assert_eq!(
+            broken(&all),
+            [
+                format!("leases in vain: 2.300e1 instead of 2.000e1\n  {}", command("late")),
+                format!("answers left: 5.000e-1 instead of 6.000e-1\n  {}", command("mute")),
+            ]
+        );
+        let table = promises(&all).join("\n");
+        assert!(table.contains("23/20!") && table.contains("0.50/0.60!") && table.contains("5.00/5.00 "), "{table}");
+        assert!(broken(&all[1..]).iter().any(|line| line.starts_with("answers left: NaN")), "nothing to compare with");
+    }
 }

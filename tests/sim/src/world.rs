@@ -321,6 +321,7 @@ impl<'a> World<'a> {
         let mut figures = self.tally.figures(self.now);
         self.go_on(self.now.after(SETTLE), &|_| ());
         figures.wrong_settled = self.tally.wrong;
+        figures.honest_banned = self.tally.honest_banned;
         figures.overpaid = self.tally.overpaid();
         figures
     }

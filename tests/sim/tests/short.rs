@@ -135,16 +135,18 @@ fn earned_answers_hold_against_those_who_break_the_rules_of_others() {
     }
 }
 
-/// Three in ten who only lie or never answer take little from the others, and each of them little in all.
+/// Three in ten who only say random bytes, never answer or answer too late take little from the others, and each of them little in all.
 #[test]
-fn griefers_are_soon_left_alone() {
+fn attack_36_griefers_are_soon_left_alone() {
     for rule in [ADAPTIVE, FULL] {
         let honest = play(&scene(rule, 0, "none"));
-        for adversary in ["liar:1000", "mute"] {
+        for adversary in ["liar:1000", "mute", "late"] {
             let grieved = play(&scene(rule, 30, adversary));
             let share = grieved.throughput / honest.throughput;
             assert!(share >= 0.6, "{adversary}: {share:.2} of the answers a second");
             assert!(grieved.in_vain_max <= 20, "{adversary}: {} leases", grieved.in_vain_max);
+            assert!(grieved.own_runs <= 0.05, "{adversary}: {:.3} audits a unit", grieved.own_runs);
+            assert_eq!((grieved.wrong, grieved.honest_banned), (0, 0), "{adversary}: {grieved:?}");
         }
     }
 }
