@@ -775,6 +775,8 @@ impl Scheduler {
                     step: unit.step,
                     reports,
                     audited: unit.audited,
+                    // Why it was opened again is not kept: the stricter of the two.
+                    asked_again: unit.recalled.is_some(),
                     recalled: unit.recalled,
                     ..Open::default()
                 }));
@@ -1008,6 +1010,7 @@ impl Scheduler {
         entry.wants = count;
         if count == 0 || entry.record.banned {
             self.hungry.remove(worker, entry);
+            self.rank(worker);
         } else if !entry.is_resting {
             self.hungry.insert(worker, entry);
             self.stirred = true;
@@ -1167,7 +1170,7 @@ impl Scheduler {
             // A lease that was forgotten in a crash, or ran out, counts as long as the unit is open.
             Some(state) => {
                 let open = open(state, run.counts.at(unit.index));
-                open.reports.push(Word { by: id, era, outcome, claims });
+                open.reports.push(Word { by: id, era, outcome, claims, is_echo: false });
                 worker.open_reports.insert(unit);
                 Ok(())
             }
@@ -1455,6 +1458,9 @@ impl Scheduler {
         }
         for unit in units {
             if let Some(open) = self.open_mut(unit) {
+                if open.reports.first().is_some_and(|word| word.by == id) {
+                    open.reports.iter_mut().for_each(|word| word.is_echo = true);
+                }
                 open.reports.retain(|word| word.by != id);
                 self.judge(now, unit);
             }
@@ -2196,7 +2202,10 @@ impl Scheduler {
 
 /// What a record says that was said.
 fn heard(workers: &mut Roster<Worker>, replicas: Vec<Replica>) -> Vec<Word> {
-    let word = |Replica { worker, era, outcome, claims }| Word { by: workers.enrol(worker), era, outcome, claims };
+    let word = |Replica { worker, era, outcome, claims, is_echo }| {
+        let by = workers.enrol(worker);
+        Word { by, era, outcome, claims, is_echo }
+    };
     replicas.into_iter().map(word).collect()
 }
 

@@ -26,6 +26,17 @@
 //!   over the `L` units of a usual life ([`Trust::life_units`]). Where one voice is enough ([`Level::Adaptive`]) nothing is assumed about
 //!   a life: `L` is what the identity has cost so far.
 //!
+//! *Asking again.* An identity that is given away for one lie is caught by nobody's record. If it has been silent for
+//! [`Trust::absence`] and decided fewer units than its lie would have to be spread over, what it decided is asked once more. If that was
+//! a lie, all who confirmed it are accomplices: so an *echo*, a word that was said after one that does not count any more, contradicts
+//! and supports nothing. A new anchor is asked, who is hostile with probability `f`, and one voice more than the first time, since
+//! the gang knows by now what it is asked: `f · h^(n+1)` of such lies remain. Where somebody was caught, most of what it decided is right;
+//! there a new anchor is enough if nobody who confirmed it was caught as well, and `f` of the lies remain that were believed.
+//!
+//! *Strangers after the anchor.* Newcomers earn their records by confirming. Where they are few, all of them may be hostile: the honest
+//! have their records, and whoever gave one away is back. So they are heard as seldom as it takes that `h` is no more than `(1 + s) · f`
+//! even then ([`Trust::strangers_heard`]); `s` is a quarter.
+//!
 //! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
 //!
 //! *Those without a record.* Visitors are gone before they have earned one. Where they are so many that the hostile share among them can
@@ -34,12 +45,9 @@
 //!
 //! # What it does not cover
 //! - More hostile voices than `f`, or voices that look independent and are not.
-//! - An identity that is thrown away for one lie, until it has been silent for [`Trust::absence`]. If it has decided fewer units
-//!   by then than its lie would have to be spread over, what it decided is asked once more. Before that the share is up to
+//! - An identity that is thrown away for one lie, until it has been silent for [`Trust::absence`]. Before that the share is up to
 //!   `f · h^n / u`; no rule with so few replicas can do better. To keep an answer back until the next check of the same worker does not
 //!   help: the liar says the truth until that check, which is of another unit, and leaves after it.
-//! - Strangers who are nearly all hostile: a lie is then found seldomer than `h` says, though never by less than a third, since
-//!   most of the checks are kept for workers with a record.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
 //!   the operator's own machine ([`Level::Audited`]).
 
@@ -120,7 +128,8 @@ pub struct Trust {
     /// Leases that a worker may let run out beyond what it brings, before it gets no more.
     pub lapses_max: u8,
     /// How long nothing that a worker says may count before what it decided is asked once more, if that is so little that one lie
-    /// would matter.
+    /// would matter: for somebody who has just earned a record. Who has done more may be away for longer in proportion, up to 32 times
+    /// as long: what it did for one lie is so much more, and it is likelier to come back.
     pub absence: Duration,
     /// The share of one run's units that one worker may see; 0 to 1.
     pub run_share_max: f64,
@@ -191,9 +200,9 @@ impl Newcomers {
         trust.tried_share * self.good.powi(4)
     }
 
-    /// The share of the voices after an anchor that may be theirs.
-    pub(crate) fn heard(self) -> f64 {
-        STRANGERS * self.good.max(0.1)
+    /// The share of the voices after an anchor that may be theirs, by what it may be at [most](Trust::strangers_heard).
+    pub(crate) fn heard(self, most: f64) -> f64 {
+        most * self.good.max(0.1)
     }
 }
 
@@ -286,9 +295,17 @@ impl Trust {
         if self.has_audits() { self.audit_share * 2.0 / 3.0 } else { 0.0 }
     }
 
-    /// How likely a voice after the anchor is the anchor's accomplice, if of those without a record twice as many are hostile.
+    /// How likely a voice after the anchor is the anchor's accomplice: the share of the hostile, and what strangers add to it at most.
     fn accomplice(&self) -> f64 {
         ((1.0 + STRANGERS) * self.hostile).min(0.95)
+    }
+
+    /// The share of the voices after an anchor that may be without a record, where there are so many `strangers`, and so many others. At
+    /// worst all who are hostile are strangers: where these are few, nobody else is, since the honest have earned their records long
+    /// since. So few are heard then that an accomplice is no likelier than the model says.
+    pub(crate) fn strangers_heard(&self, strangers: usize, others: usize) -> f64 {
+        let at_worst = (self.hostile * (strangers + others) as f64 / strangers.max(1) as f64).min(1.0);
+        (STRANGERS * self.hostile / (at_worst - self.hostile).max(f64::MIN_POSITIVE)).min(STRANGERS)
     }
 
     /// How many independent voices have to say the same after the anchor, by its `credit` and a `draw` of 0 to 1.
@@ -319,6 +336,12 @@ impl Trust {
         VOICES_MAX
     }
 
+    /// How long this worker may be silent. See [`Self::absence`].
+    pub(crate) fn absence_of(&self, record: &WorkerRecord) -> Duration {
+        let times = f64::from(record.credit(self)) / f64::from(self.established_checks.max(1));
+        self.absence.mul_f64(times.clamp(1.0, ABSENCES_MAX))
+    }
+
     /// How many units an identity has to decide before one lie of it does not count; at least 1. See the model.
     pub(crate) fn life(&self, wrong: f64) -> u32 {
         let undetected = undetected_max(wrong / self.hostile, 0, self.life_units);
@@ -338,6 +361,9 @@ impl Trust {
         (wrong.ln() / hostile.ln()).ceil().clamp(2.0, f64::from(VOICES_MAX)) as u8
     }
 }
+
+/// So many times as long as the youngest may anybody be silent: a night, for a quarter of an hour.
+const ABSENCES_MAX: f64 = 32.0;
 
 /// Words about one unit after which those without a record decide nothing any more.
 pub(crate) const CROWD_MAX: usize = 40;
@@ -378,9 +404,8 @@ impl Crowd {
     }
 }
 
-/// The share of the voices after an anchor that may be without a record, at most: where these are all hostile, most lies are
-/// found none the less.
-const STRANGERS: f64 = 0.3;
+/// The share of the voices after an anchor that may be without a record, at most; and how much likelier that makes an accomplice.
+const STRANGERS: f64 = 0.25;
 
 /// A target as a share.
 pub(crate) fn share(wrong_ppb: u32) -> f64 {
@@ -431,12 +456,41 @@ mod tests {
         assert_eq!(
             cells.map(line).join("\n"),
             "0.1 Adaptive 4e-4: [1.81, 1.08, 1.05, 1.05]
-0.3 Adaptive 1e-3: [2.57, 1.14, 1.05, 1.05]
-0.3 Adaptive 1e-4: [4.73, 2.57, 1.14, 1.05]
+0.3 Adaptive 1e-3: [2.51, 1.14, 1.05, 1.05]
+0.3 Adaptive 1e-4: [4.60, 2.51, 1.14, 1.05]
 0.1 Full 1e-5: [2.00, 2.00, 2.00, 2.00]
-0.3 Full 1e-5: [2.06, 2.06, 2.06, 2.00]
-0.3 Full 1e-6: [4.51, 4.51, 4.51, 2.00]"
+0.3 Full 1e-5: [2.00, 2.00, 2.00, 2.00]
+0.3 Full 1e-6: [4.36, 4.36, 4.36, 2.00]"
         );
+    }
+
+    #[test]
+    fn few_strangers_are_heard_where_they_may_all_be_accomplices() {
+        for hostile in [0.1, 0.3, 0.5] {
+            let trust = Trust { hostile, ..Trust::default() };
+            for (strangers, others) in [(0, 100), (1, 99), (12, 108), (40, 80), (90, 10), (100, 0)] {
+                let heard = trust.strangers_heard(strangers, others);
+                let everybody = (strangers + others) as f64;
+                let of_strangers = (hostile * everybody / strangers.max(1) as f64).min(1.0);
+                // As many of the others as of all are, though so many of them are strangers.
+                let accomplice = heard * of_strangers + (1.0 - heard) * hostile;
+                assert!(accomplice <= trust.accomplice() + 1e-9, "{hostile} {strangers} {others}: {accomplice}");
+                assert!(heard > 0.0 && heard <= STRANGERS, "newcomers have to earn a record somewhere");
+            }
+        }
+        let trust = Trust { hostile: 0.1, ..Trust::default() };
+        let heard =
+            [(12, 108), (60, 60), (110, 10)].map(|(strangers, others)| trust.strangers_heard(strangers, others));
+        assert_eq!(heard.map(|heard| format!("{heard:.3}")), ["0.028", "0.250", "0.250"]);
+    }
+
+    #[test]
+    fn who_has_done_more_may_be_away_for_longer() {
+        let trust = Trust::default();
+        let absence = |checks, decided| trust.absence_of(&WorkerRecord { checks, decided, ..WorkerRecord::default() });
+        let minutes = [(0, 0), (100, 0), (100, 500), (5_000, 500), (5_000, 1_000_000)]
+            .map(|(checks, decided)| absence(checks, decided).as_secs() / 60);
+        assert_eq!(minutes, [15, 15, 90, 90, 480]);
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub(crate) struct Word {
     pub(crate) outcome: Outcome,
     /// What it says that this took, where the outcome does not.
     pub(crate) claims: Option<Fuel>,
+    /// See [`Replica::is_echo`](crate::Replica::is_echo).
+    pub(crate) is_echo: bool,
 }
 
 /// A unit that has not ended.
@@ -126,8 +128,8 @@ pub(crate) struct Open {
     pub(crate) unauditable: bool,
     /// The answer that it had before it was opened again.
     pub(crate) recalled: Option<Outcome>,
-    /// Whether it was opened again only since somebody has been silent for long. The same answer again is then enough for good,
-    /// or idle workers would ask each other for ever.
+    /// Whether it was opened again only since somebody has been silent for long, as far as is known. The same answer again is then enough
+    /// for good, or idle workers would ask each other for ever.
     pub(crate) asked_again: bool,
 }
 
@@ -234,7 +236,7 @@ mod tests {
             .enumerate()
             .map(|(i, letter)| {
                 let (by, era) = (WorkerNo::new(i as u32), Era::default());
-                Word { by, era, outcome: outcome(letter), claims: None }
+                Word { by, era, outcome: outcome(letter), claims: None, is_echo: false }
             })
             .collect()
     }

@@ -12,6 +12,8 @@ pub(crate) struct Voice<'a> {
     pub(crate) standing: Standing,
     /// Units that its identity has cost.
     pub(crate) credit: u32,
+    /// See [`Replica::is_echo`](crate::Replica::is_echo).
+    pub(crate) is_echo: bool,
 }
 
 /// Who should execute it next.
@@ -65,10 +67,25 @@ pub(crate) struct Court<'a> {
     pub(crate) is_thin: bool,
     /// What those without a record are worth at present.
     pub(crate) newcomers: Newcomers,
+    /// The share of the voices after an anchor that may be theirs.
+    pub(crate) heard: f64,
     /// How they may decide by their number, where there are so many of them that it can be said how many are hostile.
     pub(crate) crowd: Option<Crowd>,
     /// Whether some of them have nothing to do.
     pub(crate) has_strangers: bool,
+    /// Why it is asked, if it had an answer before.
+    pub(crate) again: Option<Again<'a>>,
+}
+
+/// Why a unit is asked that had an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Again<'a> {
+    /// Whoever it rested on has been silent for long. If it was a lie, it was the one for which an identity is given up, and a gang that
+    /// is asked again knows that. So one voice more is needed than the first time.
+    Silent,
+    /// Whoever it rested on was caught, in all likelihood at something else; this was the answer. One with a record who says the same is
+    /// enough, if those who said so then have not been caught with it.
+    Caught(&'a Outcome),
 }
 
 impl Court<'_> {
@@ -85,6 +102,24 @@ impl Court<'_> {
         if voices.len() >= usize::from(VOICES_MAX) && !agreed {
             return if self.can_audit { Finding::Audit(Need::Dispute) } else { Finding::Hopeless };
         }
+        // Where nobody else is left, an echo is better than nothing.
+        let is_alone = self.is_thin && !self.can_audit;
+        let echoes = voices.iter().take_while(|voice| voice.is_echo && !is_alone).count();
+        let (echoes, voices) = voices.split_at(echoes);
+        match self.weigh_anew(echoes, voices, agreed, draw) {
+            Finding::Accepted { by, vouched } => Finding::Accepted { by: echoes.len() + by, vouched },
+            other => other,
+        }
+    }
+
+    /// The same, where echoes contradict, and support nothing.
+    fn weigh_anew(
+        &self,
+        echoes: &[Voice<'_>],
+        voices: &[Voice<'_>],
+        agreed: bool,
+        draw: impl Fn(Draw, &Outcome) -> f64,
+    ) -> Finding {
         let established = |outcome: &Outcome| {
             let count = |voice: &&Voice<'_>| voice.outcome == outcome && voice.standing == Standing::Established;
             voices.iter().filter(count).count()
@@ -96,8 +131,12 @@ impl Court<'_> {
         let Some((by, anchor)) = anchor.and_then(|at| Some((at, voices.get(at)?))) else {
             return self.strangers(voices, agreed, draw);
         };
+        let is_confirmed = matches!(self.again, Some(Again::Caught(was)) if was == anchor.outcome);
+        if is_confirmed && agreed && !echoes.is_empty() && self.level != Level::Audited {
+            return Finding::Accepted { by, vouched: true };
+        }
         let with = |voice: &&Voice<'_>| voice.outcome == anchor.outcome;
-        let against = voices.iter().filter(|voice| !with(voice));
+        let against = echoes.iter().chain(voices).filter(|voice| !with(voice));
         let (mut contradictions, mut doubts) = (0, 0);
         for voice in against {
             if voice.standing == Standing::Established { contradictions += 1 } else { doubts = 1 }
@@ -114,6 +153,7 @@ impl Court<'_> {
         } else {
             self.trust.voices_after(self.level, self.wrong, anchor.credit, draw(Draw::Voices, anchor.outcome))
         };
+        let needed = needed + u8::from(matches!(self.again, Some(Again::Silent)));
         let is_certain = agreed || established(anchor.outcome) > contradictions;
         if is_certain && after >= usize::from(needed).max(doubts) + contradictions {
             let is_tried = self.level == Level::Adaptive
@@ -129,7 +169,7 @@ impl Court<'_> {
             return Finding::Audit(Need::Alone);
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
-        let with_record = !agreed || draw(Draw::Stranger(number), anchor.outcome) >= self.newcomers.heard();
+        let with_record = !agreed || draw(Draw::Stranger(number), anchor.outcome) >= self.heard;
         let with_record = with_record && !self.is_thin || !self.hears(Standing::Stranger);
         if with_record { self.established() } else { Finding::Wanted(Ask::Anybody) }
     }
@@ -151,6 +191,9 @@ impl Court<'_> {
             return self.established();
         }
         if let Some(crowd) = self.crowd.filter(|_| voices.len() < CROWD_MAX) {
+            if voices.is_empty() {
+                return Finding::Wanted(Ask::Crowd);
+            }
             let with = |voice: &Voice<'_>| voices.iter().filter(|other| other.outcome == voice.outcome).count();
             let most = voices.iter().map(with).max().unwrap_or(0);
             let Some(by) = voices.iter().position(|voice| with(voice) == most) else { return Finding::Hopeless };

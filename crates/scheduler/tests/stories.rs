@@ -191,6 +191,11 @@ impl World {
                 self.scheduler.restore_worker(worker, record);
                 Input::Connected { worker, origin: Groups::default() }
             }
+            "returns-young" => {
+                let record = WorkerRecord { agreed: 100, checks: 100, ..WorkerRecord::default() };
+                self.scheduler.restore_worker(worker, record);
+                Input::Connected { worker, origin: Groups::default() }
+            }
             "audits" => {
                 let (rest, claims) = claimed(rest);
                 let (what, letter) = rest.split_once(' ').expect("UNIT OUTCOME");
@@ -1241,17 +1246,8 @@ fn crowd() -> Policy {
 
 #[test]
 fn many_visitors_decide_by_their_number() {
-    check_with(
-        crowd(),
-        "
-         0s p1 visits
-         0s p2 visits
-         0s p3 visits
-         0s p4 visits
-         0s p5 visits
-         0s p6 visits
-         0s p7 visits
-         0s p8 visits
+    let story = format!(
+        "{}
          1s ann submits r: 1 input, adaptive
          2s p1 wants 1         => p1 gets r/0
          3s p1 returns r/0 A   => p1 recorded
@@ -1273,7 +1269,32 @@ fn many_visitors_decide_by_their_number() {
          9s p6 wants 1         => p6 gets s/0
          9s p6 returns s/0 A   => s/0 done; p2 contradicts s/0; s ends; p6 recorded
         ",
+        visitors_at_work()
     );
+    check_with(crowd(), &story);
+}
+
+/// Eight pages that hold something else. Whoever is only connected is nobody.
+fn visitors_at_work() -> String {
+    let come = |number| {
+        let unit = number - 1;
+        format!("0s p{number} visits\n0s p{number} wants 1 => p{number} gets other/{unit}\n")
+    };
+    format!("0s bob submits other: 8 inputs, 1 of 1\n{}", (1..=8).map(come).collect::<String>())
+}
+
+#[test]
+fn connections_that_do_nothing_are_no_crowd() {
+    let come: Vec<String> = (1..=8).map(|number| format!("0s p{number} visits")).collect();
+    let story = format!(
+        "{}
+         1s ann submits r: 1 input, adaptive
+         2s p1 wants 1         => p1 gets r/0
+         3s p1 returns r/0 A   => p1 recorded; audit r/0
+        ",
+        come.join("\n")
+    );
+    check_with(Policy { trust: Trust { audits_in_flight_max: 1, ..crowd().trust }, ..crowd() }, &story);
 }
 
 #[test]
@@ -1453,7 +1474,7 @@ fn attack_33_who_leaves_young_is_asked_in_its_absence() {
     check_with(
         Policy { trust, ..sober() },
         "
-            0s w1 returns-established
+            0s w1 returns-young
             0s w2 returns-established
             0s w3 returns-established
             1s ann submits r: 1 input, strict
@@ -1461,14 +1482,68 @@ fn attack_33_who_leaves_young_is_asked_in_its_absence() {
             2s w1 returns r/0 X   => w1 recorded
             3s w2 wants 1         => w2 gets r/0
             4s w2 returns r/0 X   => r/0 done; r ends; w2 recorded
-         3603s time passes
-         3604s time passes        => recall r [0]
-         3606s disk reads r       => reopened r [0]
-         3607s w3 wants 1         => w3 gets r/0
-         3608s w3 returns r/0 A   => w3 recorded
-         3609s w4 returns-established
-         3609s w4 wants 1         => w4 gets r/0
-         3610s w4 returns r/0 A   => w4 recorded
+         3639s time passes
+         3640s time passes        => recall r [0]
+         3641s disk reads r       => reopened r [0]
+         3642s w3 wants 1         => w3 gets r/0
+         3643s w3 returns r/0 A   => w3 recorded
+         3644s w4 returns-established
+         3644s w4 wants 1         => w4 gets r/0
+         3645s w4 returns r/0 A   => w4 recorded
+        ",
+    );
+}
+
+#[test]
+fn attack_33_who_confirmed_a_lie_does_not_decide_when_it_is_asked_again() {
+    // Its accomplice stands by it, and is worth nothing: as many are asked as of a unit that nobody has had, and one more.
+    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+            0s w1 returns-young
+            0s w2 returns-established
+            0s w3 returns-established
+            0s w4 returns-established
+            0s w5 returns-established
+            1s ann submits r: 1 input, full
+            1s w1 wants 1         => w1 gets r/0
+            2s w1 returns r/0 X   => w1 recorded
+            3s w2 wants 1         => w2 gets r/0
+            4s w2 returns r/0 X   => r/0 done; r ends; w2 recorded
+          912s time passes
+          913s time passes        => recall r [0]
+          914s disk reads r       => reopened r [0]
+          915s w3 wants 1         => w3 gets r/0
+          916s w3 returns r/0 X   => w3 recorded
+          917s w4 wants 1         => w4 gets r/0
+          918s w4 returns r/0 X   => w4 recorded
+          919s w5 wants 1         => w5 gets r/0
+          920s w5 returns r/0 X   => r/0 done; r ends; w5 recorded
+        ",
+    );
+}
+
+#[test]
+fn attack_33_what_somebody_else_confirmed_who_was_not_caught_takes_one_voice_more() {
+    check_with(
+        sober(),
+        "
+         0s liar returns-established
+         0s w2 returns-established
+         0s w3 returns-established
+         1s ann submits r: 2 inputs, full
+         1s liar wants 2          => liar gets r/0; liar gets r/1
+         2s liar returns r/1 A    => liar recorded
+         2s w2 wants 1            => w2 gets r/1
+         3s w2 returns r/1 A      => r/1 done; w2 recorded
+         4s liar returns r/0 X    => liar recorded
+         4s w2 wants 1            => w2 gets r/0
+         5s w2 returns r/0 B      => w2 recorded; audit r/0
+         7s op audits r/0 B       => r/0 done; recall r [1]; liar contradicts r/0; r ends
+         8s disk reads r          => reopened r [1]
+         9s w3 wants 1            => w3 gets r/1
+        10s w3 returns r/1 A      => r/1 done; r ends; w3 recorded
         ",
     );
 }
@@ -1585,7 +1660,6 @@ fn a_broken_connection_is_one_lapse_however_much_was_in_hand() {
 #[test]
 fn what_a_crowd_decided_and_was_drawn_is_audited_after_a_crash() {
     let trust = Trust { audit_share: 1.5, audits_in_flight_max: 1, ..crowd().trust };
-    let come: Vec<String> = (1..=8).map(|number| format!("0s p{number} visits")).collect();
     let story = format!(
         "{}
          1s ann submits r: 2 inputs, adaptive
@@ -1601,7 +1675,7 @@ fn what_a_crowd_decided_and_was_drawn_is_audited_after_a_crash() {
         11s it crashes
         12s time passes
         ",
-        come.join("\n")
+        visitors_at_work()
     );
     check_with(Policy { trust, ..crowd() }, &story);
 }

@@ -241,6 +241,7 @@ mod tests {
             era: Era::default(),
             outcome: outcome(bytes),
             claims: None,
+            is_echo: false,
         };
         UnitRecord {
             step: 0,

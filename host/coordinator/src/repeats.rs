@@ -190,7 +190,7 @@ mod tests {
     fn unit(end: Option<End>) -> UnitRecord {
         let replica = |(worker, text)| {
             let (worker, era) = (WorkerId([worker; 32]), Era::default());
-            Replica { worker, era, outcome: outcome(text), claims: None }
+            Replica { worker, era, outcome: outcome(text), claims: None, is_echo: false }
         };
         let replicas = [(1, "a"), (2, "a"), (3, "a"), (4, "b")].map(replica).to_vec();
         UnitRecord { end, accepted: end.map(|_| outcome("a")), replicas, ..UnitRecord::default() }

@@ -279,7 +279,7 @@ impl Baseline {
             return Receipt::Recorded;
         }
         let Some(unit) = self.units.get_mut(&held.unit).filter(|unit| !unit.has_ended) else { return refused() };
-        unit.votes.push(Replica { worker, era: Era::default(), outcome, claims: None });
+        unit.votes.push(Replica { worker, era: Era::default(), outcome, claims: None, is_echo: false });
         if let (Kind::Credibility { .. }, Some(host)) = (self.kind, self.hosts.get_mut(&worker)) {
             host.voted.push(held.unit);
         }

@@ -78,7 +78,7 @@ enum Why {
 }
 
 /// A unit that is opened again.
-struct Again {
+struct Reopening {
     index: u32,
     unit: UnitRecord,
     truth: Option<Outcome>,
@@ -98,7 +98,8 @@ impl Scheduler {
         let worker = &mut self.workers[id];
         if !worker.is_watched && self.history.has(id) {
             worker.is_watched = true;
-            self.watched.insert((worker.counted_at.after(self.policy.trust.absence), id));
+            let until = worker.counted_at.after(self.policy.trust.absence_of(&worker.record));
+            self.watched.insert((until, id));
         }
     }
 
@@ -107,7 +108,7 @@ impl Scheduler {
     pub(super) fn look_after(&mut self, now: Timestamp, id: WorkerNo) {
         let worker = &mut self.workers[id];
         worker.is_watched = false;
-        if worker.counted_at.after(self.policy.trust.absence) > now {
+        if worker.counted_at.after(self.policy.trust.absence_of(&worker.record)) > now {
             return self.watch(id);
         }
         let WorkerRecord { decided, era, .. } = worker.record;
@@ -209,7 +210,7 @@ impl Scheduler {
             } else {
                 let without = recall.by.with(&recall.silent);
                 let asked_again = is_silent && !is_loose;
-                again.push(Again { index, unit, truth, without, asked_again });
+                again.push(Reopening { index, unit, truth, without, asked_again });
             }
         }
         if record.status != RunStatus::Cancelled {
@@ -244,7 +245,7 @@ impl Scheduler {
         }
     }
 
-    fn reopen(&mut self, now: Timestamp, record: RunRecord, units: Vec<Again>) {
+    fn reopen(&mut self, now: Timestamp, record: RunRecord, units: Vec<Reopening>) {
         let id = record.spec.id;
         if units.is_empty() {
             return;
@@ -256,7 +257,7 @@ impl Scheduler {
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
         let (mut reopened, mut unpaid) = (Vec::new(), Vec::new());
-        for Again { index, unit, truth, without, asked_again } in units {
+        for Reopening { index, unit, truth, without, asked_again } in units {
             let Some(end @ (End::Done | End::Failed)) = unit.end else { continue };
             let Some(state @ State::Ended(End::Done | End::Failed)) = run.units.get_mut(index) else {
                 continue;
@@ -268,7 +269,8 @@ impl Scheduler {
                 None => reports.retain(|word| !without.has(word.by, word.era)),
             }
             let unit_id = UnitId { run: id, index };
-            for word in &reports {
+            for word in &mut reports {
+                word.is_echo = true;
                 self.workers[word.by].open_reports.insert(unit_id);
             }
             // What stands there for a run that had ended need not be how the unit ended.

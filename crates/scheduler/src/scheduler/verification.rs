@@ -9,7 +9,7 @@ use crate::record::{Era, Fault, Replica, UnitRecord};
 use crate::roster::{Roster, WorkerNo};
 use crate::trust::{Level, Rule, Standing, share};
 use crate::unit::{End, Open, Word};
-use crate::weigh::{Ask, Court, Finding, Voice};
+use crate::weigh::{Again, Ask, Court, Finding, Voice};
 
 impl Open {
     /// Whether one of those who have had their say, or are about to, is one voice with this worker.
@@ -32,8 +32,8 @@ impl Open {
     /// What is known of it, without an end.
     pub(super) fn record(&self, workers: &Roster<Worker>) -> UnitRecord {
         let replica = |word: &Word| {
-            let Word { by, era, outcome, claims } = word.clone();
-            Replica { worker: workers.id(by), era, outcome, claims }
+            let Word { by, era, outcome, claims, is_echo } = word.clone();
+            Replica { worker: workers.id(by), era, outcome, claims, is_echo }
         };
         UnitRecord {
             step: self.step,
@@ -69,7 +69,9 @@ impl Scheduler {
         let is_able = is_there && worker.record.lapses < self.policy.trust.lapses_max;
         let has_record = is_able && worker.standing(&self.policy.trust) >= Standing::Established;
         let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
-        let in_crowd = (is_able && !has_record).then_some(worker.origin);
+        // A connection costs nothing: whoever has and wants nothing is nobody.
+        let is_at_work = worker.wants > 0 || !worker.leases.is_empty() || !worker.open_reports.is_empty();
+        let in_crowd = (is_able && !has_record && is_at_work).then_some(worker.origin);
         let was_in_crowd = core::mem::replace(&mut worker.in_crowd, in_crowd);
         if was_in_crowd != in_crowd {
             was_in_crowd.iter().for_each(|origin| self.strangers.leave(origin));
@@ -177,7 +179,7 @@ impl Scheduler {
             }
             heard.push(worker);
             let (standing, credit) = worker.worth(word.era, trust);
-            voices.push((at, Voice { outcome: &word.outcome, standing, credit }));
+            voices.push((at, Voice { outcome: &word.outcome, standing, credit, is_echo: word.is_echo }));
         }
         let can_audit = trust.has_audits() && !open.unauditable;
         // Nobody with a record is left to be asked: the operator's machine may say what they would.
@@ -196,8 +198,13 @@ impl Scheduler {
             may_stand_in: self.audits.is_affordable(trust, Need::Alone),
             is_thin: self.is_thin() || is_exhausted,
             newcomers: self.newcomers,
+            heard: self.newcomers.heard(trust.strangers_heard(self.strangers.count(), self.core.len())),
             crowd,
             has_strangers: !self.hungry.strangers.is_empty(),
+            again: match &open.recalled {
+                _ if open.asked_again => Some(Again::Silent),
+                was => was.as_ref().map(Again::Caught),
+            },
         };
         let words: Vec<Voice<'_>> = voices.iter().map(|(_, voice)| *voice).collect();
         let step = open.step;
@@ -276,7 +283,10 @@ impl Scheduler {
                 worker.record.decided = worker.record.decided.saturating_add(1);
             }
             worker.record.lapses = worker.record.lapses.saturating_sub(1);
-            worker.counted_at = self.now;
+            // What it said long ago says nothing of its being there.
+            if !word.is_echo {
+                worker.counted_at = self.now;
+            }
             worker.quota = worker.quota.saturating_add(1);
         }
     }

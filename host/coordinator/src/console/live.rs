@@ -674,7 +674,7 @@ mod tests {
         let outcome = |fuel: u64| Outcome { verdict: Verdict::Trap, fuel: Fuel(fuel) };
         let replica = |&(index, fuel): &(u8, u64)| {
             let (worker, era) = (worker(index), Era::default());
-            Replica { worker, era, outcome: outcome(fuel), claims: None }
+            Replica { worker, era, outcome: outcome(fuel), claims: None, is_echo: false }
         };
         UnitRecord {
             step: 0,
