@@ -65,6 +65,8 @@ pub(crate) struct Court<'a> {
     pub(crate) may_stand_in: bool,
     /// Whether too few workers with a record are there to lean on.
     pub(crate) is_thin: bool,
+    /// Whether nobody is left to be asked at all, and the operator's machine executes nothing.
+    pub(crate) is_alone: bool,
     /// What those without a record are worth at present.
     pub(crate) newcomers: Newcomers,
     /// The share of the voices after an anchor that may be theirs.
@@ -102,9 +104,8 @@ impl Court<'_> {
         if voices.len() >= usize::from(VOICES_MAX) && !agreed {
             return if self.can_audit { Finding::Audit(Need::Dispute) } else { Finding::Hopeless };
         }
-        // Where nobody else is left, an echo is better than nothing.
-        let is_alone = self.is_thin && !self.can_audit;
-        let echoes = voices.iter().take_while(|voice| voice.is_echo && !is_alone).count();
+        // Where nobody is left to be asked instead, an echo is better than nothing.
+        let echoes = voices.iter().take_while(|voice| voice.is_echo && !self.is_alone).count();
         let (echoes, voices) = voices.split_at(echoes);
         match self.weigh_anew(echoes, voices, agreed, draw) {
             Finding::Accepted { by, vouched } => Finding::Accepted { by: echoes.len() + by, vouched },
@@ -153,7 +154,7 @@ impl Court<'_> {
         } else {
             self.trust.voices_after(self.level, self.wrong, anchor.credit, draw(Draw::Voices, anchor.outcome))
         };
-        let needed = needed + u8::from(matches!(self.again, Some(Again::Silent)));
+        let needed = needed + u8::from(!self.is_alone && matches!(self.again, Some(Again::Silent)));
         let is_certain = agreed || established(anchor.outcome) > contradictions;
         if is_certain && after >= usize::from(needed).max(doubts) + contradictions {
             let is_tried = self.level == Level::Adaptive

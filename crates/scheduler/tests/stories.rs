@@ -1525,6 +1525,29 @@ fn attack_33_who_confirmed_a_lie_does_not_decide_when_it_is_asked_again() {
 }
 
 #[test]
+fn what_is_asked_again_does_not_wait_where_nobody_is_left() {
+    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+            0s w1 returns-young
+            0s w2 returns-established
+            0s w3 returns-established
+            1s ann submits r: 1 input, full
+            1s w1 wants 1         => w1 gets r/0
+            2s w1 returns r/0 A   => w1 recorded
+            3s w2 wants 1         => w2 gets r/0
+            4s w2 returns r/0 A   => r/0 done; r ends; w2 recorded
+            5s w1 leaves
+          913s time passes        => recall r [0]
+          914s disk reads r       => reopened r [0]
+          915s w3 wants 1         => w3 gets r/0
+          916s w3 returns r/0 A   => r/0 done; r ends; w3 recorded
+        ",
+    );
+}
+
+#[test]
 fn attack_33_what_somebody_else_confirmed_who_was_not_caught_takes_one_voice_more() {
     check_with(
         sober(),

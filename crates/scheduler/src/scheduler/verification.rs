@@ -183,11 +183,10 @@ impl Scheduler {
         }
         let can_audit = trust.has_audits() && !open.unauditable;
         // Nobody with a record is left to be asked: the operator's machine may say what they would.
-        let is_exhausted = can_audit
-            && !self.core.iter().any(|no| {
-                let worker = &self.workers[*no];
-                !open.knows(*no) && !heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin))
-            });
+        let is_exhausted = !self.core.iter().any(|no| {
+            let worker = &self.workers[*no];
+            !open.knows(*no) && !heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin))
+        });
         let court = Court {
             trust,
             level,
@@ -196,7 +195,8 @@ impl Scheduler {
             is_given_up: open.unauditable,
             may_settle: self.audits.is_affordable(trust, Need::Dispute),
             may_stand_in: self.audits.is_affordable(trust, Need::Alone),
-            is_thin: self.is_thin() || is_exhausted,
+            is_thin: self.is_thin() || (can_audit && is_exhausted),
+            is_alone: !can_audit && (self.is_thin() || is_exhausted),
             newcomers: self.newcomers,
             heard: self.newcomers.heard(trust.strangers_heard(self.strangers.count(), self.core.len())),
             crowd,
