@@ -113,13 +113,33 @@ const THROUGHPUT_MIN: f64 = 0.6;
 /// Of what visitors donate, what has to count.
 const TIME_COUNTED_MIN: f64 = 0.9;
 
+/// How often a rule that keeps its promise exactly may seem to break it. So few units are not enough to say so.
+const BY_CHANCE: f64 = 0.05;
+
+/// The most that may be wrong of so many units where such a share is promised. Where that is less than one unit, it is what is not
+/// less likely than [`BY_CHANCE`] if the share is true (Poisson): one wrong answer of 60,000 does not say that there is more than one in 100,000.
+fn shown_by(units: u32, share_max: f64) -> f64 {
+    let expected = share_max * f64::from(units);
+    if expected <= 0.0 || expected >= 1.0 {
+        return share_max;
+    }
+    // How likely so many are, and so many or more.
+    let (mut exactly, mut at_least, mut most) = ((-expected).exp(), 1.0, 0.0);
+    while at_least - exactly >= BY_CHANCE {
+        at_least -= exactly;
+        most += 1.0;
+        exactly *= expected / most;
+    }
+    most / f64::from(units)
+}
+
 impl Scene {
     /// What is promised of it.
     pub fn promises(&self) -> Vec<(Quantity, Limit)> {
         let Some(promise) = self.rule.promise(self.hostile_percent) else { return Vec::new() };
         let is_hostile = self.hostile_percent > 0;
         let mut promises = vec![
-            (Quantity::Wrong, Limit::AtMost(promise.wrong_share_max)),
+            (Quantity::Wrong, Limit::AtMost(shown_by(self.units, promise.wrong_share_max))),
             (Quantity::HonestBanned, Limit::AtMost(0.0)),
         ];
         // Who assumes more pays for more, and visitors are not believed as soon as those who stay.
@@ -162,6 +182,15 @@ mod tests {
         assert_eq!([0.9, 1.0, 1.1, f64::NAN].map(|it| broken(Limit::AtLeast(1.0), it)), [true, false, false, true]);
     }
 
+    #[test]
+    fn what_so_few_units_cannot_show_is_not_held_against_a_rule() {
+        let wrong = |units, share| (shown_by(units, share) * f64::from(units)).round();
+        // Two of 60,000 happen with 12 % if one in 100,000 is wrong, three with 2 %; one with 6 % if it is one in a million, two with 0.2 %.
+        assert_eq!([wrong(60_000, 1e-5), wrong(60_000, 1e-6)], [2.0, 1.0]);
+        assert_eq!([wrong(60_000, 1e-4), wrong(1_000_000, 1e-5), wrong(1_000_000, 1e-6)], [6.0, 10.0, 1.0]);
+        assert_eq!([wrong(1_000, 1e-9), wrong(60_000, 0.0)], [0.0, 0.0]);
+    }
+
     fn promised(rule: &str, adversary: &str, hostile_percent: u32, visitors_percent: u32) -> String {
         let scene = Scene {
             seed: 1,
@@ -191,7 +220,7 @@ mod tests {
             (promised("boinc", "mute", 30, 0), String::new()),
             (
                 promised("full:1e-5", "sleeper:10", 30, 0),
-                format!("wrong answers ≤ 1.0e-5, replicas a unit ≤ 2.40, {always}"),
+                format!("wrong answers ≤ 3.3e-5, replicas a unit ≤ 2.40, {always}"),
             ),
             (
                 promised("adaptive:1e-4", "gang:0:1000", 30, 0),
