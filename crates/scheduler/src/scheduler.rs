@@ -1522,11 +1522,13 @@ impl Scheduler {
             worker.record.lost += 1;
             let is_lapse = machine || !held.was_left || core::mem::take(&mut worker.answers_for_leaving);
             worker.record.lapses = worker.record.lapses.saturating_add(u8::from(is_lapse));
-            if worker.standing(&self.policy.trust) == Standing::Stranger {
-                self.newcomers.note(false);
-            }
+            let is_stranger = worker.standing(&self.policy.trust) == Standing::Stranger;
             worker.quota /= 2;
             self.hungry.rank(id, worker);
+            if is_stranger {
+                self.newcomers.note(false);
+                self.turn_to_those_with_a_record(unit);
+            }
         }
         self.release(lease);
         let most = self.policy.machine_failures_max;

@@ -35,7 +35,7 @@
 //!
 //! *Strangers after the anchor.* Newcomers earn their records by confirming. Where they are few, all of them may be hostile: the honest
 //! have their records, and whoever gave one away is back. So they are heard as seldom as it takes that `h` is no more than `(1 + s) · f`
-//! even then ([`Trust::strangers_heard`]); `s` is a quarter.
+//! even then ([`Trust::strangers_heard`]); `s` is 0.27.
 //!
 //! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
 //!
@@ -405,7 +405,7 @@ impl Crowd {
 }
 
 /// The share of the voices after an anchor that may be without a record, at most; and how much likelier that makes an accomplice.
-const STRANGERS: f64 = 0.25;
+const STRANGERS: f64 = 0.27;
 
 /// A target as a share.
 pub(crate) fn share(wrong_ppb: u32) -> f64 {
@@ -456,11 +456,11 @@ mod tests {
         assert_eq!(
             cells.map(line).join("\n"),
             "0.1 Adaptive 4e-4: [1.81, 1.08, 1.05, 1.05]
-0.3 Adaptive 1e-3: [2.51, 1.14, 1.05, 1.05]
-0.3 Adaptive 1e-4: [4.60, 2.51, 1.14, 1.05]
+0.3 Adaptive 1e-3: [2.53, 1.14, 1.05, 1.05]
+0.3 Adaptive 1e-4: [4.65, 2.53, 1.14, 1.05]
 0.1 Full 1e-5: [2.00, 2.00, 2.00, 2.00]
-0.3 Full 1e-5: [2.00, 2.00, 2.00, 2.00]
-0.3 Full 1e-6: [4.36, 4.36, 4.36, 2.00]"
+0.3 Full 1e-5: [2.02, 2.02, 2.02, 2.00]
+0.3 Full 1e-6: [4.42, 4.42, 4.42, 2.00]"
         );
     }
 
@@ -481,7 +481,7 @@ mod tests {
         let trust = Trust { hostile: 0.1, ..Trust::default() };
         let heard =
             [(12, 108), (60, 60), (110, 10)].map(|(strangers, others)| trust.strangers_heard(strangers, others));
-        assert_eq!(heard.map(|heard| format!("{heard:.3}")), ["0.028", "0.250", "0.250"]);
+        assert_eq!(heard.map(|heard| format!("{heard:.3}")), ["0.030", "0.270", "0.270"]);
     }
 
     #[test]

@@ -1611,6 +1611,29 @@ fn attack_35_names_under_one_roof_are_one_voice() {
 }
 
 #[test]
+fn attack_36_a_unit_does_not_go_from_one_who_is_silent_to_the_next() {
+    let trust = Trust { tried_share: 1.0, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+         0s w1 returns-established
+         0s w2 returns-established
+         0s w3 returns-established
+         0s mute1 connects
+         0s mute2 connects
+         0s mute1 wants 1
+         1s ann submits r: 1 input, adaptive
+         1s w1 wants 1         => w1 gets r/0
+         2s w1 returns r/0 A   => w1 recorded; mute1 gets r/0
+         3s mute2 wants 1
+         3s w2 wants 1
+        62s time passes        => mute1 drops 1; w2 gets r/0
+        63s w2 returns r/0 A   => r/0 done; r ends; w2 recorded
+        ",
+    );
+}
+
+#[test]
 fn attack_36_who_is_silent_is_asked_less_and_less_and_then_no_more() {
     // Twelve leases run out, whatever is done in between, and none is given after that.
     let mut story = String::from(

@@ -491,7 +491,7 @@ fn shares(seed: u64, level: Level, wrong_ppb: u32, copies: bool, one_roof: bool)
     world.run();
     let gang: Vec<WorkerId> = world.bodies.iter().filter(|body| body.hostile).map(|body| body.id).collect();
     let checks: u32 = gang.iter().filter_map(|id| world.scheduler.worker(*id)).map(|it| it.record.checks).sum();
-    let given: u32 = gang.iter().map(|id| world.given[id]).sum();
+    let given: u32 = gang.iter().filter_map(|id| world.given.get(id)).sum();
     let believed: Vec<u64> = gang.iter().filter_map(|id| world.believed_at.get(id).copied()).collect();
     let all = believed.len() == gang.len();
     let last = if all { believed.into_iter().fold(0, u64::max) as f64 / 1_000.0 } else { f64::INFINITY };

@@ -234,6 +234,18 @@ impl Scheduler {
         }
     }
 
+    /// Somebody without a record took a unit that anybody might have, and said nothing. Strangers go first there; so that it does not go
+    /// from one who is silent to the next, those with a record have it now, if any are left.
+    pub(super) fn turn_to_those_with_a_record(&mut self, unit: UnitId) {
+        let Some(open) = self.open(unit).filter(|open| open.ask == Ask::Anybody && !self.is_thin()) else { return };
+        let is_left = |no: &WorkerNo| !open.knows(*no) && !open.hears(&self.workers[*no], &self.workers);
+        if self.core.iter().any(is_left)
+            && let Some(open) = self.open_mut(unit)
+        {
+            open.ask = Ask::Established;
+        }
+    }
+
     fn accept(&mut self, now: Timestamp, unit: UnitId, outcome: Outcome, vouched: Option<u8>) {
         match outcome.verdict {
             Verdict::Called { .. } => self.called(now, unit, outcome, vouched),
