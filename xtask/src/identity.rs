@@ -18,7 +18,16 @@ pub(crate) struct Options {
     /// The first one's number, to see one again
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Chromium and Firefox as well, for one module of fifty
+    /// How many cases of each job that somebody wrote; 0 leaves these jobs out
+    #[arg(long, default_value_t = 100)]
+    cases: u64,
+    /// The first case's number, to see one again
+    #[arg(long, default_value_t = 0)]
+    first_case: u64,
+    /// Of this job alone, by its source, as `jobs/text-index`
+    #[arg(long)]
+    job: Option<String>,
+    /// Chromium and Firefox as well, for one module of fifty and one case of four
     #[arg(long)]
     browsers: bool,
     /// Leave out the probe of every float instruction
@@ -30,9 +39,18 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     succeed(cargo().args(["build", "--profile", "proof", "--package", "manyhands-identity"])).await?;
     let mut proof = command(workspace().join("target/proof/manyhands-identity"));
-    for (name, number) in [("--modules", options.modules), ("--seed", options.seed), ("--first", options.first)] {
+    let Options { modules, seed, first, cases, first_case, .. } = options;
+    let numbers = [
+        ("--modules", modules),
+        ("--seed", seed),
+        ("--first", first),
+        ("--cases", cases),
+        ("--first-case", first_case),
+    ];
+    for (name, number) in numbers {
         proof.args([name, &number.to_string()]);
     }
+    proof.args(options.job.iter().flat_map(|job| ["--job", job]));
     proof.args(options.browsers.then_some("--browsers")).args(options.no_probe.then_some("--no-probe"));
     succeed(&mut proof).await
 }

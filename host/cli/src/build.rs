@@ -51,6 +51,22 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
     if let Some(source) = &args.source {
         return foreign::build(source, screen);
     }
+    let (target, raw, manifest) = compiled(args, screen)?;
+    finish(&target, &raw, manifest, screen)
+}
+
+/// The module of a job's crate, and its manifest.
+///
+/// # Errors
+/// Cargo, rustup or the target is missing; the crate does not build; its metadata is wrong.
+pub fn module(args: &Build, screen: Screen) -> Result<(Vec<u8>, Manifest)> {
+    let (_, raw, manifest) = compiled(args, screen)?;
+    let manifest = complete(&raw, manifest)?;
+    Ok((raw, manifest))
+}
+
+/// The folder `target`, what cargo made of the crate, and what its metadata say.
+fn compiled(args: &Build, screen: Screen) -> Result<(PathBuf, Vec<u8>, Manifest)> {
     let metadata = read_metadata(args)?;
     let package = pick(&metadata, args)?;
     let job = JobMetadata::read(&package.metadata)?;
@@ -73,7 +89,7 @@ pub fn build(args: &Build, screen: Screen) -> Result<()> {
         verbs: job.verbs,
         record_bytes: job.record_bytes,
     };
-    finish(metadata.target_directory.as_std_path(), &raw, manifest, screen)
+    Ok((metadata.target_directory.into_std_path_buf(), raw, manifest))
 }
 
 /// Packs a module with all that is known of it, writes it below the folder `target` and says so.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use manyhands_abi::parts;
-use manyhands_model::{Digest, Fuel, Outcome, Verdict};
+use manyhands_model::{Digest, Fuel, Limits, Manifest, Outcome, Verdict};
 use manyhands_protocol::Entry;
 use manyhands_runner::engine::{Executed, Execution};
 use manyhands_sealer::Sealed;
@@ -112,14 +112,30 @@ pub fn corpus_file() -> PathBuf {
     root().join("tests/conformance/corpus.json")
 }
 
+/// Reads the cases alone.
+///
+/// # Errors
+/// [`Wrong`].
+pub fn cases() -> Result<Vec<Case>, Wrong> {
+    let path = corpus_file();
+    let text = std::fs::read_to_string(&path).map_err(|error| Wrong::File(path, error))?;
+    serde_json::from_str(&text).map_err(|error| Wrong::Corpus(error.to_string()))
+}
+
+/// Builds a module that a case names: as a compiler leaves it, and its manifest.
+///
+/// # Errors
+/// [`Wrong`].
+pub fn built(module: &str) -> Result<(Vec<u8>, Manifest), Wrong> {
+    source::built(module)
+}
+
 /// Reads the cases, and builds and seals their modules.
 ///
 /// # Errors
 /// [`Wrong`], but not for a compiler that is missing: what can be built is tested all the same.
 pub fn corpus() -> Result<Corpus, Wrong> {
-    let path = corpus_file();
-    let text = std::fs::read_to_string(&path).map_err(|error| Wrong::File(path, error))?;
-    let cases: Vec<Case> = serde_json::from_str(&text).map_err(|error| Wrong::Corpus(error.to_string()))?;
+    let cases = cases()?;
     let mut modules = BTreeMap::new();
     for case in &cases {
         if !modules.contains_key(&case.module) {
@@ -139,6 +155,14 @@ impl Case {
     /// # Errors
     /// [`Wrong::Corpus`].
     pub fn execution(&self, sealed: &Sealed) -> Result<Execution, Wrong> {
+        self.execution_within(sealed.manifest.limits)
+    }
+
+    /// The same of a module whose manifest has these limits.
+    ///
+    /// # Errors
+    /// [`Wrong::Corpus`].
+    pub fn execution_within(&self, limits: Limits) -> Result<Execution, Wrong> {
         let input = match (&self.input, &self.input_hex, &self.parts) {
             (Some(text), None, None) => text.clone().into_bytes(),
             (None, Some(hex), None) => bytes(hex)?,
@@ -157,7 +181,7 @@ impl Case {
             Some(hex) => bytes(hex)?.try_into().map_err(|_| self.wrong("a seed has 32 bytes"))?,
             None => [0; 32],
         };
-        Ok(Execution { entry: self.entry, step, input: input.into(), seed, limits: sealed.manifest.limits })
+        Ok(Execution { entry: self.entry, step, input: input.into(), seed, limits })
     }
 
     /// Whether its fuel is the same with every compiler.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use manyhands_cli::fault::{Exit, Fault};
 use manyhands_cli::{build, foreign};
+use manyhands_model::Manifest;
 use manyhands_sealer::Sealed;
 
 use crate::{Wrong, root};
@@ -16,13 +17,13 @@ pub(crate) fn is_text(module: &str) -> bool {
     module.ends_with("wat")
 }
 
-/// Builds and seals.
+/// Builds: the module as a compiler leaves it, and its manifest.
 ///
 /// # Errors
 /// [`Wrong`].
-pub(crate) fn sealed(module: &str) -> Result<Sealed, Wrong> {
+pub(crate) fn built(module: &str) -> Result<(Vec<u8>, Manifest), Wrong> {
     match module.split_once('#') {
-        None => seal(module, &root().join(module)),
+        None => build(module, &root().join(module)),
         Some((page, language)) => {
             let path = root().join(page);
             let text = std::fs::read_to_string(&path).map_err(|error| Wrong::File(path, error))?;
@@ -32,19 +33,30 @@ pub(crate) fn sealed(module: &str) -> Result<Sealed, Wrong> {
             let written = std::fs::write(&path, example)
                 .and_then(|()| std::fs::write(folder.path().join("example.json"), MANIFEST));
             written.map_err(|error| wrong(module, error))?;
-            seal(module, &path)
+            build(module, &path)
         }
     }
 }
 
-fn seal(module: &str, path: &Path) -> Result<Sealed, Wrong> {
-    let fault = |fault: Fault| match fault.exit {
+/// Builds and seals.
+///
+/// # Errors
+/// [`Wrong`].
+pub(crate) fn sealed(module: &str) -> Result<Sealed, Wrong> {
+    let (raw, manifest) = built(module)?;
+    let (_, sealed) = build::pack(&raw, &manifest).map_err(|fault| faulty(module, &fault))?;
+    Ok(sealed)
+}
+
+fn build(module: &str, path: &Path) -> Result<(Vec<u8>, Manifest), Wrong> {
+    foreign::module(path).map_err(|fault| faulty(module, &fault))
+}
+
+fn faulty(module: &str, fault: &Fault) -> Wrong {
+    match fault.exit {
         Exit::MissingTool => Wrong::MissingTool(fault.to_string()),
         _ => wrong(module, fault),
-    };
-    let (raw, manifest) = foreign::module(path).map_err(fault)?;
-    let (_, sealed) = build::pack(&raw, &manifest).map_err(fault)?;
-    Ok(sealed)
+    }
 }
 
 /// The first block of code in this language.

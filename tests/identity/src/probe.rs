@@ -77,20 +77,20 @@ fn input(op: &Op, (a, b): (u128, u128)) -> Vec<u8> {
 fn results(op: &Op, cases: &[(u128, u128)]) -> Option<Expected> {
     let results: Option<Vec<_>> = cases.iter().map(|(a, b)| (op.meaning)(*a, *b)).collect();
     let output = |results: Vec<u128>| results.into_iter().flat_map(|bits| bytes(op.result, bits)).collect();
-    Some(results.map_or(Expected::Trap, |results| Expected::Output(output(results))))
+    Some(results.map_or(Expected::Word("trap"), |results| Expected::Output(output(results))))
 }
 
 /// All cases at once, or one by one where a trap would hide those behind it.
 fn tasks(op: &Op, cases: &[(u128, u128)]) -> Vec<Task> {
     let task = |cases: &[(u128, u128)]| {
         let input = cases.iter().flat_map(|case| input(op, *case)).collect();
-        Task { input, fuel: FUEL, expected: results(op, cases) }
+        Task::run(input, FUEL, results(op, cases))
     };
     if op.traps() { cases.chunks(1).map(task).collect() } else { vec![task(cases)] }
 }
 
 fn constant_task(op: &Op, cases: &[(u128, u128)]) -> Task {
-    Task { input: Vec::new(), fuel: FUEL, expected: results(op, cases) }
+    Task::run(Vec::new(), FUEL, results(op, cases))
 }
 
 const INPUT_LEN: u32 = 0;

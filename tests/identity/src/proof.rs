@@ -7,15 +7,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use manyhands_engines::{Executed, Kind};
 
 use crate::dice::Dice;
 use crate::ops::{self, Op};
 use crate::program::{Program, SLOTS, Stopped};
 use crate::smith::{Job, with_manifest};
-use crate::team::{BROWSERS, ENGINES, Expected, Task, Team, seal};
-use crate::{mutant, operands};
+use crate::team::{BROWSERS, ENGINES, Expected, Figures, Task, Team, seal};
+use crate::{kept, mutant, operands};
 
 /// Inputs of a module.
 const INPUTS: usize = 3;
@@ -73,8 +72,8 @@ pub struct Tally {
     pub bounded: u64,
     /// Mutants that the sealer refused: what a mutator adds may be more than a job may have.
     pub mutants_refused: u64,
-    /// By engine: modules, executions, time to load, time to execute.
-    pub engines: BTreeMap<Kind, (u64, u64, Duration, Duration)>,
+    /// What each engine did.
+    pub engines: Figures,
     /// Where each difference is kept.
     pub differences: Vec<String>,
 }
@@ -168,14 +167,7 @@ impl Proof<'_> {
             }
             self.one(&mut team, self.plan.first + index, kinds == ENGINES)?;
         }
-        let mut tally = self.tally();
-        for member in team.members {
-            let entry = tally.engines.entry(member.kind).or_default();
-            entry.0 += member.modules;
-            entry.1 += member.units;
-            entry.2 += member.loading;
-            entry.3 += member.executing;
-        }
+        team.add_to(&mut self.tally().engines);
         Ok(())
     }
 
@@ -261,10 +253,10 @@ impl Proof<'_> {
             let input: Vec<u8> = slots.flat_map(u128::to_le_bytes).collect();
             let expected = match program.interpret(&input) {
                 Ok(output) => Some(Expected::Output(output)),
-                Err(Stopped::Trap) => Some(Expected::Trap),
+                Err(Stopped::Trap) => Some(Expected::Word("trap")),
                 Err(Stopped::TooLong) => continue,
             };
-            tasks.push(Task { input, fuel: PROGRAM_FUEL, expected });
+            tasks.push(Task::run(input, PROGRAM_FUEL, expected));
         }
         Made { plain: program.module(false), memory_bytes: 1 << 16, tasks, globals: None }
     }
@@ -282,25 +274,10 @@ impl Proof<'_> {
         if differences.is_empty() {
             return Ok(());
         }
-        let folder = self.plan.folder.join(format!("{}-{index}-{what}", self.plan.seed));
-        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let write = |name: &str, bytes: &[u8]| {
-            let file = folder.join(name);
-            std::fs::write(&file, bytes).with_context(|| format!("{} cannot be written", file.display()))
-        };
-        write("source.wasm", source)?;
-        write("sealed.wasm", sealed)?;
-        let mut report = format!(
-            "cargo xtask identity --seed {} --first {index} --modules 1\n\n{}\n",
-            self.plan.seed,
-            differences.join("\n")
-        );
-        for (number, task) in tasks.iter().enumerate() {
-            write(&format!("input-{number}"), &task.input)?;
-            report.push_str(&format!("task {number}: fuel {}\n", task.fuel));
-        }
-        write("report.txt", report.as_bytes())?;
-        eprintln!("   DIFFERENCE in {}: {}", folder.display(), differences[0]);
+        let seed = self.plan.seed;
+        let folder = self.plan.folder.join(format!("{seed}-{index}-{what}"));
+        let replay = format!("cargo xtask identity --cases 0 --seed {seed} --first {index} --modules 1");
+        kept::keep(&folder, &replay, [source, sealed], tasks, differences)?;
         let mut tally = self.tally();
         tally.differences.push(format!("{}: {}", folder.display(), differences[0]));
         if tally.differences.len() >= DIFFERENCES_MAX {
@@ -312,7 +289,7 @@ impl Proof<'_> {
 
 fn smith(dice: &mut Dice) -> anyhow::Result<Made> {
     let job = Job::random(dice, false)?;
-    let tasks = (0..INPUTS).map(|_| Task { input: job.input(dice), fuel: *dice.pick(&FUELS), expected: None });
+    let tasks = (0..INPUTS).map(|_| Task::run(job.input(dice), *dice.pick(&FUELS), None));
     let tasks = tasks.collect();
     Ok(Made { plain: job.module, memory_bytes: job.memory_bytes, tasks, globals: Some(job.globals) })
 }

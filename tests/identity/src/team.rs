@@ -1,5 +1,6 @@
 //! Engines that execute the same units, and what they disagree on.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,12 +15,25 @@ const WALL_MS: u64 = 60_000;
 /// An input with the fuel for it.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// What it reads.
+    /// Which function.
+    pub entry: Entry,
+    /// How many answers there are with the input.
+    pub step: u32,
+    /// What it reads; with answers, a frame of `manyhands_abi::parts`.
     pub input: Vec<u8>,
+    /// Its only randomness.
+    pub seed: [u8; 32],
     /// What it may use.
     pub fuel: u64,
     /// What must come out, where that is known.
     pub expected: Option<Expected>,
+}
+
+impl Task {
+    /// A unit without answers.
+    pub fn run(input: Vec<u8>, fuel: u64, expected: Option<Expected>) -> Self {
+        Self { entry: Entry::Run, step: 0, input, seed: [3; 32], fuel, expected }
+    }
 }
 
 /// What an oracle says.
@@ -27,8 +41,8 @@ pub struct Task {
 pub enum Expected {
     /// This output.
     Output(Vec<u8>),
-    /// A trap.
-    Trap,
+    /// A verdict of this word.
+    Word(&'static str),
 }
 
 /// An engine at work.
@@ -36,6 +50,8 @@ pub struct Member {
     /// Which.
     pub kind: Kind,
     engine: Box<dyn Engine>,
+    /// Whether it took the module.
+    loaded: Result<(), Failure>,
     /// Time that it took to compile.
     pub loading: Duration,
     /// Time that it took to execute.
@@ -70,17 +86,34 @@ impl Team {
         let members = kinds.iter().map(|kind| {
             let engine = kind.open().with_context(|| kind.name())?;
             let (loading, executing) = (Duration::ZERO, Duration::ZERO);
-            anyhow::Ok(Member { kind: *kind, engine, loading, executing, modules: 0, units: 0 })
+            let loaded = Err(Failure::Refused("no module is loaded".into()));
+            anyhow::Ok(Member { kind: *kind, engine, loaded, loading, executing, modules: 0, units: 0 })
         });
         Ok(Self { members: members.collect::<Result<_, _>>()? })
     }
 
-    /// Executes all tasks on all engines.
+    /// Executes all tasks of a module on all engines.
     pub fn check(&mut self, sealed: &[u8], tasks: &[Task], output_bytes: u64) -> Checked {
+        self.load(sealed);
+        self.execute(tasks, output_bytes)
+    }
+
+    /// Compiles a module on all engines. That one does not take it is a difference in whatever is executed.
+    pub fn load(&mut self, sealed: &[u8]) {
+        for member in &mut self.members {
+            let began = Instant::now();
+            member.loaded = member.engine.load(sealed);
+            member.loading += began.elapsed();
+            member.modules += 1;
+        }
+    }
+
+    /// Executes all tasks of the loaded module on all engines.
+    pub fn execute(&mut self, tasks: &[Task], output_bytes: u64) -> Checked {
         let mut checked = Checked::default();
         let mut first: Option<(Kind, Vec<Result<Executed, Failure>>)> = None;
         for member in &mut self.members {
-            let results = member.run(sealed, tasks, output_bytes);
+            let results = member.execute(tasks, output_bytes);
             for (index, (task, result)) in tasks.iter().zip(&results).enumerate() {
                 let wrong = match (result, &first) {
                     // An honest engine executes every sealed module.
@@ -103,33 +136,50 @@ impl Team {
     }
 }
 
+/// By engine: modules, executions, time to load, time to execute.
+pub type Figures = BTreeMap<Kind, (u64, u64, Duration, Duration)>;
+
+impl Team {
+    /// Adds what its engines did.
+    pub fn add_to(&self, figures: &mut Figures) {
+        for member in &self.members {
+            let entry = figures.entry(member.kind).or_default();
+            entry.0 += member.modules;
+            entry.1 += member.units;
+            entry.2 += member.loading;
+            entry.3 += member.executing;
+        }
+    }
+}
+
 impl Member {
-    fn run(&mut self, sealed: &[u8], tasks: &[Task], output_bytes: u64) -> Vec<Result<Executed, Failure>> {
-        let began = Instant::now();
-        let loaded = self.engine.load(sealed);
-        self.loading += began.elapsed();
-        self.modules += 1;
-        if let Err(failure) = loaded {
+    fn execute(&mut self, tasks: &[Task], output_bytes: u64) -> Vec<Result<Executed, Failure>> {
+        if let Err(failure) = &self.loaded {
             return tasks.iter().map(|_| Err(failure.clone())).collect();
         }
         let began = Instant::now();
-        let results = tasks.iter().map(|task| {
-            let limits = Limits { fuel: Fuel(task.fuel), output_bytes, wall_ms: WALL_MS, ..Limits::MAX };
-            self.engine.execute(&Unit { entry: Entry::Run, step: 0, input: &task.input, seed: [3; 32], limits })
-        });
-        let results = results.collect();
+        let results = tasks.iter().map(|task| execute(&mut *self.engine, task, output_bytes)).collect();
         self.executing += began.elapsed();
         self.units += tasks.len() as u64;
         results
     }
 }
 
+/// Executes one task of the loaded module.
+///
+/// # Errors
+/// [`Failure`].
+pub fn execute(engine: &mut dyn Engine, task: &Task, output_bytes: u64) -> Result<Executed, Failure> {
+    let limits = Limits { fuel: Fuel(task.fuel), output_bytes, wall_ms: WALL_MS, ..Limits::MAX };
+    engine.execute(&Unit { entry: task.entry, step: task.step, input: &task.input, seed: task.seed, limits })
+}
+
 fn unexpected(executed: &Executed, expected: Option<&Expected>) -> Option<String> {
     let verdict = &executed.outcome.verdict;
     match expected {
         None => None,
-        Some(Expected::Trap) if verdict.word() == "trap" => None,
-        Some(Expected::Trap) => Some(format!("{verdict}, where the oracle expects a trap")),
+        Some(Expected::Word(word)) if verdict.word() == *word => None,
+        Some(Expected::Word(word)) => Some(format!("{verdict}, where {word} is expected")),
         Some(Expected::Output(_)) if !verdict.is_ok() => Some(format!("{verdict}, where the oracle expects an output")),
         Some(Expected::Output(output)) if *output == executed.output => None,
         Some(Expected::Output(output)) => Some(first_byte(("it", &executed.output), ("the oracle", output))),

@@ -49,7 +49,7 @@ fn the_sealer_writes_the_same_bytes_when_it_runs_as_webassembly() {
                 Ok(sealed) => sealed.bytes,
                 Err(refusal) => refusal.to_string().into_bytes(),
             };
-            Task { input: module, fuel: FUEL, expected: Some(Expected::Output(expected)) }
+            Task::run(module, FUEL, Some(Expected::Output(expected)))
         })
         .collect();
     let report = team.check(&sealer.bytes, &tasks, 8 << 20);

@@ -75,7 +75,7 @@ fn without_sealing_engines_differ_and_the_proof_sees_it() {
         let program = Program::random(&all, dice);
         let input: Vec<u8> = (0..SLOTS).flat_map(|_| operands::any(dice, ops::Ty::V128).to_le_bytes()).collect();
         let Ok(output) = program.interpret(&input) else { continue };
-        let task = Task { input, fuel: 1, expected: Some(Expected::Output(output)) };
+        let task = Task::run(input, 1, Some(Expected::Output(output)));
         differ += usize::from(!team.check(&program.module(true), &[task], 1 << 20).differences.is_empty());
     }
     assert!(differ > 0, "forty programs full of NaNs, and no engine shows one");
