@@ -50,7 +50,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     for (name, number) in numbers {
         proof.args([name, &number.to_string()]);
     }
-    proof.args(options.job.iter().flat_map(|job| ["--job", job]));
+    proof.args(options.job.iter().flat_map(|job| ["--job", job.as_str()]));
     proof.args(options.browsers.then_some("--browsers")).args(options.no_probe.then_some("--no-probe"));
     succeed(&mut proof).await
 }

@@ -287,7 +287,7 @@ impl Case<'_> {
         let fuel = self.subject.manifest.limits.fuel.0;
         let fuel = if is_sample { fuel } else { fuel.min(FUEL_MAX) };
         if !is_sample && self.subject.reduces && self.dice.once_in(4) {
-            sample = self.to_reduce(fuel);
+            sample = self.reduction(fuel);
         } else if !is_sample {
             self.change(&mut sample);
         }
@@ -336,7 +336,7 @@ impl Case<'_> {
     }
 
     /// What some units put out, for a reduce step.
-    fn to_reduce(&mut self, fuel: u64) -> Sample {
+    fn reduction(&mut self, fuel: u64) -> Sample {
         let mut outputs = Vec::new();
         let runs: Vec<&Sample> = self
             .subject
@@ -375,17 +375,15 @@ impl Case<'_> {
         }
         self.tally.reduced += u64::from(task.entry == Entry::Reduce);
         let mut again = Vec::new();
-        if !matches!(verdict, Verdict::OutOfFuel) {
-            // Just enough, and one less.
-            let enough = self.dice.once_in(4).then_some((took, verdict.word()));
-            let little = took.checked_sub(1).map(|fuel| (fuel, "out_of_fuel"));
-            let exact = enough.into_iter().chain(little);
-            again.extend(exact.map(|(fuel, word)| Task { fuel, expected: Some(Expected::Word(word)), ..task.clone() }));
+        // Just enough. What traps by itself, and not by `unreachable`, has paid for more than the meter tells.
+        if !matches!(verdict, Verdict::OutOfFuel | Verdict::Trap) && self.dice.once_in(4) {
+            again.push(Task { expected: Some(Expected::Word(verdict.word())), fuel: took, ..task.clone() });
         }
         if took > 0 {
             let random = self.dice.bits() as u64;
-            let less = [random % took, (random >> 32) % took.min(1 + (took >> self.dice.below(24)))];
-            again.extend(less.map(|fuel| Task { fuel, expected: Some(Expected::Word("out_of_fuel")), ..task.clone() }));
+            let little = [took - 1, random % took, (random >> 32) % took.min(1 + (took >> self.dice.below(24)))];
+            let too_little = Some(Expected::Word("out_of_fuel"));
+            again.extend(little.map(|fuel| Task { fuel, expected: too_little.clone(), ..task.clone() }));
         }
         self.all(&again);
         self.differences.is_empty().then_some(executed)

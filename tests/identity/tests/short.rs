@@ -12,7 +12,7 @@ use manyhands_identity::program::{Program, SLOTS};
 use manyhands_identity::proof::{Plan, prove};
 use manyhands_identity::smith::{self, Job};
 use manyhands_identity::team::{ENGINES, Expected, Task, Team};
-use manyhands_identity::{operands, ops, probe};
+use manyhands_identity::{jobs, operands, ops, probe, trial};
 use manyhands_sealer::seal;
 use manyhands_verifier::verify;
 
@@ -43,6 +43,46 @@ fn sealed_modules_do_the_same_on_every_engine() {
     }
     assert!(tally.refused_growths >= 10, "{}", tally.refused_growths);
     assert!(tally.mutants >= 30 && tally.judged >= 100, "{} {}", tally.mutants, tally.judged);
+}
+
+#[test]
+fn jobs_do_the_same_on_every_engine() {
+    if !node_is_here() {
+        return;
+    }
+    let subjects = jobs::written().expect("examples and cases build");
+    assert!(subjects.iter().filter(|subject| subject.name.starts_with("jobs/")).count() >= 6);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("identity");
+    let plan = trial::Plan { cases: 32, first: 0, seed: 4, browsers: false, folder };
+    let tally = trial::prove(&subjects, &plan).expect("engines start");
+    assert!(tally.differences.is_empty(), "{:#?}", tally.differences);
+    assert_eq!(tally.cases, 32 * subjects.len() as u64);
+    for verdict in ["ok", "trap", "aborted", "out_of_fuel", "out_of_stack", "called"] {
+        assert!(tally.verdicts.get(verdict).is_some_and(|count| *count >= 10), "{:?}", tally.verdicts);
+    }
+    let trial::Tally { judged, answered, reduced, refused_growths, .. } = tally;
+    assert!(judged >= 60 && answered >= 20 && reduced >= 10, "{judged} {answered} {reduced}");
+    assert!(refused_growths >= 5, "{refused_growths}");
+}
+
+/// The control: what ends otherwise than somebody had written down is kept, with the command that shows it again.
+#[test]
+fn a_job_that_ends_otherwise_is_found() {
+    let mut subjects = jobs::written().expect("examples and cases build");
+    subjects.retain(|subject| subject.name.ends_with("primes.wat"));
+    let sample = subjects[0].samples.iter_mut().find_map(|sample| sample.case.as_mut()).expect("a case");
+    sample.fuel = sample.fuel.map(|fuel| manyhands_model::Fuel(fuel.0 + 1));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("identity-control");
+    let plan = trial::Plan { cases: subjects[0].samples.len(), first: 0, seed: 4, browsers: false, folder };
+    if !node_is_here() {
+        return;
+    }
+    let differences = trial::prove(&subjects, &plan).expect("engines start").differences;
+    assert_eq!(differences.len(), 1, "{differences:#?}");
+    let folder = differences[0].split(": ").next().expect("a folder");
+    let report = std::fs::read_to_string(PathBuf::from(folder).join("report.txt")).expect("a report");
+    let replay = "cargo xtask identity --no-probe --modules 0 --seed 4 --job jobs/primes/primes.wat --first-case ";
+    assert!(report.starts_with(replay) && report.contains("fuel is"), "{report}");
 }
 
 #[test]
