@@ -40,7 +40,9 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
                 if is_loop {
                     loops.push(blocks.len());
                 }
-                blocks.push(Ahead { is_loop, after: need, other: None, exits: 0 });
+                // Nobody pays for what follows a loop that is never left at its end.
+                let after = if is_loop && !body.live[at] { 0 } else { need };
+                blocks.push(Ahead { is_loop, after, other: None, exits: 0 });
                 if is_loop {
                     need = 0;
                 }
@@ -63,6 +65,8 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
                     need = block.after.max(block.exits);
                 }
             }
+            // Nor for where nobody ever branches from.
+            Kind::Br(_) | Kind::BrIf(_) | Kind::BrTable(_) | Kind::Return if !body.live[at] => {}
             Kind::Br(relative_depth) => need = at_label(&mut blocks, &loops, relative_depth),
             Kind::BrIf(relative_depth) => need = need.max(at_label(&mut blocks, &loops, relative_depth)),
             Kind::BrTable(table) => {

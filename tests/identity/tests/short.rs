@@ -151,10 +151,13 @@ fn ten_thousand_who_miscount_a_loop_are_refused() {
     miscounts_are_refused(10_000);
 }
 
+/// Modules in which code behind endless loops was paid for that nobody reaches, so that a unit less was still enough.
+const ENDLESS: [u64; 4] = [18, 44, 303, 368];
+
 /// 600 of them with every other test, ten thousand and more with `--ignored`.
 fn whoever_pays_less_is_refused(at_least: usize) {
     let mut count = 0;
-    for index in 0.. {
+    for index in ENDLESS.into_iter().chain(0..) {
         if count >= at_least {
             break;
         }
