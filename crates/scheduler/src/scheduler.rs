@@ -1458,12 +1458,10 @@ impl Scheduler {
         }
         for unit in units {
             if let Some(open) = self.open_mut(unit) {
-                let at = open.reports.iter().position(|word| word.by == id);
-                let removed = at.map(|at| (at, open.reports.remove(at)));
-                if let Some((at, removed)) = removed {
-                    let after = open.reports.iter_mut().skip(at);
-                    after.filter(|word| word.outcome == removed.outcome).for_each(|word| word.is_echo = true);
+                if open.reports.first().is_some_and(|word| word.by == id) {
+                    open.reports.iter_mut().for_each(|word| word.is_echo = true);
                 }
+                open.reports.retain(|word| word.by != id);
                 self.judge(now, unit);
             }
         }

@@ -105,17 +105,10 @@ impl Court<'_> {
             return if self.can_audit { Finding::Audit(Need::Dispute) } else { Finding::Hopeless };
         }
         // Where nobody is left to be asked instead, an echo is better than nothing.
-        if self.is_alone || !voices.iter().any(|voice| voice.is_echo) {
-            return self.weigh_anew(&[], voices, agreed, draw);
-        }
-        let (echoes, others): (Vec<_>, Vec<_>) =
-            voices.iter().copied().enumerate().partition(|(_, voice)| voice.is_echo);
-        let [echoes, heard] = [&echoes, &others].map(|some| some.iter().map(|(_, voice)| *voice).collect::<Vec<_>>());
-        match self.weigh_anew(&echoes, &heard, agreed, draw) {
-            Finding::Accepted { by, vouched } => {
-                let by = others.get(by).map_or(by, |(at, _)| *at);
-                Finding::Accepted { by, vouched }
-            }
+        let echoes = voices.iter().take_while(|voice| voice.is_echo && !self.is_alone).count();
+        let (echoes, voices) = voices.split_at(echoes);
+        match self.weigh_anew(echoes, voices, agreed, draw) {
+            Finding::Accepted { by, vouched } => Finding::Accepted { by: echoes.len() + by, vouched },
             other => other,
         }
     }
