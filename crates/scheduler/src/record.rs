@@ -126,8 +126,9 @@ pub struct Replica {
     pub outcome: Outcome,
     /// What it says that this took, where outcomes do not say it: see [`Statement::claims`].
     pub claims: Option<Fuel>,
-    /// Whether it was said after somebody whose word does not count any more: if that was a lie, whoever said the same was an accomplice.
-    /// Where words have to be earned nothing rests on it; but it may contradict.
+    /// Whether it was said beside somebody whose word does not count any more: if that was a lie, whoever said the same was an accomplice; and
+    /// if it was right, whoever said something else was none of the honest. Where words have to be earned nothing rests on it; but it may
+    /// contradict.
     pub is_echo: bool,
 }
 
