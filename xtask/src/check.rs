@@ -39,9 +39,6 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             succeed(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])).await
         })
         .await;
-    steps.step("the core builds for wasm32", async |_| core_is_portable().await).await;
-    steps.step("programs", async |_| succeed(&mut programs()).await).await;
-    steps.step("tests", async |tally| tests(tally).await).await;
     steps
         .step("documentation", async |_| {
             let mut command = cargo();
@@ -49,6 +46,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             succeed(&mut command).await
         })
         .await;
+    steps.step("the core builds for wasm32", async |_| core_is_portable().await).await;
+    steps.step("programs", async |_| succeed(&mut programs()).await).await;
+    steps.step("tests", async |tally| tests(tally).await).await;
     steps.left_out.extend(setup::left_out().await);
     steps.end()
 }

@@ -62,7 +62,7 @@ enum Task {
     Siege(siege::Options),
     /// Let cheats of every kind work for the scheduler in virtual time, beside other people's rules
     Sim(sim::Options),
-    /// Check everything: format, lints, licences, the pure core, all tests, documentation
+    /// Check everything: format, lints, documentation, licences, the pure core, all tests
     Test,
 }
 

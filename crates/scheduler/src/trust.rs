@@ -35,7 +35,7 @@
 //!
 //! *Strangers after the anchor.* Newcomers earn their records by confirming. Where they are few, all of them may be hostile: the honest
 //! have their records, and whoever gave one away is back. So they are heard as seldom as it takes that `h` is no more than `(1 + s) · f`
-//! even then ([`Trust::strangers_heard`]); `s` is 0.27.
+//! even then (`Trust::strangers_heard`); `s` is 0.27.
 //!
 //! Where `n` is not whole, the next voice is drawn with the probability that makes up for it (`voices_after`).
 //!
