@@ -39,6 +39,8 @@ pub enum Act {
     Vanish,
     /// The same, but the old identity stays connected and asks for nothing: a connection costs next to nothing.
     Abandon,
+    /// The same, but the old identity goes on with as little as it takes not to be silent.
+    Keep,
 }
 
 /// What a cheat knows when it has executed a replica, or has waited.
@@ -66,6 +68,11 @@ pub trait Strategy: fmt::Debug {
     /// Whether it leaves an identity behind that was contradicted, before more can be held against it.
     fn is_shy(&self) -> bool {
         true
+    }
+
+    /// Whether it asks for work, and gives back what it does not want, until it has a unit of which a friend has just lied.
+    fn picks(&self, _agreed: u32) -> bool {
+        false
     }
 }
 
@@ -99,6 +106,11 @@ impl Gang {
         if is_work {
             self.frontier = self.frontier.max(Some(unit));
         }
+    }
+
+    /// Whether they have told the lie that they share about a unit.
+    pub fn has_lied(&self, unit: UnitId) -> bool {
+        self.units.get(&unit).is_some_and(|known| known.said == Some(Answer::Shared))
     }
 
     fn known(&mut self, unit: UnitId) -> &mut Known {
@@ -167,6 +179,18 @@ pub enum Adversary {
         /// So often.
         lies: u32,
     },
+    /// Honest until so many of its reports became answers, then lies once and leaves; whereupon all its friends ask for work at once, and give
+    /// back whatever is another unit. They do so again in the moment when the unit is asked once more.
+    Picker {
+        /// So many.
+        honest: u32,
+    },
+    /// Honest until so many of its reports became answers, then lies once and goes on as somebody else; but whoever it was before says
+    /// the truth now and then, so as not to be silent.
+    Keeper {
+        /// So many.
+        honest: u32,
+    },
     /// Takes leases and never says anything.
     Mute,
     /// Says the truth when it is too late.
@@ -193,6 +217,8 @@ pub const ALL: &[Adversary] = &[
     Adversary::Runaway { honest: 110, lies: 1 },
     Adversary::Runaway { honest: 110, lies: 5 },
     Adversary::Ghost { honest: 110, lies: 1 },
+    Adversary::Keeper { honest: 110 },
+    Adversary::Picker { honest: 110 },
     Adversary::Mute,
     Adversary::Late,
 ];
@@ -216,6 +242,10 @@ impl Adversary {
             Self::Hunter { honest } => Some(Box::new(Hunter { honest })),
             Self::Runaway { honest, lies } => Some(Box::new(Runaway { honest, lies, end: Act::Vanish })),
             Self::Ghost { honest, lies } => Some(Box::new(Runaway { honest, lies, end: Act::Abandon })),
+            Self::Picker { honest } => {
+                Some(Box::new(Picker { liar: Runaway { honest, lies: 1, end: Act::Vanish }, leads: None }))
+            }
+            Self::Keeper { honest } => Some(Box::new(Runaway { honest, lies: 1, end: Act::Keep })),
             Self::Mute => Some(Box::new(Mute)),
             Self::Late => Some(Box::new(Late)),
         }
@@ -224,6 +254,11 @@ impl Adversary {
     /// Whether nothing that it does is of use.
     pub const fn is_never_right(self) -> bool {
         self.is_griefer() || matches!(self, Self::Gang { honest: 0, permille: 1000 } | Self::Sleeper { honest: 0 })
+    }
+
+    /// Whether its members ask for the units of which others have lied.
+    pub const fn picks(self) -> bool {
+        matches!(self, Self::Picker { .. })
     }
 
     /// Whether all that it does is to be in the way.
@@ -244,6 +279,8 @@ impl fmt::Display for Adversary {
             Self::Hunter { honest } => write!(f, "hunter:{honest}"),
             Self::Runaway { honest, lies } => write!(f, "runaway:{honest}:{lies}"),
             Self::Ghost { honest, lies } => write!(f, "ghost:{honest}:{lies}"),
+            Self::Keeper { honest } => write!(f, "keeper:{honest}"),
+            Self::Picker { honest } => write!(f, "picker:{honest}"),
             Self::Mute => write!(f, "mute"),
             Self::Late => write!(f, "late"),
         }
@@ -254,7 +291,7 @@ impl fmt::Display for Adversary {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no adversary `{0}`; there are none, liar:PERMILLE, sleeper:HONEST, gang:HONEST:PERMILLE, inflator:HONEST:PERMILLE, \
-     together:HOLDERS:HONEST, hunter:HONEST, runaway:HONEST:LIES, ghost:HONEST:LIES, mute and late"
+     together:HOLDERS:HONEST, hunter:HONEST, runaway:HONEST:LIES, ghost:HONEST:LIES, keeper:HONEST, picker:HONEST, mute and late"
 )]
 pub struct NoAdversary(String);
 
@@ -276,6 +313,8 @@ impl FromStr for Adversary {
             ("hunter", &[honest]) => Ok(Self::Hunter { honest }),
             ("runaway", &[honest, lies]) => Ok(Self::Runaway { honest, lies }),
             ("ghost", &[honest, lies]) => Ok(Self::Ghost { honest, lies }),
+ ("keeper", &[honest]) => Ok(Self::Keeper { honest }),
+            ("picker", &[honest]) => Ok(Self::Picker { honest }),
             ("mute", []) => Ok(Self::Mute),
             ("late", []) => Ok(Self::Late),
             _ => Err(unknown()),
@@ -383,6 +422,29 @@ impl Strategy for Runaway {
             return Act::Tell(gang.say(unit, Answer::Shared));
         }
         Act::Tell(gang.say(unit, Answer::Truth))
+    }
+}
+
+#[derive(Debug)]
+struct Picker {
+    liar: Runaway,
+    /// Whether it lies first; the others only confirm, and so keep what they have earned for longer.
+    leads: Option<bool>,
+}
+
+/// So many of a hundred lie first.
+const LEADERS_PERCENT: u32 = 20;
+
+impl Strategy for Picker {
+    fn act(&mut self, view: View<'_>) -> Act {
+        if *self.leads.get_or_insert_with(|| view.random.chance(f64::from(LEADERS_PERCENT) / 100.0)) {
+            return self.liar.act(view);
+        }
+        Act::Tell(view.gang.say(view.unit, Answer::Truth))
+    }
+
+    fn picks(&self, agreed: u32) -> bool {
+        agreed >= self.liar.honest
     }
 }
 

@@ -5,7 +5,7 @@
 
 use core::cmp::Reverse;
 use core::time::Duration;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use bytes::Bytes;
 use manyhands_model::{Digest, Fuel, LeaseId, Outcome, RunId, Timestamp, UnitId, Verdict, WorkerId};
@@ -39,6 +39,10 @@ const AWAY_S: f64 = 600.0;
 const VISIT_MEDIAN_S: f64 = 60.0;
 /// How long after the last answer it is looked at once more: long enough to miss those who are gone.
 const SETTLE: Duration = Duration::from_secs(3 * 3600);
+/// How many leases a cheat looks at to get a certain one.
+const PICKED_MAX: u32 = 64;
+/// How often somebody who was left behind says something. Unit: seconds.
+const NURSED_S: f64 = 600.0;
 /// Those who leave without a word.
 const VANISH: f64 = 0.3;
 /// Answers after which a worker has a record for certain.
@@ -63,10 +67,14 @@ enum Event {
     MakeUp(UnitId, u32, Timestamp),
     /// It has room.
     Ask(usize),
+    /// A gang that lied about this unit wants to be asked again.
+    Pick(UnitId),
     /// This identity of it is worth nothing any more.
     Rename(usize, WorkerId),
     /// The same, but it stays connected.
     Abandon(usize, WorkerId),
+    /// An identity that its owner has left behind wants a unit, so as not to be silent.
+    Nurse(WorkerId),
 }
 
 /// A computer, whoever it says it is.
@@ -151,6 +159,8 @@ pub(crate) struct World<'a> {
     /// How often the coordinator has lost its memory.
     restarts: u32,
     units: Vec<Unit>,
+    /// Identities that their owners have left behind and keep up.
+    kept: BTreeSet<WorkerId>,
     /// Those that nobody submitted and somebody had.
     decoys: BTreeMap<UnitId, Decoy>,
     calls: Calls,
@@ -222,6 +232,7 @@ impl<'a> World<'a> {
             auditing: 0,
             decoys: BTreeMap::new(),
             calls: Calls::default(),
+            kept: BTreeSet::new(),
             units: vec![Unit::default(); (RUNS * scene.units_per_run()) as usize],
             tally: Tally::new(scene),
             observer: None,
@@ -441,6 +452,12 @@ impl<'a> World<'a> {
             }
             Event::MakeUp(unit, step, asked_at) => self.make_up(unit, step, asked_at),
             Event::Ask(index) => self.ask(index),
+            Event::Pick(unit) => self.pick(unit, &outcome(unit, |digest| digest[0] = 2)),
+            Event::Nurse(worker) => {
+                self.tell(Input::Wants { worker, count: 1 });
+                self.tell(Input::Wants { worker, count: 0 });
+                self.schedule(NURSED_S, Event::Nurse(worker));
+            }
             Event::Abandon(index, worker) => {
                 let body = &mut self.bodies[index];
                 if body.id == worker && core::mem::take(&mut body.online) {
@@ -616,7 +633,11 @@ impl<'a> World<'a> {
                         outcome(draft.unit, |digest| *digest = noise)
                     }
                 };
-                self.report(index, draft, outcome, Duration::ZERO);
+                let picks = answer == Answer::Shared && strategy.picks(held.agreed);
+                self.report(index, draft, outcome.clone(), Duration::ZERO);
+                if picks {
+                    self.pick(draft.unit, &outcome);
+                }
             }
             Act::Wait(how_long) => {
                 let at = self.now.after(how_long);
@@ -629,9 +650,44 @@ impl<'a> World<'a> {
                 let id = body.id;
                 self.schedule(0.0, Event::Abandon(index, id));
             }
+            Act::Keep => {
+                let id = body.id;
+                self.kept.insert(id);
+                self.schedule(0.0, Event::Abandon(index, id));
+                self.schedule(NURSED_S, Event::Nurse(id));
+            }
             Act::Vanish => {
                 let id = body.id;
                 self.schedule(0.0, Event::Rename(index, id));
+            }
+        }
+    }
+
+    /// All of a gang ask for work until one of them has this unit, and give back whatever else they get.
+    fn pick(&mut self, unit: UnitId, outcome: &Outcome) {
+        for index in 0..self.bodies.len() {
+            for _ in 0..PICKED_MAX {
+                let is_open = self.place(unit).is_some_and(|place| self.units[place].stored == Stored::Open);
+                let body = &self.bodies[index];
+                let picks = body.strategy.as_ref().is_some_and(|strategy| strategy.picks(body.agreed));
+                if !is_open || !picks || !body.online || body.is_leaving {
+                    break;
+                }
+                let (worker, had) = (body.id, body.leases);
+                self.tell(Input::Wants { worker, count: 1 });
+                let body = &mut self.bodies[index];
+                if body.leases == had {
+                    break;
+                }
+                let Some(held) = body.queue.pop_back().or_else(|| body.current.take().map(|(held, _)| held)) else { break };
+                if held.draft.unit == unit {
+                    self.report(index, &held.draft, outcome.clone(), Duration::ZERO);
+                    break;
+                }
+                self.tell(Input::GaveBack { worker, leases: vec![held.draft.id] });
+            }
+            if self.bodies[index].strategy.is_some() {
+                self.ask(index);
             }
         }
     }
@@ -647,11 +703,16 @@ impl<'a> World<'a> {
             let asks = (self.scene.calls && draft.step == 0).then_some(draft.unit);
             observer.reported(worker, asks, self.now);
         }
+        self.tally.reports += 1;
+        self.tally.reporting = took;
+        self.send(worker, draft, outcome);
+        self.ask(index);
+    }
+
+    fn send(&mut self, worker: WorkerId, draft: &LeaseDraft, outcome: Outcome) {
         let LeaseDraft { id, unit, step, entry, seed, .. } = *draft;
         let task = Task { index: unit.index, step, entry, input: Digest([0; 32]), seed };
         let report = Report { lease: Lease { id, task, ticket: Ticket([0; 16]) }, outcome };
-        self.tally.reports += 1;
-        self.tally.reporting = took;
         let module = module(unit.run);
         self.tell(Input::Reported {
             worker,
@@ -660,7 +721,6 @@ impl<'a> World<'a> {
             reports: vec![report.into()],
             evidence: Bytes::new(),
         });
-        self.ask(index);
     }
 
     // ── Effects ──
@@ -702,7 +762,15 @@ impl<'a> World<'a> {
                 self.schedule(self.work_s(unit), Event::Audited(unit, step));
             }
             Effect::Recall { run, units } => self.recalls.push_back((run, units)),
-            Effect::Reopened { units, .. } => self.tally.reopened += units.len() as u64,
+            Effect::Reopened { run, units } => {
+                self.tally.reopened += units.len() as u64;
+                for unit in units.into_iter().map(|index| UnitId { run, index }) {
+                    // They know how long one of them may be silent.
+                    if self.scene.adversary.picks() && self.gang.has_lied(unit) {
+                        self.schedule(0.0, Event::Pick(unit));
+                    }
+                }
+            }
             Effect::Record(Record::Worker(worker, record)) => drop(self.workers.insert(worker, record)),
             Effect::Record(Record::Paid(unit, paid)) => self.tally.pay(&paid, truth(unit).fuel),
             Effect::Record(Record::Evidence(..)) | Effect::Changed { .. } | Effect::Ended(..) | Effect::RunEnded(_) => {
@@ -791,6 +859,10 @@ impl<'a> World<'a> {
         }
         if let Some(place) = place {
             self.units[place].first_lease.get_or_insert(self.now);
+        }
+        if self.kept.contains(&draft.worker) {
+            let truth = self.truth(draft.unit, draft.step);
+            return self.send(draft.worker, &draft, truth);
         }
         // Whoever has gone does not get it.
         let Some(index) = self.by_id.get(&draft.worker).copied() else { return };
