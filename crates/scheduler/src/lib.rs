@@ -26,6 +26,7 @@ pub mod unit;
 
 mod audit;
 mod history;
+mod lot;
 mod pace;
 mod queue;
 mod roster;

@@ -18,6 +18,7 @@ use crate::decoys::{Tallies, Units};
 use crate::exposure::{Exposure, Given, RequesterExposure, Seen};
 use crate::groups::{Group, Groups, Voices};
 use crate::history::History;
+use crate::lot::Lot;
 use crate::pace::{Pace, Paces};
 use crate::queue::{Line, Look, Place, Queue, Reach};
 use crate::reason::Reason;
@@ -401,6 +402,8 @@ struct Worker {
     connected: bool,
     wants: u16,
     leases: Vec<LeaseId>,
+    /// Units for which it was drawn.
+    drawn_for: Vec<UnitId>,
     /// Units that have not ended and that it reported on.
     open_reports: BTreeSet<UnitId>,
     /// Runs in which what it said is being taken back.
@@ -622,7 +625,9 @@ pub struct Scheduler {
     /// Those of whom that is to be seen since the process began.
     restored: Vec<WorkerNo>,
     /// Connected workers with a record.
-    core: BTreeSet<WorkerNo>,
+    core: Lot,
+    /// Those who were drawn for a unit, and may have it now.
+    called: BTreeSet<WorkerNo>,
     /// Connected workers without one.
     strangers: Voices,
     /// Whether too few with a record are there to lean on, and too few without one to decide by their number.
@@ -681,7 +686,8 @@ impl Scheduler {
             recalls: BTreeMap::new(),
             watched: BTreeSet::new(),
             restored: Vec::new(),
-            core: BTreeSet::new(),
+            core: Lot::default(),
+            called: BTreeSet::new(),
             strangers: Voices::default(),
             is_alone: true,
             candidates: BTreeSet::new(),
@@ -1015,6 +1021,7 @@ impl Scheduler {
             self.hungry.insert(worker, entry);
             self.stirred = true;
             self.rank(worker);
+            self.look_at_drawn(worker);
         }
     }
 
@@ -1028,6 +1035,7 @@ impl Scheduler {
             self.stirred = true;
         }
         self.rank(worker);
+        self.look_at_drawn(worker);
     }
 
     fn disconnected(&mut self, now: Timestamp, worker: WorkerNo) {
@@ -1667,6 +1675,14 @@ impl Scheduler {
             self.stirred = true;
         }
         let is_fixed = matches!(run.spec.rule, Rule::Fixed(_));
+        let is_for_drawn = !is_fixed && open.ask == Ask::Established && open.is_asked_again();
+        if is_for_drawn && open.queued.is_none() && open.wanted(run.spec.rule) > 0 {
+            if open.drawn.is_some() || self.draw(unit) {
+                return;
+            }
+        }
+        let Some(run) = self.runs.get_mut(&unit.run) else { return };
+        let Some(State::Open(open)) = run.units.get_mut(unit.index) else { return };
         let place = match open.ask {
             _ if is_fixed => Place::Started,
             Ask::Anybody => Place::Started,
@@ -1694,6 +1710,9 @@ impl Scheduler {
         self.serve(Class::Proven, |this| !this.late.is_empty(), |this, worker| this.grant_spare(now, worker));
         let grant = |this: &mut Self, worker| this.grant(now, worker, Reach::Started);
         self.serve(Class::Proven, |this| this.shares.is_awaited(), grant);
+        for worker in core::mem::take(&mut self.called) {
+            while self.workers[worker].is_hungry && self.has_room(worker) && self.grant_drawn(now, worker) {}
+        }
         // What strangers may have is all that they may have.
         self.serve(Class::Stranger, |this| this.shares.offers().strangers, grant);
         self.serve(Class::First, |this| this.shares.offers().established, grant);
@@ -1784,7 +1803,7 @@ impl Scheduler {
     fn count_at_work(&self) -> AtWork {
         let is_at_work = |worker: &&Worker| worker.wants > 0 || !worker.leases.is_empty();
         let (mut workers, mut ownerless, mut owners) = (0, 0, BTreeSet::new());
-        for worker in self.core.iter().map(|no| &self.workers[*no]).filter(is_at_work) {
+        for worker in self.core.iter().map(|no| &self.workers[no]).filter(is_at_work) {
             workers += 1;
             match worker.origin.owner {
                 Some(owner) => drop(owners.insert(owner)),
@@ -1868,6 +1887,27 @@ impl Scheduler {
         self.shares.serve(&mut run.share);
         run.line_up(&mut self.shares);
         self.lease(now, id, UnitId { run: run_id, index });
+        true
+    }
+
+    /// Gives a worker a lease of a unit for which it was drawn.
+    fn grant_drawn(&mut self, now: Timestamp, id: WorkerNo) -> bool {
+        if !self.workers[id].may_join(&self.policy) {
+            return false;
+        }
+        let mut left = core::mem::take(&mut self.workers[id].drawn_for);
+        left.retain(|unit| self.open(*unit).is_some_and(|open| open.drawn == Some(id)));
+        let is_held = |unit: &UnitId| self.runs.get(&unit.run).is_none_or(|run| self.shares.is_held(&run.share));
+        let unit = left.iter().position(|unit| !is_held(unit)).map(|at| left.remove(at));
+        self.workers[id].drawn_for = left;
+        let Some(unit) = unit else { return false };
+        let Some(open) = self.open_mut(unit) else { return false };
+        open.drawn = None;
+        if open.ask == Ask::Established && open.leases.is_empty() {
+            self.lease(now, id, unit);
+        } else {
+            self.enqueue(unit);
+        }
         true
     }
 

@@ -120,6 +120,8 @@ pub(crate) struct Open {
     pub(crate) queued: Option<Place>,
     /// Who should execute it next, where words have to be earned.
     pub(crate) ask: Ask,
+    /// Who was drawn to execute it next, and has not come for it.
+    pub(crate) drawn: Option<WorkerNo>,
     /// What the operator's machine says.
     pub(crate) audited: Option<Outcome>,
     /// What it took there, where the outcome does not say it.
@@ -143,6 +145,11 @@ impl Open {
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerNo> + '_ {
         let leased = self.leases.iter().map(|(_, worker)| *worker);
         self.reports.iter().map(|word| word.by).chain(leased)
+    }
+
+    /// Whether it had an answer that rested on a word that is worth nothing.
+    pub(crate) fn is_asked_again(&self) -> bool {
+        self.recalled.is_some() || self.asked_again
     }
 
     /// Leases to be given out now.

@@ -170,7 +170,8 @@ impl Court<'_> {
             return Finding::Audit(Need::Alone);
         }
         let number = u8::try_from(after).unwrap_or(u8::MAX);
-        let with_record = !agreed || draw(Draw::Stranger(number), anchor.outcome) >= self.heard;
+        // Strangers come when they like.
+        let with_record = !agreed || self.again.is_some() || draw(Draw::Stranger(number), anchor.outcome) >= self.heard;
         let with_record = with_record && !self.is_thin || !self.hears(Standing::Stranger);
         if with_record { self.established() } else { Finding::Wanted(Ask::Anybody) }
     }
@@ -191,7 +192,8 @@ impl Court<'_> {
         if !self.hears(Standing::Stranger) {
             return self.established();
         }
-        if let Some(crowd) = self.crowd.filter(|_| voices.len() < CROWD_MAX) {
+        let may_crowd = voices.len() < CROWD_MAX && (self.again.is_none() || self.is_thin);
+        if let Some(crowd) = self.crowd.filter(|_| may_crowd) {
             if voices.is_empty() {
                 return Finding::Wanted(Ask::Crowd);
             }

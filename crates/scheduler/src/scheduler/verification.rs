@@ -2,7 +2,7 @@
 
 use manyhands_model::{Fuel, Judge, Outcome, Timestamp, UnitId, Verdict};
 
-use super::{Class, Crowd, Effect, Record, Scheduler, Worker};
+use super::{Class, Crowd, Effect, Record, Scheduler, State, Worker};
 use crate::audit::{Draw, Need, Purpose};
 use crate::groups::Kind;
 use crate::record::{Era, Fault, Replica, UnitRecord};
@@ -10,6 +10,11 @@ use crate::roster::{Roster, WorkerNo};
 use crate::trust::{Level, Rule, Standing, share};
 use crate::unit::{End, Open, Word};
 use crate::weigh::{Again, Ask, Court, Finding, Voice};
+
+/// How often somebody is drawn who may not have a unit, before whoever comes may.
+const DRAWS_MAX: usize = 64;
+/// Units for which one worker is drawn at a time.
+const DRAWN_MAX: usize = 32;
 
 impl Open {
     /// Whether one of those who have had their say, or are about to, is one voice with this worker.
@@ -84,7 +89,7 @@ impl Scheduler {
         let may = worker.may_join(&self.policy);
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
         if was_in_core && !has_record {
-            self.core.remove(&id);
+            self.core.remove(id);
         } else if has_record && !was_in_core {
             self.core.insert(id);
         }
@@ -99,6 +104,9 @@ impl Scheduler {
             self.workers[id].in_line = in_line;
             self.hungry.line_up(id, was_in_line, in_line);
             self.stirred |= in_line.is_some();
+        }
+        if !(has_record && is_at_work) && !self.workers[id].drawn_for.is_empty() {
+            self.draw_anew(id);
         }
         let is_alone = self.is_thin() && self.crowd().is_none();
         let was_alone = core::mem::replace(&mut self.is_alone, is_alone);
@@ -150,12 +158,65 @@ impl Scheduler {
         }
     }
 
+    /// Draws who with a record executes a unit next that is asked again, whether it has time now or not; says whether there is somebody.
+    /// If whoever comes first could have it, that would be an accomplice of the one whose word it rested on: a gang knows the moment, asks for
+    /// work just then, and gives back what it does not want.
+    pub(super) fn draw(&mut self, unit: UnitId) -> bool {
+        let Some(run) = self.runs.get(&unit.run) else { return false };
+        let Some(State::Open(open)) = run.units.get(unit.index) else { return false };
+        let mut drawn = None;
+        for _ in 0..DRAWS_MAX {
+            let Some(no) = self.core.draw(&mut self.random) else { return false };
+            let worker = &self.workers[no];
+            let stays =
+                self.paces.not_before(self.now, &worker.pace, worker.origin.kind, &run.spec.module, run.spec.wall());
+            let is_fit = (worker.wants > 0 || !worker.leases.is_empty())
+                && worker.drawn_for.len() < DRAWN_MAX
+                && !open.knows(no)
+                && !open.hears(worker, &self.workers)
+                && open.failed_last != Some(no)
+                && stays.is_none();
+            if is_fit && !open.knows_engine(worker, &self.workers) {
+                drawn = Some(no);
+                break;
+            }
+            drawn = drawn.or(is_fit.then_some(no));
+        }
+        let Some(no) = drawn else { return false };
+        self.workers[no].drawn_for.push(unit);
+        if let Some(open) = self.open_mut(unit) {
+            open.drawn = Some(no);
+        }
+        self.look_at_drawn(no);
+        true
+    }
+
+    /// Lets a worker have a unit for which it was drawn, if it wants one.
+    pub(super) fn look_at_drawn(&mut self, id: WorkerNo) {
+        let worker = &self.workers[id];
+        if worker.is_hungry && !worker.drawn_for.is_empty() {
+            self.called.insert(id);
+            self.stirred = true;
+        }
+    }
+
+    /// Others are drawn for what this worker was: it is not there any more, or has no record.
+    fn draw_anew(&mut self, id: WorkerNo) {
+        for unit in core::mem::take(&mut self.workers[id].drawn_for) {
+            if let Some(open) = self.open_mut(unit).filter(|open| open.drawn == Some(id)) {
+                open.drawn = None;
+                self.enqueue(unit);
+            }
+        }
+    }
+
     /// Looks at what waits for those of whom there are too few by now.
     fn ask_again(&mut self) {
         let kept = |(id, run): (&manyhands_model::RunId, &super::Run)| {
             run.queue.kept().map(|index| UnitId { run: *id, index }).collect::<Vec<_>>()
         };
-        let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).collect();
+        let drawn = self.core.iter().flat_map(|no| self.workers[no].drawn_for.iter().copied());
+        let kept: Vec<UnitId> = self.runs.iter().flat_map(kept).chain(drawn).collect();
         kept.into_iter().for_each(|unit| self.judge(self.now, unit));
     }
 
@@ -184,8 +245,8 @@ impl Scheduler {
         let can_audit = trust.has_audits() && !open.unauditable;
         // Nobody with a record is left to be asked: the operator's machine may say what they would.
         let is_exhausted = !self.core.iter().any(|no| {
-            let worker = &self.workers[*no];
-            !open.knows(*no) && !heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin))
+            let worker = &self.workers[no];
+            !open.knows(no) && !heard.iter().any(|it| it.origin.is_one_voice_with(&worker.origin))
         });
         let court = Court {
             trust,
@@ -238,7 +299,7 @@ impl Scheduler {
     /// from one who is silent to the next, those with a record have it now, if any are left.
     pub(super) fn turn_to_those_with_a_record(&mut self, unit: UnitId) {
         let Some(open) = self.open(unit).filter(|open| open.ask == Ask::Anybody && !self.is_thin()) else { return };
-        let is_left = |no: &WorkerNo| !open.knows(*no) && !open.hears(&self.workers[*no], &self.workers);
+        let is_left = |no: WorkerNo| !open.knows(no) && !open.hears(&self.workers[no], &self.workers);
         if self.core.iter().any(is_left)
             && let Some(open) = self.open_mut(unit)
         {
