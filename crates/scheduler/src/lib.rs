@@ -15,7 +15,8 @@
 pub mod auditors;
 pub mod budget;
 pub mod decoys;
-pub mod exposure;
+pub mod effort;
+mod exposure;
 pub mod groups;
 pub mod reason;
 pub mod record;

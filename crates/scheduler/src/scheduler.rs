@@ -15,6 +15,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use crate::audit::{AuditTally, Audits, Lottery, Need};
 use crate::budget::{Budgets, Funds};
 use crate::decoys::{Tallies, Units};
+use crate::effort::Effort;
 use crate::exposure::{Exposure, Given, RequesterExposure, Seen};
 use crate::groups::{Group, Groups, Voices};
 use crate::history::History;
@@ -417,6 +418,9 @@ struct Worker {
     /// When its word last counted, and whether somebody looks when that was.
     counted_at: Timestamp,
     is_watched: bool,
+    /// What it did lately, and whether that was next to nothing when somebody last looked.
+    effort: Effort,
+    was_idle: bool,
     /// Whether it is counted among the connected ones with a record.
     is_in_core: bool,
     /// From where it is counted among the connected ones without one.
@@ -626,6 +630,8 @@ pub struct Scheduler {
     restored: Vec<WorkerNo>,
     /// Connected workers with a record.
     core: Lot,
+    /// What they all did lately.
+    effort: Effort,
     /// Those who were drawn for a unit, and may have it now.
     called: BTreeSet<WorkerNo>,
     /// Connected workers without one.
@@ -687,6 +693,7 @@ impl Scheduler {
             watched: BTreeSet::new(),
             restored: Vec::new(),
             core: Lot::default(),
+            effort: Effort::default(),
             called: BTreeSet::new(),
             strangers: Voices::default(),
             is_alone: true,
@@ -1322,7 +1329,7 @@ impl Scheduler {
         // Those whose unsettled words are as many as they may have, and who ask for nothing new: they would not be looked at again.
         let full = |word: &&Word| is_earned && !self.workers[word.by].may_earn(&self.policy);
         let full: Vec<WorkerNo> = open.reports.iter().filter(full).map(|word| word.by).collect();
-        self.credit(&open, accepted.as_ref(), is_earned, anchor);
+        self.credit(module, &open, accepted.as_ref(), is_earned, anchor);
         if is_earned && accepted.is_some() {
             self.accepted(unit, &record, judge);
         }
@@ -1576,6 +1583,7 @@ impl Scheduler {
         }
         self.workers[held.worker].leases.retain(|id| *id != lease);
         self.rank(held.worker);
+        self.look_at_drawn(held.worker);
         self.stirred |= core::mem::take(&mut self.is_rationed);
         Some(held)
     }
@@ -1603,10 +1611,12 @@ impl Scheduler {
         self.wary_until = earlier(self.wary_until);
         self.watched = self.watched.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
         self.resting = self.resting.iter().map(|(at, worker)| (earlier(*at), *worker)).collect();
+        self.effort.set_back(earlier);
         for worker in self.workers.values_mut() {
             worker.pace.set_back(earlier);
             worker.leased_at = earlier(worker.leased_at);
             worker.counted_at = earlier(worker.counted_at);
+            worker.effort.set_back(earlier);
         }
     }
 

@@ -70,6 +70,9 @@ impl Worthless {
     }
 }
 
+/// Who does less than the average by this factor is as good as silent.
+const IDLE: f64 = 8.0;
+
 /// Why what a worker said is asked again.
 #[derive(Clone, Copy)]
 enum Why {
@@ -104,11 +107,15 @@ impl Scheduler {
     }
 
     /// If a worker has been silent for so long that it may be gone for good, and was young, that may have been its plan: what it
-    /// decided is asked once more.
+    /// decided is asked once more. So it is if it does next to nothing, beside the others: one computer could keep up any number of
+    /// identities like that.
     pub(super) fn look_after(&mut self, now: Timestamp, id: WorkerNo) {
+        let is_idle = self.is_idle(now, id);
         let worker = &mut self.workers[id];
         worker.is_watched = false;
-        if worker.counted_at.after(self.policy.trust.absence_of(&worker.record)) > now {
+        let was_idle = core::mem::replace(&mut worker.was_idle, is_idle);
+        let is_silent = worker.counted_at.after(self.policy.trust.absence_of(&worker.record)) <= now;
+        if !is_silent && !(is_idle && was_idle) {
             return self.watch(id);
         }
         let WorkerRecord { decided, era, .. } = worker.record;
@@ -116,6 +123,13 @@ impl Scheduler {
         if self.workers[id].record.recalling.is_some() {
             self.note_worker(id);
         }
+    }
+
+    /// Whether a worker did far less of late than others with a record do on the average.
+    fn is_idle(&self, now: Timestamp, id: WorkerNo) -> bool {
+        let half_life = self.policy.trust.absence;
+        let mean = self.effort.at(now, half_life) / self.core.len().max(1) as f64;
+        self.workers[id].effort.at(now, half_life) < mean / IDLE
     }
 
     /// Asks for what rests on a worker's word in runs that want it to have decided more.

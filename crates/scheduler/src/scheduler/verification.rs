@@ -1,6 +1,6 @@
 //! Answers that have to be earned: who may begin, what words amount to, and what the operator's machine says.
 
-use manyhands_model::{Fuel, Judge, Outcome, Timestamp, UnitId, Verdict};
+use manyhands_model::{Digest, Fuel, Judge, Outcome, Timestamp, UnitId, Verdict};
 
 use super::{Class, Crowd, Effect, Record, Scheduler, State, Worker};
 use crate::audit::{Draw, Need, Purpose};
@@ -90,8 +90,10 @@ impl Scheduler {
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
         if was_in_core && !has_record {
             self.core.remove(id);
+            self.note_effort(-self.workers[id].effort.at(self.now, self.policy.trust.absence));
         } else if has_record && !was_in_core {
             self.core.insert(id);
+            self.note_effort(self.workers[id].effort.at(self.now, self.policy.trust.absence));
         }
         let has_left = (has_record || !is_able) && self.candidates.remove(&id);
         let in_line = match (wants, has_record) {
@@ -326,6 +328,7 @@ impl Scheduler {
     /// Credits those whose word was the answer. It rests on the anchor's, if there is one.
     pub(super) fn credit(
         &mut self,
+        module: Digest,
         open: &Open,
         accepted: Option<&Outcome>,
         is_earned: bool,
@@ -333,6 +336,9 @@ impl Scheduler {
     ) {
         let Some(accepted) = accepted else { return };
         let trust = self.policy.trust;
+        let work = if accepted.fuel > Fuel(0) { accepted.fuel } else { self.paces.cost(&module) };
+        let work = work.0.max(1) as f64;
+        let mut with_record_did = 0.0;
         let mut with_record = 0;
         for word in &open.reports {
             let is_right = word.outcome == *accepted;
@@ -359,9 +365,17 @@ impl Scheduler {
             // What it said long ago says nothing of its being there.
             if !word.is_echo {
                 worker.counted_at = self.now;
+                worker.effort.add(self.now, trust.absence, work);
+                with_record_did += if worker.is_in_core { work } else { 0.0 };
             }
             worker.quota = worker.quota.saturating_add(1);
         }
+        self.note_effort(with_record_did);
+    }
+
+    /// Those with a record did so much more, or are so much fewer.
+    fn note_effort(&mut self, work: f64) {
+        self.effort.add(self.now, self.policy.trust.absence, work);
     }
 
     /// A unit has an answer that had to be earned.
