@@ -15,8 +15,9 @@ pub(crate) struct Queue {
     started: Line<u32>,
     /// Started ones that are for workers with a record.
     kept: Line<u32>,
-    /// Started ones that those without a record decide by their number.
-    crowd: Line<u32>,
+    /// Started ones that those without a record decide by their number, by how much has been said of them: what has heard most goes first, so
+    /// that the first answers come soon, and with them it shows who lies.
+    crowd: [Line<u32>; CROWD_LINES],
     fresh: Line<u32>,
     /// Never leased units, which need no place in a line: all of these, in order.
     untouched: Range<u32>,
@@ -170,13 +171,13 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, unit: u32, place: Place) {
-        if let (Some(hidden), Place::Started | Place::Kept | Place::Crowd) = (&mut self.hidden, place) {
+        if let (Some(hidden), Place::Started | Place::Kept | Place::Crowd(_)) = (&mut self.hidden, place) {
             hidden.note(1.0, 0.0);
         }
         match place {
             Place::Started => self.started.push(unit),
             Place::Kept => self.kept.push(unit),
-            Place::Crowd => self.crowd.push(unit),
+            Place::Crowd(line) => self.crowd[line].push(unit),
             Place::Fresh => self.fresh.push(unit),
         }
     }
@@ -187,12 +188,12 @@ impl Queue {
 
     /// Started units that not everybody may have.
     pub(crate) fn kept(&self) -> impl Iterator<Item = u32> + '_ {
-        self.kept.places.iter().chain(&self.crowd.places).copied().flatten()
+        self.kept.places.iter().chain(self.crowd.iter().flat_map(|line| &line.places)).copied().flatten()
     }
 
     /// Whether there are started units that anybody may have.
     pub(crate) fn has_started(&self) -> bool {
-        !self.started.is_empty() || !self.crowd.is_empty()
+        !self.started.is_empty() || self.crowd.iter().any(|line| !line.is_empty())
     }
 
     /// Whether there are units that nobody has touched.
@@ -205,7 +206,7 @@ impl Queue {
     pub(crate) fn look_again(&mut self, worker: WorkerNo) {
         self.started.look_again(worker);
         self.kept.look_again(worker);
-        self.crowd.look_again(worker);
+        self.crowd.iter_mut().for_each(|line| line.look_again(worker));
         self.fresh.look_again(worker);
     }
 
@@ -225,7 +226,7 @@ impl Queue {
             self.begin(worker, &mut look).or_else(|| self.take_started(worker, reach, &mut look))
         };
         // With a record it is worth more elsewhere.
-        found.or_else(|| self.crowd.take(worker, &mut |unit| look(unit, Place::Crowd)))
+        found.or_else(|| self.take_of_crowd(worker, &mut look))
     }
 
     fn take_started(
@@ -234,17 +235,25 @@ impl Queue {
         reach: Reach,
         look: &mut impl FnMut(u32, Place) -> Look,
     ) -> Option<u32> {
-        let mut take = |line: &mut Line<u32>, place| line.take(worker, &mut |unit| look(unit, place));
+        let started = match reach {
+            Reach::Joined => None,
+            _ => self.started.take(worker, &mut |unit| look(unit, Place::Started)),
+        };
+        let found = started.or_else(|| match reach {
+            Reach::Second | Reach::All => self.kept.take(worker, &mut |unit| look(unit, Place::Kept)),
+            Reach::Joined | Reach::Started | Reach::Crowd => None,
+        });
         match reach {
-            Reach::Joined => take(&mut self.crowd, Place::Crowd),
-            Reach::Started | Reach::Crowd => {
-                take(&mut self.started, Place::Started).or_else(|| take(&mut self.crowd, Place::Crowd))
-            }
-            Reach::Second => take(&mut self.started, Place::Started)
-                .or_else(|| take(&mut self.kept, Place::Kept))
-                .or_else(|| take(&mut self.crowd, Place::Crowd)),
-            Reach::All => take(&mut self.started, Place::Started).or_else(|| take(&mut self.kept, Place::Kept)),
+            Reach::All => found,
+            _ => found.or_else(|| self.take_of_crowd(worker, look)),
         }
+    }
+
+    fn take_of_crowd(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
+        let lines = self.crowd.iter_mut().enumerate().rev();
+        lines.into_iter().find_map(|(line, units)| {
+            units.take(worker, &mut |unit| look(unit, Place::Crowd(line)))
+        })
     }
 
     fn begin(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
@@ -272,10 +281,18 @@ pub(crate) enum Place {
     Started,
     /// The same, and somebody with a record should be next.
     Kept,
-    /// The same, and those without a record decide it by their number.
-    Crowd,
+    /// The same, and those without a record decide it by their number; the lines are
+    /// ordered by how many of them have spoken.
+    Crowd(usize),
     /// Nobody has touched it.
     Fresh,
+}
+
+impl Place {
+    /// Where a unit stands that a crowd decides, of which so many have spoken.
+    pub(crate) fn crowd(words: usize) -> Self {
+        Self::Crowd((words / CROWD_STEP).min(CROWD_LINES - 1))
+    }
 }
 
 /// Which units a worker may have.
@@ -292,6 +309,10 @@ pub(crate) enum Reach {
     /// All.
     All,
 }
+
+/// In how many lines units stand that a crowd decides, and with how many words they go on to the next.
+const CROWD_LINES: usize = 4;
+const CROWD_STEP: usize = 4;
 
 /// Places behind a unit among which a better one is looked for.
 const BETTER_MAX: u64 = 16;

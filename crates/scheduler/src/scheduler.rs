@@ -1696,7 +1696,7 @@ impl Scheduler {
         let place = match open.ask {
             _ if is_fixed => Place::Started,
             Ask::Anybody => Place::Started,
-            Ask::Crowd => Place::Crowd,
+            Ask::Crowd => Place::crowd(open.reports.len()),
             Ask::Established | Ask::Nobody => Place::Kept,
         };
         if open.queued != Some(place) && open.wanted(run.spec.rule) > 0 {
