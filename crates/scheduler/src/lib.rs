@@ -15,8 +15,8 @@
 pub mod auditors;
 pub mod budget;
 pub mod decoys;
-pub mod effort;
-mod exposure;
+mod effort;
+pub mod exposure;
 pub mod groups;
 pub mod reason;
 pub mod record;

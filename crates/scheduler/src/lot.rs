@@ -43,3 +43,26 @@ impl Lot {
         self.members.get(place as usize).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn everybody_is_drawn_as_often_whoever_came_and_went() {
+        let mut lot = Lot::default();
+        let mut random = ChaCha8Rng::from_seed([1; 32]);
+        assert_eq!(lot.draw(&mut random), None);
+        (0..20).chain(5..25).for_each(|number| lot.insert(WorkerNo::new(number)));
+        (0..10).chain([3, 24, 99]).for_each(|number| lot.remove(WorkerNo::new(number)));
+        let mut drawn: BTreeMap<WorkerNo, u32> = lot.iter().map(|worker| (worker, 0)).collect();
+        assert_eq!((lot.len(), drawn.len()), (14, 14));
+        for _ in 0..14_000 {
+            *drawn.get_mut(&lot.draw(&mut random).expect("some are there")).expect("a member") += 1;
+        }
+        assert!(drawn.values().all(|times| (850..1_150).contains(times)), "{drawn:?}");
+    }
+}

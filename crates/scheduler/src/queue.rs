@@ -251,9 +251,7 @@ impl Queue {
 
     fn take_of_crowd(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
         let lines = self.crowd.iter_mut().enumerate().rev();
-        lines.into_iter().find_map(|(line, units)| {
-            units.take(worker, &mut |unit| look(unit, Place::Crowd(line)))
-        })
+        lines.into_iter().find_map(|(line, units)| units.take(worker, &mut |unit| look(unit, Place::Crowd(line))))
     }
 
     fn begin(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
@@ -281,8 +279,7 @@ pub(crate) enum Place {
     Started,
     /// The same, and somebody with a record should be next.
     Kept,
-    /// The same, and those without a record decide it by their number; the lines are
-    /// ordered by how many of them have spoken.
+    /// The same, and those without a record decide it by their number: in which of the lines for that, by how many of them have spoken.
     Crowd(usize),
     /// Nobody has touched it.
     Fresh,

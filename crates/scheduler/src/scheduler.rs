@@ -1686,10 +1686,9 @@ impl Scheduler {
         }
         let is_fixed = matches!(run.spec.rule, Rule::Fixed(_));
         let is_for_drawn = !is_fixed && open.ask == Ask::Established && open.is_asked_again();
-        if is_for_drawn && open.queued.is_none() && open.wanted(run.spec.rule) > 0 {
-            if open.drawn.is_some() || self.draw(unit) {
-                return;
-            }
+        let waits = is_for_drawn && open.queued.is_none() && open.wanted(run.spec.rule) > 0;
+        if waits && (open.drawn.is_some() || self.draw(unit)) {
+            return;
         }
         let Some(run) = self.runs.get_mut(&unit.run) else { return };
         let Some(State::Open(open)) = run.units.get_mut(unit.index) else { return };

@@ -27,11 +27,16 @@
 //!   a life: `L` is what the identity has cost so far.
 //!
 //! *Asking again.* An identity that is given away for one lie is caught by nobody's record. If it has been silent for
-//! [`Trust::absence`] and decided fewer units than its lie would have to be spread over, what it decided is asked once more. If that was
-//! a lie, all who confirmed it are accomplices: so an *echo*, a word that was said after one that does not count any more, contradicts
-//! and supports nothing. A new anchor is asked, who is hostile with probability `f`, and one voice more than the first time, since
-//! the gang knows by now what it is asked: `f · h^(n+1)` of such lies remain. Where somebody was caught, most of what it decided is right;
-//! there a new anchor is enough if nobody who confirmed it was caught as well, and `f` of the lies remain that were believed.
+//! [`Trust::absence`], or does next to nothing beside others, and decided fewer units than its lie would have to be spread over, what it decided
+//! is asked once more. If that was a lie, all who confirmed it are accomplices: so an *echo*, a word that was said after one that does not
+//! count any more, contradicts and supports nothing. A new anchor is asked, who is hostile with probability `f`, and one voice more than the
+//! first time, since the gang knows by now what it is asked: `f · h^(n+1)` of such lies remain. Where somebody was caught, most of what it
+//! decided is right; there a new anchor is enough if nobody who confirmed it was caught as well, and `f` of the lies remain that were believed.
+//!
+//! *Who is asked again is drawn*, of those with a record and at work, whether they have time now or not. A gang knows the moment in which
+//! one of it has been silent for long enough. If whoever came first got the unit, it would be theirs: they ask in that moment, and give back what is
+//! another unit. The first time that a unit is asked whoever comes may have it, since to draw there as well would tell workers which of their
+//! leases are checks: by how long they had been busy before. So of what is believed *at first* more is wrong than `f · h^n` by far, if a gang does that.
 //!
 //! *Strangers after the anchor.* Newcomers earn their records by confirming. Where they are few, all of them may be hostile: the honest
 //! have their records, and whoever gave one away is back. So they are heard as seldom as it takes that `h` is no more than `(1 + s) · f`
@@ -46,8 +51,10 @@
 //! # What it does not cover
 //! - More hostile voices than `f`, or voices that look independent and are not.
 //! - An identity that is thrown away for one lie, until it has been silent for [`Trust::absence`]. Before that the share is up to
-//!   `f · h^n / u`; no rule with so few replicas can do better. To keep an answer back until the next check of the same worker does not
-//!   help: the liar says the truth until that check, which is of another unit, and leaves after it.
+//!   `f · h^n / u`, and up to `f / u` where accomplices pick the units of each other; no rule with so few replicas can do better. To keep an
+//!   answer back until the next check of the same worker does not help: the liar says the truth until that check, which is of another unit, and
+//!   leaves after it.
+//! - One lie of each identity that is kept at work for good. A computer that works as much as others do can keep eight of them.
 //! - Answers that were handed on before a liar was caught: they are named, and not undone. What must never be wrong waits for
 //!   the operator's own machine ([`Level::Audited`]).
 

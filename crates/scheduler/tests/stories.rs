@@ -1525,6 +1525,65 @@ fn attack_33_who_confirmed_a_lie_does_not_decide_when_it_is_asked_again() {
 }
 
 #[test]
+fn attack_33_what_is_asked_again_is_for_whoever_is_drawn() {
+    // Its accomplices know when it is asked again. They ask for work in that moment, give it back and ask again; and it waits for one who has
+    // something else to do.
+    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
+    check_with(
+        Policy { trust, ..sober() },
+        "
+            0s w1 returns-young
+            0s w2 returns-established
+            0s w3 returns-established
+            1s ann submits r: 1 input, full
+            1s w1 wants 1         => w1 gets r/0
+            2s w1 returns r/0 X   => w1 recorded
+            3s w2 wants 1         => w2 gets r/0
+            4s w2 returns r/0 X   => r/0 done; r ends; w2 recorded
+          880s bob submits s: 3 inputs, full
+          881s w3 wants 1         => w3 gets s/2
+          912s time passes
+          913s time passes        => recall r [0]
+          914s disk reads r       => reopened r [0]
+          915s w4 returns-established
+          915s w4 wants 1         => w4 gets s/1
+          916s w4 gives s/1
+          917s w4 wants 1         => w4 gets s/0
+          918s w4 gives s/0
+          919s w3 returns s/2 A   => w3 recorded
+          920s w3 wants 1         => w3 gets r/0
+        ",
+    );
+}
+
+#[test]
+fn attack_33_who_hardly_does_anything_is_as_good_as_silent() {
+    // Each says something every five minutes. That keeps up the one who did no more before, and does not the one beside whom others do far more.
+    for (others_do, is_asked_again) in [(1, false), (30, true)] {
+        let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
+        let mut world = World::new(Policy { trust, ..sober() });
+        for who in ["w1", "w2", "w3"] {
+            let how = if who == "w1" { "returns-young" } else { "returns-established" };
+            world.act(Timestamp(0), who, how, "");
+        }
+        world.act(Timestamp(0), "ann", "submits", "s: 1000 inputs, full");
+        let mut said = Vec::new();
+        for minute in (5..=60).step_by(5) {
+            let now = Timestamp(60_000 * minute);
+            for (who, count) in [("w1", 1), ("w2", others_do), ("w3", others_do)] {
+                world.act(now, who, "wants", &count.to_string());
+                let effects = world.effects();
+                for unit in effects.iter().filter_map(|effect| effect.strip_prefix(&format!("{who} gets "))) {
+                    world.act(now, who, "returns", &format!("{unit} A"));
+                }
+                said.extend(effects.into_iter().chain(world.effects()));
+            }
+        }
+        assert_eq!(said.iter().any(|effect| effect.starts_with("recall s")), is_asked_again, "{said:?}");
+    }
+}
+
+#[test]
 fn what_is_asked_again_does_not_wait_where_nobody_is_left() {
     let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
     check_with(

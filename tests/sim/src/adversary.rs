@@ -313,7 +313,7 @@ impl FromStr for Adversary {
             ("hunter", &[honest]) => Ok(Self::Hunter { honest }),
             ("runaway", &[honest, lies]) => Ok(Self::Runaway { honest, lies }),
             ("ghost", &[honest, lies]) => Ok(Self::Ghost { honest, lies }),
- ("keeper", &[honest]) => Ok(Self::Keeper { honest }),
+            ("keeper", &[honest]) => Ok(Self::Keeper { honest }),
             ("picker", &[honest]) => Ok(Self::Picker { honest }),
             ("mute", []) => Ok(Self::Mute),
             ("late", []) => Ok(Self::Late),

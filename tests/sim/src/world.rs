@@ -679,7 +679,9 @@ impl<'a> World<'a> {
                 if body.leases == had {
                     break;
                 }
-                let Some(held) = body.queue.pop_back().or_else(|| body.current.take().map(|(held, _)| held)) else { break };
+                let Some(held) = body.queue.pop_back().or_else(|| body.current.take().map(|(held, _)| held)) else {
+                    break;
+                };
                 if held.draft.unit == unit {
                     self.report(index, &held.draft, outcome.clone(), Duration::ZERO);
                     break;

@@ -115,7 +115,8 @@ impl Scheduler {
         worker.is_watched = false;
         let was_idle = core::mem::replace(&mut worker.was_idle, is_idle);
         let is_silent = worker.counted_at.after(self.policy.trust.absence_of(&worker.record)) <= now;
-        if !is_silent && !(is_idle && was_idle) {
+        let is_kept_up = is_idle && was_idle;
+        if !is_silent && !is_kept_up {
             return self.watch(id);
         }
         let WorkerRecord { decided, era, .. } = worker.record;

@@ -107,7 +107,7 @@ impl Scheduler {
             self.hungry.line_up(id, was_in_line, in_line);
             self.stirred |= in_line.is_some();
         }
-        if !(has_record && is_at_work) && !self.workers[id].drawn_for.is_empty() {
+        if !has_record || !is_at_work {
             self.draw_anew(id);
         }
         let is_alone = self.is_thin() && self.crowd().is_none();
