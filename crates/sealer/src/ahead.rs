@@ -1,10 +1,10 @@
-//! What the cheapest way on costs, from each place of a function.
+//! What the cheapest way on costs, from each step of a function.
 
 use std::collections::BTreeMap;
 
 use manyhands_verifier::token::Kind;
 
-use crate::body::Body;
+use crate::outline::Outline;
 
 /// Units for a way on, up to the end of the function or of the loop's iteration.
 ///
@@ -60,23 +60,23 @@ struct Block {
     exits: Due,
 }
 
-/// For each place what the cheapest way on costs, for who comes there from the place before. At a cut, so many
-/// units fewer. One place more stands behind the last.
-pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeMap<usize, u64>) -> Vec<Due> {
-    let mut ahead = vec![Due::NOTHING; body.len() + 1];
+/// For each step what the cheapest way on costs, for who comes there from the step before. At a cut, so many
+/// units fewer. One more stands behind the last.
+pub(crate) fn ahead(outline: &Outline<'_, '_>, cuts: &BTreeMap<usize, u64>) -> Vec<Due> {
+    let mut ahead = vec![Due::NOTHING; outline.len() + 1];
     let mut blocks: Vec<Block> = Vec::new();
     // Which of them are loops.
     let mut loops: Vec<usize> = Vec::new();
     let mut here = Due::NOTHING;
-    for (at, token) in body.tokens.all.iter().enumerate().rev() {
-        here = match token.kind {
+    for (at, step) in outline.steps().iter().enumerate().rev() {
+        here = match step.kind {
             Kind::End => {
-                let is_loop = matches!(body.kind(body.partner(at)), Kind::Loop(_));
+                let is_loop = matches!(outline.kind(outline.partner(at)), Kind::Loop(_));
                 let after = here.without(cuts.get(&at).copied().unwrap_or(0));
                 if is_loop {
                     loops.push(blocks.len());
                 }
-                let exits = if body.live[at] { after } else { Due::DOOMED };
+                let exits = if step.live { after } else { Due::DOOMED };
                 blocks.push(Block { is_loop, after, otherwise: after, exits });
                 if is_loop { after.outside() } else { after }
             }
@@ -99,7 +99,7 @@ pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeMap<usize, u64>)
             Kind::Br(relative_depth) => at_label(&mut blocks, &loops, relative_depth),
             Kind::BrIf(relative_depth) => here.min(at_label(&mut blocks, &loops, relative_depth)),
             Kind::BrTable(table) => {
-                let depths = body.tokens.targets(table);
+                let depths = outline.targets(table);
                 depths.map(|depth| at_label(&mut blocks, &loops, depth)).min().unwrap_or(here)
             }
             Kind::Return => {
@@ -109,7 +109,7 @@ pub(crate) fn ahead(body: &Body<'_>, costs: &[u64], cuts: &BTreeMap<usize, u64>)
             Kind::Unreachable => Due::DOOMED,
             _ => here,
         };
-        here = here.more(costs[at]);
+        here = here.more(step.cost);
         ahead[at] = here;
     }
     ahead

@@ -37,9 +37,8 @@ impl Counted {
     }
 }
 
-/// What the loop at `at` counts, if that is known before and nothing in it has to do with the meter.
-pub(crate) fn counted(body: &Body<'_>, at: usize) -> Option<Counted> {
-    let end = body.partner(at);
+/// What the loop from `at` to `end` counts, if that is known before and nothing in it has to do with the meter.
+pub(crate) fn counted(body: &Body<'_>, at: usize, end: usize) -> Option<Counted> {
     let (counted, step) = tail(body, at, end)?;
     let mut depth = 0;
     for inside in at + 1..end {

@@ -25,6 +25,7 @@ pub mod manifest;
 mod meter;
 pub mod names;
 mod nan;
+mod outline;
 mod plan;
 pub mod refusal;
 mod split;

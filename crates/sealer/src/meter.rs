@@ -166,6 +166,7 @@ pub(crate) fn pass(
         leaves: if exact { vec![false; module.bodies.len()] } else { leaves(&module, &calls) },
         charges: fuel,
         exact,
+        body: Body::default(),
     };
     planner.plans.resize_with(module.bodies.len(), || None);
     for at in 0..module.bodies.len() {
@@ -242,14 +243,17 @@ struct Planner<'a> {
     leaves: Vec<bool>,
     charges: bool,
     exact: bool,
+    /// The function that was planned last: its memory is the next one's.
+    body: Body<'a>,
 }
 
 impl Planner<'_> {
     fn plan(&mut self, at: usize) -> Result<(), Refusal> {
         let function = self.module.imported() + at as u32;
-        let body = read(self.module, at)?;
+        let mut body = std::mem::take(&mut self.body);
+        read(self.module, at, &mut body)?;
         let (mut traits, mut operands) = (Traits::default(), Operands::of(results(self.module, function)));
-        let mut costs = Vec::with_capacity(body.len());
+        let mut costs = Vec::with_capacity(body.tokens.all.len());
         for (token, live) in body.tokens.all.iter().zip(&body.live) {
             operands.step(self.module, token);
             costs.push(if *live { self.cost(token, &mut traits) } else { 0 });
@@ -286,6 +290,7 @@ impl Planner<'_> {
         let vectors = operands.vectors || body.vectors;
         let frame = frame::units(u64::from(body.locals) + more, operands.most, vectors);
         self.plans[at] = Some(Plan { sites, traits, is_known, free, frame, stack: 0 });
+        self.body = body;
         Ok(())
     }
 
@@ -323,9 +328,9 @@ impl Planner<'_> {
     }
 }
 
-fn read<'a>(module: &Module<'a>, at: usize) -> Result<Body<'a>, Refusal> {
+fn read<'a>(module: &Module<'a>, at: usize, body: &mut Body<'a>) -> Result<(), Refusal> {
     let params = module.type_of(module.imported() + at as u32).map_or(&[][..], |ty| ty.params());
-    Body::read(params, &module.bodies[at]).map_err(Refusal::malformed)
+    body.read_again(params, &module.bodies[at]).map_err(Refusal::malformed)
 }
 
 /// The cause is the last global, since it was just added; see [`crate::grow`].
@@ -365,9 +370,10 @@ fn write(
     let mut types = Types::of(module);
     let mut metered = Vec::with_capacity(plans.functions.len());
     let mut type_of_function = Vec::with_capacity(plans.functions.len());
+    let mut body = Body::default();
     for (at, plan) in plans.functions.iter().enumerate() {
         let function = module.imported() + at as u32;
-        let body = read(module, at)?;
+        read(module, at, &mut body)?;
         let code = &module.bodies[at];
         let before = additions.code.len();
         let (params, results) = types.of_function(function);

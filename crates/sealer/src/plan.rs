@@ -9,7 +9,7 @@
 //! The end of a block may be a *cut*: some of what comes behind it is paid there, and by nobody before. That is so where some who meet would
 //! have paid for it and others not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use manyhands_verifier::cost;
 use manyhands_verifier::token::Kind;
@@ -17,6 +17,7 @@ use manyhands_verifier::token::Kind;
 use crate::ahead::{Due, ahead};
 use crate::body::Body;
 use crate::counted::{Counted, counted};
+use crate::outline::Outline;
 use crate::tighten::tighten;
 
 /// What a site may charge for code that is executed only perhaps: this part of what is for certain, and so many units.
@@ -37,6 +38,7 @@ const ROUNDS_MAX: usize = 4;
 /// A place at which fuel is charged, before the instruction at `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Site {
+    /// While it is planned, a step of the outline.
     pub(crate) at: usize,
     /// Whether it is the head of a loop.
     pub(crate) head: bool,
@@ -51,10 +53,11 @@ pub(crate) struct Site {
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
 /// `costs` has the units of each instruction.
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
+    let outline = Outline::of(body, costs);
     let mut cuts = BTreeMap::new();
     let mut sites = Vec::new();
     for _ in 0..ROUNDS_MAX {
-        let mut planner = Planner::of(body, costs, &cuts);
+        let mut planner = Planner::of(&outline, &cuts);
         planner.function();
         sites = planner.sites;
         if planner.uneven.is_empty() {
@@ -65,15 +68,16 @@ pub(crate) fn plan(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
         }
     }
     sites.sort_by_key(|site| site.at);
-    tighten(body, costs, &mut sites);
+    tighten(&outline, &mut sites);
     sites.retain(|site| site.units > 0 || site.head || site.at == 0);
     for at in 0..sites.len() {
         // What else is charged in a loop is charged in some iterations only.
-        let end = body.partner(sites[at].at.saturating_sub(1));
+        let end = outline.partner(sites[at].at.saturating_sub(1));
         if sites[at].units > cost::COUNTED_MAX || sites.get(at + 1).is_some_and(|next| next.at < end) {
             sites[at].counted = None;
         }
     }
+    sites.iter_mut().for_each(|site| site.at = outline.place(site.at));
     sites
 }
 
@@ -100,9 +104,8 @@ pub(crate) fn count(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
 }
 
 struct Planner<'a, 'b> {
-    body: &'b Body<'a>,
-    costs: &'b [u64],
-    /// For each place, what the cheapest way on from there costs.
+    outline: &'b Outline<'a, 'b>,
+    /// For each step, what the cheapest way on from there costs.
     ahead: Vec<Due>,
     sites: Vec<Site>,
     /// Of all open blocks, the function first.
@@ -198,17 +201,11 @@ impl Open {
     }
 }
 
-impl Region {
-    fn perhaps(&self) -> Vec<u64> {
-        self.payers.iter().map(|payer| payer.perhaps).collect()
-    }
-}
-
 impl<'a, 'b> Planner<'a, 'b> {
-    fn of(body: &'b Body<'a>, costs: &'b [u64], cuts: &BTreeMap<usize, u64>) -> Self {
-        let labels = vec![Label { end: body.len() - 1, arrivals: None }];
-        let ahead = ahead(body, costs, cuts);
-        Self { body, costs, ahead, sites: Vec::new(), labels, uneven: BTreeMap::new() }
+    fn of(outline: &'b Outline<'a, 'b>, cuts: &BTreeMap<usize, u64>) -> Self {
+        let labels = vec![Label { end: outline.len() - 1, arrivals: None }];
+        let ahead = ahead(outline, cuts);
+        Self { outline, ahead, sites: Vec::new(), labels, uneven: BTreeMap::new() }
     }
 
     /// Goes through the function. Blocks may nest deeply, so what is open stands in a list and not on the stack.
@@ -217,14 +214,14 @@ impl<'a, 'b> Planner<'a, 'b> {
         let mut open: Vec<Open> = Vec::new();
         let mut at = 0;
         loop {
-            let body = self.body;
-            let partner = body.partner(at);
+            let outline = self.outline;
+            let partner = outline.partner(at);
             // Whether the next instruction is reached from this one.
             let mut reached = true;
             self.pay(&mut region, at);
             // What the cheapest way on costs, for who comes from here.
-            let cheapest = self.ahead[at].less(self.costs[at]);
-            match body.kind(at) {
+            let cheapest = self.ahead[at].less(outline.steps()[at].cost);
+            match outline.kind(at) {
                 Kind::Block(_) => {
                     self.labels.push(Label { end: partner, arrivals: None });
                     open.push(Open::Block { end: partner });
@@ -235,8 +232,8 @@ impl<'a, 'b> Planner<'a, 'b> {
                     open.push(Open::Loop { at, end: partner, outer: std::mem::replace(&mut region, inner) });
                 }
                 Kind::If(_) => {
-                    let otherwise = matches!(body.kind(partner), Kind::Else).then_some(partner);
-                    let end = otherwise.map_or(partner, |otherwise| body.partner(otherwise));
+                    let otherwise = matches!(outline.kind(partner), Kind::Else).then_some(partner);
+                    let end = otherwise.map_or(partner, |otherwise| outline.partner(otherwise));
                     self.labels.push(Label { end, arrivals: None });
                     let (payers, debt) = (region.payers.clone(), region.debt);
                     let other = match otherwise {
@@ -260,7 +257,9 @@ impl<'a, 'b> Planner<'a, 'b> {
                 }
                 Kind::BrTable(table) => {
                     // Nobody arrives twice.
-                    let targets: BTreeSet<u32> = body.tokens.targets(table).collect();
+                    let mut targets: Vec<u32> = outline.targets(table).collect();
+                    targets.sort_unstable();
+                    targets.dedup();
                     for depth in targets {
                         self.branch(&mut region, at, depth, cheapest);
                     }
@@ -317,7 +316,8 @@ impl<'a, 'b> Planner<'a, 'b> {
                 // Who leaves early would have paid too much, but for who traps then.
                 if inner.left.iter().all(|label| self.ahead[self.labels[*label].end + 1].is_doomed()) {
                     let head = inner.payers.first().map(|payer| &mut self.sites[payer.site]);
-                    head.into_iter().for_each(|head| head.counted = counted(self.body, at));
+                    let [begin, end] = [at, end].map(|at| self.outline.place(at));
+                    head.into_iter().for_each(|head| head.counted = counted(self.outline.body, begin, end));
                 }
                 let cheapest = self.ahead[at];
                 for label in inner.left {
@@ -328,7 +328,7 @@ impl<'a, 'b> Planner<'a, 'b> {
             }
             Open::Then { payers, debt, otherwise: Some(_), end } => {
                 if reached {
-                    self.arrive(self.body.partner(end), region);
+                    self.arrive(self.outline.partner(end), region);
                 }
                 // The other arm is as if this one were not there.
                 (region.payers, region.debt) = (payers, debt);
@@ -349,7 +349,7 @@ impl<'a, 'b> Planner<'a, 'b> {
     fn go(&mut self, region: &mut Region, at: usize, index: usize, cheapest: Due) {
         let label = &mut self.labels[index];
         if index > region.label {
-            label.arrive(at, region.perhaps(), region.debt.and(self.ahead[label.end].beyond(cheapest)));
+            label.arrive(at, &region.payers, region.debt.and(self.ahead[label.end].beyond(cheapest)));
         } else if index < region.label && !region.left.contains(&index) {
             region.left.push(index);
         }
@@ -374,13 +374,13 @@ impl<'a, 'b> Planner<'a, 'b> {
     /// Somebody goes to the end of the innermost block.
     fn arrive(&mut self, at: usize, region: &Region) {
         if let Some(label) = self.labels.last_mut() {
-            label.arrive(at, region.perhaps(), region.debt);
+            label.arrive(at, &region.payers, region.debt);
         }
     }
 
     /// Before anything is done at `at`, somebody pays for what is owed.
     fn pay(&mut self, region: &mut Region, at: usize) {
-        if self.costs[at] == 0 || region.debt.most == 0 {
+        if self.outline.steps()[at].cost == 0 || region.debt.most == 0 {
             return;
         }
         let debt = std::mem::take(&mut region.debt);
@@ -417,29 +417,32 @@ impl<'a, 'b> Planner<'a, 'b> {
 impl Planner<'_, '_> {
     /// The next call, if nothing but a few instructions comes before it, and what those cost. The meter is at hand there in any case.
     fn call_ahead(&self, at: usize) -> Option<(usize, u64)> {
+        let Outline { body, costs, .. } = self.outline;
         let mut units = 0;
-        for (at, cost) in (at..self.body.len()).zip(&self.costs[at..]).take(CALL_AHEAD_MAX) {
-            match self.body.kind(at) {
-                Kind::Call(_) | Kind::CallIndirect(_) => return Some((at, units)),
+        for place in (self.outline.place(at)..body.tokens.all.len()).take(CALL_AHEAD_MAX) {
+            match body.kind(place) {
+                // It is this step or the next.
+                Kind::Call(_) | Kind::CallIndirect(_) => return Some((at + usize::from(place > self.outline.place(at)), units)),
                 Kind::Plain | Kind::Vector | Kind::GlobalGet(_) => {}
                 Kind::LocalGet(_) | Kind::LocalSet(_) | Kind::LocalTee(_) => {}
                 Kind::I32Const(_) | Kind::I64Const(_) => {}
                 Kind::I32Add | Kind::I32Sub | Kind::I64Add | Kind::I64Sub => {}
                 _ => return None,
             }
-            units += cost;
+            units += costs[place];
         }
         None
     }
 }
 
 impl Label {
-    fn arrive(&mut self, at: usize, perhaps: Vec<u64>, debt: Debt) {
+    fn arrive(&mut self, at: usize, payers: &[Payer], debt: Debt) {
+        let perhaps = payers.iter().map(|payer| payer.perhaps);
         match &mut self.arrivals {
-            None => self.arrivals = Some(Arrivals { first: at, perhaps, debt }),
+            None => self.arrivals = Some(Arrivals { first: at, perhaps: perhaps.collect(), debt }),
             Some(arrivals) => {
                 // Payers that both passed stand in the same places.
-                arrivals.perhaps.truncate(perhaps.len());
+                arrivals.perhaps.truncate(payers.len());
                 arrivals.perhaps.iter_mut().zip(perhaps).for_each(|(most, its)| *most = (*most).max(its));
                 arrivals.debt = arrivals.debt.or(debt, self.end);
             }

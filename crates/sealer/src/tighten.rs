@@ -6,12 +6,12 @@
 
 use manyhands_verifier::token::Kind;
 
-use crate::body::Body;
+use crate::outline::Outline;
 use crate::plan::Site;
 
-pub(crate) fn tighten(body: &Body<'_>, costs: &[u64], sites: &mut [Site]) {
-    let needs = needs(body, costs, sites);
-    lower(body, costs, sites, &needs);
+pub(crate) fn tighten(outline: &Outline<'_, '_>, sites: &mut [Site]) {
+    let needs = needs(outline, sites);
+    lower(outline, sites, &needs);
 }
 
 /// A block, seen from its end.
@@ -26,22 +26,22 @@ struct Ahead {
 }
 
 /// For each site, what must have been paid once it is passed.
-fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
+fn needs(outline: &Outline<'_, '_>, sites: &[Site]) -> Vec<u64> {
     let mut needs = vec![0; sites.len()];
     let mut left = sites.len();
     let mut blocks: Vec<Ahead> = Vec::new();
     // Which of them are loops.
     let mut loops: Vec<usize> = Vec::new();
     let mut need: u64 = 0;
-    for (at, token) in body.tokens.all.iter().enumerate().rev() {
-        match token.kind {
+    for (at, step) in outline.steps().iter().enumerate().rev() {
+        match step.kind {
             Kind::End => {
-                let is_loop = matches!(body.kind(body.partner(at)), Kind::Loop(_));
+                let is_loop = matches!(outline.kind(outline.partner(at)), Kind::Loop(_));
                 if is_loop {
                     loops.push(blocks.len());
                 }
                 // Nobody pays for what follows a loop that is never left at its end.
-                let after = if is_loop && !body.live[at] { 0 } else { need };
+                let after = if is_loop && !step.live { 0 } else { need };
                 blocks.push(Ahead { is_loop, after, other: None, exits: 0 });
                 if is_loop {
                     need = 0;
@@ -66,11 +66,11 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
                 }
             }
             // Nor for where nobody ever branches from.
-            Kind::Br(_) | Kind::BrIf(_) | Kind::BrTable(_) | Kind::Return if !body.live[at] => {}
+            Kind::Br(_) | Kind::BrIf(_) | Kind::BrTable(_) | Kind::Return if !step.live => {}
             Kind::Br(relative_depth) => need = at_label(&mut blocks, &loops, relative_depth),
             Kind::BrIf(relative_depth) => need = need.max(at_label(&mut blocks, &loops, relative_depth)),
             Kind::BrTable(table) => {
-                let depths = body.tokens.targets(table);
+                let depths = outline.targets(table);
                 need = depths.map(|depth| at_label(&mut blocks, &loops, depth)).max().unwrap_or(0);
             }
             Kind::Return => {
@@ -80,7 +80,7 @@ fn needs(body: &Body<'_>, costs: &[u64], sites: &[Site]) -> Vec<u64> {
             Kind::Unreachable => need = 0,
             _ => {}
         }
-        need += costs[at];
+        need += step.cost;
         if left > 0 && sites[left - 1].at == at {
             left -= 1;
             needs[left] = need;
@@ -119,18 +119,18 @@ struct Behind {
     is_if: bool,
 }
 
-fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
+fn lower(outline: &Outline<'_, '_>, sites: &mut [Site], needs: &[u64]) {
     let mut sites = sites.iter_mut().zip(needs).peekable();
     let mut blocks = vec![Behind { is_loop: false, arrived: None, before: None, is_if: false }];
     let mut loops: Vec<usize> = Vec::new();
     let mut paid = Some(0_u64);
-    for (at, token) in body.tokens.all.iter().enumerate() {
+    for (at, step) in outline.steps().iter().enumerate() {
         if let Some((site, need)) = sites.next_if(|(site, _)| site.at == at) {
             site.units = site.units.min(need.saturating_sub(paid.unwrap_or(0)));
             paid = paid.map(|paid| paid + site.units);
         }
-        paid = paid.map(|paid| paid.saturating_sub(costs[at]));
-        match token.kind {
+        paid = paid.map(|paid| paid.saturating_sub(step.cost));
+        match step.kind {
             Kind::Block(_) => {
                 blocks.push(Behind { is_loop: false, arrived: None, before: None, is_if: false });
             }
@@ -164,7 +164,7 @@ fn lower(body: &Body<'_>, costs: &[u64], sites: &mut [Site], needs: &[u64]) {
             }
             Kind::BrIf(relative_depth) => arrive(&mut blocks, &loops, relative_depth, paid),
             Kind::BrTable(table) => {
-                for depth in body.tokens.targets(table) {
+                for depth in outline.targets(table) {
                     arrive(&mut blocks, &loops, depth, paid);
                 }
                 paid = None;

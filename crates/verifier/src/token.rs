@@ -4,7 +4,6 @@
 //! The set is closed: WebAssembly 2.0 without references. What an opcode of any other proposal is followed by is not known here, so
 //! nothing behind one can be read. `tests/parser.rs` compares all of this with a parser of somebody else's.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use wasmparser::{BlockType, FuncType, FunctionBody, Operator, ValType};
@@ -209,21 +208,39 @@ impl<'a> Tokens<'a> {
     /// # Errors
     /// As those of [`Tokens::read`].
     pub fn read_first(body: &FunctionBody<'a>, most: usize) -> Result<Self, Malformed> {
+        let mut tokens = Self::default();
+        tokens.restart(body, most)?;
+        Ok(tokens)
+    }
+
+    /// Reads another function, with the memory that is there.
+    ///
+    /// # Errors
+    /// As those of [`Tokens::read`].
+    pub fn read_again(&mut self, body: &FunctionBody<'a>) -> Result<(), Malformed> {
+        self.restart(body, usize::MAX)
+    }
+
+    fn restart(&mut self, body: &FunctionBody<'a>, most: usize) -> Result<(), Malformed> {
+        self.all.clear();
+        self.tables.clear();
+        self.open.clear();
+        self.open.push(false);
+        (self.locals, self.vectors) = (0, false);
         let mut reader = Reader::new(body.as_bytes(), body.range().start);
-        let mut tokens = Self { open: vec![false], ..Self::default() };
         for _ in 0..reader.u32()? {
-            match tokens.locals.checked_add(reader.u32()?) {
-                Some(locals) => tokens.locals = locals,
+            match self.locals.checked_add(reader.u32()?) {
+                Some(locals) => self.locals = locals,
                 None => return reader.fail("more locals than can be counted"),
             }
-            tokens.vectors |= reader.value_type()? == ValType::V128;
+            self.vectors |= reader.value_type()? == ValType::V128;
         }
-        tokens.all.reserve(most.min(body.range().len() / 2));
-        while !reader.is_at_end() && tokens.all.len() < most {
-            let token = tokens.one(&mut reader)?;
-            tokens.all.push(token);
+        self.all.reserve(most.min(body.range().len() / 2));
+        while !reader.is_at_end() && self.all.len() < most {
+            let token = self.one(&mut reader)?;
+            self.all.push(token);
         }
-        Ok(tokens)
+        Ok(())
     }
 
     /// Where a `br_table` goes: all its targets, the default last.
