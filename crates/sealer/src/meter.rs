@@ -505,6 +505,17 @@ fn unreached(splice: &mut Splice<'_>, module: &Module<'_>, plans: Plans<'_>, bod
     }
 }
 
+/// Whether an instruction has nothing to do with the meter, with locals that may have moved, or with blocks.
+fn is_plain(kind: Kind) -> bool {
+    match kind {
+        Kind::Plain | Kind::Vector | Kind::MemoryGrow | Kind::GlobalGet(_) | Kind::GlobalSet(_) => true,
+        Kind::I32Const(_) | Kind::I32Add | Kind::I32Sub | Kind::I32Mul | Kind::I32And | Kind::I32Eq | Kind::I32Ne => true,
+        Kind::I64Const(_) | Kind::I64Add | Kind::I64Sub | Kind::I64Mul | Kind::I64And | Kind::I64Shl => true,
+        Kind::I64LtS | Kind::I64Ne | Kind::I64ExtendI32U => true,
+        _ => false,
+    }
+}
+
 /// Whether the instruction is reached from the one before it.
 fn came_before(body: &Body<'_>, at: usize) -> bool {
     let never_goes_on = matches!(body.kind(at - 1), Kind::Br(_) | Kind::BrTable(_) | Kind::Return | Kind::Unreachable);
@@ -648,6 +659,9 @@ impl<'a> Writer<'a> {
         let mut sites = plans.functions[at].sites.iter().skip(1).peekable();
         for (index, token) in body.tokens.all.iter().enumerate() {
             let offset = token.offset as usize;
+            if is_plain(token.kind) && sites.peek().is_none_or(|site| site.at > index) {
+                continue;
+            }
             if !body.live[index] {
                 unreached(&mut self.splice, module, plans, body, index);
                 if let (Kind::Return, true, Some(next)) = (token.kind, self.takes_meter, body.tokens.all.get(index + 1))

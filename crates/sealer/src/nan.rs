@@ -193,7 +193,7 @@ enum Effect {
     /// one that can be settled as `way`. If it `keeps`, it makes a NaN only of a NaN.
     Makes { takes: usize, of: Ways, way: Ways, keeps: bool },
     /// It looks at the bits, or at nothing.
-    Looks { takes: usize, gives: usize },
+    Looks,
     /// One of its own.
     Special,
 }
@@ -270,10 +270,7 @@ fn effect(operator: &Operator<'_>) -> Effect {
         | O::F32x4ConvertI32x4U
         | O::F64x2ConvertLowI32x4S
         | O::F64x2ConvertLowI32x4U => Effect::Special,
-        _ => {
-            let (takes, gives) = arity_of(operator);
-            Effect::Looks { takes: takes.into(), gives: gives.into() }
-        }
+        _ => Effect::Looks,
     }
 }
 
@@ -432,7 +429,10 @@ impl<'a, 'b> Analysis<'a, 'b> {
                     }
                     self.push(1, if is_number { Ways::ANY } else { way }, at);
                 }
-                Effect::Looks { takes, gives } => self.looks(at, takes, gives),
+                Effect::Looks => {
+                    let (takes, gives) = arity_of(operator);
+                    self.looks(at, takes.into(), gives.into());
+                }
                 Effect::Special => self.special(at, operator),
             },
         }

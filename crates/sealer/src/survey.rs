@@ -107,7 +107,7 @@ impl Found {
             Operator::Call { function_index } => Call::Function(*function_index),
             Operator::CallIndirect { type_index, .. } => Call::Type(*type_index),
             _ => {
-                self.floats |= nan::makes_bits(operator);
+                self.floats = self.floats || nan::makes_bits(operator);
                 return;
             }
         };

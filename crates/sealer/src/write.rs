@@ -113,11 +113,13 @@ impl Additions {
 }
 
 fn append(id: u8, count: u32, before: &[u8], items: &Items, out: &mut Vec<u8>) {
-    let mut data = Vec::with_capacity(5 + before.len() + items.bytes.len());
-    (count + items.count).encode(&mut data);
-    data.extend_from_slice(before);
-    data.extend_from_slice(&items.bytes);
-    encode(id, &data, out);
+    let mut counted = Vec::new();
+    (count + items.count).encode(&mut counted);
+    out.push(id);
+    (counted.len() + before.len() + items.bytes.len()).encode(out);
+    for part in [&counted, before, &items.bytes] {
+        out.extend_from_slice(part);
+    }
 }
 
 fn encode(id: u8, data: &[u8], out: &mut Vec<u8>) {
