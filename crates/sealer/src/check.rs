@@ -9,7 +9,8 @@ use manyhands_abi::{CALL, CAUSE, COST_TABLE, IMPORTS, MEMORY, METER, MODULE_BYTE
 use manyhands_model::Manifest;
 use wasmparser::{
     BlockType, CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Export, ExternalKind,
-    FuncType, FunctionBody, Import, MemoryType, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures,
+    FuncType, FunctionBody, Import, MemoryType, Operator, Parser, Payload, TypeRef, ValType, Validator, VisitOperator,
+    VisitSimdOperator, WasmFeatures,
 };
 
 use crate::refusal::{Place, Refusal};
@@ -350,50 +351,14 @@ impl Checker {
         if locals > LOCALS_MAX {
             return Err(too_much(index, "locals", locals, LOCALS_MAX));
         }
-        let mut found = Found::default();
-        let mut load = Load { values: locals, ..Load::default() };
-        let mut nesting = 0u32;
+        let load = Load { values: locals, ..Load::default() };
+        let mut look = Look { checker: self, index, at: 0, found: Found::default(), load, nesting: 0 };
         let mut operators = body.get_operators_reader().map_err(invalid)?;
         while !operators.eof() {
-            let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
-            found.note(&operator);
-            match operator {
-                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-                    load.blocks += 1;
-                    load.values += match blockty {
-                        BlockType::Empty => 0,
-                        BlockType::Type(_) => 1,
-                        BlockType::FuncType(ty) => width(self.types.get(ty as usize).and_then(Option::as_ref)),
-                    };
-                    nesting += 1;
-                    if nesting > NESTING_MAX {
-                        return Err(too_much(index, "nested blocks", nesting.into(), NESTING_MAX.into()));
-                    }
-                }
-                Operator::End => nesting = nesting.saturating_sub(1),
-                Operator::BrTable { ref targets } if targets.len() > BR_TABLE_MAX => {
-                    return Err(too_much(index, "branch targets", targets.len().into(), BR_TABLE_MAX.into()));
-                }
-                Operator::BrIf { .. } | Operator::BrTable { .. } => load.blocks += 1,
-                Operator::Call { function_index } => load.passed += width(self.function_type(function_index)),
-                Operator::CallIndirect { type_index, .. } => {
-                    load.passed += width(self.types.get(type_index as usize).and_then(Option::as_ref));
-                }
-                Operator::TableGrow { .. }
-                | Operator::TableFill { .. }
-                | Operator::TableSet { .. }
-                | Operator::TableGet { .. }
-                | Operator::TableSize { .. }
-                | Operator::RefFunc { .. }
-                | Operator::RefNull { .. }
-                | Operator::RefIsNull => {
-                    let cure = "build without reference-type instructions, as compilers do by default";
-                    let place = Place::Function { index, name: None, offset: Some(offset) };
-                    return Err(Refusal::new(place, "an instruction that works with references or tables", cure));
-                }
-                _ => {}
-            }
+            look.at = operators.original_position();
+            operators.visit_operator(&mut look).map_err(invalid)??;
         }
+        let Look { found, load, .. } = look;
         self.survey.add(found);
         self.bear(index, load)
     }
@@ -482,6 +447,86 @@ impl Checker {
             Err(Refusal::new(Place::Export(name.to_owned()), reason, "see docs/abi.md"))
         }
     }
+}
+
+/// Looks at the instructions of one function, one after the other.
+struct Look<'a> {
+    checker: &'a Checker,
+    index: u32,
+    /// The first byte of the instruction.
+    at: usize,
+    found: Found,
+    load: Load,
+    /// Open blocks.
+    nesting: u32,
+}
+
+impl Look<'_> {
+    // Written once for each instruction, of which next to nothing is left then.
+    #[inline(always)]
+    fn see(&mut self, operator: &Operator<'_>) -> Result<(), Refusal> {
+        let Self { checker, index, load, .. } = self;
+        self.found.note(operator);
+        match operator {
+            Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+                load.blocks += 1;
+                load.values += match blockty {
+                    BlockType::Empty => 0,
+                    BlockType::Type(_) => 1,
+                    BlockType::FuncType(ty) => width(checker.types.get(*ty as usize).and_then(Option::as_ref)),
+                };
+                self.nesting += 1;
+                if self.nesting > NESTING_MAX {
+                    return Err(too_much(*index, "nested blocks", self.nesting.into(), NESTING_MAX.into()));
+                }
+            }
+            Operator::End => self.nesting = self.nesting.saturating_sub(1),
+            Operator::BrTable { targets } if targets.len() > BR_TABLE_MAX => {
+                return Err(too_much(*index, "branch targets", targets.len().into(), BR_TABLE_MAX.into()));
+            }
+            Operator::BrIf { .. } | Operator::BrTable { .. } => load.blocks += 1,
+            Operator::Call { function_index } => load.passed += width(checker.function_type(*function_index)),
+            Operator::CallIndirect { type_index, .. } => {
+                load.passed += width(checker.types.get(*type_index as usize).and_then(Option::as_ref));
+            }
+            Operator::TableGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableSet { .. }
+            | Operator::TableGet { .. }
+            | Operator::TableSize { .. }
+            | Operator::RefFunc { .. }
+            | Operator::RefNull { .. }
+            | Operator::RefIsNull => {
+                let cure = "build without reference-type instructions, as compilers do by default";
+                let place = Place::Function { index: *index, name: None, offset: Some(self.at) };
+                return Err(Refusal::new(place, "an instruction that works with references or tables", cure));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+macro_rules! see {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        $(fn $visit(&mut self $($(, $arg: $argty)*)?) -> Self::Output {
+            self.see(&Operator::$op $({ $($arg),* })?)
+        })*
+    };
+}
+
+impl<'a> VisitOperator<'a> for Look<'_> {
+    type Output = Result<(), Refusal>;
+
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Self::Output>> {
+        Some(self)
+    }
+
+    wasmparser::for_each_visit_operator!(see);
+}
+
+impl<'a> VisitSimdOperator<'a> for Look<'_> {
+    wasmparser::for_each_visit_simd_operator!(see);
 }
 
 /// How many values a function or block of this type takes and gives. Validation refuses types that are not there.

@@ -509,7 +509,9 @@ fn unreached(splice: &mut Splice<'_>, module: &Module<'_>, plans: Plans<'_>, bod
 fn is_plain(kind: Kind) -> bool {
     match kind {
         Kind::Plain | Kind::Vector | Kind::MemoryGrow | Kind::GlobalGet(_) | Kind::GlobalSet(_) => true,
-        Kind::I32Const(_) | Kind::I32Add | Kind::I32Sub | Kind::I32Mul | Kind::I32And | Kind::I32Eq | Kind::I32Ne => true,
+        Kind::I32Const(_) | Kind::I32Add | Kind::I32Sub | Kind::I32Mul | Kind::I32And | Kind::I32Eq | Kind::I32Ne => {
+            true
+        }
         Kind::I64Const(_) | Kind::I64Add | Kind::I64Sub | Kind::I64Mul | Kind::I64And | Kind::I64Shl => true,
         Kind::I64LtS | Kind::I64Ne | Kind::I64ExtendI32U => true,
         _ => false,

@@ -62,13 +62,21 @@ impl<'a, 'b> Outline<'a, 'b> {
                 kind => {
                     row = true;
                     let begins = matches!(kind, Kind::Call(_) | Kind::CallIndirect(_));
-                    if let Some(last) = steps.last_mut().filter(|last| was_row && !begins && (last.cost > 0 || *cost == 0)) {
+                    if let Some(last) =
+                        steps.last_mut().filter(|last| was_row && !begins && (last.cost > 0 || *cost == 0))
+                    {
                         last.cost += cost;
                         continue;
                     }
                 }
             }
-            steps.push(Step { kind: token.kind, place: place as u32, partner: partner as u32, live: *live, cost: *cost });
+            steps.push(Step {
+                kind: token.kind,
+                place: place as u32,
+                partner: partner as u32,
+                live: *live,
+                cost: *cost,
+            });
         }
         Self { body, costs, steps }
     }

@@ -422,7 +422,9 @@ impl Planner<'_, '_> {
         for place in (self.outline.place(at)..body.tokens.all.len()).take(CALL_AHEAD_MAX) {
             match body.kind(place) {
                 // It is this step or the next.
-                Kind::Call(_) | Kind::CallIndirect(_) => return Some((at + usize::from(place > self.outline.place(at)), units)),
+                Kind::Call(_) | Kind::CallIndirect(_) => {
+                    return Some((at + usize::from(place > self.outline.place(at)), units));
+                }
                 Kind::Plain | Kind::Vector | Kind::GlobalGet(_) => {}
                 Kind::LocalGet(_) | Kind::LocalSet(_) | Kind::LocalTee(_) => {}
                 Kind::I32Const(_) | Kind::I64Const(_) => {}

@@ -98,6 +98,7 @@ impl Survey {
 
 impl Found {
     /// One of its instructions.
+    #[inline]
     pub(crate) fn note(&mut self, operator: &Operator<'_>) {
         let call = match operator {
             Operator::MemoryGrow { .. } => {

@@ -87,6 +87,7 @@ fn checked(bytes: &[u8]) -> Checked {
         meter,
         cause,
         suffix: suffix(cause),
+        read: Tokens::default(),
         module: &module,
     };
     for at in 0..module.bodies.len() {
@@ -195,6 +196,8 @@ struct Verifier<'a> {
     meter: u32,
     cause: u32,
     suffix: Vec<u8>,
+    /// The function that was read last: its memory is the next one's.
+    read: Tokens<'a>,
 }
 
 impl Verifier<'_> {
@@ -280,7 +283,8 @@ impl Verifier<'_> {
         let located = |fault: Box<Fault>| Box::new(Fault { function: Some(function), ..*fault });
         self.known[at] = Known::Open;
         let ty = self.module.type_of(function);
-        let tokens = Tokens::read(code).map_err(|error| located(error.into()))?;
+        let mut tokens = core::mem::take(&mut self.read);
+        tokens.read_again(code).map_err(|error| located(error.into()))?;
         let locals = ty.map_or(0, |ty| ty.params().len() as u64) + u64::from(tokens.locals);
         let mut vectors = tokens.vectors || ty.is_some_and(|ty| ty.params().contains(&ValType::V128));
         let looks = code.as_bytes().ends_with(&self.suffix);
@@ -321,6 +325,7 @@ impl Verifier<'_> {
         if meter == Meter::Nowhere {
             self.known[at] = Known::Costs(owed);
         }
+        self.read = tokens;
         Ok(self.known[at])
     }
 }
