@@ -120,7 +120,7 @@ fn passes(
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
     let mut bytes = grow::pass(&module, survey, memory_bytes)?;
-    if passes.nan {
+    if passes.nan && survey.functions.iter().any(|found| found.floats) {
         bytes = nan::pass(&bytes, survey, most)?;
     }
     let (bytes, originals) = split::pass(bytes, survey)?;

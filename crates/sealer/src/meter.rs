@@ -45,6 +45,7 @@ use wasmparser::ExternalKind;
 use crate::Passes;
 use crate::body::Body;
 use crate::counted::Counted;
+use crate::outline::is_control;
 use crate::plan::{Site, count, plan};
 use crate::refusal::{Place, Refusal};
 use crate::survey::Survey;
@@ -167,6 +168,8 @@ pub(crate) fn pass(
         charges: fuel,
         exact,
         body: Body::default(),
+        costs: Vec::new(),
+        operands: Operands::default(),
     };
     planner.plans.resize_with(module.bodies.len(), || None);
     for at in 0..module.bodies.len() {
@@ -243,8 +246,10 @@ struct Planner<'a> {
     leaves: Vec<bool>,
     charges: bool,
     exact: bool,
-    /// The function that was planned last: its memory is the next one's.
+    /// The function that was planned last, the units of its instructions, and its operands: their memory is the next one's.
     body: Body<'a>,
+    costs: Vec<u64>,
+    operands: Operands,
 }
 
 impl Planner<'_> {
@@ -252,8 +257,11 @@ impl Planner<'_> {
         let function = self.module.imported() + at as u32;
         let mut body = std::mem::take(&mut self.body);
         read(self.module, at, &mut body)?;
-        let (mut traits, mut operands) = (Traits::default(), Operands::of(results(self.module, function)));
-        let mut costs = Vec::with_capacity(body.tokens.all.len());
+        let (mut costs, mut operands) = (std::mem::take(&mut self.costs), std::mem::take(&mut self.operands));
+        costs.clear();
+        costs.reserve(body.tokens.all.len());
+        operands.restart(results(self.module, function));
+        let mut traits = Traits::default();
         for (token, live) in body.tokens.all.iter().zip(&body.live) {
             operands.step(self.module, token);
             costs.push(if *live { self.cost(token, &mut traits) } else { 0 });
@@ -290,7 +298,7 @@ impl Planner<'_> {
         let vectors = operands.vectors || body.vectors;
         let frame = frame::units(u64::from(body.locals) + more, operands.most, vectors);
         self.plans[at] = Some(Plan { sites, traits, is_known, free, frame, stack: 0 });
-        self.body = body;
+        (self.body, self.costs, self.operands) = (body, costs, operands);
         Ok(())
     }
 
@@ -376,10 +384,10 @@ fn write(
         read(module, at, &mut body)?;
         let code = &module.bodies[at];
         let before = additions.code.len();
-        let (params, results) = types.of_function(function);
         let ty = if plan.takes_meter() {
-            let with_meter = |types: &[ValType]| [types, &[ValType::I64]].concat();
-            types.index(&with_meter(&params), &with_meter(&results))
+            let with_meter = |types: Vec<ValType>| [types, vec![ValType::I64]].concat();
+            let (params, results) = types.of_function(function);
+            types.index(&with_meter(params), &with_meter(results))
         } else {
             module.functions[function as usize]
         };
@@ -393,7 +401,7 @@ fn write(
         }
         let mut splice = Splice::locals(bytes, code, &locals)?;
         if plan.free.is_none() {
-            let block = types.block(&results);
+            let block = types.block(&types.of_function(function).1);
             splice = Writer::function(splice, plans, module, at, &body, (meter, cause), block);
         } else {
             if takes_meter(module.type_of(function), &body.tokens.all) {
@@ -507,15 +515,9 @@ fn unreached(splice: &mut Splice<'_>, module: &Module<'_>, plans: Plans<'_>, bod
 
 /// Whether an instruction has nothing to do with the meter, with locals that may have moved, or with blocks.
 fn is_plain(kind: Kind) -> bool {
-    match kind {
-        Kind::Plain | Kind::Vector | Kind::MemoryGrow | Kind::GlobalGet(_) | Kind::GlobalSet(_) => true,
-        Kind::I32Const(_) | Kind::I32Add | Kind::I32Sub | Kind::I32Mul | Kind::I32And | Kind::I32Eq | Kind::I32Ne => {
-            true
-        }
-        Kind::I64Const(_) | Kind::I64Add | Kind::I64Sub | Kind::I64Mul | Kind::I64And | Kind::I64Shl => true,
-        Kind::I64LtS | Kind::I64Ne | Kind::I64ExtendI32U => true,
-        _ => false,
-    }
+    let moves = matches!(kind, Kind::LocalGet(_) | Kind::LocalSet(_) | Kind::LocalTee(_));
+    let pays = matches!(kind, Kind::Call(_) | Kind::CallIndirect(_) | Kind::Length);
+    !moves && !pays && !is_control(kind)
 }
 
 /// Whether the instruction is reached from the one before it.

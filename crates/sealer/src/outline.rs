@@ -32,6 +32,23 @@ pub(crate) struct Step {
     pub(crate) cost: u64,
 }
 
+/// Whether an instruction begins, ends or leaves a block, or is the last.
+pub(crate) fn is_control(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Block(_)
+            | Kind::Loop(_)
+            | Kind::If(_)
+            | Kind::Else
+            | Kind::End
+            | Kind::Br(_)
+            | Kind::BrIf(_)
+            | Kind::BrTable(_)
+            | Kind::Return
+            | Kind::Unreachable
+    )
+}
+
 impl<'a, 'b> Outline<'a, 'b> {
     /// The outline of a function whose instructions have these costs.
     pub(crate) fn of(body: &'b Body<'a>, costs: &'b [u64]) -> Self {
@@ -58,7 +75,7 @@ impl<'a, 'b> Outline<'a, 'b> {
                         partner = begin;
                     }
                 }
-                Kind::Br(_) | Kind::BrIf(_) | Kind::BrTable(_) | Kind::Return | Kind::Unreachable => {}
+                kind if is_control(kind) => {}
                 kind => {
                     row = true;
                     let begins = matches!(kind, Kind::Call(_) | Kind::CallIndirect(_));
@@ -106,7 +123,7 @@ impl<'a, 'b> Outline<'a, 'b> {
         self.steps.len()
     }
 
-    /// The steps to which a `br_table` goes, by how many blocks out.
+    /// Where a `br_table` goes.
     pub(crate) fn targets(&self, table: u32) -> impl Iterator<Item = u32> + use<'a> {
         self.body.tokens.targets(table)
     }

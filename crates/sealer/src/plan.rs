@@ -17,7 +17,7 @@ use manyhands_verifier::token::Kind;
 use crate::ahead::{Due, ahead};
 use crate::body::Body;
 use crate::counted::{Counted, counted};
-use crate::outline::Outline;
+use crate::outline::{Outline, is_control};
 use crate::tighten::tighten;
 
 /// What a site may charge for code that is executed only perhaps: this part of what is for certain, and so many units.
@@ -53,6 +53,11 @@ pub(crate) struct Site {
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
 /// `costs` has the units of each instruction.
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
+    let last = body.tokens.all.len() - 1;
+    if !body.tokens.all[..last].iter().any(|token| is_control(token.kind)) {
+        let units = costs.iter().sum();
+        return vec![Site { at: 0, head: false, counted: None, units, certain: units }];
+    }
     let outline = Outline::of(body, costs);
     let mut cuts = BTreeMap::new();
     let mut sites = Vec::new();
@@ -165,7 +170,7 @@ struct Region {
     debt: Debt,
     /// Its own label.
     label: usize,
-    /// Labels outside to which somebody goes.
+    /// Labels outside to which somebody goes, in order.
     left: Vec<usize>,
 }
 
@@ -350,8 +355,10 @@ impl<'a, 'b> Planner<'a, 'b> {
         let label = &mut self.labels[index];
         if index > region.label {
             label.arrive(at, &region.payers, region.debt.and(self.ahead[label.end].beyond(cheapest)));
-        } else if index < region.label && !region.left.contains(&index) {
-            region.left.push(index);
+        } else if index < region.label
+            && let Err(place) = region.left.binary_search(&index)
+        {
+            region.left.insert(place, index);
         }
     }
 
