@@ -15,8 +15,8 @@ pub(crate) struct Outline<'a, 'b> {
     steps: Vec<Step>,
 }
 
-/// An instruction of control, or a row of others. All of a row is paid for at once: it begins with the first that costs
-/// something, and with each call.
+/// An instruction of control, or a row of others. Who owes something pays it before the first that costs anything, or before a call, so
+/// a row begins with each of these.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
     /// The instruction, or the first of the row.

@@ -53,6 +53,7 @@ pub(crate) struct Site {
 /// The sites of a function, in the order of their places; the entry and heads of loops are there even if they charge nothing.
 /// `costs` has the units of each instruction.
 pub(crate) fn plan(body: &Body<'_>, costs: &[u64]) -> Vec<Site> {
+    // Without ways that part, which small functions have not, there is nothing to plan.
     let last = body.tokens.all.len() - 1;
     if !body.tokens.all[..last].iter().any(|token| is_control(token.kind)) {
         let units = costs.iter().sum();
