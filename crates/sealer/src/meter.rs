@@ -183,7 +183,7 @@ pub(crate) fn pass(
             planner.plan(at)?;
         }
     }
-    let through = planner.through;
+    let (through, body) = (planner.through, planner.body);
     let mut plans: Vec<Plan> = planner.plans.into_iter().flatten().collect();
     if !fuel && !stack {
         for plan in &mut plans {
@@ -191,7 +191,7 @@ pub(crate) fn pass(
         }
     }
     let root = if stack { take_stack(&module, &calls, &heads, &mut plans)? } else { 0 };
-    write(bytes, &module, Plans { functions: &plans, through: &through }, frame::BUDGET - root, most)
+    write(bytes, &module, Plans { functions: &plans, through: &through }, body, frame::BUDGET - root, most)
 }
 
 /// Decides what each head takes; returns what calls take that no head counts.
@@ -246,7 +246,7 @@ struct Planner<'a> {
     leaves: Vec<bool>,
     charges: bool,
     exact: bool,
-    /// The function that was planned last, the units of its instructions, and its operands: their memory is the next one's.
+    /// The function that was read last, the units of its instructions, and its operands: their memory is the next one's.
     body: Body<'a>,
     costs: Vec<u64>,
     operands: Operands,
@@ -350,10 +350,11 @@ fn results(module: &Module<'_>, function: u32) -> usize {
     module.type_of(function).map_or(0, |ty| ty.results().len())
 }
 
-fn write(
+fn write<'a>(
     bytes: &[u8],
-    module: &Module<'_>,
+    module: &Module<'a>,
     plans: Plans<'_>,
+    mut body: Body<'a>,
     stack: u64,
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Metered>), Refusal> {
@@ -378,7 +379,6 @@ fn write(
     let mut types = Types::of(module);
     let mut metered = Vec::with_capacity(plans.functions.len());
     let mut type_of_function = Vec::with_capacity(plans.functions.len());
-    let mut body = Body::default();
     for (at, plan) in plans.functions.iter().enumerate() {
         let function = module.imported() + at as u32;
         read(module, at, &mut body)?;

@@ -52,7 +52,7 @@ pub(crate) fn is_control(kind: Kind) -> bool {
 impl<'a, 'b> Outline<'a, 'b> {
     /// The outline of a function whose instructions have these costs.
     pub(crate) fn of(body: &'b Body<'a>, costs: &'b [u64]) -> Self {
-        let mut steps: Vec<Step> = Vec::with_capacity(costs.len() / 2);
+        let mut steps: Vec<Step> = Vec::new();
         // Where each open block begins, and its last arm.
         let mut open: Vec<(usize, usize)> = Vec::new();
         // Whether the last step is a row that may go on.
