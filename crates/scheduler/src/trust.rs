@@ -349,6 +349,11 @@ impl Trust {
         self.absence.mul_f64(times.clamp(1.0, ABSENCES_MAX))
     }
 
+    /// The half-life of what somebody did, where it is compared with what others do.
+    pub(crate) fn effort_half_life(&self) -> Duration {
+        self.absence / 3
+    }
+
     /// How many units an identity has to decide before one lie of it does not count; at least 1. See the model.
     pub(crate) fn life(&self, wrong: f64) -> u32 {
         let undetected = undetected_max(wrong / self.hostile, 0, self.life_units);

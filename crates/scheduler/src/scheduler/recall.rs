@@ -128,7 +128,7 @@ impl Scheduler {
 
     /// Whether a worker did far less of late than others with a record do on the average.
     fn is_idle(&self, now: Timestamp, id: WorkerNo) -> bool {
-        let half_life = self.policy.trust.absence;
+        let half_life = self.policy.trust.effort_half_life();
         let mean = self.effort.at(now, half_life) / self.core.len().max(1) as f64;
         self.workers[id].effort.at(now, half_life) < mean / IDLE
     }

@@ -90,10 +90,10 @@ impl Scheduler {
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
         if was_in_core && !has_record {
             self.core.remove(id);
-            self.note_effort(-self.workers[id].effort.at(self.now, self.policy.trust.absence));
+            self.note_effort(-self.workers[id].effort.at(self.now, self.policy.trust.effort_half_life()));
         } else if has_record && !was_in_core {
             self.core.insert(id);
-            self.note_effort(self.workers[id].effort.at(self.now, self.policy.trust.absence));
+            self.note_effort(self.workers[id].effort.at(self.now, self.policy.trust.effort_half_life()));
         }
         let has_left = (has_record || !is_able) && self.candidates.remove(&id);
         let in_line = match (wants, has_record) {
@@ -365,7 +365,7 @@ impl Scheduler {
             // What it said long ago says nothing of its being there.
             if !word.is_echo {
                 worker.counted_at = self.now;
-                worker.effort.add(self.now, trust.absence, work);
+                worker.effort.add(self.now, trust.effort_half_life(), work);
                 with_record_did += if worker.is_in_core { work } else { 0.0 };
             }
             worker.quota = worker.quota.saturating_add(1);
@@ -375,7 +375,7 @@ impl Scheduler {
 
     /// Those with a record did so much more, or are so much fewer.
     fn note_effort(&mut self, work: f64) {
-        self.effort.add(self.now, self.policy.trust.absence, work);
+        self.effort.add(self.now, self.policy.trust.effort_half_life(), work);
     }
 
     /// A unit has an answer that had to be earned.
