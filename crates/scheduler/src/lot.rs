@@ -37,11 +37,15 @@ impl Lot {
         self.members.iter().copied()
     }
 
-    /// One of them, each as likely as any other; more likely by less than one in 2³².
+    /// One of them, each as likely as any other.
     pub(crate) fn draw(&self, random: &mut impl Rng) -> Option<WorkerNo> {
-        let place = (u128::from(random.next_u64()) * self.members.len() as u128) >> 64;
-        self.members.get(place as usize).copied()
+        self.members.get(place(random, self.members.len())).copied()
     }
+}
+
+/// A place among so many; none is more likely than another by more than one in 2³². 0 if there are none.
+pub(crate) fn place(random: &mut impl Rng, count: usize) -> usize {
+    ((u128::from(random.next_u64()) * count as u128) >> 64) as usize
 }
 
 #[cfg(test)]

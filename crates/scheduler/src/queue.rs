@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
+use crate::lot::place;
 use crate::roster::WorkerNo;
 
 /// Those of one run, in two lines: units on which somebody works already go first, so that units end early and few are open
@@ -46,9 +47,8 @@ const AHEAD: f64 = 1.15;
 
 impl Hidden {
     fn take(&mut self) -> Option<u32> {
-        // No place is more likely than another by more than one in 2³².
-        let place = (u128::from(self.random.next_u64()) * self.untouched.len() as u128) >> 64;
-        let taken = (!self.untouched.is_empty()).then(|| self.untouched.swap_remove(place as usize));
+        let place = place(&mut self.random, self.untouched.len());
+        let taken = (!self.untouched.is_empty()).then(|| self.untouched.swap_remove(place));
         if self.untouched.is_empty() {
             self.untouched.shrink_to_fit();
         }
@@ -250,8 +250,8 @@ impl Queue {
     }
 
     fn take_of_crowd(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {
-        let lines = self.crowd.iter_mut().enumerate().rev();
-        lines.into_iter().find_map(|(line, units)| units.take(worker, &mut |unit| look(unit, Place::Crowd(line))))
+        let mut lines = self.crowd.iter_mut().enumerate().rev();
+        lines.find_map(|(line, units)| units.take(worker, &mut |unit| look(unit, Place::Crowd(line))))
     }
 
     fn begin(&mut self, worker: WorkerNo, look: &mut impl FnMut(u32, Place) -> Look) -> Option<u32> {

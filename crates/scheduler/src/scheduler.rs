@@ -470,6 +470,11 @@ impl Worker {
         self.leases.len() < self.quota(policy) && self.record.lapses < policy.trust.lapses_max
     }
 
+    /// Whether it has something to do, or asks for it.
+    fn is_at_work(&self) -> bool {
+        self.wants > 0 || !self.leases.is_empty()
+    }
+
     fn quota(&self, policy: &Policy) -> usize {
         let least = u16::try_from(policy.leases_per_newcomer_max).unwrap_or(u16::MAX);
         usize::from(self.quota.max(least)).min(policy.leases_per_worker_max)
@@ -1810,9 +1815,8 @@ impl Scheduler {
 
     /// How many with a record are at work.
     fn count_at_work(&self) -> AtWork {
-        let is_at_work = |worker: &&Worker| worker.wants > 0 || !worker.leases.is_empty();
         let (mut workers, mut ownerless, mut owners) = (0, 0, BTreeSet::new());
-        for worker in self.core.iter().map(|no| &self.workers[no]).filter(is_at_work) {
+        for worker in self.core.iter().map(|no| &self.workers[no]).filter(|worker| worker.is_at_work()) {
             workers += 1;
             match worker.origin.owner {
                 Some(owner) => drop(owners.insert(owner)),

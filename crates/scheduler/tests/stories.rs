@@ -1198,6 +1198,12 @@ fn sober() -> Policy {
     Policy { trust, ..policy() }
 }
 
+/// Nobody ever decides so much that one lie does not count, and no machine is the operator's.
+fn for_life() -> Policy {
+    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, ..sober().trust };
+    Policy { trust, ..sober() }
+}
+
 #[test]
 fn another_engine_is_asked_where_there_is_one() {
     check(
@@ -1497,9 +1503,8 @@ fn attack_33_who_leaves_young_is_asked_in_its_absence() {
 #[test]
 fn attack_33_who_confirmed_a_lie_does_not_decide_when_it_is_asked_again() {
     // Its accomplice stands by it, and is worth nothing: as many are asked as of a unit that nobody has had, and one more.
-    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
     check_with(
-        Policy { trust, ..sober() },
+        for_life(),
         "
             0s w1 returns-young
             0s w2 returns-established
@@ -1528,9 +1533,8 @@ fn attack_33_who_confirmed_a_lie_does_not_decide_when_it_is_asked_again() {
 fn attack_33_what_is_asked_again_is_for_whoever_is_drawn() {
     // Its accomplices know when it is asked again. They ask for work in that moment, give it back and ask again; and it waits for one who has
     // something else to do.
-    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
     check_with(
-        Policy { trust, ..sober() },
+        for_life(),
         "
             0s w1 returns-young
             0s w2 returns-established
@@ -1560,8 +1564,7 @@ fn attack_33_what_is_asked_again_is_for_whoever_is_drawn() {
 fn attack_33_who_hardly_does_anything_is_as_good_as_silent() {
     // Each says something every five minutes. That keeps up the one who did no more before, and does not the one beside whom others do far more.
     for (others_do, is_asked_again) in [(1, false), (30, true)] {
-        let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
-        let mut world = World::new(Policy { trust, ..sober() });
+        let mut world = World::new(for_life());
         for who in ["w1", "w2", "w3"] {
             let how = if who == "w1" { "returns-young" } else { "returns-established" };
             world.act(Timestamp(0), who, how, "");
@@ -1585,9 +1588,8 @@ fn attack_33_who_hardly_does_anything_is_as_good_as_silent() {
 
 #[test]
 fn what_is_asked_again_does_not_wait_where_nobody_is_left() {
-    let trust = Trust { life_units: 2_000_000_000, audits_in_flight_max: 0, core_min: 2, ..sober().trust };
     check_with(
-        Policy { trust, ..sober() },
+        for_life(),
         "
             0s w1 returns-young
             0s w2 returns-established

@@ -75,7 +75,7 @@ impl Scheduler {
         let has_record = is_able && worker.standing(&self.policy.trust) >= Standing::Established;
         let was_in_core = core::mem::replace(&mut worker.is_in_core, has_record);
         // A connection costs nothing: whoever has and wants nothing is nobody.
-        let is_at_work = worker.wants > 0 || !worker.leases.is_empty() || !worker.open_reports.is_empty();
+        let is_at_work = worker.is_at_work() || !worker.open_reports.is_empty();
         let in_crowd = (is_able && !has_record && is_at_work).then_some(worker.origin);
         let was_in_crowd = core::mem::replace(&mut worker.in_crowd, in_crowd);
         if was_in_crowd != in_crowd {
@@ -88,12 +88,15 @@ impl Scheduler {
         let was_in_line = worker.in_line;
         let may = worker.may_join(&self.policy);
         let wants = is_there && worker.wants > 0 && worker.is_hungry && may;
-        if was_in_core && !has_record {
-            self.core.remove(id);
-            self.note_effort(-self.workers[id].effort.at(self.now, self.policy.trust.effort_half_life()));
-        } else if has_record && !was_in_core {
-            self.core.insert(id);
-            self.note_effort(self.workers[id].effort.at(self.now, self.policy.trust.effort_half_life()));
+        if was_in_core != has_record {
+            let did = worker.effort.at(self.now, self.policy.trust.effort_half_life());
+            if has_record {
+                self.core.insert(id);
+                self.note_effort(did);
+            } else {
+                self.core.remove(id);
+                self.note_effort(-did);
+            }
         }
         let has_left = (has_record || !is_able) && self.candidates.remove(&id);
         let in_line = match (wants, has_record) {
@@ -172,7 +175,7 @@ impl Scheduler {
             let worker = &self.workers[no];
             let stays =
                 self.paces.not_before(self.now, &worker.pace, worker.origin.kind, &run.spec.module, run.spec.wall());
-            let is_fit = (worker.wants > 0 || !worker.leases.is_empty())
+            let is_fit = worker.is_at_work()
                 && worker.drawn_for.len() < DRAWN_MAX
                 && !open.knows(no)
                 && !open.hears(worker, &self.workers)
